@@ -1,0 +1,108 @@
+"""Double-entry settlement: every instruction is a set of legs that sum to zero, and either all of them are booked or none.
+
+Pure: balances in memory, no I/O, no clock. Cash in units of 1e-8, shares in lots.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from exchange_db.tables import FEES, ISSUER, SPREAD
+from microexchange.messages import Execution, Instruction, SettlementReport, SettlementStatus, Transfer
+
+
+@dataclass(frozen=True, slots=True)
+class Legs:
+    """What an instruction moves. The cash legs sum to zero, and so do those of each symbol."""
+
+    cash: list[tuple[str, int]]
+    """(account, units)."""
+    shares: list[tuple[str, str, int]]
+    """(account, symbol, lots)."""
+
+
+def legs_of(instruction: Instruction) -> Legs:
+    """The legs of `instruction`."""
+    if isinstance(instruction, Execution):
+        e = instruction
+        return Legs(
+            cash=[
+                (e.buyer, -e.buyer_pays - e.buyer_fee),
+                (e.seller, e.seller_receives - e.seller_fee),
+                (FEES, e.buyer_fee + e.seller_fee),
+                (SPREAD, e.buyer_pays - e.seller_receives),
+            ],
+            shares=[(e.seller, e.symbol, -e.quantity), (e.buyer, e.symbol, e.quantity)],
+        )
+    t = instruction
+    return Legs(
+        cash=[(ISSUER, -t.cash), (t.client_id, t.cash)],
+        shares=[leg for symbol, lots in t.shares.items() for leg in ((ISSUER, symbol, -lots), (t.client_id, symbol, lots))],
+    )
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Balances of all accounts. What changed since `changes_taken` is in `changed_cash` and `changed_holdings`."""
+
+    cash: dict[str, int] = field(default_factory=lambda: {ISSUER: 0, FEES: 0, SPREAD: 0})
+    holdings: defaultdict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
+    changed_cash: set[str] = field(default_factory=set)
+    changed_holdings: set[tuple[str, str]] = field(default_factory=set)
+
+    def settle(self, number: int, instruction: Instruction) -> SettlementReport:
+        """Books the instruction with that sequence number, or refuses it whole. The report has the clients' balances after.
+
+        A refusal means that the engine matched what its credit check should have stopped: a fault in the exchange.
+        """
+        legs = legs_of(instruction)
+        fault = self._fault(instruction, legs)
+        if fault is None:
+            for account, units in legs.cash:
+                self.cash[account] = self.cash.get(account, 0) + units
+                self.changed_cash.add(account)
+            for account, symbol, lots in legs.shares:
+                self.holdings[account, symbol] += lots
+                self.changed_holdings.add((account, symbol))
+        if isinstance(instruction, Execution):
+            clients = dict.fromkeys((instruction.buyer, instruction.seller))
+            symbols = [instruction.symbol]
+            trade_id, transfer_id = instruction.trade_id, 0
+        else:
+            clients = {instruction.client_id: None}
+            symbols = list(instruction.shares)
+            trade_id, transfer_id = 0, instruction.transfer_id
+        return SettlementReport(
+            number,
+            instruction.timestamp,
+            SettlementStatus.SETTLED if fault is None else SettlementStatus.REJECTED,
+            trade_id,
+            transfer_id,
+            [(client, self.cash.get(client, 0)) for client in clients],
+            [(client, symbol, self.holdings.get((client, symbol), 0)) for client in clients for symbol in symbols],
+            fault or "",
+        )
+
+    def _fault(self, instruction: Instruction, legs: Legs) -> str | None:
+        """What the rules have against the legs, or None."""
+        if isinstance(instruction, Transfer):
+            return None if instruction.client_id not in self.cash else f"{instruction.client_id} has an account already"
+        cash: defaultdict[str, int] = defaultdict(int)
+        shares: defaultdict[tuple[str, str], int] = defaultdict(int)
+        for account, units in legs.cash:
+            cash[account] += units
+        for account, symbol, lots in legs.shares:
+            shares[account, symbol] += lots
+        for client in (instruction.buyer, instruction.seller):
+            if client not in self.cash:
+                return f"{client} has no account"
+            if cash[client] < 0 and self.cash[client] + cash[client] < 0:
+                return f"{client} has {-self.cash[client] - cash[client]} units of cash too little"
+            missing = -shares[client, instruction.symbol] - self.holdings.get((client, instruction.symbol), 0)
+            if missing > 0 and shares[client, instruction.symbol] < 0:
+                return f"{client} holds {missing} lots of {instruction.symbol} too few"
+        return None
+
+    def changes_taken(self) -> None:
+        """The changes were written: forgets what has changed."""
+        self.changed_cash.clear()
+        self.changed_holdings.clear()

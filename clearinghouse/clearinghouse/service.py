@@ -1,0 +1,149 @@
+"""The shell of the clearinghouse: read, settle, commit, report."""
+
+import asyncio
+import contextlib
+from typing import Any
+
+import psycopg
+import structlog
+from pydantic import Field
+
+from clearinghouse.ledger import Ledger
+from clearinghouse.store import Progress, Settled, Store
+from microexchange.databases import CLEARING_DATA, database_url
+from microexchange.log import Backoff, open_log
+from microexchange.messages import CLEARING, DATA_FEED, ORDER_EXECUTION, Batch, Instruction, SettlementStatus
+from microexchange.outbox import Outbox
+from microexchange.positions import Positions, SequenceGapError
+from microexchange.service import background, read_batches, run_until
+from microexchange.settings import ServiceSettings
+from microexchange.web import Health, bind, make_app, serve
+
+_logger = structlog.get_logger(__name__)
+
+MOST_SETTLED = 2000
+"""Settlements after which a transaction is committed."""
+
+
+class ClearingSettings(ServiceSettings):
+    """What the clearinghouse is told."""
+
+    port: int = Field(default=8003, ge=0, le=65535, description="Port of health, status and metrics.")
+
+
+class ClearingService:
+    """One clearinghouse over a log and a database."""
+
+    def __init__(self, settings: ClearingSettings) -> None:
+        self._settings = settings
+        self._url = database_url(settings.database_url.get_secret_value(), settings.namespace, CLEARING_DATA)
+        self._log = open_log(settings.log_url.get_secret_value(), settings.namespace)
+        self._health = Health()
+        self._health.wait("database", "connecting")
+        self._progress = Progress(0, Positions(), 0)
+        self._reports: Outbox | None = None
+        self._reports_made = asyncio.Event()
+        self._rejected = 0
+
+    def _status(self) -> dict[str, Any]:
+        engine = self._progress.positions.by_producer.get("engine")
+        return {
+            "offset": self._progress.offset,
+            "instruction_sequence": engine.sequence if engine else 0,
+            "reported": self._reports.confirmed - 1 if self._reports else 0,
+            "rejected": self._rejected,
+        }
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Runs until `stop`."""
+        listener = bind(self._settings.host, self._settings.port, self._settings.port_flag)
+        app = make_app("clearinghouse", "Health and status of the clearinghouse.", self._health, self._status)
+        try:
+            async with background(self._append_reports()):
+                await run_until(stop, serve(app, listener, stop), self._settle_for_ever())
+                if self._reports is not None:
+                    # What is not appended now is sent again at the next start.
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._reports.flushed(), 5)
+        finally:
+            await self._log.close()
+
+    async def _append_reports(self) -> None:
+        await self._reports_made.wait()
+        assert self._reports is not None  # noqa: S101 - the event says so
+        await self._reports.run()
+
+    async def _settle_for_ever(self) -> None:
+        """Settles; where the database goes away, begins again from what it has committed."""
+        backoff = Backoff()
+        while True:
+            try:
+                async with await psycopg.AsyncConnection.connect(
+                    self._url,
+                    autocommit=True,
+                    connect_timeout=5,
+                    application_name="microexchange clearinghouse",
+                    keepalives_idle=5,
+                    keepalives_interval=2,
+                    keepalives_count=3,
+                ) as connection:
+                    store = Store(connection)
+                    while not await store.lock():
+                        self._health.wait("database", "another clearinghouse settles; this one stands by")
+                        await asyncio.sleep(0.5)
+                    backoff = Backoff()
+                    if self._reports is None:
+                        progress, _ = await store.load()
+                        epoch = await store.next_epoch()
+                        self._reports = Outbox(self._log, DATA_FEED, CLEARING, epoch, progress.reported + 1)
+                        self._reports.announce = True
+                        self._reports_made.set()
+                    await self._settle(store, self._reports)
+            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                _logger.error("database unavailable", cause=str(error).strip())
+                self._health.wait("database", "cannot reach it; see the log")
+            except psycopg.IntegrityError as error:
+                # The database refused what the ledger in memory allowed: what it holds was changed by someone else. From
+                # what it holds now, the ledger refuses the same settlement and reports it.
+                _logger.critical("the database refused a settlement", cause=str(error).strip())
+            await backoff.wait()
+
+    async def _settle(self, store: Store, reports: Outbox) -> None:
+        progress, ledger = await store.load()
+        self._progress = progress
+        while unsent := await store.reports_after(reports.next_sequence - 1):
+            reports.put(unsent)
+            await reports.room()
+        self._health.clear("database")
+        _logger.info("ready", offset=progress.offset, accounts=len(ledger.cash))
+        async for batches in read_batches(self._log, ORDER_EXECUTION, progress.offset, self._health):
+            settled: list[Settled] = []
+            for number, (offset, batch) in enumerate(batches, 1):
+                settled += self._settle_batch(progress, ledger, offset, batch)
+                if len(settled) >= MOST_SETTLED or number == len(batches):
+                    progress.reported = reports.confirmed - 1
+                    await store.commit(settled, ledger, progress)
+                    self._report(reports, settled)
+                    await reports.room()
+                    settled = []
+
+    def _report(self, reports: Outbox, settled: list[Settled]) -> None:
+        """Reports what is committed."""
+        for _, report in settled:
+            if report.status is SettlementStatus.REJECTED:
+                self._rejected += 1
+                _logger.critical("settlement rejected", instruction=report.instruction, cause=report.text)
+        reports.put([report for _, report in settled])
+
+    def _settle_batch(self, progress: Progress, ledger: Ledger, offset: int, batch: Batch[Instruction]) -> list[Settled]:
+        """Settles what is new in a batch, and moves the progress behind it."""
+        try:
+            fresh = progress.positions.take(batch)
+            self._health.clear("gap")
+        except SequenceGapError as error:
+            _logger.error("gap", topic=ORDER_EXECUTION, offset=offset, cause=str(error))
+            self._health.wait("gap", str(error))
+            fresh = []
+        progress.offset = offset + 1
+        first = progress.positions.by_producer[batch.producer].sequence - len(fresh) + 1
+        return [(instruction, ledger.settle(number, instruction)) for number, instruction in enumerate(fresh, first)]

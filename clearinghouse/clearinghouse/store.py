@@ -1,0 +1,209 @@
+"""The clearinghouse's side of Postgres: what the ledger decided, its position in the log, in one transaction."""
+
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+import msgspec
+import psycopg
+from psycopg.types.json import Jsonb
+
+from clearinghouse.ledger import Ledger
+from exchange_db.tables import settlements, transfers
+from microexchange.messages import ORDER_EXECUTION, Execution, Instruction, SettlementReport, SettlementStatus
+from microexchange.positions import Position, Positions
+
+_LOCK = 0x6D78636C  # "mxcl": the clearinghouse that has this advisory lock is the one that writes
+_COPY_SETTLEMENTS = f"COPY settlements ({', '.join(settlements.c.keys())}) FROM STDIN"
+_COPY_TRANSFERS = f"COPY transfers ({', '.join(transfers.c.keys())}) FROM STDIN"
+_PUT_ACCOUNTS = (
+    "INSERT INTO accounts (client_id, cash) SELECT * FROM unnest(%s::text[], %s::bigint[]) "
+    "ON CONFLICT (client_id) DO UPDATE SET cash = excluded.cash"
+)
+_PUT_HOLDINGS = (
+    "INSERT INTO holdings (client_id, symbol, quantity) SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[]) "
+    "ON CONFLICT (client_id, symbol) DO UPDATE SET quantity = excluded.quantity"
+)
+_PUT_CONSUMED = 'UPDATE consumed SET "offset" = %s, producers = %s, reported = greatest(reported, %s) WHERE topic = %s'
+
+Settled = tuple[Instruction, SettlementReport]
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far the clearinghouse is."""
+
+    offset: int
+    """The offset of `order_execution` to go on from."""
+    positions: Positions
+    reported: int
+    """The instruction up to which the reports are certainly on `data_feed`."""
+
+
+class Store:
+    """One connection to `clearing_data`, by the one clearinghouse that may write."""
+
+    def __init__(self, connection: psycopg.AsyncConnection) -> None:
+        self._connection = connection
+
+    async def lock(self) -> bool:
+        """Whether this is now the clearinghouse that writes; the lock lasts as long as the connection."""
+        row = await (await self._connection.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,))).fetchone()
+        return bool(row and row[0])
+
+    async def next_epoch(self) -> int:
+        """A number that grows with each start."""
+        cursor = await self._connection.execute(
+            "INSERT INTO consumed (topic, \"offset\", producers, reported, epoch) VALUES (%s, 0, '{}', 0, 1) "
+            "ON CONFLICT (topic) DO UPDATE SET epoch = consumed.epoch + 1 RETURNING epoch",
+            (ORDER_EXECUTION,),
+        )
+        row = await cursor.fetchone()
+        assert row is not None  # noqa: S101 - RETURNING returns
+        return int(row[0])
+
+    async def load(self) -> tuple[Progress, Ledger]:
+        """The committed state."""
+        progress = Progress(0, Positions(), 0)
+        for offset, producers, reported in await self._all('SELECT "offset", producers, reported FROM consumed'):
+            progress = Progress(offset, Positions(msgspec.convert(producers, dict[str, Position])), reported)
+        ledger = Ledger()
+        ledger.cash.update(await self._all("SELECT client_id, cash FROM accounts"))
+        for client, symbol, quantity in await self._all("SELECT client_id, symbol, quantity FROM holdings"):
+            ledger.holdings[client, symbol] = quantity
+        return progress, ledger
+
+    async def _all(self, query: LiteralString) -> list[Any]:
+        return await (await self._connection.execute(query)).fetchall()
+
+    async def commit(self, settled: list[Settled], ledger: Ledger, progress: Progress) -> None:
+        """Writes the settlements, the balances they changed and the progress: all of it, or nothing."""
+        trades = [(i, r) for i, r in settled if isinstance(i, Execution)]
+        bookings = [(i, r) for i, r in settled if not isinstance(i, Execution)]
+        async with self._connection.transaction(), self._connection.cursor() as cursor:
+            if trades:
+                async with cursor.copy(_COPY_SETTLEMENTS) as copy:
+                    for execution, report in trades:
+                        await copy.write_row(_settlement_row(execution, report))
+            if bookings:
+                async with cursor.copy(_COPY_TRANSFERS) as copy:
+                    for transfer, report in bookings:
+                        after = {symbol: quantity for _, symbol, quantity in report.holdings}
+                        await copy.write_row(
+                            (
+                                report.instruction,
+                                transfer.transfer_id,
+                                transfer.timestamp,
+                                transfer.client_id,
+                                transfer.cash,
+                                Jsonb(transfer.shares),
+                                report.status.value,
+                                report.text,
+                                report.cash[0][1],
+                                Jsonb(after),
+                            )
+                        )
+            if ledger.changed_cash:
+                names = sorted(ledger.changed_cash)
+                await cursor.execute(_PUT_ACCOUNTS, (names, [ledger.cash[name] for name in names]))
+            if ledger.changed_holdings:
+                keys = sorted(ledger.changed_holdings)
+                await cursor.execute(
+                    _PUT_HOLDINGS,
+                    (
+                        [client for client, _ in keys],
+                        [symbol for _, symbol in keys],
+                        [ledger.holdings[key] for key in keys],
+                    ),
+                )
+            await cursor.execute(
+                _PUT_CONSUMED,
+                (
+                    progress.offset,
+                    Jsonb(msgspec.to_builtins(progress.positions.by_producer)),
+                    progress.reported,
+                    ORDER_EXECUTION,
+                ),
+            )
+        ledger.changes_taken()
+
+    async def reports_after(self, instruction: int, limit: int = 5000) -> list[SettlementReport]:
+        """The reports of the settlements after `instruction`, oldest first, as they were made."""
+        trades = await self._connection.execute(
+            "SELECT instruction, timestamp, status, trade_id, buyer, buyer_cash, buyer_quantity, seller, seller_cash, "
+            "seller_quantity, symbol, text FROM settlements WHERE instruction > %s ORDER BY instruction LIMIT %s",
+            (instruction, limit),
+        )
+        reports = [
+            SettlementReport(
+                number,
+                timestamp,
+                SettlementStatus(status),
+                trade_id,
+                0,
+                list({buyer: buyer_cash, seller: seller_cash}.items()),
+                [(c, symbol, q) for c, q in {buyer: buyer_quantity, seller: seller_quantity}.items()],
+                text,
+            )
+            for (
+                number,
+                timestamp,
+                status,
+                trade_id,
+                buyer,
+                buyer_cash,
+                buyer_quantity,
+                seller,
+                seller_cash,
+                seller_quantity,
+                symbol,
+                text,
+            ) in await trades.fetchall()
+        ]
+        bookings = await self._connection.execute(
+            "SELECT instruction, timestamp, status, transfer_id, client_id, cash_after, shares_after, text "
+            "FROM transfers WHERE instruction > %s ORDER BY instruction LIMIT %s",
+            (instruction, limit),
+        )
+        reports += [
+            SettlementReport(
+                number,
+                timestamp,
+                SettlementStatus(status),
+                0,
+                transfer_id,
+                [(client, cash)],
+                [(client, symbol, quantity) for symbol, quantity in shares.items()],
+                text,
+            )
+            for number, timestamp, status, transfer_id, client, cash, shares, text in await bookings.fetchall()
+        ]
+        # Each query has its own first `limit`: beyond the smaller of their ends, rows of the other could be missing.
+        return sorted(reports, key=lambda report: report.instruction)[:limit]
+
+
+def _settlement_row(execution: Execution, report: SettlementReport) -> tuple[object, ...]:
+    cash = dict(report.cash)
+    shares = {client: quantity for client, _, quantity in report.holdings}
+    return (
+        report.instruction,
+        execution.trade_id,
+        execution.timestamp,
+        execution.symbol,
+        execution.quantity,
+        execution.price,
+        execution.aggressor_side.value,
+        execution.buy_order_id,
+        execution.buyer,
+        execution.sell_order_id,
+        execution.seller,
+        execution.buyer_pays,
+        execution.seller_receives,
+        execution.buyer_fee,
+        execution.seller_fee,
+        report.status.value,
+        report.text,
+        cash[execution.buyer],
+        shares[execution.buyer],
+        cash[execution.seller],
+        shares[execution.seller],
+    )

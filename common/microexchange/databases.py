@@ -1,0 +1,35 @@
+"""The names of the databases, and how to address one of them on a server.
+
+`MX_DATABASE_URL` names a server (`postgresql://user:password@host:5432` or, over a Unix socket,
+`postgresql://user@/?host=/path`); the exchange keeps three databases on it.
+"""
+
+from urllib.parse import urlsplit, urlunsplit
+
+CLEARING_DATA = "clearing_data"
+MARKET_DATA = "market_data"
+EXCHANGE_LOG = "exchange_log"
+
+
+def database_url(server_url: str, namespace: str, name: str) -> str:
+    """The URL of database `name` of the market `namespace` on the server that `server_url` names.
+
+    >>> database_url("postgresql://me@/?host=/run", "", "market_data")
+    'postgresql://me@/market_data?host=/run'
+    """
+    parts = urlsplit(server_url)
+    # urlunsplit drops an empty authority, and `postgresql:/x` is no URL.
+    text = urlunsplit(("postgresql", parts.netloc or "x", f"/{namespace}{name}", parts.query, ""))
+    return text if parts.netloc else text.replace("//x/", "///", 1)
+
+
+def without_secrets(url: str) -> str:
+    """`url` fit for a log line or an error: no user, no password, no query.
+
+    >>> without_secrets("amqp://guest:guest@127.0.0.1:5672/%2f")
+    'amqp://127.0.0.1:5672'
+    """
+    parts = urlsplit(url)
+    place = parts.hostname or "local socket"
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{place}{port}"

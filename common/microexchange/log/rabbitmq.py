@@ -1,0 +1,342 @@
+"""The log in RabbitMQ: durable streams, bound to the direct exchange `stock_exchange` by their own names.
+
+A stream keeps what was read, every consumer names the offset it wants, and a publisher confirm means that the stream has
+the message. (RabbitMQ documentation, "Streams" and "Consumer Acknowledgements and Publisher Confirms".)
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pika
+import structlog
+from pika.adapters.asyncio_connection import AsyncioConnection
+
+from microexchange.log.protocol import Backoff, Entry, LogUnavailableError
+
+EXCHANGE = "stock_exchange"
+MAX_BYTES = 20_000_000_000
+"""Retention of a stream: the oldest segments go when it is larger."""
+MAX_SEGMENT_BYTES = 100_000_000
+
+_PERSISTENT = pika.BasicProperties(delivery_mode=2, content_type="application/msgpack")
+_logger = structlog.get_logger(__name__)
+
+
+class _LinkLostError(ConnectionError):
+    """The connection or its channel is gone."""
+
+
+class _Link:
+    """One connection with one channel, as awaitables over pika's callbacks. Once lost it stays lost: open another."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.lost: asyncio.Future[None] = self._loop.create_future()
+        """Fails with `_LinkLostError` when the link is gone."""
+        self.lost.add_done_callback(lambda future: future.exception())  # somebody has looked: no warning
+        self._unconfirmed: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._published = 0
+        self._connection: Any = None
+        self._channel: Any = None
+
+    @classmethod
+    async def open(cls, url: str) -> "_Link":
+        """Connects and opens a channel. Raises `_LinkLostError`."""
+        link = cls()
+        parameters = pika.URLParameters(url)
+        parameters.heartbeat = 10
+        parameters.blocked_connection_timeout = 30
+        parameters.socket_timeout = parameters.stack_timeout = 5
+        opened: asyncio.Future[None] = link._loop.create_future()
+        link._connection = AsyncioConnection(
+            parameters,
+            on_open_callback=lambda _: None if opened.done() else opened.set_result(None),
+            on_open_error_callback=lambda _, error: link._lose(error),
+            on_close_callback=lambda _, error: link._lose(error),
+            custom_ioloop=link._loop,
+        )
+        await link._until(opened)
+        channel: asyncio.Future[Any] = link._loop.create_future()
+        link._connection.channel(on_open_callback=lambda c: None if channel.done() else channel.set_result(c))
+        link._channel = await link._until(channel)
+        link._channel.add_on_close_callback(lambda _, error: link._lose(error))
+        link._channel.add_on_cancel_callback(lambda _: link._lose("the stream was deleted"))
+        link._channel.add_on_return_callback(lambda *_: link._lose("the stream is gone: a message came back"))
+        return link
+
+    def _lose(self, cause: object) -> None:
+        error = _LinkLostError(_explain(cause))
+        if not self.lost.done():
+            self.lost.set_exception(error)
+        for _, confirmed in self._unconfirmed:
+            if not confirmed.done():
+                confirmed.set_exception(error)
+        self._unconfirmed.clear()
+        self.close()
+
+    async def _until(self, future: "asyncio.Future[Any]") -> Any:
+        """The future's result, or `_LinkLostError` if the link is lost before."""
+        try:
+            await asyncio.wait((future, self.lost), return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            self.close()
+            raise
+        if future.done():
+            return future.result()
+        future.cancel()
+        return self.lost.result()
+
+    async def _call(self, method: Any, **arguments: Any) -> Any:
+        """Calls a method of the channel that answers by callback."""
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        try:
+            method(callback=lambda frame: None if answer.done() else answer.set_result(frame), **arguments)
+        except pika.exceptions.AMQPError as error:
+            raise _LinkLostError(_explain(error)) from error
+        return await self._until(answer)
+
+    async def declare(self, exchange: str, stream: str, routing_key: str) -> None:
+        """Declares a stream and binds it."""
+        arguments = {
+            "x-queue-type": "stream",
+            "x-max-length-bytes": MAX_BYTES,
+            "x-stream-max-segment-size-bytes": MAX_SEGMENT_BYTES,
+        }
+        await self._call(self._channel.exchange_declare, exchange=exchange, exchange_type="direct", durable=True)
+        await self._call(self._channel.queue_declare, queue=stream, durable=True, arguments=arguments)
+        await self._call(self._channel.queue_bind, queue=stream, exchange=exchange, routing_key=routing_key)
+
+    async def confirm(self) -> None:
+        """Asks for publisher confirms."""
+        await self._call(self._channel.confirm_delivery, ack_nack_callback=self._on_confirm)
+
+    def _on_confirm(self, frame: Any) -> None:
+        method = frame.method
+        if isinstance(method, pika.spec.Basic.Nack):
+            # What was published after it may be on the stream before it is sent again; the numbers in the records tell.
+            self._lose("the broker refused a message")
+            return
+        waiting = self._unconfirmed
+        if method.multiple:
+            while waiting and waiting[0][0] <= method.delivery_tag:
+                self._confirmed(waiting.popleft()[1])
+        elif waiting and waiting[0][0] == method.delivery_tag:
+            self._confirmed(waiting.popleft()[1])
+        else:
+            for entry in waiting:
+                if entry[0] == method.delivery_tag:
+                    waiting.remove(entry)
+                    self._confirmed(entry[1])
+                    break
+
+    @staticmethod
+    def _confirmed(future: "asyncio.Future[None]") -> None:
+        if not future.done():
+            future.set_result(None)
+
+    async def publish(self, exchange: str, routing_key: str, bodies: Sequence[bytes]) -> None:
+        """Publishes `bodies` and waits until all are confirmed."""
+        confirms = []
+        for body in bodies:
+            if self.lost.done():
+                self.lost.result()
+            self._published += 1
+            confirmed = self._loop.create_future()
+            self._unconfirmed.append((self._published, confirmed))
+            confirms.append(confirmed)
+            try:
+                self._channel.basic_publish(exchange, routing_key, body, _PERSISTENT, mandatory=True)
+            except pika.exceptions.AMQPError as error:
+                self._lose(error)
+        for result in await asyncio.gather(*confirms, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+
+    async def consume(self, stream: str, offset: "int | str", prefetch: int, on_message: Any) -> None:
+        """Begins to consume from `offset`."""
+        await self._call(self._channel.basic_qos, prefetch_count=prefetch)
+        await self._call(
+            self._channel.basic_consume,
+            queue=stream,
+            on_message_callback=on_message,
+            arguments={"x-stream-offset": offset},
+        )
+
+    def acknowledge(self, delivery_tag: int) -> None:
+        """Acknowledges all deliveries up to `delivery_tag`, which lets the broker send more."""
+        if not self.lost.done():
+            try:
+                self._channel.basic_ack(delivery_tag, multiple=True)
+            except pika.exceptions.AMQPError as error:
+                self._lose(error)
+
+    def close(self) -> None:
+        """Closes the connection, if it is open."""
+        connection = self._connection
+        if connection is not None and not (connection.is_closing or connection.is_closed):
+            connection.close()
+
+
+class RabbitLog:
+    """A `Log` in RabbitMQ streams."""
+
+    PREFETCH = 512
+    """Bodies that the broker sends ahead of what was read."""
+    QUIET = 0.1
+    FIRST = 1.0
+    """Seconds that `tail` waits for more, and for the first message of a stream that may be empty."""
+
+    def __init__(self, url: str, namespace: str = "", patience: float = 5.0) -> None:
+        self._url = url
+        self._namespace = namespace
+        self._patience = patience
+        self._exchange = namespace + EXCHANGE
+        self._publisher: _Link | None = None
+        self._declared: set[str] = set()
+        self._connecting = asyncio.Lock()
+
+    def _stream(self, topic: str) -> str:
+        return self._namespace + topic
+
+    async def _open(self, topic: str) -> _Link:
+        link = await _Link.open(self._url)
+        await link.declare(self._exchange, self._stream(topic), self._stream(topic))
+        return link
+
+    async def _publishing(self, topic: str) -> _Link:
+        async with self._connecting:
+            if self._publisher is None or self._publisher.lost.done():
+                self._publisher = None
+                link = await _Link.open(self._url)
+                await link.confirm()
+                self._publisher, self._declared = link, set()
+            if topic not in self._declared:
+                await self._publisher.declare(self._exchange, self._stream(topic), self._stream(topic))
+                self._declared.add(topic)
+            return self._publisher
+
+    async def append(self, topic: str, bodies: Sequence[bytes]) -> None:
+        """See `Log.append`."""
+        backoff = Backoff(self._patience)
+        while True:
+            try:
+                async with asyncio.timeout(self._patience):
+                    link = await self._publishing(topic)
+                    await link.publish(self._exchange, self._stream(topic), bodies)
+                return
+            except (_LinkLostError, TimeoutError) as error:
+                cause = str(error) or f"no confirm within {self._patience:g} s"
+                if isinstance(error, TimeoutError) and self._publisher is not None:
+                    self._publisher.close()
+                    self._publisher = None
+                if backoff.exhausted:
+                    raise LogUnavailableError(self._url, cause) from error
+            await backoff.wait()
+
+    async def read(self, topic: str, from_offset: int) -> AsyncIterator[list[Entry]]:
+        """See `Log.read`."""
+        offset = from_offset
+        backoff = Backoff()
+        while True:
+            link: _Link | None = None
+            try:
+                link = await self._open(topic)
+                inbox = _Inbox(link, offset)
+                await link.consume(self._stream(topic), offset, self.PREFETCH, inbox.on_message)
+                backoff = Backoff()
+                while True:
+                    entries = await inbox.take()
+                    if entries:
+                        yield entries
+                        offset = entries[-1][0] + 1
+                    inbox.acknowledge()
+            except _LinkLostError as error:
+                _logger.warning("log reader lost its connection", topic=topic, offset=offset, cause=str(error))
+            finally:
+                if link is not None:
+                    link.close()
+            await backoff.wait()
+
+    async def tail(self, topic: str) -> int:
+        """See `Log.tail`. AMQP has no question for it: this reads the stream's last chunk until it falls quiet."""
+        try:
+            async with asyncio.timeout(self._patience):
+                link = await self._open(topic)
+        except (_LinkLostError, TimeoutError) as error:
+            raise LogUnavailableError(self._url, error or "no answer") from error
+        try:
+            inbox = _Inbox(link, 0)
+            await link.consume(self._stream(topic), "last", self.PREFETCH, inbox.on_message)
+            tail = 0
+            while True:
+                try:
+                    async with asyncio.timeout(self.QUIET if tail else self.FIRST):
+                        entries = await inbox.take()
+                except TimeoutError:
+                    return tail
+                inbox.acknowledge()
+                tail = entries[-1][0] + 1 if entries else tail
+        except _LinkLostError as error:
+            raise LogUnavailableError(self._url, error) from error
+        finally:
+            link.close()
+
+    async def close(self) -> None:
+        """See `Log.close`."""
+        if self._publisher is not None:
+            self._publisher.close()
+            self._publisher = None
+
+
+class _Inbox:
+    """Collects what the broker delivers until the reader takes it, all at once."""
+
+    def __init__(self, link: _Link, from_offset: int) -> None:
+        self._link = link
+        self._next = from_offset
+        self._entries: list[Entry] = []
+        self._arrived = asyncio.Event()
+        self._delivered = self._taken = self._acknowledged = 0
+        """Delivery tags: of the newest message here, of the newest taken, of the newest acknowledged."""
+        link.lost.add_done_callback(lambda _: self._arrived.set())
+
+    def on_message(self, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        """Takes a delivery. The broker may begin at the start of a chunk, before the offset that was asked for."""
+        offset = int(properties.headers["x-stream-offset"])
+        if offset >= self._next:
+            self._entries.append((offset, body))
+            self._next = offset + 1
+        self._delivered = method.delivery_tag
+        self._arrived.set()
+
+    async def take(self) -> list[Entry]:
+        """What has arrived since the last call; waits for something. Raises `_LinkLostError` once all is taken."""
+        await self._arrived.wait()
+        self._arrived.clear()
+        entries, self._entries = self._entries, []
+        self._taken = self._delivered
+        if self._link.lost.done():
+            self._arrived.set()
+            if not entries:
+                self._link.lost.result()
+        return entries
+
+    def acknowledge(self) -> None:
+        """Acknowledges all that was taken."""
+        if self._taken > self._acknowledged:
+            self._link.acknowledge(self._taken)
+            self._acknowledged = self._taken
+
+
+def _explain(cause: object) -> str:
+    """One line for what pika gives as a reason, which may wrap the real one in several layers."""
+    while isinstance(cause, BaseException):
+        inner = next((part for part in getattr(cause, "args", ()) if isinstance(part, BaseException)), None)
+        inner = inner or getattr(cause, "exception", None)
+        if inner is None:
+            break
+        cause = inner
+    text = str(cause).strip()
+    return text or type(cause).__name__

@@ -1,0 +1,140 @@
+"""The writing end of a service: records in, confirmed batches on the log.
+
+Smart batching: what waits is appended at once as one body; what comes meanwhile is the next. Nothing waits on a timer.
+One append is under way at a time, so the records of one producer stand on the log in the order of their numbers.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from microexchange.log import Backoff, Log, LogUnavailableError
+from microexchange.messages import VERSION, Batch, Record, encode_batch
+
+_logger = structlog.get_logger(__name__)
+
+
+class Outbox:
+    """Appends records of one producer to one topic, numbered without a gap.
+
+    The records of one `put` share one body, so a reader sees all of them or none.
+    """
+
+    MOST_RECORDS = 4096
+    """Records after which a body takes no more puts."""
+    MOST_WAITING = 65536
+    """Records that may wait before `room` holds the producer back."""
+
+    def __init__(self, log: Log, topic: str, producer: str, epoch: int, next_sequence: int = 1) -> None:
+        self._log = log
+        self._topic = topic
+        self._producer = producer
+        self._epoch = epoch
+        self._waiting: deque[tuple[Sequence[Record], asyncio.Future[None] | None]] = deque()
+        self._waiting_records = 0
+        self._wake = asyncio.Event()
+        self._confirmed_up_to = asyncio.Condition()
+        self.next_sequence = next_sequence
+        """The number of the next record to be put."""
+        self.confirmed = next_sequence
+        """The number of the first record that is not confirmed yet."""
+        self.available = True
+        """Whether the last append went well."""
+        self.announce = False
+        """Whether to append an empty batch first, which tells readers of the new epoch."""
+
+    def put(self, records: Sequence[Record]) -> None:
+        """Queues `records` to be appended together."""
+        self._enqueue(records, None)
+
+    def put_confirmed(self, records: Sequence[Record]) -> "asyncio.Future[None]":
+        """Queues `records`; the future is done when they are durable.
+
+        If the log fails before they were sent, they are withdrawn and the future fails with `LogUnavailableError`: then
+        they are certainly not on the log. Once they were sent, they are sent again until the log confirms them.
+        """
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._enqueue(records, future)
+        return future
+
+    def _enqueue(self, records: Sequence[Record], future: "asyncio.Future[None] | None") -> None:
+        if records:
+            self._waiting.append((records, future))
+            self._waiting_records += len(records)
+            self.next_sequence += len(records)
+            self._wake.set()
+
+    async def room(self) -> None:
+        """Waits while too much waits to be appended."""
+        if self._waiting_records > self.MOST_WAITING:
+            async with self._confirmed_up_to:
+                await self._confirmed_up_to.wait_for(lambda: self._waiting_records <= self.MOST_WAITING)
+
+    async def flushed(self) -> None:
+        """Waits until all that was put before the call is durable."""
+        sequence = self.next_sequence
+        async with self._confirmed_up_to:
+            await self._confirmed_up_to.wait_for(lambda: self.confirmed >= sequence)
+
+    async def run(self) -> None:
+        """Appends what is put, for ever. The service runs it as a task."""
+        if self.announce:
+            await self._append([])
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                await self._append_some()
+
+    async def _append_some(self) -> None:
+        records: list[Record] = []
+        futures: list[asyncio.Future[None]] = []
+        while self._waiting and len(records) < self.MOST_RECORDS:
+            some, future = self._waiting.popleft()
+            records.extend(some)
+            if future is not None:
+                futures.append(future)
+        self._waiting_records -= len(records)
+        await self._append(records)
+        for future in futures:
+            if not future.done():
+                future.set_result(None)
+
+    async def _append(self, records: list[Record]) -> None:
+        """Appends one body, trying until it is confirmed."""
+        batch: Batch[Any] = Batch(VERSION, self._producer, self._epoch, self.confirmed, time.time_ns(), records)
+        body = encode_batch(batch)
+        backoff = Backoff()
+        while True:
+            try:
+                await self._log.append(self._topic, [body])
+                break
+            except LogUnavailableError as error:
+                if self.available:
+                    _logger.error("log unavailable", topic=self._topic, cause=str(error))
+                self.available = False
+                self._withdraw(error)
+            await backoff.wait()
+        if not self.available:
+            _logger.info("log available again", topic=self._topic)
+        self.available = True
+        async with self._confirmed_up_to:
+            self.confirmed += len(records)
+            self._confirmed_up_to.notify_all()
+
+    def _withdraw(self, error: LogUnavailableError) -> None:
+        """Gives back the puts that wait for a confirmation and were never sent. Numbers stay without a gap."""
+        kept: deque[tuple[Sequence[Record], asyncio.Future[None] | None]] = deque()
+        for records, future in self._waiting:
+            if future is None:
+                kept.append((records, future))
+            else:
+                self.next_sequence -= len(records)
+                self._waiting_records -= len(records)
+                if not future.done():
+                    future.set_exception(error)
+        self._waiting = kept

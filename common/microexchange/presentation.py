@@ -1,0 +1,233 @@
+"""What clients see: the answers of the gateway and the feed as typed structures. JSON, OpenAPI and the bots share them.
+
+Decimal numbers are text, so that no client's float spoils them; ids are text, since JavaScript cannot hold 63 bits.
+Times are ISO 8601 in UTC.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from microexchange.messages import OrderReport, OrderStatus, OrderType, Side, Trade
+from microexchange.numbers import average_price, cash_to_text
+from microexchange.securities import Security
+
+
+def time_text(nanoseconds: int) -> str:
+    """Nanoseconds of Unix time as ISO 8601 with microseconds.
+
+    >>> time_text(1_700_000_000_123_456_789)
+    '2023-11-14T22:13:20.123456Z'
+    """
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    whole = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{whole}.{rest // 1000:06d}Z"
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Base of all answers."""
+
+
+class TradeView(Answer, frozen=True):
+    """A trade, as everybody may see it."""
+
+    trade_id: str
+    timestamp: str
+    symbol: str
+    price: str
+    quantity: str
+    aggressor_side: Side
+    maker_order_id: str
+    taker_order_id: str
+    maker_fee: str
+    taker_fee: str
+
+
+def trade_view(trade: Trade, security: Security) -> TradeView:
+    """`trade` for clients."""
+    return TradeView(
+        trade_id=str(trade.trade_id),
+        timestamp=time_text(trade.timestamp),
+        symbol=trade.symbol,
+        price=security.price_text(trade.price),
+        quantity=security.quantity_text(trade.quantity),
+        aggressor_side=trade.aggressor_side,
+        maker_order_id=str(trade.maker_order_id),
+        taker_order_id=str(trade.taker_order_id),
+        maker_fee=cash_to_text(trade.maker_fee),
+        taker_fee=cash_to_text(trade.taker_fee),
+    )
+
+
+class OrderView(Answer, frozen=True):
+    """An order and how it stands."""
+
+    order_id: str
+    client_id: str
+    client_order_id: str
+    timestamp: str
+    """When it last changed."""
+    symbol: str
+    side: Side
+    order_type: OrderType
+    quantity: str
+    price: str | None
+    status: OrderStatus
+    filled_quantity: str
+    leaves_quantity: str
+    average_price: str | None
+    """Mean price of what is filled, before fees; null while nothing is."""
+    resting: bool
+    """Whether the order stands in the book."""
+    resting_order_id: str | None
+    resting_qty: str
+    code: str
+    """Why the order was rejected, or cancelled by the exchange; empty otherwise."""
+    text: str
+    trades: list[TradeView]
+    """The trades that the order made when it entered: filled in the answer to the request that entered it."""
+
+
+def order_view(report: OrderReport, security: Security, trades: Sequence[Trade] = ()) -> OrderView:
+    """The order that `report` is about, for its client."""
+    resting = report.status in (OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED)
+    leaves = security.quantity_text(report.leaves_quantity)
+    return OrderView(
+        order_id=str(report.order_id),
+        client_id=report.client_id,
+        client_order_id=report.client_order_id,
+        timestamp=time_text(report.timestamp),
+        symbol=report.symbol,
+        side=report.side,
+        order_type=report.order_type,
+        quantity=security.quantity_text(report.quantity),
+        price=None if report.price is None else security.price_text(report.price),
+        status=report.status,
+        filled_quantity=security.quantity_text(report.cumulative_quantity),
+        leaves_quantity=leaves,
+        average_price=average_price(report.notional, report.cumulative_quantity, security.lot_size),
+        resting=resting,
+        resting_order_id=str(report.order_id) if resting else None,
+        resting_qty=leaves if resting else security.quantity_text(0),
+        code=report.code,
+        text=report.text,
+        trades=[trade_view(trade, security) for trade in trades],
+    )
+
+
+class ReportView(OrderView, frozen=True):
+    """An execution report: an order that changed, and what changed it."""
+
+    exec_type: str
+    last_quantity: str
+    last_price: str | None
+    fee: str
+    trade_id: str | None
+    liquidity: str
+
+
+def report_view(report: OrderReport, security: Security) -> ReportView:
+    """`report` for its client."""
+    fill = report.trade_id != 0
+    return ReportView(
+        **msgspec.structs.asdict(order_view(report, security)),
+        exec_type=report.exec_type,
+        last_quantity=security.quantity_text(report.last_quantity),
+        last_price=security.price_text(report.last_price) if fill else None,
+        fee=cash_to_text(report.fee),
+        trade_id=str(report.trade_id) if fill else None,
+        liquidity=report.liquidity,
+    )
+
+
+class AccountView(Answer, frozen=True):
+    """An account that was opened. The key is shown this once."""
+
+    client_id: str
+    api_key: str
+    cash: str
+    shares: dict[str, str]
+
+
+class BalanceView(Answer, frozen=True):
+    """A client's settled cash, and what all it has is worth."""
+
+    client_id: str
+    cash: str
+    equity: str
+    """Cash, and each holding at its last price (the reference price before the first trade)."""
+    suspended: bool
+
+
+class HoldingView(Answer, frozen=True):
+    """A client's settled shares of one security."""
+
+    client_id: str
+    symbol: str
+    quantity: str
+
+
+class SecurityView(Answer, frozen=True):
+    """A listed security."""
+
+    symbol: str
+    name: str
+    tick_size: str
+    lot_size: str
+    maker_fee_bps: int
+    taker_fee_bps: int
+    reference_price: str
+    last_price: str | None
+    """Null before the first trade."""
+
+
+class LevelView(Answer, frozen=True, array_like=True):
+    """A price level: [price, quantity, number of orders]."""
+
+    price: str
+    quantity: str
+    orders: int
+
+
+class BookView(Answer, frozen=True):
+    """A book, best prices first."""
+
+    symbol: str
+    sequence: int
+    """The book's state after this many changes."""
+    bids: list[LevelView]
+    asks: list[LevelView]
+
+
+class TradesView(Answer, frozen=True):
+    """A page of trades, newest first."""
+
+    trades: list[TradeView]
+    next_before: str | None
+    """`before=` of the next page; null on the last."""
+
+
+class LeaderView(Answer, frozen=True):
+    """A place on the leaderboard."""
+
+    rank: int
+    client_id: str
+    equity: str
+    cash: str
+    profit: str
+    """Equity less what the account was opened with, at reference prices."""
+
+
+class ErrorDetail(Answer, frozen=True, omit_defaults=True):
+    """Why a request was refused."""
+
+    code: str
+    message: str
+    field: str | None = None
+
+
+class ErrorView(Answer, frozen=True):
+    """The one shape of an error."""
+
+    error: ErrorDetail

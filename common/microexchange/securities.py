@@ -1,0 +1,99 @@
+"""A listed security as the edges see it: decimal text to ticks and lots, and back."""
+
+import csv
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+
+from microexchange.messages import ListSecurity, SecurityListed
+from microexchange.numbers import MAX_LOTS, MAX_TICKS, NotExactError, from_steps, tick_value, to_steps
+from microexchange.refusals import Code, Refusal
+
+SYMBOL = re.compile(r"[A-Za-z0-9.-]{1,16}")
+"""What a symbol looks like."""
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """The terms of one security."""
+
+    symbol: str
+    name: str
+    tick_size: Decimal
+    lot_size: Decimal
+    tick_value: int
+    reference_price: int
+    maker_fee_bps: int
+    taker_fee_bps: int
+
+    @classmethod
+    def of(cls, listed: SecurityListed) -> "Security":
+        """The security that a report lists."""
+        return cls(
+            listed.symbol,
+            listed.name,
+            Decimal(listed.tick_size),
+            Decimal(listed.lot_size),
+            listed.tick_value,
+            listed.reference_price,
+            listed.maker_fee_bps,
+            listed.taker_fee_bps,
+        )
+
+    def ticks(self, price: Decimal) -> int:
+        """A price in ticks. Raises `Refusal` (`INVALID_FIELD`, field `price`)."""
+        return _steps("price", price, self.tick_size, "tick size", MAX_TICKS)
+
+    def lots(self, quantity: Decimal, field: str = "quantity") -> int:
+        """A quantity in lots. Raises `Refusal` (`INVALID_FIELD`, that field)."""
+        return _steps(field, quantity, self.lot_size, "lot size", MAX_LOTS)
+
+    def price_text(self, ticks: int) -> str:
+        """A price as decimal text."""
+        return from_steps(ticks, self.tick_size)
+
+    def quantity_text(self, lots: int) -> str:
+        """A quantity as decimal text."""
+        return from_steps(lots, self.lot_size)
+
+
+def _steps(field: str, value: Decimal, step: Decimal, name: str, most: int) -> int:
+    try:
+        steps = to_steps(value, step)
+    except NotExactError as error:
+        raise Refusal(Code.INVALID_FIELD, f"{field} must be a multiple of the {name} {step:f}: {error}", field) from error
+    if not 1 <= steps <= most:
+        raise Refusal(
+            Code.INVALID_FIELD, f"{field} must be between {from_steps(1, step)} and {from_steps(most, step)}", field
+        )
+    return steps
+
+
+class ListingError(ValueError):
+    """A listing file is not usable; the message names the line and the column."""
+
+
+def read_listing(lines: Iterable[str]) -> list[ListSecurity]:
+    """The securities of a listing file: CSV with the columns symbol, name, tick_size, lot_size, reference_price.
+
+    Returns commands without id and time: the gateway gives them when it sends them. Raises `ListingError`.
+    """
+    reader = csv.DictReader(lines)
+    missing = {"symbol", "name", "tick_size", "lot_size", "reference_price"} - set(reader.fieldnames or ())
+    if missing:
+        raise ListingError(f"the listing has no column {', '.join(sorted(missing))}")
+    listed: dict[str, ListSecurity] = {}
+    for row in reader:
+        symbol, place = row["symbol"], f"line {reader.line_num}"
+        if not SYMBOL.fullmatch(symbol or ""):
+            raise ListingError(f"{place}: symbol {symbol!r} is not 1 to 16 of A-Z a-z 0-9 . -")
+        if symbol in listed:
+            raise ListingError(f"{place}: {symbol} is listed twice")
+        try:
+            tick_value(row["tick_size"], row["lot_size"])
+            reference = to_steps(Decimal(row["reference_price"]), Decimal(row["tick_size"]))
+        except (NotExactError, InvalidOperation, TypeError) as error:
+            raise ListingError(f"{place}: {symbol}: {error}") from error
+        listed[symbol] = ListSecurity(0, 0, symbol, row["name"], row["tick_size"], row["lot_size"], reference)
+    return list(listed.values())

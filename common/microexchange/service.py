@@ -1,0 +1,137 @@
+"""The service loop: how each of the four services starts, runs, and stops.
+
+A service is a handful of endless tasks. When one fails, all stop and the process ends with a failure, so that whoever
+watches it starts it again: every service can be killed at any moment, so this is the simplest repair there is. SIGTERM
+and SIGINT end it in order.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any
+
+import structlog
+import uvloop
+
+from microexchange.log import Log
+from microexchange.messages import Batch, MalformedBatchError, UndecodableError, decode_batch
+from microexchange.settings import ServiceSettings
+from microexchange.telemetry import configure_logging
+from microexchange.web import Health, PortBusyError
+
+_logger = structlog.get_logger(__name__)
+
+EXIT_CONFIG = 78
+"""Exit status of a service that cannot start as it is configured (EX_CONFIG of sysexits.h): starting it again won't help."""
+
+
+class ConfigurationError(Exception):
+    """The service cannot run as it is configured; the message says what to change."""
+
+
+def run_service(name: str, settings: ServiceSettings, main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Runs a service as `run_main` does, as its settings say."""
+    run_main(name, settings.log_level, settings.parent_pipe, main)
+
+
+def run_main(name: str, log_level: str, parent_pipe: bool, main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Runs `main(stop)` until it returns, and ends the process. `stop` is set by SIGTERM, SIGINT or a dead parent."""
+    configure_logging(log_level)
+    structlog.contextvars.bind_contextvars(service=name)
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        if parent_pipe:
+            loop.add_reader(sys.stdin.fileno(), _on_parent, loop, stop)
+        await main(stop)
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run())
+    except BaseException as error:
+        cause = _innermost(error)
+        if isinstance(cause, (PortBusyError, ConfigurationError)):
+            _logger.error("cannot run as configured", cause=str(cause))
+            sys.exit(EXIT_CONFIG)
+        _logger.error("failed", cause=f"{type(cause).__name__}: {cause}", exc_info=error)
+        sys.exit(1)
+    _logger.info("stopped")
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """The first error in a task group's bundle."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _on_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    descriptor = sys.stdin.fileno()
+    if not os.read(descriptor, 1):
+        loop.remove_reader(descriptor)
+        stop.set()
+
+
+async def run_until(stop: asyncio.Event, *tasks: Awaitable[None]) -> None:
+    """Runs endless `tasks` until `stop` is set, then cancels them. Raises what the first that fails raises."""
+    running = [asyncio.ensure_future(task) for task in tasks]
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        done, _ = await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (*running, stopping):
+            task.cancel()
+        for task in running:
+            with contextlib.suppress(asyncio.CancelledError):
+                if task.cancelled() or not task.done():
+                    await task
+    for task in done:
+        if task is not stopping:
+            task.result()
+            if not stop.is_set():
+                raise RuntimeError(f"a task that should never end did: {task}")
+
+
+@contextlib.asynccontextmanager
+async def background(*tasks: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs endless `tasks` beside the body, and cancels them at its end. Should one fail, the body is cancelled."""
+    async with asyncio.TaskGroup() as group:
+        running = [group.create_task(task) for task in tasks]
+        yield
+        for task in running:
+            task.cancel()
+
+
+async def read_batches(
+    log: Log, topic: str, from_offset: int, health: Health
+) -> AsyncIterator[list[tuple[int, Batch[Any]]]]:
+    """Reads and decodes `topic` from `from_offset` on: lists of (offset, batch).
+
+    A body that no version wrote is skipped and reported: nothing that is on the log can stop a service. A body of a newer
+    version is another matter: to skip it would lose what it says, so the service says which tag it does not know, stops
+    being ready and waits to be upgraded.
+    """
+    async for entries in log.read(topic, from_offset):
+        batches: list[tuple[int, Batch[Any]]] = []
+        newer: tuple[int, UndecodableError] | None = None
+        for offset, body in entries:
+            try:
+                batches.append((offset, decode_batch(topic, body)))
+            except MalformedBatchError as error:
+                _logger.error("skipped a body that is no batch", topic=topic, offset=offset, cause=str(error))
+            except UndecodableError as error:
+                newer = offset, error
+                break
+        if batches:
+            yield batches
+        if newer is not None:
+            offset, unknown = newer
+            _logger.error("stalled", topic=topic, offset=offset, cause=str(unknown))
+            health.wait(topic, f"{topic}:{offset}: {unknown}")
+            await asyncio.Event().wait()

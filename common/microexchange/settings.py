@@ -1,0 +1,34 @@
+"""Settings that all services share. Each is an environment variable `MX_…`, or an argument to the class in a test."""
+
+from pathlib import Path
+
+from platformdirs import user_data_path
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def default_data_dir() -> Path:
+    """Where a market keeps its files unless told otherwise."""
+    return user_data_path("microexchange")
+
+
+class ServiceSettings(BaseSettings):
+    """What every service is told."""
+
+    model_config = SettingsConfigDict(env_prefix="MX_", extra="ignore")
+
+    log_url: SecretStr = Field(description="The log: amqp://… or postgresql://…")
+    database_url: SecretStr = Field(description="The Postgres server of the databases: postgresql://…")
+    namespace: str = Field(
+        default="",
+        pattern=r"^[a-z0-9_]{0,32}$",
+        description="Put before every exchange, queue and database name, so that several markets share one server.",
+    )
+    data_dir: Path = Field(default_factory=default_data_dir, description="Folder of snapshots and secrets.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=0, ge=0, le=65535, description="Port to listen on; each service has its own default.")
+    port_flag: str = Field(default="MX_PORT", description="What to change when the port is busy, for the error.")
+    log_level: str = Field(default="info", description="debug, info, warning or error.")
+    parent_pipe: bool = Field(
+        default=False, description="Stop when standard input closes: set by the launcher, so that none outlives it."
+    )

@@ -1,0 +1,230 @@
+"""What the services' HTTP sides share: the server, the one shape of errors, health and metrics."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import structlog
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+
+from microexchange import __version__
+from microexchange.presentation import ErrorView
+from microexchange.refusals import HTTP_STATUS, Code, Refusal
+
+_logger = structlog.get_logger(__name__)
+_encoder = msgspec.json.Encoder(enc_hook=str)
+
+MAX_BODY = 1 << 20
+"""The largest request body, in bytes."""
+RETRY_AFTER = "1"
+"""Seconds, for the header of a 503."""
+
+
+def json_response(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A JSON answer, encoded by msgspec."""
+    return Response(_encoder.encode(content), status, headers, "application/json")
+
+
+def json_text(content: Any) -> str:
+    """JSON text for a WebSocket."""
+    return _encoder.encode(content).decode()
+
+
+def refuse(refusal: Refusal) -> Response:
+    """A refusal as an HTTP answer."""
+    headers = {"Retry-After": RETRY_AFTER} if refusal.http_status == 503 else None
+    if refusal.code is Code.UNAUTHENTICATED:
+        headers = {"WWW-Authenticate": "Bearer"}
+    return json_response(refusal.as_json(), refusal.http_status, headers)
+
+
+def decode_json(decoder: "msgspec.json.Decoder[Any]", body: bytes) -> Any:
+    """Decodes and checks a JSON body. Raises `Refusal` (`MALFORMED`, or `INVALID_FIELD` with the field's name)."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise _invalid(str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refusal(Code.MALFORMED, f"the body is not valid JSON: {error}") from error
+
+
+def _invalid(text: str) -> Refusal:
+    """msgspec says "Expected `str`, got `int` - at `$.symbol`"; ours names the field apart."""
+    message, _, path = text.partition(" - at `")
+    field = path.rstrip("`").removeprefix("$").lstrip(".")
+    if "required field `" in message:
+        missing = message.split("required field `", 1)[1].rstrip("`")
+        return Refusal(Code.INVALID_FIELD, f"{missing} is missing", f"{field}.{missing}" if field else missing)
+    if "unknown field `" in message:
+        unknown = message.split("unknown field `", 1)[1].rstrip("`")
+        return Refusal(Code.INVALID_FIELD, f"there is no field {unknown!r} here", unknown)
+    if not field:
+        return Refusal(Code.MALFORMED, f"the body is not a JSON object of this kind: {message}")
+    return Refusal(Code.INVALID_FIELD, f"{field}: {message.replace('`', '')}", field)
+
+
+async def read_body(request: Request) -> bytes:
+    """The request's body. Raises `Refusal` (`TOO_LARGE`) as soon as more than `MAX_BODY` bytes have come."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise Refusal(Code.TOO_LARGE, f"the body is larger than {MAX_BODY} bytes")
+    return bytes(body)
+
+
+class Health:
+    """Whether a service is ready, and why not. Readiness is what `/health/ready` says."""
+
+    def __init__(self) -> None:
+        self.waiting_for: dict[str, str] = {}
+        """Reasons not to be ready, by topic; empty when ready."""
+
+    def wait(self, topic: str, reason: str) -> None:
+        """Not ready for this reason, until `clear(topic)`."""
+        self.waiting_for[topic] = reason
+
+    def clear(self, topic: str) -> None:
+        """Nothing stands against readiness in this respect any more."""
+        self.waiting_for.pop(topic, None)
+
+
+def make_app(
+    title: str,
+    description: str,
+    health: Health,
+    status: Callable[[], dict[str, Any]],
+    lifespan: Any = None,
+) -> FastAPI:
+    """A FastAPI application with errors of one shape, `/health/live`, `/health/ready`, `/status` and `/metrics`."""
+    app = FastAPI(title=title, description=description, version=__version__, lifespan=lifespan, openapi_tags=[])
+
+    @app.exception_handler(Refusal)
+    async def _refusal(_: Request, refusal: Refusal) -> Response:
+        return refuse(refusal)
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> Response:
+        code = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED}.get(error.status_code, Code.MALFORMED)
+        message = f"there is no {request.method} {request.url.path} here; GET /docs lists what there is"
+        body = Refusal(code, message if error.status_code in (404, 405) else str(error.detail)).as_json()
+        return json_response(body, error.status_code, dict(error.headers or {}))
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid_parameter(_: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        field = str(first["loc"][-1])
+        return refuse(Refusal(Code.INVALID_FIELD, f"{field}: {first['msg']}", field))
+
+    @app.exception_handler(Exception)
+    async def _fault(request: Request, error: Exception) -> Response:
+        _logger.error("fault in a request", path=request.url.path, exc_info=error)
+        return refuse(Refusal(Code.INTERNAL, "a fault in the exchange; its log has the details"))
+
+    @app.get("/health/live", tags=["operations"], summary="The process runs")
+    async def live() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get("/health/ready", tags=["operations"], summary="The service does its work", responses={503: {}})
+    async def ready() -> Response:
+        if health.waiting_for:
+            return json_response({"status": "waiting", "for": health.waiting_for}, HTTP_STATUS[Code.UNAVAILABLE])
+        return json_response({"status": "ready"})
+
+    @app.get("/status", tags=["operations"], summary="Positions and counts of this service")
+    async def service_status() -> Response:
+        return json_response({"waiting_for": health.waiting_for, **status()})
+
+    @app.get("/metrics", tags=["operations"], summary="Prometheus metrics")
+    async def metrics() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+def document(app: FastAPI, *types: type) -> Callable[..., dict[str, Any]]:
+    """Adds the schemas of `types` to the app's OpenAPI page, and returns what describes a route in terms of them.
+
+    Requests and answers are msgspec structures, which FastAPI does not know; so the route's own decoding and the page come
+    from the same types.
+    """
+    _, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    make_openapi = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        page = make_openapi()
+        page.setdefault("components", {}).setdefault("schemas", {}).update(components)
+        return page
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+    def content(type_: Any) -> dict[str, Any]:
+        return {"application/json": {"schema": {"$ref": f"#/components/schemas/{type_.__name__}"}}}
+
+    def describe(summary: str, body: type | None, answer: Any, *statuses: int) -> dict[str, Any]:
+        good, *bad = statuses
+        schema = content(answer) if isinstance(answer, type) else {"application/json": {"schema": answer}}
+        responses: dict[int, Any] = {good: {"description": "Done", "content": schema}}
+        responses |= {status: {"description": "Refused", "content": content(ErrorView)} for status in bad}
+        extra = {"requestBody": {"required": True, "content": content(body)}} if body is not None else None
+        return {"summary": summary, "status_code": good, "responses": responses, "openapi_extra": extra}
+
+    return describe
+
+
+class PortBusyError(OSError):
+    """Somebody listens on the port already."""
+
+
+def bind(host: str, port: int, flag: str) -> socket.socket:
+    """A socket bound to `host` and `port`. Raises `PortBusyError`, which names both and the flag that changes the port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise PortBusyError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}. Choose another port with {flag}"
+        ) from error
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """uvicorn inside our own loop: signals are the service's business."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leaves signals alone."""
+        yield
+
+
+async def serve(app: Any, listener: socket.socket, stop: asyncio.Event) -> None:
+    """Serves `app` on `listener` until `stop`; then finishes the requests that are under way, for five seconds at most."""
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
+        ws="websockets-sansio",
+        ws_max_size=MAX_BODY,
+        ws_per_message_deflate=False,
+        server_header=False,
+    )
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        server.should_exit = True
+        stopping.cancel()
+        await serving

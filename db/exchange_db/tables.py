@@ -1,0 +1,246 @@
+"""The tables of the three databases, as SQLAlchemy sees them. The migrations make them; a test compares the two.
+
+Units as everywhere: prices in ticks, quantities in lots, cash in 1e-8, `timestamp` in nanoseconds of Unix time.
+"""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import BYTEA, JSONB
+
+clearing_data = sa.MetaData()
+market_data = sa.MetaData()
+exchange_log = sa.MetaData()
+
+ISSUER = "$issuer"
+"""The account that all cash and shares come from: what it is below zero is what clients and the exchange have."""
+FEES = "$fees"
+"""The exchange's income from fees."""
+SPREAD = "$spread"
+"""The exchange's income from trades in which the buyer pays more than the seller receives."""
+
+# --- exchange_log -------------------------------------------------------------------------------------------
+
+log = sa.Table(
+    "log",
+    exchange_log,
+    sa.Column("topic", sa.Text, primary_key=True),
+    sa.Column("offset", sa.BigInteger, primary_key=True),
+    sa.Column("body", BYTEA, nullable=False),
+)
+
+# --- clearing_data ------------------------------------------------------------------------------------------
+
+accounts = sa.Table(
+    "accounts",
+    clearing_data,
+    sa.Column("client_id", sa.Text, primary_key=True),
+    sa.Column("cash", sa.BigInteger, nullable=False),
+    sa.CheckConstraint(f"cash >= 0 OR client_id IN ('{ISSUER}', '{FEES}')", name="cash_not_negative"),
+)
+"""Balances. The sum over all accounts is 0."""
+
+holdings = sa.Table(
+    "holdings",
+    clearing_data,
+    sa.Column("client_id", sa.Text, primary_key=True),
+    sa.Column("symbol", sa.Text, primary_key=True),
+    sa.Column("quantity", sa.BigInteger, nullable=False),
+    sa.CheckConstraint(f"quantity >= 0 OR client_id = '{ISSUER}'", name="quantity_not_negative"),
+)
+"""Shares. The sum over all accounts is 0 for each symbol."""
+
+settlements = sa.Table(
+    "settlements",
+    clearing_data,
+    sa.Column("instruction", sa.BigInteger, primary_key=True),
+    sa.Column("trade_id", sa.BigInteger, nullable=False, unique=True),
+    sa.Column("timestamp", sa.BigInteger, nullable=False),
+    sa.Column("symbol", sa.Text, nullable=False),
+    sa.Column("quantity", sa.BigInteger, nullable=False),
+    sa.Column("price", sa.BigInteger, nullable=False),
+    sa.Column("aggressor_side", sa.Text, nullable=False),
+    sa.Column("buy_order_id", sa.BigInteger, nullable=False),
+    sa.Column("buyer", sa.Text, nullable=False),
+    sa.Column("sell_order_id", sa.BigInteger, nullable=False),
+    sa.Column("seller", sa.Text, nullable=False),
+    sa.Column("buyer_pays", sa.BigInteger, nullable=False),
+    sa.Column("seller_receives", sa.BigInteger, nullable=False),
+    sa.Column("buyer_fee", sa.BigInteger, nullable=False),
+    sa.Column("seller_fee", sa.BigInteger, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("buyer_cash", sa.BigInteger, nullable=False),
+    sa.Column("buyer_quantity", sa.BigInteger, nullable=False),
+    sa.Column("seller_cash", sa.BigInteger, nullable=False),
+    sa.Column("seller_quantity", sa.BigInteger, nullable=False),
+)
+"""One row for each execution: its legs, and the balances after it."""
+
+transfers = sa.Table(
+    "transfers",
+    clearing_data,
+    sa.Column("instruction", sa.BigInteger, primary_key=True),
+    sa.Column("transfer_id", sa.BigInteger, nullable=False, unique=True),
+    sa.Column("timestamp", sa.BigInteger, nullable=False),
+    sa.Column("client_id", sa.Text, nullable=False),
+    sa.Column("cash", sa.BigInteger, nullable=False),
+    sa.Column("shares", JSONB, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("cash_after", sa.BigInteger, nullable=False),
+    sa.Column("shares_after", JSONB, nullable=False),
+)
+"""One row for each booking of cash and shares from the issuer to a client."""
+
+clearing_consumed = sa.Table(
+    "consumed",
+    clearing_data,
+    sa.Column("topic", sa.Text, primary_key=True),
+    sa.Column("offset", sa.BigInteger, nullable=False),
+    sa.Column("producers", JSONB, nullable=False),
+    sa.Column("reported", sa.BigInteger, nullable=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+)
+"""How far the clearinghouse has read, up to which instruction its reports are certainly on `data_feed`, and how often it
+was started."""
+
+# --- market_data --------------------------------------------------------------------------------------------
+
+order_reports = sa.Table(
+    "order_reports",
+    market_data,
+    sa.Column("report_id", sa.BigInteger, primary_key=True),
+    sa.Column("order_id", sa.BigInteger, nullable=False),
+    sa.Column("command_id", sa.BigInteger, nullable=False),
+    sa.Column("timestamp", sa.BigInteger, nullable=False),
+    sa.Column("client_id", sa.Text, nullable=False),
+    sa.Column("client_order_id", sa.Text, nullable=False),
+    sa.Column("symbol", sa.Text, nullable=False),
+    sa.Column("side", sa.Text, nullable=False),
+    sa.Column("order_type", sa.Text, nullable=False),
+    sa.Column("quantity", sa.BigInteger, nullable=False),
+    sa.Column("price", sa.BigInteger),
+    sa.Column("exec_type", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("leaves_quantity", sa.BigInteger, nullable=False),
+    sa.Column("cumulative_quantity", sa.BigInteger, nullable=False),
+    sa.Column("notional", sa.BigInteger, nullable=False),
+    sa.Column("last_quantity", sa.BigInteger, nullable=False),
+    sa.Column("last_price", sa.BigInteger, nullable=False),
+    sa.Column("fee", sa.BigInteger, nullable=False),
+    sa.Column("trade_id", sa.BigInteger, nullable=False),
+    sa.Column("liquidity", sa.Text, nullable=False),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Index("order_reports_by_client", "client_id", "order_id", "report_id"),
+)
+"""Every order report. The newest of an order that is not PENDING_NEW is how the order stands."""
+
+trades = sa.Table(
+    "trades",
+    market_data,
+    sa.Column("trade_id", sa.BigInteger, primary_key=True),
+    sa.Column("timestamp", sa.BigInteger, nullable=False),
+    sa.Column("symbol", sa.Text, nullable=False),
+    sa.Column("price", sa.BigInteger, nullable=False),
+    sa.Column("quantity", sa.BigInteger, nullable=False),
+    sa.Column("aggressor_side", sa.Text, nullable=False),
+    sa.Column("maker_order_id", sa.BigInteger, nullable=False),
+    sa.Column("taker_order_id", sa.BigInteger, nullable=False),
+    sa.Column("maker_fee", sa.BigInteger, nullable=False),
+    sa.Column("taker_fee", sa.BigInteger, nullable=False),
+    sa.Index("trades_by_symbol", "symbol", "trade_id"),
+)
+"""Every trade."""
+
+price_updates = sa.Table(
+    "price_updates",
+    market_data,
+    sa.Column("symbol", sa.Text, primary_key=True),
+    sa.Column("book_sequence", sa.BigInteger, primary_key=True),
+    sa.Column("timestamp", sa.BigInteger, nullable=False),
+    sa.Column("side", sa.Text, nullable=False),
+    sa.Column("price", sa.BigInteger, nullable=False),
+    sa.Column("quantity", sa.BigInteger, nullable=False),
+    sa.Column("order_count", sa.BigInteger, nullable=False),
+)
+"""Every change of a price level."""
+
+settlement_reports = sa.Table(
+    "settlement_reports",
+    market_data,
+    sa.Column("instruction", sa.BigInteger, primary_key=True),
+    sa.Column("timestamp", sa.BigInteger, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("trade_id", sa.BigInteger, nullable=False),
+    sa.Column("transfer_id", sa.BigInteger, nullable=False),
+    sa.Column("cash", JSONB, nullable=False),
+    sa.Column("holdings", JSONB, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+)
+"""Every settlement report."""
+
+events = sa.Table(
+    "events",
+    market_data,
+    sa.Column("report_id", sa.BigInteger, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("timestamp", sa.BigInteger, nullable=False),
+    sa.Column("body", JSONB, nullable=False),
+)
+"""Every other report: accounts opened, clients suspended, securities listed, commands refused, gateways logged on."""
+
+securities = sa.Table(
+    "securities",
+    market_data,
+    sa.Column("symbol", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("tick_size", sa.Text, nullable=False),
+    sa.Column("lot_size", sa.Text, nullable=False),
+    sa.Column("tick_value", sa.BigInteger, nullable=False),
+    sa.Column("reference_price", sa.BigInteger, nullable=False),
+    sa.Column("maker_fee_bps", sa.Integer, nullable=False),
+    sa.Column("taker_fee_bps", sa.Integer, nullable=False),
+    sa.Column("last_price", sa.BigInteger, nullable=False),
+    sa.Column("book_sequence", sa.BigInteger, nullable=False),
+)
+"""Read model: what is listed, its last price, and the newest price update that `levels` holds."""
+
+levels = sa.Table(
+    "levels",
+    market_data,
+    sa.Column("symbol", sa.Text, primary_key=True),
+    sa.Column("side", sa.Text, primary_key=True),
+    sa.Column("price", sa.BigInteger, primary_key=True),
+    sa.Column("quantity", sa.BigInteger, nullable=False),
+    sa.Column("order_count", sa.BigInteger, nullable=False),
+)
+"""Read model: the books as they stand."""
+
+clients = sa.Table(
+    "clients",
+    market_data,
+    sa.Column("client_id", sa.Text, primary_key=True),
+    sa.Column("cash", sa.BigInteger, nullable=False),
+    sa.Column("suspended", sa.Boolean, nullable=False),
+    sa.Column("opened_with", sa.BigInteger, nullable=False),
+)
+"""Read model: settled balances, and what the account was opened with: cash, and shares at their reference prices."""
+
+client_holdings = sa.Table(
+    "holdings",
+    market_data,
+    sa.Column("client_id", sa.Text, primary_key=True),
+    sa.Column("symbol", sa.Text, primary_key=True),
+    sa.Column("quantity", sa.BigInteger, nullable=False),
+)
+"""Read model: settled holdings."""
+
+market_consumed = sa.Table(
+    "consumed",
+    market_data,
+    sa.Column("topic", sa.Text, primary_key=True),
+    sa.Column("offset", sa.BigInteger, nullable=False),
+    sa.Column("producers", JSONB, nullable=False),
+    sa.Column("totals", JSONB, nullable=False),
+)
+"""How far the feed has stored, and its counts there."""

@@ -1,0 +1,1 @@
+"""The `microexchange` command: starts a whole exchange, and watches over it."""

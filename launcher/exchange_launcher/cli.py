@@ -1,0 +1,110 @@
+"""The command line."""
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Annotated
+
+import psycopg
+import typer
+from rich.console import Console
+
+import exchange_db
+from exchange_launcher.up import UpError, UpOptions, up
+from microexchange import __version__
+from microexchange.databases import without_secrets
+from microexchange.settings import default_data_dir
+
+app = typer.Typer(
+    name="microexchange", help="A complete stock exchange.", no_args_is_help=True, pretty_exceptions_enable=False
+)
+console = Console()
+errors = Console(stderr=True)
+
+_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
+    if match is None or not float(match[1]):
+        raise typer.BadParameter(f"{text!r} is no length of time: say 30s, 5m or 1h")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def _fail(message: object) -> typer.Exit:
+    errors.print(f"microexchange: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    return typer.Exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def _main(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        console.print(__version__)
+        raise typer.Exit
+
+
+@app.command(name="up")
+def up_command(
+    data: Annotated[Path | None, typer.Option(help="Folder of the market. Default: in your user's data folder.")] = None,
+    log: Annotated[str | None, typer.Option(help="The log: amqp://… Default: the database's server.")] = None,
+    database: Annotated[str | None, typer.Option(help="A Postgres server: postgresql://… Default: an embedded one.")] = None,
+    namespace: Annotated[str, typer.Option(help="Put before all names on shared servers: a-z 0-9 _")] = "",
+    host: Annotated[str, typer.Option(help="Address that the gateway and the feed listen on.")] = "127.0.0.1",
+    gateway_port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    feed_port: Annotated[int, typer.Option(min=1, max=65535)] = 8001,
+    engine_port: Annotated[int, typer.Option(min=1, max=65535)] = 8002,
+    clearing_port: Annotated[int, typer.Option(min=1, max=65535)] = 8003,
+    bots: Annotated[int, typer.Option(min=0, max=500, help="How many house bots.")] = 12,
+    for_: Annotated[
+        str | None, typer.Option("--for", help="Run that long (30s, 5m, 1h), print the results, and end.")
+    ] = None,
+) -> None:
+    """Start an exchange with bots in it."""
+    if not re.fullmatch(r"[a-z0-9_]{0,32}", namespace):
+        raise typer.BadParameter("at most 32 of a-z 0-9 _", param_hint="--namespace")
+    if log is not None and not log.startswith(("amqp://", "amqps://", "postgresql://", "postgres://")):
+        raise typer.BadParameter("use amqp://… or postgresql://…", param_hint="--log")
+    if database is not None and not database.startswith(("postgresql://", "postgres://")):
+        raise typer.BadParameter("use postgresql://…", param_hint="--database")
+    options = UpOptions(
+        (data or default_data_dir()).absolute(),
+        log,
+        database,
+        namespace,
+        host,
+        gateway_port,
+        feed_port,
+        engine_port,
+        clearing_port,
+        bots,
+        _seconds(for_),
+    )
+    try:
+        asyncio.run(up(options, console))
+    except UpError as error:
+        raise _fail(error) from None
+
+
+@app.command()
+def migrate(
+    database: Annotated[str, typer.Option(envvar="MX_DATABASE_URL", help="The Postgres server: postgresql://…")],
+    namespace: Annotated[str, typer.Option(envvar="MX_NAMESPACE")] = "",
+) -> None:
+    """Make the databases, or bring them to this version. Safe to run twice."""
+    try:
+        made = exchange_db.migrate(database, namespace)
+    except psycopg.Error as error:
+        raise _fail(f"the database at {without_secrets(database)} is not usable: {str(error).strip()}") from None
+    for name, (revision, _) in exchange_db.check(database, namespace).items():
+        console.print(f"{name}: revision {revision}{' (new)' if name in made else ''}")
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

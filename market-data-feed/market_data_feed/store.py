@@ -1,0 +1,211 @@
+"""The feed's side of Postgres: reports by COPY, read models by upsert, the position in the log, in one transaction."""
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import msgspec
+import psycopg
+import sqlalchemy as sa
+from psycopg.types.json import Jsonb
+
+from exchange_db.tables import events, order_reports, price_updates, settlement_reports, trades
+from market_data_feed.market import Client, Market, Totals
+from microexchange.messages import (
+    DATA_FEED,
+    OrderReport,
+    PriceUpdate,
+    Record,
+    SettlementReport,
+    Side,
+    Trade,
+)
+from microexchange.positions import Position, Positions
+from microexchange.securities import Security
+
+_LOCK = 0x6D786664  # "mxfd": the feed that has this advisory lock is the one that writes
+
+
+def _copy(table: sa.Table) -> str:
+    columns = ", ".join(table.c.keys())
+    return f"COPY {table.name} ({columns}) FROM STDIN"
+
+
+_COPY = {table.name: _copy(table) for table in (order_reports, trades, price_updates, settlement_reports, events)}
+
+_PUT_SECURITIES = """
+INSERT INTO securities (symbol, name, tick_size, lot_size, tick_value, reference_price, maker_fee_bps, taker_fee_bps,
+    last_price, book_sequence)
+SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::int[], %s::int[],
+    %s::bigint[], %s::bigint[])
+ON CONFLICT (symbol) DO UPDATE SET last_price = excluded.last_price, book_sequence = excluded.book_sequence
+"""
+_PUT_LEVELS = """
+INSERT INTO levels (symbol, side, price, quantity, order_count)
+SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[])
+ON CONFLICT (symbol, side, price) DO UPDATE SET quantity = excluded.quantity, order_count = excluded.order_count
+"""
+_DROP_LEVELS = """
+DELETE FROM levels USING unnest(%s::text[], %s::text[], %s::bigint[]) AS gone(symbol, side, price)
+WHERE (levels.symbol, levels.side, levels.price) = (gone.symbol, gone.side, gone.price)
+"""
+_PUT_CLIENTS = """
+INSERT INTO clients (client_id, cash, suspended, opened_with)
+SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bool[], %s::bigint[])
+ON CONFLICT (client_id) DO UPDATE
+SET cash = excluded.cash, suspended = excluded.suspended, opened_with = excluded.opened_with
+"""
+_PUT_HOLDINGS = """
+INSERT INTO holdings (client_id, symbol, quantity) SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[])
+ON CONFLICT (client_id, symbol) DO UPDATE SET quantity = excluded.quantity
+"""
+_PUT_CONSUMED = """
+INSERT INTO consumed (topic, "offset", producers, totals) VALUES (%s, %s, %s, %s)
+ON CONFLICT (topic) DO UPDATE
+SET "offset" = excluded."offset", producers = excluded.producers, totals = excluded.totals
+"""
+
+Row = tuple[Any, ...]
+
+
+@dataclass(slots=True)
+class Pending:
+    """What is to be written in the next transaction."""
+
+    rows: dict[str, list[Row]] = field(default_factory=lambda: {name: [] for name in _COPY})
+    """New rows by table."""
+    count: int = 0
+    offset: int = 0
+    """The offset of `data_feed` to go on from once this is written."""
+    upserts: list[tuple[str, Row]] = field(default_factory=list)
+    """Statements, each with columns of values."""
+
+    def add(self, report_id: int, report: Record) -> None:
+        """Adds the row of one report."""
+        self.count += 1
+        values = msgspec.structs.astuple(report)
+        if isinstance(report, OrderReport):
+            self.rows["order_reports"].append((report_id, *values))
+        elif isinstance(report, PriceUpdate):
+            self.rows["price_updates"].append(values)
+        elif isinstance(report, Trade):
+            self.rows["trades"].append(values)
+        elif isinstance(report, SettlementReport):
+            row = (*values[:5], Jsonb(report.cash), Jsonb(report.holdings), report.text)
+            self.rows["settlement_reports"].append(row)
+        else:
+            body = msgspec.structs.asdict(report)
+            self.rows["events"].append((report_id, type(report).__name__, body["timestamp"], Jsonb(body)))
+
+
+def seal(pending: Pending, market: Market, positions: Positions, offset: int) -> Pending:
+    """Completes `pending` with the read models and the position as they are now: one consistent state."""
+    changes, upserts = market.changes, pending.upserts
+    if changes.securities:
+        securities = [market.securities[symbol] for symbol in sorted(changes.securities)]
+        rows: list[Row] = [
+            (
+                s.symbol,
+                s.name,
+                f"{s.tick_size:f}",
+                f"{s.lot_size:f}",
+                s.tick_value,
+                s.reference_price,
+                s.maker_fee_bps,
+                s.taker_fee_bps,
+                market.last_prices.get(s.symbol, 0),
+                market.books[s.symbol].sequence,
+            )
+            for s in securities
+        ]
+        upserts.append((_PUT_SECURITIES, _columns(rows)))
+    kept: list[Row] = []
+    gone: list[Row] = []
+    for symbol, side, price in sorted(changes.levels):
+        book = market.books[symbol]
+        level = (book.bids if side is Side.BUY else book.asks).get(price)
+        if level is None:
+            gone.append((symbol, side.value, price))
+        else:
+            kept.append((symbol, side.value, price, *level))
+    if kept:
+        upserts.append((_PUT_LEVELS, _columns(kept)))
+    if gone:
+        upserts.append((_DROP_LEVELS, _columns(gone)))
+    if changes.clients:
+        names = sorted(changes.clients)
+        clients = [market.clients[name] for name in names]
+        client_rows: list[Row] = [(n, c.cash, c.suspended, c.opened_with) for n, c in zip(names, clients, strict=True)]
+        upserts.append((_PUT_CLIENTS, _columns(client_rows)))
+    if changes.holdings:
+        holding_rows: list[Row] = [
+            (client, symbol, market.clients[client].holdings[symbol]) for client, symbol in sorted(changes.holdings)
+        ]
+        upserts.append((_PUT_HOLDINGS, _columns(holding_rows)))
+    totals = {f.name: getattr(market.totals, f.name) for f in fields(Totals)}
+    producers = msgspec.to_builtins(positions.by_producer)
+    upserts.append((_PUT_CONSUMED, (DATA_FEED, offset, Jsonb(producers), Jsonb(totals))))
+    for changed in (changes.securities, changes.levels, changes.clients, changes.holdings):
+        changed.clear()
+    pending.offset = offset
+    return pending
+
+
+def _columns(rows: list[Row]) -> Row:
+    return tuple(list(column) for column in zip(*rows, strict=True))
+
+
+class Store:
+    """One connection to `market_data`, by the one feed that may write."""
+
+    def __init__(self, connection: psycopg.AsyncConnection) -> None:
+        self._connection = connection
+
+    async def lock(self) -> bool:
+        """Whether this is now the feed that writes; the lock lasts as long as the connection."""
+        row = await (await self._connection.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,))).fetchone()
+        return bool(row and row[0])
+
+    async def offset(self) -> int:
+        """The committed position."""
+        cursor = await self._connection.execute('SELECT "offset" FROM consumed WHERE topic = %s', (DATA_FEED,))
+        row = await cursor.fetchone()
+        return int(row[0]) if row else 0
+
+    async def load(self) -> tuple[Market, Positions, int]:
+        """The committed state: the market, the positions and the offset to go on from."""
+        market = Market()
+        positions, offset = Positions(), 0
+        run = self._connection.execute
+        async for at, producers, totals in await run('SELECT "offset", producers, totals FROM consumed'):
+            offset, market.totals = at, Totals(**totals)
+            positions = Positions(msgspec.convert(producers, dict[str, Position]))
+        async for *terms, last_price, sequence in await run(
+            "SELECT symbol, name, tick_size::numeric, lot_size::numeric, tick_value, reference_price, maker_fee_bps, "
+            "taker_fee_bps, last_price, book_sequence FROM securities ORDER BY symbol"
+        ):
+            security = Security(*terms)
+            market.list_security(security)
+            market.books[security.symbol].sequence = sequence
+            if last_price:
+                market.last_prices[security.symbol] = last_price
+        async for symbol, side, price, quantity, orders in await run(
+            "SELECT symbol, side, price, quantity, order_count FROM levels"
+        ):
+            book = market.books[symbol]
+            (book.bids if side == Side.BUY else book.asks)[price] = (quantity, orders)
+        async for client_id, *rest in await run("SELECT client_id, cash, suspended, opened_with FROM clients"):
+            market.clients[client_id] = Client(*rest)
+        async for client_id, symbol, quantity in await run("SELECT client_id, symbol, quantity FROM holdings"):
+            market.client(client_id).holdings[symbol] = quantity
+        return market, positions, offset
+
+    async def write(self, pending: Pending) -> None:
+        """Writes all of `pending`, or nothing."""
+        async with self._connection.transaction(), self._connection.cursor() as cursor:
+            for table, rows in pending.rows.items():
+                if rows:
+                    async with cursor.copy(_COPY[table].encode()) as copy:
+                        for row in rows:
+                            await copy.write_row(row)
+            for statement, values in pending.upserts:
+                await cursor.execute(statement.encode(), values)

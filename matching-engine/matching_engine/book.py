@@ -1,0 +1,184 @@
+"""The order book of one security: price levels, first in first out at each."""
+
+from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
+
+from microexchange.messages import OrderType, Side
+
+_BUY = Side.BUY
+
+
+class Order:
+    """An open order."""
+
+    __slots__ = (
+        "client_id",
+        "client_order_id",
+        "hold_per_lot",
+        "leaves",
+        "level",
+        "newer",
+        "notional",
+        "older",
+        "order_id",
+        "order_type",
+        "price",
+        "quantity",
+        "side",
+        "symbol",
+    )
+
+    def __init__(
+        self,
+        order_id: int,
+        client_id: str,
+        client_order_id: str,
+        symbol: str,
+        side: Side,
+        order_type: OrderType,
+        quantity: int,
+        price: int | None,
+        hold_per_lot: int,
+    ) -> None:
+        self.order_id = order_id
+        self.client_id = client_id
+        self.client_order_id = client_order_id
+        self.symbol = symbol
+        self.side = side
+        self.order_type = order_type
+        self.quantity = quantity
+        self.price = price
+        """Limit in ticks; None for a market order."""
+        self.hold_per_lot = hold_per_lot
+        """Cash units of buying power that one open lot holds; 0 for a sell."""
+        self.leaves = quantity
+        """Lots that can still trade."""
+        self.notional = 0
+        """Cash units for which lots have traded."""
+        self.level: Level | None = None
+        self.older: Order | None = None
+        self.newer: Order | None = None
+
+
+class Level:
+    """The orders at one price, oldest first: a doubly linked list, so that any of them leaves in constant time."""
+
+    __slots__ = ("count", "head", "price", "quantity", "tail")
+
+    def __init__(self, price: int) -> None:
+        self.price = price
+        self.head: Order | None = None
+        self.tail: Order | None = None
+        self.quantity = 0
+        """Open lots of all orders."""
+        self.count = 0
+        """Orders."""
+
+    def __iter__(self) -> Iterator[Order]:
+        order = self.head
+        while order is not None:
+            yield order
+            order = order.newer
+
+
+class BookSide:
+    """All levels of one side.
+
+    `levels` has every price that has orders, and prices that had: these stay until they come to the top of the heap, so a
+    price is in the heap exactly if it is in `levels`. Best price O(1) amortised, a new price O(log n), all else O(1).
+    """
+
+    __slots__ = ("_heap", "_sign", "levels", "live", "side")
+
+    def __init__(self, side: Side) -> None:
+        self.side = side
+        self.levels: dict[int, Level] = {}
+        self.live = 0
+        """Levels that have orders."""
+        self._heap: list[int] = []
+        self._sign = -1 if side is _BUY else 1
+        """The heap's smallest is the best: bids go in negated."""
+
+    def best(self) -> Level | None:
+        """The level that trades first: the highest bid, or the lowest offer. None for an empty side."""
+        heap, levels, sign = self._heap, self.levels, self._sign
+        while heap:
+            price = heap[0] * sign
+            level = levels[price]
+            if level.head is not None:
+                return level
+            heappop(heap)
+            del levels[price]
+        return None
+
+    def add(self, order: Order, price: int) -> Level:
+        """Puts `order` behind all others at `price`."""
+        level = self.levels.get(price)
+        if level is None:
+            level = self.levels[price] = Level(price)
+            heappush(self._heap, price * self._sign)
+        tail = level.tail
+        if tail is None:
+            level.head = order
+            self.live += 1
+        else:
+            tail.newer = order
+            order.older = tail
+        level.tail = order
+        level.quantity += order.leaves
+        level.count += 1
+        order.level = level
+        return level
+
+    def remove(self, order: Order) -> Level:
+        """Takes `order`, with what leaves it has, out of its level."""
+        level = order.level
+        assert level is not None, "the order rests"  # noqa: S101
+        older, newer = order.older, order.newer
+        if older is None:
+            level.head = newer
+        else:
+            older.newer = newer
+        if newer is None:
+            level.tail = older
+        else:
+            newer.older = older
+        order.level = order.older = order.newer = None
+        level.quantity -= order.leaves
+        level.count -= 1
+        if level.head is None:
+            self.live -= 1
+            if len(self._heap) > 64 and len(self._heap) > 4 * self.live:
+                self._sweep()
+        return level
+
+    def _sweep(self) -> None:
+        """Drops the prices without orders, so that memory follows the open orders and not the history."""
+        self.levels = {price: level for price, level in self.levels.items() if level.head is not None}
+        self._heap = [price * self._sign for price in self.levels]
+        heapify(self._heap)
+
+    def in_priority(self) -> Iterator[Level]:
+        """The levels that have orders, best first."""
+        for price in sorted(self.levels, reverse=self.side is _BUY):
+            level = self.levels[price]
+            if level.head is not None:
+                yield level
+
+
+class Book:
+    """Both sides of one security."""
+
+    __slots__ = ("asks", "bids")
+
+    def __init__(self) -> None:
+        self.bids = BookSide(Side.BUY)
+        self.asks = BookSide(Side.SELL)
+
+    def side(self, side: Side) -> BookSide:
+        """The side on which orders of `side` rest."""
+        return self.bids if side is _BUY else self.asks
+
+    def opposite(self, side: Side) -> BookSide:
+        """The side with which orders of `side` trade."""
+        return self.asks if side is _BUY else self.bids

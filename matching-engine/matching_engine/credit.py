@@ -1,0 +1,64 @@
+"""Credit: what a client can still spend and sell, exactly, while its orders are open.
+
+Buying power is cash less what open buys hold; sellable shares are the holding less what open sells offer. A buy holds, for
+each open lot, the lot's price and the highest fee it can cost, **rounded up for each lot**. Whatever way the order is
+filled, fill by fill with each fee rounded, it then costs no more than it held.
+"""
+
+from matching_engine.book import Order
+
+BPS = 10_000
+"""Basis points in one."""
+
+
+class Holding:
+    """A client's shares of one security, in lots."""
+
+    __slots__ = ("offered", "quantity")
+
+    def __init__(self, quantity: int = 0) -> None:
+        self.quantity = quantity
+        self.offered = 0
+        """Lots that open sells offer."""
+
+    @property
+    def sellable(self) -> int:
+        """Lots that a new order may sell."""
+        return self.quantity - self.offered
+
+
+class Account:
+    """A client's cash, shares and open orders."""
+
+    __slots__ = ("by_client_order_id", "cash", "client_id", "held", "holdings", "orders", "suspended")
+
+    def __init__(self, client_id: str, cash: int) -> None:
+        self.client_id = client_id
+        self.cash = cash
+        """Units of 1e-8."""
+        self.held = 0
+        """Units that open buys hold."""
+        self.suspended = False
+        self.holdings: dict[str, Holding] = {}
+        self.orders: dict[int, Order] = {}
+        """Open orders by id."""
+        self.by_client_order_id: dict[str, int] = {}
+        """Ids of open orders by the client's own name for them."""
+
+    @property
+    def buying_power(self) -> int:
+        """Units that a new order may spend."""
+        return self.cash - self.held
+
+    def holding(self, symbol: str) -> Holding:
+        """The client's holding of `symbol`."""
+        holding = self.holdings.get(symbol)
+        if holding is None:
+            holding = self.holdings[symbol] = Holding()
+        return holding
+
+
+def hold_per_lot(price: int, tick_value: int, highest_fee_bps: int) -> int:
+    """Cash units that one lot of a buy at `price` ticks holds: its value and the highest fee, rounded up."""
+    value = price * tick_value
+    return value - (-value * max(highest_fee_bps, 0)) // BPS

@@ -1,0 +1,132 @@
+"""The shell of the matching engine: read, apply, append, and a snapshot now and then."""
+
+import asyncio
+from typing import Any
+
+import structlog
+from pydantic import Field
+
+from matching_engine import state
+from matching_engine.engine import Engine
+from matching_engine.snapshots import Snapshot, SnapshotStore
+from microexchange.log import Backoff, LogUnavailableError, open_log
+from microexchange.messages import DATA_FEED, ENGINE, ORDER_ENTRY, ORDER_EXECUTION, Event, Execution, Transfer
+from microexchange.outbox import Outbox
+from microexchange.service import background, read_batches, run_until
+from microexchange.settings import ServiceSettings
+from microexchange.web import Health, bind, make_app, serve
+
+_logger = structlog.get_logger(__name__)
+
+
+class EngineSettings(ServiceSettings):
+    """What the matching engine is told."""
+
+    port: int = Field(default=8002, ge=0, le=65535, description="Port of health, status and metrics.")
+    snapshot_seconds: float = Field(default=30.0, gt=0, description="Seconds between snapshots.")
+
+
+class EngineService:
+    """One matching engine over a log and a folder of snapshots."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self._settings = settings
+        self._store = SnapshotStore(settings.data_dir / "engine")
+        epoch = self._store.next_epoch()
+        snapshot = self._store.newest()
+        if snapshot is None:
+            snapshot = Snapshot(0, 1, 1, state.take(Engine()))
+        self._engine = state.restore(snapshot.state)
+        self._offset = snapshot.offset
+        """The offset of `order_entry` to go on from."""
+        self._saved_offset = snapshot.offset
+        self._log = open_log(settings.log_url.get_secret_value(), settings.namespace)
+        self._instructions = Outbox(self._log, ORDER_EXECUTION, ENGINE, epoch, snapshot.instruction_sequence)
+        self._reports = Outbox(self._log, DATA_FEED, ENGINE, epoch, snapshot.report_sequence)
+        self._instructions.announce = self._reports.announce = True
+        self._health = Health()
+        self._health.wait("replay", "reading what came after the snapshot")
+        _logger.info("restored", offset=self._offset, epoch=epoch, orders=len(snapshot.state.orders))
+
+    def _status(self) -> dict[str, Any]:
+        engine = self._engine
+        return {
+            "offset": self._offset,
+            "instruction_sequence": self._instructions.next_sequence - 1,
+            "report_sequence": self._reports.next_sequence - 1,
+            "last_command_ids": {str(gateway): str(last) for gateway, last in engine.last_command_ids.items()},
+            "trades": engine.next_trade_id - 1,
+            "accounts": len(engine.accounts),
+            "open_orders": sum(len(account.orders) for account in engine.accounts.values()),
+        }
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Runs until `stop`; then appends what is left and takes a last snapshot."""
+        listener = bind(self._settings.host, self._settings.port, self._settings.port_flag)
+        app = make_app("matching-engine", "Health and status of the matching engine.", self._health, self._status)
+        try:
+            async with background(self._instructions.run(), self._reports.run()):
+                await run_until(stop, serve(app, listener, stop), self._fold(), self._take_snapshots(), self._await_replay())
+                try:
+                    await asyncio.wait_for(self._snapshot(), 15)
+                except TimeoutError:
+                    _logger.warning("stopped without a snapshot: the log does not take the last output")
+        finally:
+            await self._log.close()
+            self._store.close()
+
+    async def _fold(self) -> None:
+        engine, instructions, reports = self._engine, self._instructions, self._reports
+        async for batches in read_batches(self._log, ORDER_ENTRY, self._offset, self._health):
+            for offset, batch in batches:
+                for command in batch.records:
+                    to_settle: list[Event] = []
+                    to_tell: list[Event] = []
+                    for event in engine.apply(command):
+                        if isinstance(event, (Execution, Transfer)):
+                            to_settle.append(event)
+                        else:
+                            to_tell.append(event)
+                    instructions.put(to_settle)
+                    reports.put(to_tell)
+                self._offset = offset + 1
+            await instructions.room()
+            await reports.room()
+
+    async def _await_replay(self) -> None:
+        """Says ready once everything is applied that was on the log at the start."""
+        backoff = Backoff()
+        while True:
+            try:
+                tail = await self._log.tail(ORDER_ENTRY)
+                break
+            except LogUnavailableError as error:
+                self._health.wait("replay", str(error))
+                await backoff.wait()
+        while self._offset < tail:
+            await asyncio.sleep(0.02)
+        self._health.clear("replay")
+        _logger.info("ready", offset=self._offset)
+        await asyncio.Event().wait()
+
+    async def _take_snapshots(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.snapshot_seconds)
+            if self._offset > self._saved_offset:
+                try:
+                    await self._snapshot()
+                    self._health.clear("snapshot")
+                except OSError as error:
+                    # The market goes on: without this snapshot the next start only replays more.
+                    _logger.error("could not write a snapshot", cause=str(error))
+                    self._health.wait("snapshot", str(error))
+
+    async def _snapshot(self) -> None:
+        """Saves the state of this moment, once all output up to it is durable: so none of it can be lost."""
+        snapshot = Snapshot(
+            self._offset, self._instructions.next_sequence, self._reports.next_sequence, state.take(self._engine)
+        )
+        await self._instructions.flushed()
+        await self._reports.flushed()
+        await asyncio.to_thread(self._store.save, snapshot)
+        self._saved_offset = snapshot.offset

@@ -1,0 +1,371 @@
+"""The order desk: numbers commands, puts them on the log, and waits for what the engine says they caused."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import psycopg
+import structlog
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from exchange_db.tables import order_reports
+from microexchange.databases import MARKET_DATA, database_url
+from microexchange.ids import IdSequence
+from microexchange.log import Log, LogUnavailableError
+from microexchange.messages import (
+    CLEARING,
+    DATA_FEED,
+    ENGINE,
+    ORDER_ENTRY,
+    AccountOpened,
+    Batch,
+    CancelOrder,
+    Command,
+    CommandRejected,
+    ExecType,
+    GatewayLoggedOn,
+    GatewayLogon,
+    Liquidity,
+    ListSecurity,
+    NewOrder,
+    OpenAccount,
+    OrderReport,
+    OrderStatus,
+    OrderType,
+    Record,
+    SecurityListed,
+    SettlementReport,
+    Side,
+    SuspendClient,
+    Trade,
+    gateway_name,
+)
+from microexchange.outbox import Outbox
+from microexchange.positions import Position, Positions, SequenceGapError
+from microexchange.refusals import Code, Refusal
+from microexchange.securities import Security
+from microexchange.service import ConfigurationError, read_batches
+from microexchange.web import Health
+from order_entry_gateway.view import MarketView, faulted_clients
+
+_logger = structlog.get_logger(__name__)
+
+OnReport = Callable[[OrderReport], None]
+
+
+class LatencyWindow:
+    """Order-to-report times of the last few thousand orders, in seconds."""
+
+    SIZE = 10_000
+
+    def __init__(self) -> None:
+        self._times: list[float] = []
+        self.count = 0
+        """All orders answered so far."""
+
+    def add(self, seconds: float) -> None:
+        """Counts one order."""
+        if len(self._times) < self.SIZE:
+            self._times.append(seconds)
+        else:
+            self._times[self.count % self.SIZE] = seconds
+        self.count += 1
+
+    def percentile(self, percent: float) -> float | None:
+        """The time that `percent` of the orders stayed under; None before the first."""
+        if not self._times:
+            return None
+        ordered = sorted(self._times)
+        return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+class OrderDesk:
+    """One gateway's way into the market, and its ear on `data_feed`."""
+
+    def __init__(self, log: Log, gateway: int, database: str, namespace: str, health: Health, timeout: float) -> None:
+        self.view = MarketView()
+        self.latency = LatencyWindow()
+        self.listeners: dict[str, set[OnReport]] = {}
+        """Who wants a client's order reports, by client id."""
+        self._log = log
+        self._gateway = gateway
+        self._database = database_url(database, namespace, MARKET_DATA)
+        self._health = health
+        self._timeout = timeout
+        self._stored = AsyncConnectionPool(self._database, min_size=0, max_size=4, open=False)
+        """Connections for questions about orders that are no longer in memory."""
+        self._ids = IdSequence(gateway)
+        self.last_command_id = 0
+        """The newest id that was given; 0 before the first."""
+        self._waiting: dict[int, asyncio.Future[list[Record]]] = {}
+        self._logged_on = asyncio.Event()
+        self._positions = Positions()
+        self._offset = 0
+        self._epoch = 0
+        self._commands = Outbox(log, ORDER_ENTRY, gateway_name(gateway), 0)
+        self._reports = Outbox(log, DATA_FEED, gateway_name(gateway), 0)
+        health.wait("market", "not yet logged on to the matching engine")
+
+    # --- starting -------------------------------------------------------------------------------------------
+
+    async def bootstrap(self) -> None:
+        """Reads what the feed has stored; from there on the desk listens itself. Raises `psycopg.OperationalError`."""
+        async with await psycopg.AsyncConnection.connect(self._database, connect_timeout=5) as connection:
+            # One snapshot: the listing, the suspended and the offset that they are true at.
+            await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+            cursor = await connection.execute('SELECT "offset", producers FROM consumed WHERE topic = %s', (DATA_FEED,))
+            row = await cursor.fetchone()
+            if row is not None:
+                self._offset = row[0]
+                self._positions = Positions({name: Position(*at) for name, at in row[1].items()})
+            cursor = await connection.execute(
+                "SELECT symbol, name, tick_size, lot_size, tick_value, reference_price, maker_fee_bps, taker_fee_bps "
+                "FROM securities"
+            )
+            for terms in await cursor.fetchall():
+                self.view.apply(SecurityListed(0, 0, *terms))
+            cursor = await connection.execute("SELECT client_id FROM clients WHERE suspended")
+            self.view.suspended.update(client for (client,) in await cursor.fetchall())
+        own = self._positions.by_producer.get(gateway_name(self._gateway))
+        self._epoch = max(time.time_ns(), own.epoch + 1 if own else 0)
+        self._commands = Outbox(self._log, ORDER_ENTRY, gateway_name(self._gateway), self._epoch)
+        self._reports = Outbox(self._log, DATA_FEED, gateway_name(self._gateway), self._epoch)
+        await self._stored.open()
+        _logger.info("bootstrapped", offset=self._offset, securities=len(self.view.securities))
+
+    async def append(self) -> None:
+        """Appends commands and reports, for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._commands.run())
+            group.create_task(self._reports.run())
+
+    async def log_on(self) -> None:
+        """Tells the engine that this gateway begins, and waits for its answer."""
+        self._commands.put([GatewayLogon(0, time.time_ns(), self._gateway, self._epoch)])
+        await self._logged_on.wait()
+        self._health.clear("market")
+        _logger.info("logged on", gateway=self._gateway, epoch=self._epoch)
+
+    async def flush(self) -> None:
+        """Waits until all that was sent is durable."""
+        await self._commands.flushed()
+        await self._reports.flushed()
+
+    async def close(self) -> None:
+        """Closes the connections to the database."""
+        await self._stored.close()
+
+    # --- listening ------------------------------------------------------------------------------------------
+
+    async def listen(self) -> None:
+        """Follows `data_feed`, for ever."""
+        async for batches in read_batches(self._log, DATA_FEED, self._offset, self._health):
+            for offset, batch in batches:
+                self._offset = offset + 1
+                if batch.producer == ENGINE:
+                    self._on_engine(batch)
+                elif batch.producer == CLEARING:
+                    self._on_clearing(batch)
+
+    def _take(self, batch: Batch[Any]) -> list[Any]:
+        try:
+            fresh = self._positions.take(batch)
+            self._health.clear("gap")
+        except SequenceGapError as error:
+            _logger.error("gap", topic=DATA_FEED, cause=str(error))
+            self._health.wait("gap", str(error))
+            return []
+        return fresh
+
+    def _on_engine(self, batch: Batch[Any]) -> None:
+        """Takes in a body of the engine's. All that a command caused is in one body, so its answer is complete with it."""
+        answered: dict[int, list[Record]] = {}
+        waiting, listeners, view = self._waiting, self.listeners, self.view
+        for report in self._take(batch):
+            view.apply(report)
+            if isinstance(report, OrderReport):
+                for listener in tuple(listeners.get(report.client_id, ())):
+                    listener(report)
+                command_id = report.command_id
+            elif isinstance(report, Trade):
+                command_id = report.taker_order_id
+            elif isinstance(report, GatewayLoggedOn):
+                self._on_logged_on(report)
+                continue
+            else:
+                command_id = getattr(report, "command_id", 0)
+            if command_id in waiting:
+                answered.setdefault(command_id, []).append(report)
+        for command_id, reports in answered.items():
+            future = waiting.pop(command_id)
+            if not future.done():
+                future.set_result(reports)
+
+    def _on_logged_on(self, report: GatewayLoggedOn) -> None:
+        if report.gateway != self._gateway:
+            return
+        if report.epoch == self._epoch:
+            self._ids.raise_floor(report.last_command_id)
+            self._logged_on.set()
+        elif report.epoch > self._epoch:
+            raise ConfigurationError(
+                f"another gateway has logged on as number {self._gateway}: give each its own MX_GATEWAY_NUMBER"
+            )
+
+    def _on_clearing(self, batch: Batch[Any]) -> None:
+        for report in self._take(batch):
+            if isinstance(report, SettlementReport):
+                for client_id in faulted_clients(report):
+                    if client_id not in self.view.suspended:
+                        self._commands.put([SuspendClient(self._next_id(), time.time_ns(), client_id, report.text)])
+
+    # --- sending --------------------------------------------------------------------------------------------
+
+    def _next_id(self, now: int | None = None) -> int:
+        self.last_command_id = self._ids.next(now or time.time_ns())
+        return self.last_command_id
+
+    def next_command(self) -> tuple[int, int]:
+        """An id and a timestamp for a command that is sent at once. Raises `Refusal` where none can be sent."""
+        if not self._logged_on.is_set():
+            raise Refusal(Code.UNAVAILABLE, "the exchange is starting: try again shortly")
+        if not self._commands.available:
+            raise Refusal(Code.UNAVAILABLE, "the exchange's log is not available: nothing was sent, try again shortly")
+        now = time.time_ns()
+        return self._next_id(now), now
+
+    async def _ask(self, command: Command) -> list[Record]:
+        """Sends a command, and returns all that it caused, in order. Raises `Refusal`."""
+        began = time.perf_counter()  # the event loop's own clock has milliseconds
+        answer: asyncio.Future[list[Record]] = asyncio.get_running_loop().create_future()
+        command_id = command.command_id
+        self._waiting[command_id] = answer
+
+        def on_confirmed(confirmed: "asyncio.Future[None]") -> None:
+            error = None if confirmed.cancelled() else confirmed.exception()
+            if isinstance(error, LogUnavailableError):
+                if not answer.done():
+                    answer.set_exception(Refusal(Code.UNAVAILABLE, "the exchange's log is not available: nothing was sent"))
+            elif isinstance(command, NewOrder):
+                pending = _pending(command)
+                self.view.pending(pending)
+                self._reports.put([pending])
+
+        self._commands.put_confirmed([command]).add_done_callback(on_confirmed)
+        try:
+            reports = await asyncio.wait_for(answer, self._timeout)
+        except TimeoutError:
+            raise Refusal(
+                Code.OUTCOME_UNKNOWN,
+                f"the market has not answered within {self._timeout:g} s; the command may still take effect. "
+                f"Its id is {command_id}: ask GET /orders/{command_id}",
+            ) from None
+        finally:
+            self._waiting.pop(command_id, None)
+        self.latency.add(time.perf_counter() - began)
+        return reports
+
+    async def enter(self, command: NewOrder) -> tuple[OrderReport, list[Trade]]:
+        """Enters an order: its state after the engine took it, and its trades. Raises `Refusal` if it is rejected."""
+        reports = await self._ask(command)
+        own = [r for r in reports if isinstance(r, OrderReport) and r.order_id == command.command_id]
+        newest = own[-1]
+        if newest.status is OrderStatus.REJECTED:
+            raise Refusal(Code(newest.code), newest.text)
+        return newest, [report for report in reports if isinstance(report, Trade)]
+
+    async def cancel(self, client_id: str, order_id: int) -> OrderReport:
+        """Cancels an order: its state after that. Raises `Refusal`."""
+        known = await self.find(client_id, order_id)
+        if known.status.is_final:
+            raise Refusal(Code.ORDER_CLOSED, f"order {order_id} is {known.status} already", "order_id")
+        command_id, now = self.next_command()
+        reports = await self._ask(CancelOrder(command_id, now, client_id, order_id))
+        for report in reports:
+            if isinstance(report, OrderReport) and report.order_id == order_id:
+                return report
+            if isinstance(report, CommandRejected):
+                # The order was open when we looked: it ended in between.
+                raise Refusal(Code.ORDER_CLOSED, f"order {order_id} has ended before the cancel came", "order_id")
+        raise Refusal(Code.INTERNAL, "the engine's answer has no report of the order")
+
+    async def open_account(self, command: OpenAccount) -> AccountOpened:
+        """Opens an account. Raises `Refusal`."""
+        for report in await self._ask(command):
+            if isinstance(report, AccountOpened):
+                return report
+            if isinstance(report, CommandRejected):
+                raise Refusal(Code(report.code), report.text, "client_id")
+        raise Refusal(Code.INTERNAL, "the engine's answer has no report of the account")
+
+    def list_security(self, listing: ListSecurity) -> None:
+        """Sends a listing, unless the security is listed."""
+        if listing.symbol not in self.view.securities:
+            command_id, now = self.next_command()
+            self._commands.put([msgspec.structs.replace(listing, command_id=command_id, timestamp=now)])
+
+    # --- asking ---------------------------------------------------------------------------------------------
+
+    def security(self, symbol: str) -> Security:
+        """The security of an order that exists."""
+        return self.view.securities[symbol]
+
+    async def find(self, client_id: str, order_id: int) -> OrderReport:
+        """The newest report of the client's order: from memory, or from what the feed has stored. Raises `Refusal`."""
+        report = self.view.orders.get(order_id)
+        if report is None:
+            report = await self._find_stored(client_id, order_id)
+        if report is None or report.client_id != client_id:
+            raise Refusal(Code.UNKNOWN_ORDER, f"you have no order {order_id}", "order_id")
+        return report
+
+    async def _find_stored(self, client_id: str, order_id: int) -> OrderReport | None:
+        columns = [column.name for column in order_reports.c][1:]
+        try:
+            async with self._stored.connection(timeout=2) as connection:
+                cursor = await connection.execute(
+                    f"SELECT {', '.join(columns)} FROM order_reports WHERE client_id = %s AND order_id = %s "  # noqa: S608 - our own column names
+                    f"ORDER BY exec_type = '{ExecType.PENDING_NEW}', report_id DESC LIMIT 1".encode(),
+                    (client_id, order_id),
+                )
+                row = await cursor.fetchone()
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            raise Refusal(Code.UNAVAILABLE, "the database of past orders is not available: try again shortly") from error
+        if row is None:
+            return None
+        values = dict(zip(columns, row, strict=True))
+        for name, kind in _ENUMS.items():
+            values[name] = kind(values[name])
+        return OrderReport(**values)
+
+
+_ENUMS: dict[str, Callable[[str], object]] = {
+    "side": Side,
+    "order_type": OrderType,
+    "exec_type": ExecType,
+    "status": OrderStatus,
+    "liquidity": Liquidity,
+}
+
+
+def _pending(command: NewOrder) -> OrderReport:
+    """The gateway's own report: the order is on the log and will be taken."""
+    return OrderReport(
+        command.command_id,
+        command.command_id,
+        command.timestamp,
+        command.client_id,
+        command.client_order_id,
+        command.symbol,
+        command.side,
+        command.order_type,
+        command.quantity,
+        command.price,
+        ExecType.PENDING_NEW,
+        OrderStatus.PENDING_NEW,
+        command.quantity,
+        0,
+        0,
+    )

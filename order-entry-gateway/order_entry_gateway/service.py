@@ -1,0 +1,114 @@
+"""The shell of the gateway."""
+
+import asyncio
+import contextlib
+from decimal import Decimal
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import structlog
+from pydantic import Field
+
+from microexchange.auth import Keys
+from microexchange.ids import MAX_GATEWAY
+from microexchange.log import Backoff, open_log
+from microexchange.messages import ListSecurity
+from microexchange.securities import ListingError, read_listing
+from microexchange.service import ConfigurationError, background
+from microexchange.settings import ServiceSettings
+from microexchange.web import Health, bind, make_app, serve
+from order_entry_gateway.desk import OrderDesk
+from order_entry_gateway.requests import Endowment
+from order_entry_gateway.rest import add_routes
+from order_entry_gateway.websocket import add_websocket
+
+_logger = structlog.get_logger(__name__)
+_DESCRIPTION = "Open an account, enter and cancel orders. `/ws/orders` is the WebSocket for the same."
+
+
+class GatewaySettings(ServiceSettings):
+    """What the gateway is told."""
+
+    port: int = Field(default=8000, ge=0, le=65535, description="Port of REST and WebSocket.")
+    gateway_number: int = Field(default=0, ge=0, le=MAX_GATEWAY, description="Tells several gateways of one market apart.")
+    endowment_cash: Decimal = Field(default=Decimal(10_000), description="Cash that a new account begins with.")
+    endowment_shares: dict[str, Decimal] = Field(
+        default={"*": Decimal(100)},
+        description='Shares that a new account begins with, by symbol as JSON; "*" is every other security.',
+    )
+    listing: Path | None = Field(default=None, description="CSV of the securities to list; eight come with the exchange.")
+    report_timeout: float = Field(default=10.0, gt=0, description="Seconds to wait for the engine's report.")
+
+
+class GatewayService:
+    """One gateway."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._settings = settings
+        try:
+            self._endowment = Endowment.of(settings.endowment_cash, settings.endowment_shares)
+            self._listing = _read_listing(settings.listing)
+        except (ListingError, OSError, ValueError) as error:
+            raise ConfigurationError(str(error)) from error
+        self._keys = Keys(settings.data_dir)
+        self._health = Health()
+        self._log = open_log(settings.log_url.get_secret_value(), settings.namespace)
+        self._desk = OrderDesk(
+            self._log,
+            settings.gateway_number,
+            settings.database_url.get_secret_value(),
+            settings.namespace,
+            self._health,
+            settings.report_timeout,
+        )
+
+    def _status(self) -> dict[str, Any]:
+        latency = self._desk.latency
+        return {
+            "number": self._settings.gateway_number,
+            "last_command_id": str(self._desk.last_command_id),
+            "commands": latency.count,
+            "latency_p50": latency.percentile(50),
+            "latency_p95": latency.percentile(95),
+            "securities": len(self._desk.view.securities),
+        }
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Runs until `stop`."""
+        settings, desk = self._settings, self._desk
+        listener = bind(settings.host, settings.port, settings.port_flag)
+        app = make_app("microexchange order entry", _DESCRIPTION, self._health, self._status)
+        add_routes(app, desk, self._keys, self._endowment)
+        add_websocket(app, desk, self._keys)
+        _logger.info("starting", admin_token_file=str(self._keys.admin_token_file))
+        try:
+            async with background(self._work()):
+                await serve(app, listener, stop)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(desk.flush(), 5)
+        finally:
+            await desk.close()
+            await self._log.close()
+
+    async def _work(self) -> None:
+        desk, backoff = self._desk, Backoff()
+        while True:
+            try:
+                await desk.bootstrap()
+                break
+            except psycopg.OperationalError as error:
+                _logger.error("database unavailable", cause=str(error).strip())
+                await backoff.wait()
+        async with background(desk.append(), desk.listen()):
+            await desk.log_on()
+            for listing in self._listing:
+                desk.list_security(listing)
+            await asyncio.Event().wait()
+
+
+def _read_listing(path: Path | None) -> list[ListSecurity]:
+    if path is None:
+        return read_listing(files("order_entry_gateway").joinpath("listing.csv").read_text().splitlines())
+    return read_listing(path.read_text(encoding="utf-8").splitlines())

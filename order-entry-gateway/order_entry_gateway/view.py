@@ -1,0 +1,54 @@
+"""The market as the gateway sees it: what is listed, and the orders of late. A fold over the engine's reports; pure."""
+
+from collections import OrderedDict
+
+from microexchange.messages import (
+    ClientSuspended,
+    OrderReport,
+    Record,
+    SecurityListed,
+    SettlementReport,
+    SettlementStatus,
+)
+from microexchange.securities import Security
+
+
+class MarketView:
+    """Securities, and the newest report of each of the latest orders."""
+
+    MOST_ORDERS = 200_000
+    """Orders that are remembered; older ones are in `market_data`."""
+
+    def __init__(self) -> None:
+        self.securities: dict[str, Security] = {}
+        self.suspended: set[str] = set()
+        self.orders: OrderedDict[int, OrderReport] = OrderedDict()
+        """Newest report by order id, the latest changed last."""
+
+    def apply(self, report: Record) -> None:
+        """Takes in one report of the engine's."""
+        if isinstance(report, OrderReport):
+            self._remember(report)
+        elif isinstance(report, SecurityListed):
+            self.securities[report.symbol] = Security.of(report)
+        elif isinstance(report, ClientSuspended):
+            self.suspended.add(report.client_id)
+
+    def pending(self, report: OrderReport) -> None:
+        """Takes in that an order of ours is on the log; what the engine said of it goes before."""
+        if report.order_id not in self.orders:
+            self._remember(report)
+
+    def _remember(self, report: OrderReport) -> None:
+        orders = self.orders
+        orders[report.order_id] = report
+        orders.move_to_end(report.order_id)
+        if len(orders) > self.MOST_ORDERS:
+            orders.popitem(last=False)
+
+
+def faulted_clients(report: SettlementReport) -> list[str]:
+    """The clients for whom trading must stop: the clearinghouse could not settle a trade of theirs."""
+    if report.status is SettlementStatus.SETTLED or not report.trade_id:
+        return []
+    return [client for client, _ in report.cash]

@@ -1,0 +1,228 @@
+"""The gateway's WebSocket: orders in, answers and execution reports out, on one connection.
+
+A client logs in with an `Authorization` header or a first message `{"op": "login", "key": …}`. Requests carry the client's
+own `id` and are answered with it, in whatever order the market answers.
+"""
+
+import asyncio
+from typing import Any
+
+import msgspec
+import structlog
+from fastapi import FastAPI
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from microexchange.auth import ADMIN, Keys
+from microexchange.messages import OrderReport
+from microexchange.presentation import order_view, report_view
+from microexchange.refusals import Code, Refusal
+from microexchange.web import decode_json, json_text
+from order_entry_gateway.desk import OrderDesk
+from order_entry_gateway.requests import OrderRequest, new_order, order_id
+
+_logger = structlog.get_logger(__name__)
+
+LOGIN_SECONDS = 10.0
+MOST_PENDING = 1000
+"""Requests of one connection that may wait for the market at a time."""
+MOST_QUEUED = 10_000
+"""Messages that may wait for a slow reader; then it is disconnected."""
+GOING_AWAY, POLICY, TOO_SLOW = 1001, 1008, 1013
+
+RequestId = str | int | None
+
+
+class Login(msgspec.Struct, frozen=True, tag_field="op", tag="login", kw_only=True):
+    """Say who you are."""
+
+    key: str
+    id: RequestId = None
+
+
+class EnterOrder(OrderRequest, frozen=True, tag_field="op", tag="order", kw_only=True, forbid_unknown_fields=True):
+    """Enter an order."""
+
+    id: RequestId = None
+
+
+class Cancel(msgspec.Struct, frozen=True, tag_field="op", tag="cancel", kw_only=True, forbid_unknown_fields=True):
+    """Cancel an order."""
+
+    order_id: str
+    id: RequestId = None
+
+
+class Get(msgspec.Struct, frozen=True, tag_field="op", tag="get", kw_only=True, forbid_unknown_fields=True):
+    """Ask for an order."""
+
+    order_id: str
+    id: RequestId = None
+
+
+class Ping(msgspec.Struct, frozen=True, tag_field="op", tag="ping", kw_only=True):
+    """Ask whether the gateway hears."""
+
+    id: RequestId = None
+
+
+_decoder = msgspec.json.Decoder(Login | EnterOrder | Cancel | Get | Ping)
+
+
+class _Id(msgspec.Struct):
+    id: RequestId = None
+
+
+_id_decoder = msgspec.json.Decoder(_Id)
+
+
+class Session:
+    """One connection."""
+
+    def __init__(self, socket: WebSocket, desk: OrderDesk, keys: Keys) -> None:
+        self._socket = socket
+        self._desk = desk
+        self._keys = keys
+        self._client_id: str | None = None
+        self._outgoing: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(MOST_QUEUED)
+        self._pending: set[asyncio.Task[None]] = set()
+        self._closing: tuple[int, str] | None = None
+
+    async def run(self) -> None:
+        """Serves the connection to its end."""
+        await self._socket.accept()
+        authorization = self._socket.headers.get("authorization")
+        if authorization:
+            try:
+                self._login(self._keys.authenticate(authorization))
+            except Refusal as refusal:
+                self._send({"op": "login", "ok": False, **refusal.as_json()})
+                self._close(POLICY, refusal.message)
+        writing = asyncio.create_task(self._write())
+        reading = asyncio.create_task(self._read())
+        try:
+            await asyncio.wait((writing, reading), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if self._client_id is not None:
+                self._desk.listeners[self._client_id].discard(self._on_report)
+                if not self._desk.listeners[self._client_id]:
+                    del self._desk.listeners[self._client_id]
+            # What was asked for goes on in the market; only nobody waits for the answers any more.
+            for task in (writing, reading, *self._pending):
+                task.cancel()
+            await asyncio.gather(writing, reading, *self._pending, return_exceptions=True)
+
+    async def _read(self) -> None:
+        while True:
+            try:
+                if self._client_id is None:
+                    async with asyncio.timeout(LOGIN_SECONDS):
+                        message = await self._socket.receive()
+                else:
+                    message = await self._socket.receive()
+            except TimeoutError:
+                self._close(POLICY, f"no login within {LOGIN_SECONDS:g} s")
+                return
+            if message["type"] == "websocket.disconnect":
+                return
+            text = message.get("text")
+            self._on_message(text.encode() if text is not None else message.get("bytes") or b"")
+
+    def _on_message(self, text: bytes) -> None:
+        try:
+            request = decode_json(_decoder, text)
+        except Refusal as refusal:
+            self._answer(_id_in(text), refusal.as_json())
+            return
+        if isinstance(request, Login):
+            self._on_login(request)
+        elif isinstance(request, Ping):
+            self._send({"id": request.id, "ok": True, "op": "pong"})
+        elif self._client_id is None:
+            login_first = Refusal(Code.UNAUTHENTICATED, 'log in first: {"op": "login", "key": "…"}')
+            self._answer(request.id, login_first.as_json())
+        elif len(self._pending) >= MOST_PENDING:
+            too_many = Refusal(Code.UNAVAILABLE, f"{MOST_PENDING} requests of this connection wait already")
+            self._answer(request.id, too_many.as_json())
+        else:
+            task = asyncio.create_task(self._serve(request, self._client_id))
+            self._pending.add(task)
+            task.add_done_callback(self._pending.discard)
+
+    def _on_login(self, request: Login) -> None:
+        try:
+            if self._client_id is not None:
+                raise Refusal(Code.FORBIDDEN, f"this connection is {self._client_id}'s already")
+            self._login(self._keys.whose(request.key))
+        except Refusal as refusal:
+            self._send({"id": request.id, "op": "login", "ok": False, **refusal.as_json()})
+            return
+        self._send({"id": request.id, "op": "login", "ok": True, "client_id": self._client_id})
+
+    def _login(self, who: str) -> None:
+        if who == ADMIN:
+            raise Refusal(Code.FORBIDDEN, "the admin has no account and cannot trade: use a client's key")
+        self._client_id = who
+        self._desk.listeners.setdefault(who, set()).add(self._on_report)
+
+    async def _serve(self, request: EnterOrder | Cancel | Get, client_id: str) -> None:
+        desk = self._desk
+        try:
+            if isinstance(request, EnterOrder):
+                command_id, now = desk.next_command()
+                command = new_order(request, desk.view.securities, client_id, command_id, now)
+                report, trades = await desk.enter(command)
+            else:
+                action = desk.cancel if isinstance(request, Cancel) else desk.find
+                report, trades = await action(client_id, order_id(request.order_id)), []
+            answer: dict[str, Any] = {"order": order_view(report, desk.security(report.symbol), trades)}
+        except Refusal as refusal:
+            answer = refusal.as_json()
+        except Exception as error:
+            _logger.error("fault in a request", exc_info=error)
+            answer = Refusal(Code.INTERNAL, "a fault in the exchange; its log has the details").as_json()
+        self._answer(request.id, answer)
+
+    def _on_report(self, report: OrderReport) -> None:
+        self._send({"op": "report", "report": report_view(report, self._desk.security(report.symbol))})
+
+    def _answer(self, request_id: RequestId, content: dict[str, Any]) -> None:
+        self._send({"id": request_id, "ok": "error" not in content, **content})
+
+    def _send(self, message: dict[str, Any]) -> None:
+        try:
+            self._outgoing.put_nowait(message)
+        except asyncio.QueueFull:
+            self._close(TOO_SLOW, f"{MOST_QUEUED} messages wait to be read")
+
+    def _close(self, code: int, reason: str) -> None:
+        """Closes the connection, after what waits where there is room for the mark."""
+        if self._closing is None:
+            self._closing = (code, reason)
+            while self._outgoing.full():
+                self._outgoing.get_nowait()
+            self._outgoing.put_nowait(None)
+
+    async def _write(self) -> None:
+        while (message := await self._outgoing.get()) is not None:
+            try:
+                await self._socket.send_text(json_text(message))
+            except (WebSocketDisconnect, RuntimeError):
+                return
+        code, reason = self._closing or (GOING_AWAY, "")
+        await self._socket.close(code, reason)
+
+
+def _id_in(text: bytes) -> RequestId:
+    """The id of a request that is otherwise not valid, so that its client can tell which one it was."""
+    try:
+        return _id_decoder.decode(text).id
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def add_websocket(app: FastAPI, desk: OrderDesk, keys: Keys) -> None:
+    """Adds `/ws/orders` to `app`."""
+
+    @app.websocket("/ws/orders")
+    async def ws_orders(socket: WebSocket) -> None:
+        await Session(socket, desk, keys).run()

@@ -1,0 +1,13 @@
+"""Trading bots: an SDK in which a bot is a class with a few methods, and the strategies that ship with the exchange.
+
+>>> from trading_bots import Bot, run
+>>> class Buyer(Bot):
+...     def on_trade(self, trade):
+...         self.buy(trade.symbol, 1, trade.price)
+>>> run(Buyer)  # doctest: +SKIP
+"""
+
+from trading_bots.bot import Bot, Order, Trade
+from trading_bots.runner import run
+
+__all__ = ["Bot", "Order", "Trade", "run"]
