@@ -1,0 +1,173 @@
+"""Servers for the tests: real ones, found in one order, explained in docs/testing.md.
+
+Postgres: MX_TEST_DATABASE_URL, else one at 127.0.0.1:5432 that lets us in, else the embedded one.
+RabbitMQ: MX_TEST_AMQP_URL, else one at 127.0.0.1:5672 with guest/guest; else the tests that need it are skipped with this
+reason, and fail where CI is set.
+"""
+
+import asyncio
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pika
+import psycopg
+import pytest
+from psycopg import sql
+
+import exchange_db
+from exchange_launcher.postgres import EmbeddedPostgres
+from microexchange.databases import database_url
+from microexchange.log.rabbitmq import EXCHANGE
+from microexchange.messages import TOPICS
+
+IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
+
+
+def _lets_us_in(url: str) -> bool:
+    try:
+        psycopg.connect(database_url(url, "", "postgres"), connect_timeout=3).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A Postgres server."""
+    given = os.environ.get("MX_TEST_DATABASE_URL")
+    if given is not None:
+        assert _lets_us_in(given), f"MX_TEST_DATABASE_URL={given} does not let us in"
+        yield given
+        return
+    for user in ("postgres", os.environ.get("USER", "root")):
+        url = f"postgresql://{user}@127.0.0.1:5432"
+        if _lets_us_in(url):
+            yield url
+            return
+    folder = Path(tempfile.mkdtemp(prefix="mx-test-pg-"))
+    server = EmbeddedPostgres(folder / "postgres")
+    server.start()
+    yield server.url
+    server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def amqp_url() -> str:
+    """A RabbitMQ server."""
+    given = os.environ.get("MX_TEST_AMQP_URL")
+    url = given or "amqp://guest:guest@127.0.0.1:5672/%2f"
+    try:
+        parameters = pika.URLParameters(url)
+        parameters.socket_timeout = 3
+        pika.BlockingConnection(parameters).close()
+    except Exception as error:
+        reason = f"no RabbitMQ at {url.rpartition('@')[2]}: {error!r}; start one, or name one with MX_TEST_AMQP_URL"
+        if IN_CI or given is not None:
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return url
+
+
+def new_namespace() -> str:
+    """A name that no other test has on the servers."""
+    return f"t{secrets.token_hex(4)}_"
+
+
+@pytest.fixture
+def postgres_namespace(postgres_url: str) -> Iterator[str]:
+    """A namespace with freshly migrated databases, which are dropped afterwards."""
+    namespace = new_namespace()
+    exchange_db.migrate(postgres_url, namespace)
+    yield namespace
+    drop_databases(postgres_url, namespace)
+
+
+def drop_databases(url: str, namespace: str) -> None:
+    """Drops the databases of a namespace."""
+    with psycopg.connect(database_url(url, "", "postgres"), autocommit=True) as connection:
+        for name in exchange_db.ALL:
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(namespace + name)))
+
+
+@pytest.fixture
+def rabbitmq_namespace(amqp_url: str) -> Iterator[str]:
+    """A namespace on the broker, whose exchange and streams are deleted afterwards."""
+    namespace = new_namespace()
+    yield namespace
+    delete_streams(amqp_url, namespace)
+
+
+def delete_streams(url: str, namespace: str) -> None:
+    """Deletes the exchange and the streams of a namespace."""
+    connection = pika.BlockingConnection(pika.URLParameters(url))
+    channel = connection.channel()
+    for topic in (*TOPICS, "other"):
+        channel.queue_delete(namespace + topic)
+    channel.exchange_delete(namespace + EXCHANGE)
+    connection.close()
+
+
+class Proxy:
+    """A TCP hop between a client and a server, which a test can cut, mend and stall."""
+
+    def __init__(self, target: tuple[str, int] | str) -> None:
+        self._target = target
+        self._server: asyncio.Server | None = None
+        self._links: set[asyncio.StreamWriter] = set()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self.port = 0
+        self.connections = 0
+        """Connections that clients have tried to make."""
+
+    async def mend(self) -> None:
+        """Lets clients through, at the same port as before."""
+        self._flowing.set()
+        self._server = await asyncio.start_server(self._on_client, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def cut(self) -> None:
+        """Ends all connections, and refuses new ones."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for writer in list(self._links):
+            writer.transport.abort()
+        await asyncio.sleep(0)
+
+    def stall(self) -> None:
+        """Holds back what the server says, until `flow`."""
+        self._flowing.clear()
+
+    def flow(self) -> None:
+        """Lets the server's words through again."""
+        self._flowing.set()
+
+    async def _on_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        if isinstance(self._target, str):
+            server_reader, server_writer = await asyncio.open_unix_connection(self._target)
+        else:
+            server_reader, server_writer = await asyncio.open_connection(*self._target)
+        self._links |= {writer, server_writer}
+        try:
+            await asyncio.gather(self._pump(reader, server_writer, False), self._pump(server_reader, writer, True))
+        finally:
+            self._links -= {writer, server_writer}
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, from_server: bool) -> None:
+        try:
+            while data := await reader.read(65536):
+                if from_server:
+                    await self._flowing.wait()
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass
+        finally:
+            writer.close()

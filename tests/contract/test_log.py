@@ -1,0 +1,283 @@
+"""What every log promises: one suite for all three."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Iterable
+from urllib.parse import parse_qs, urlsplit
+
+import psycopg
+import pytest
+
+import exchange_db
+from microexchange.databases import EXCHANGE_LOG, database_url
+from microexchange.log import Log, LogUnavailableError, open_log
+from microexchange.log.memory import MemoryLog
+from microexchange.messages import ORDER_ENTRY, ORDER_EXECUTION
+from tests.conftest import Proxy, drop_databases, new_namespace
+
+pytestmark = pytest.mark.asyncio
+TOPIC, OTHER = ORDER_ENTRY, ORDER_EXECUTION
+
+
+class World:
+    """A log, reached through something that can be cut."""
+
+    def __init__(self, url: str, namespace: str, proxy: Proxy | None) -> None:
+        self._url = url
+        self._namespace = namespace
+        self._memory = MemoryLog() if proxy is None else None
+        self.proxy = proxy
+        self._opened: list[Log] = []
+
+    def open(self, patience: float = 5.0) -> Log:
+        log = self._memory or open_log(self._url, self._namespace, patience)
+        self._opened.append(log)
+        return log
+
+    async def cut(self) -> None:
+        if self._memory is not None:
+            self._memory.cut()
+        elif self.proxy is not None:
+            await self.proxy.cut()
+
+    async def mend(self) -> None:
+        if self._memory is not None:
+            self._memory.mend()
+        elif self.proxy is not None:
+            await self.proxy.mend()
+
+    async def close(self) -> None:
+        for log in self._opened:
+            await log.close()
+
+
+@pytest.fixture(params=["memory", "postgres", "rabbitmq"])
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
+    if request.param == "memory":
+        yield World("memory:", "", None)
+        return
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres_url")
+        namespace = new_namespace()
+        await asyncio.to_thread(exchange_db.migrate, url, namespace, [EXCHANGE_LOG])
+        parts = urlsplit(url)
+        socket = parse_qs(parts.query).get("host")
+        target = f"{socket[0]}/.s.PGSQL.5432" if socket else (parts.hostname or "", parts.port or 5432)
+        proxy = Proxy(target)
+        await proxy.mend()
+        credentials = f"{parts.netloc.rpartition('@')[0]}@"
+        world = World(f"postgresql://{credentials}127.0.0.1:{proxy.port}", namespace, proxy)
+        yield world
+        await world.close()
+        await proxy.cut()
+        await asyncio.to_thread(drop_databases, url, namespace)
+        return
+    url = request.getfixturevalue("amqp_url")
+    namespace = request.getfixturevalue("rabbitmq_namespace")
+    parts = urlsplit(url)
+    proxy = Proxy((parts.hostname or "", parts.port or 5672))
+    await proxy.mend()
+    credentials = parts.netloc.rpartition("@")[0]
+    world = World(f"amqp://{credentials}@127.0.0.1:{proxy.port}{parts.path}", namespace, proxy)
+    yield world
+    await world.close()
+    await proxy.cut()
+
+
+async def take(log: Log, count: int, from_offset: int = 0, topic: str = TOPIC, seconds: float = 60) -> list[tuple[int, bytes]]:
+    """The next `count` entries."""
+    taken: list[tuple[int, bytes]] = []
+    async with asyncio.timeout(seconds):
+        async with contextlib.aclosing(log.read(topic, from_offset)) as batches:  # type: ignore[type-var]
+            async for entries in batches:
+                taken += entries
+                if len(taken) >= count:
+                    break
+    return taken[:count]
+
+
+def bodies(numbers: Iterable[int], name: str = "") -> list[bytes]:
+    return [f"{name}{number}".encode() for number in numbers]
+
+
+async def test_what_was_appended_is_read_in_its_order_at_offsets_from_0(world: World) -> None:
+    log = world.open()
+    await log.append(TOPIC, bodies(range(5)))
+    await log.append(TOPIC, bodies(range(5, 9)))
+    assert await take(log, 9) == list(enumerate(bodies(range(9))))
+
+
+async def test_topics_are_apart(world: World) -> None:
+    log = world.open()
+    await log.append(TOPIC, [b"here"])
+    await log.append(OTHER, [b"there"])
+    assert await take(log, 1, topic=TOPIC) == [(0, b"here")]
+    assert await take(log, 1, topic=OTHER) == [(0, b"there")]
+
+
+async def test_the_order_of_each_of_several_concurrent_appenders_is_kept(world: World) -> None:
+    async def append(name: str) -> None:
+        log = world.open()
+        for number in range(40):
+            await log.append(TOPIC, bodies([2 * number, 2 * number + 1], name))
+
+    names = ["a", "b", "c", "d"]
+    await asyncio.gather(*(append(name) for name in names))
+    read = await take(world.open(), 80 * len(names))
+    assert [offset for offset, _ in read] == list(range(80 * len(names)))
+    for name in names:
+        assert [body for _, body in read if body.startswith(name.encode())] == bodies(range(80), name)
+
+
+async def test_a_reader_begins_at_any_offset(world: World) -> None:
+    log = world.open()
+    await log.append(TOPIC, bodies(range(300)))
+    for offset in (0, 1, 137, 299):
+        assert (await take(log, 1, offset))[0] == (offset, str(offset).encode())
+
+
+async def test_a_reader_at_the_end_waits_for_what_comes(world: World) -> None:
+    log = world.open()
+    await log.append(TOPIC, bodies(range(3)))
+    waiting = asyncio.create_task(take(log, 2, 3))
+    await asyncio.sleep(0.3)
+    assert not waiting.done()
+    await world.open().append(TOPIC, bodies(range(3, 5)))
+    assert await waiting == [(3, b"3"), (4, b"4")]
+
+
+async def test_two_readers_see_the_same(world: World) -> None:
+    log = world.open()
+    first, second = (asyncio.create_task(take(world.open(), 200)) for _ in range(2))
+    for number in range(0, 200, 10):
+        await log.append(TOPIC, bodies(range(number, number + 10)))
+    assert await first == await second == list(enumerate(bodies(range(200))))
+
+
+async def test_reading_does_not_use_up(world: World) -> None:
+    log = world.open()
+    await log.append(TOPIC, bodies(range(20)))
+    assert await take(log, 20) == await take(log, 20)
+
+
+async def test_the_tail_is_the_offset_of_the_next_body(world: World) -> None:
+    log = world.open()
+    assert await log.tail(TOPIC) == 0
+    await log.append(TOPIC, bodies(range(1000)))
+    assert await log.tail(TOPIC) == 1000
+    await log.append(TOPIC, [b"one more"])
+    assert await log.tail(TOPIC) == 1001
+
+
+async def test_a_body_of_a_megabyte_goes_through_unchanged(world: World) -> None:
+    log = world.open()
+    body = bytes(range(256)) * 4096
+    await log.append(TOPIC, [body, b"after"])
+    assert await take(log, 2) == [(0, body), (1, b"after")]
+
+
+async def test_fifty_thousand_records_go_through(world: World) -> None:
+    log = world.open(patience=60)
+    reading = asyncio.create_task(take(world.open(), 50_000, seconds=120))
+    for start in range(0, 50_000, 1000):
+        await log.append(TOPIC, bodies(range(start, start + 1000)))
+    assert await reading == list(enumerate(bodies(range(50_000))))
+
+
+async def test_an_append_returns_only_when_it_is_confirmed(world: World) -> None:
+    if world.proxy is None:
+        pytest.skip("nothing stands between the memory log and its memory")
+    log = world.open(patience=30)
+    await log.append(TOPIC, [b"first"])
+    world.proxy.stall()
+    appending = asyncio.create_task(log.append(TOPIC, [b"second"]))
+    await asyncio.sleep(0.5)
+    assert not appending.done()
+    world.proxy.flow()
+    await asyncio.wait_for(appending, 10)
+    assert (await take(log, 2))[1][1] == b"second"
+
+
+async def test_a_cut_connection_loses_nothing_and_a_reader_gets_each_offset_once(world: World) -> None:
+    total = 300
+
+    async def append() -> None:
+        log = world.open(patience=0.2)
+        for number in range(total):
+            while True:
+                try:
+                    await log.append(TOPIC, bodies([number]))
+                    break
+                except LogUnavailableError:
+                    await asyncio.sleep(0.02)
+            await asyncio.sleep(0.002)
+
+    seen: list[tuple[int, int]] = []
+
+    async def read() -> None:
+        async for entries in world.open().read(TOPIC, 0):
+            seen.extend((offset, int(body)) for offset, body in entries)
+            if seen[-1][1] == total - 1:
+                return
+
+    appending, reading = asyncio.create_task(append()), asyncio.create_task(read())
+    for _ in range(3):
+        await asyncio.sleep(0.2)
+        await world.cut()
+        await asyncio.sleep(0.2)
+        await world.mend()
+    await asyncio.wait_for(asyncio.gather(appending, reading), 60)
+
+    assert [offset for offset, _ in seen] == list(range(len(seen)))
+    numbers = [number for _, number in seen]
+    assert list(dict.fromkeys(numbers)) == list(range(total)), "a body is missing or out of order"
+    repeated = len(numbers) - total
+    assert repeated <= 3, "at most what was under way at each cut is there twice"
+
+
+async def test_a_log_that_is_away_is_a_clear_error_and_comes_back(world: World) -> None:
+    log = world.open(patience=1.0)
+    await log.append(TOPIC, [b"before"])
+    await world.cut()
+    with pytest.raises(LogUnavailableError) as error:
+        await log.append(TOPIC, [b"refused"])
+    assert "unavailable" in str(error.value)
+    assert "guest" not in str(error.value), "an error must not show a password"
+    with pytest.raises(LogUnavailableError):
+        await log.tail(TOPIC)
+    await world.mend()
+    await log.append(TOPIC, [b"after"])
+    assert (await take(log, 2))[-1] == (1, b"after")
+
+
+async def test_retries_back_off(world: World) -> None:
+    if world.proxy is None:
+        pytest.skip("the memory log does not connect")
+    # A proxy whose target does not exist: each try reaches it, and fails.
+    dead = Proxy("/nowhere")
+    await world.proxy.cut()
+    dead.port = world.proxy.port
+    await dead.mend()
+    log = world.open(patience=1.5)
+    with pytest.raises(LogUnavailableError):
+        await log.append(TOPIC, [b"x"])
+    await dead.cut()
+    assert 2 <= dead.connections <= 8, "50 ms, doubling: a handful of tries in a second and a half"
+
+
+async def test_postgres_shows_nothing_before_it_is_committed(postgres_url: str, postgres_namespace: str) -> None:
+    log = open_log(postgres_url, postgres_namespace)
+    await log.append(TOPIC, [b"committed"])
+    url = database_url(postgres_url, postgres_namespace, EXCHANGE_LOG)
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        await connection.execute("SELECT append(%s, %b)", (TOPIC, [b"never"]))
+        behind = asyncio.create_task(log.append(TOPIC, [b"behind"]))
+        await asyncio.sleep(0.3)
+        assert await log.tail(TOPIC) == 1
+        assert not behind.done(), "a later append waits, so that offsets appear in their order"
+        await connection.rollback()
+    await behind
+    assert await take(log, 2) == [(0, b"committed"), (1, b"behind")]
+    await log.close()
