@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pika
 import psycopg
 import pytest
@@ -23,6 +24,10 @@ from exchange_launcher.postgres import EmbeddedPostgres
 from microexchange.databases import database_url
 from microexchange.log.rabbitmq import EXCHANGE
 from microexchange.messages import TOPICS
+
+# A shared machine stalls now and then: no test of ours may fail for the time it took.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 

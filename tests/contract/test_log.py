@@ -86,7 +86,9 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     await proxy.cut()
 
 
-async def take(log: Log, count: int, from_offset: int = 0, topic: str = TOPIC, seconds: float = 60) -> list[tuple[int, bytes]]:
+async def take(
+    log: Log, count: int, from_offset: int = 0, topic: str = TOPIC, seconds: float = 60
+) -> list[tuple[int, bytes]]:
     """The next `count` entries."""
     taken: list[tuple[int, bytes]] = []
     async with asyncio.timeout(seconds):

@@ -1,0 +1,252 @@
+"""What always holds, whatever the commands: money and shares, the book, priority, replay."""
+
+import hashlib
+from typing import Any
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clearinghouse.ledger import Ledger
+from market_data_feed.market import Market
+from matching_engine import state
+from matching_engine.engine import Engine
+from microexchange.messages import (
+    ORDER_ENTRY,
+    RECORD_TYPES,
+    CancelOrder,
+    Event,
+    ExecType,
+    Execution,
+    NewOrder,
+    OrderReport,
+    OrderStatus,
+    OrderType,
+    PriceUpdate,
+    SettlementStatus,
+    Side,
+    SuspendClient,
+    Trade,
+    Transfer,
+)
+from tests.unit.market import Floor
+
+CLIENTS = ("a", "b", "c")
+SYMBOLS = ("X", "Y")
+
+actions = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just("enter"),
+            st.sampled_from(CLIENTS),
+            st.sampled_from(SYMBOLS),
+            st.sampled_from(("buy", "sell")),
+            st.integers(-1, 40),
+            st.one_of(st.none(), st.integers(0, 12)),
+            st.sampled_from(("", "", "", "mine")),
+        ),
+        st.tuples(st.just("cancel"), st.sampled_from(CLIENTS), st.integers(0, 30)),
+        st.tuples(st.just("suspend"), st.sampled_from(("c", "nobody"))),
+    ),
+    max_size=60,
+)
+
+
+def commands_of(steps: list[Any]) -> list[Any]:
+    """A listing of two securities, three accounts, then the steps."""
+    # Little cash and few shares, so that credit matters: a price of 12 ticks is 0.12, 40 lots of it 4.80.
+    floor = Floor(clients=(), cash=0)
+    floor.listing("Y", maker=3, taker=7)
+    from microexchange.messages import OpenAccount
+
+    for client in CLIENTS:
+        floor.apply(OpenAccount(floor.id(), 1, client, 10 * 10**8 + 7, {"X": 50, "Y": 20}))
+    orders: list[int] = []
+    commands = list(floor.log)
+    for step in steps:
+        if step[0] == "enter":
+            _, client, symbol, side, quantity, price, name = step
+            order_type = OrderType.MARKET if price is None else OrderType.LIMIT
+            orders.append(floor.id())
+            commands.append(NewOrder(orders[-1], 1, client, symbol, Side(side), order_type, quantity, price, name))
+        elif step[0] == "cancel":
+            _, client, back = step
+            target = orders[-1 - back % len(orders)] if orders else 0
+            commands.append(CancelOrder(floor.id(), 1, client, target))
+        else:
+            commands.append(SuspendClient(floor.id(), 1, step[1]))
+    return commands
+
+
+def run(commands: list[Any], engine: Engine | None = None) -> tuple[Engine, list[Event]]:
+    engine = engine or Engine()
+    return engine, [event for command in commands for event in engine.apply(command)]
+
+
+def digest(events: list[Event]) -> str:
+    return hashlib.sha256(msgspec.msgpack.encode(events)).hexdigest()
+
+
+@settings(max_examples=300)
+@given(actions)
+def test_cash_and_shares_are_conserved_and_nobody_owes(steps: list[Any]) -> None:
+    engine, events = run(commands_of(steps))
+    fees = sum(e.buyer_fee + e.seller_fee + e.buyer_pays - e.seller_receives for e in events if isinstance(e, Execution))
+    assert sum(account.cash for account in engine.accounts.values()) + fees == engine.issued_cash
+    for symbol, issued in (("X", 150), ("Y", 60)):
+        assert sum(account.holding(symbol).quantity for account in engine.accounts.values()) == issued
+    for account in engine.accounts.values():
+        assert account.buying_power >= 0
+        assert all(holding.sellable >= 0 for holding in account.holdings.values())
+
+
+@settings(max_examples=300)
+@given(actions)
+def test_holds_are_the_sum_over_open_orders(steps: list[Any]) -> None:
+    engine, _ = run(commands_of(steps))
+    for account in engine.accounts.values():
+        orders = account.orders.values()
+        assert account.held == sum(order.leaves * order.hold_per_lot for order in orders)
+        for symbol, holding in account.holdings.items():
+            offered = sum(o.leaves for o in orders if o.symbol == symbol and o.side is Side.SELL)
+            assert holding.offered == offered
+        assert {o.client_order_id for o in orders if o.client_order_id} == set(account.by_client_order_id)
+
+
+@settings(max_examples=300)
+@given(actions)
+def test_the_book_is_never_crossed_and_its_levels_are_the_sum_of_their_orders(steps: list[Any]) -> None:
+    engine = Engine()
+    for command in commands_of(steps):
+        engine.apply(command)
+        for market in engine.markets.values():
+            bid, ask = market.book.bids.best(), market.book.asks.best()
+            assert bid is None or ask is None or bid.price < ask.price
+    for market in engine.markets.values():
+        for side in (market.book.bids, market.book.asks):
+            for level in side.in_priority():
+                orders = list(level)
+                assert level.quantity == sum(order.leaves for order in orders) > 0
+                assert level.count == len(orders)
+                assert [order.order_id for order in orders] == sorted(order.order_id for order in orders)
+
+
+@settings(max_examples=300)
+@given(actions)
+def test_no_trade_passes_over_a_better_or_an_older_order(steps: list[Any]) -> None:
+    engine = Engine()
+    for command in commands_of(steps):
+        resting: list[tuple[int, int]] = []
+        if isinstance(command, NewOrder) and command.symbol in engine.markets:
+            opposite = engine.markets[command.symbol].book.opposite(command.side)
+            resting = [(order.order_id, order.leaves) for level in opposite.in_priority() for order in level]
+        traded = [(t.maker_order_id, t.quantity) for t in engine.apply(command) if isinstance(t, Trade)]
+        for place, (maker, quantity) in enumerate(traded):
+            expected, leaves = resting[place]
+            assert maker == expected
+            assert quantity == leaves or place == len(traded) - 1
+
+
+@settings(max_examples=300)
+@given(actions)
+def test_every_order_ends_once_and_its_quantities_add_up(steps: list[Any]) -> None:
+    engine, events = run(commands_of(steps))
+    reports: dict[int, list[OrderReport]] = {}
+    for event in events:
+        if isinstance(event, OrderReport):
+            reports.setdefault(event.order_id, []).append(event)
+    still_open = {order_id for account in engine.accounts.values() for order_id in account.orders}
+    for order_id, history in reports.items():
+        finals = [report for report in history if report.status.is_final]
+        assert len(finals) == (0 if order_id in still_open else 1)
+        assert not finals or history[-1] is finals[0], "nothing is told of an order after its end"
+        filled = sum(report.last_quantity for report in history if report.exec_type is ExecType.TRADE)
+        assert filled == history[-1].cumulative_quantity
+        if history[-1].status is OrderStatus.FILLED:
+            assert filled == history[-1].quantity
+        elif not finals:
+            assert filled + history[-1].leaves_quantity == history[-1].quantity
+
+
+@settings(max_examples=200)
+@given(actions)
+def test_a_replay_gives_the_same_bytes(steps: list[Any]) -> None:
+    commands = commands_of(steps)
+    assert digest(run(commands)[1]) == digest(run(commands)[1])
+
+
+@settings(max_examples=200)
+@given(actions, st.integers(0, 65))
+def test_a_snapshot_and_a_replay_from_it_give_the_same_bytes(steps: list[Any], cut: int) -> None:
+    commands = commands_of(steps)
+    whole, events = run(commands)
+    first, before = run(commands[:cut])
+    encoded = msgspec.msgpack.encode(state.take(first))
+    restored = state.restore(msgspec.msgpack.decode(encoded, type=state.EngineState))
+    second, after = run(commands[cut:], restored)
+    assert digest(before + after) == digest(events)
+    assert state.take(second) == state.take(whole)
+
+
+@settings(max_examples=200)
+@given(actions)
+def test_commands_that_come_twice_change_nothing(steps: list[Any]) -> None:
+    commands = commands_of(steps)
+    twice = [command for command in commands for _ in range(2)]
+    assert digest(run(twice)[1]) == digest(run(commands)[1])
+
+
+@settings(max_examples=200)
+@given(actions)
+def test_the_clearinghouse_settles_all_and_agrees_with_the_engine(steps: list[Any]) -> None:
+    engine, events = run(commands_of(steps))
+    ledger = Ledger()
+    instructions = [event for event in events if isinstance(event, (Execution, Transfer))]
+    for number, instruction in enumerate(instructions, 1):
+        assert ledger.settle(number, instruction).status is SettlementStatus.SETTLED
+        assert sum(ledger.cash.values()) == 0
+        for symbol in SYMBOLS:
+            assert sum(lots for (_, s), lots in ledger.holdings.items() if s == symbol) == 0
+    for client_id, account in engine.accounts.items():
+        assert ledger.cash[client_id] == account.cash
+        for symbol in SYMBOLS:
+            assert ledger.holdings.get((client_id, symbol), 0) == account.holding(symbol).quantity
+
+
+@settings(max_examples=200)
+@given(actions)
+def test_the_feeds_book_is_the_engines_book(steps: list[Any]) -> None:
+    engine, events = run(commands_of(steps))
+    market = Market()
+    for event in events:
+        if not isinstance(event, (Execution, Transfer)):
+            market.apply(event)
+    for symbol in SYMBOLS:
+        book = engine.markets[symbol].book
+        for levels, side in ((market.books[symbol].bids, book.bids), (market.books[symbol].asks, book.asks)):
+            assert levels == {level.price: (level.quantity, level.count) for level in side.in_priority()}
+        numbers = [e.book_sequence for e in events if isinstance(e, PriceUpdate) and e.symbol == symbol]
+        assert numbers == list(range(1, len(numbers) + 1))
+
+
+def _any_command() -> st.SearchStrategy[Any]:
+    known = st.sampled_from(("a", "b", "X", "Y", ""))
+    texts = st.one_of(known, st.text(max_size=20))
+    numbers = st.one_of(st.integers(-3, 60), st.integers(-(2**63), 2**64 - 1))
+    by_type: dict[Any, st.SearchStrategy[Any]] = {int: numbers, str: texts, int | None: st.one_of(st.none(), numbers)}
+    by_type[dict[str, int]] = st.dictionaries(texts, numbers, max_size=3)
+    return st.one_of(
+        *(
+            st.builds(kind, **{f.name: by_type.get(f.type, st.from_type(f.type)) for f in msgspec.structs.fields(kind)})
+            for kind in RECORD_TYPES[ORDER_ENTRY]
+        )
+    )
+
+
+@settings(max_examples=1000)
+@given(actions, st.lists(_any_command(), max_size=10))
+def test_a_command_of_any_values_is_applied_or_refused_and_never_raises(steps: list[Any], strange: list[Any]) -> None:
+    engine, _ = run(commands_of(steps))
+    _, events = run(strange, engine)
+    msgspec.msgpack.encode(events)
+    state.restore(state.take(engine))

@@ -1,0 +1,98 @@
+"""Short ways to say what a test means: an engine, and commands to it."""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from matching_engine.engine import Engine
+from microexchange.ids import IdSequence
+from microexchange.messages import (
+    CancelOrder,
+    Event,
+    ExecType,
+    ListSecurity,
+    NewOrder,
+    OpenAccount,
+    OrderReport,
+    OrderType,
+    PriceUpdate,
+    Side,
+    SuspendClient,
+)
+from microexchange.numbers import CASH_SCALE
+
+E = TypeVar("E")
+TICK_VALUE = CASH_SCALE // 100
+"""One lot of X at one tick, in cash units: tick 0.01, lot 1."""
+
+
+class Floor:
+    """An engine with security X (fees 10 and 20 bps) and clients a, b and c, each with 10,000.00 and 100 X."""
+
+    def __init__(self, clients: Sequence[str] = ("a", "b", "c"), cash: int = 10_000 * CASH_SCALE, shares: int = 100) -> None:
+        self.engine = Engine()
+        self._ids = IdSequence(0)
+        self.log: list[Any] = []
+        """Every command that was applied."""
+        self.listing("X")
+        for client in clients:
+            self.apply(OpenAccount(self.id(), 1, client, cash, {"X": shares}))
+
+    def id(self) -> int:
+        return self._ids.next(1_800_000_000_000_000_000)
+
+    def apply(self, command: Any) -> list[Event]:
+        self.log.append(command)
+        return self.engine.apply(command)
+
+    def listing(self, symbol: str, maker: int = 10, taker: int = 20) -> list[Event]:
+        return self.apply(ListSecurity(self.id(), 1, symbol, f"{symbol} Inc.", "0.01", "1", 10_000, maker, taker))
+
+    def enter(
+        self, client: str, side: str, quantity: int, price: int | None, name: str = "", symbol: str = "X"
+    ) -> tuple[int, list[Event]]:
+        """Enters an order; without a price a market order. Its id and what it caused."""
+        order_type = OrderType.MARKET if price is None else OrderType.LIMIT
+        order_id = self.id()
+        command = NewOrder(order_id, 1, client, symbol, Side(side), order_type, quantity, price, name)
+        return order_id, self.apply(command)
+
+    def buy(self, client: str, quantity: int, price: int | None = None, name: str = "") -> tuple[int, list[Event]]:
+        return self.enter(client, "buy", quantity, price, name)
+
+    def sell(self, client: str, quantity: int, price: int | None = None, name: str = "") -> tuple[int, list[Event]]:
+        return self.enter(client, "sell", quantity, price, name)
+
+    def cancel(self, client: str, order_id: int) -> list[Event]:
+        return self.apply(CancelOrder(self.id(), 1, client, order_id))
+
+    def suspend(self, client: str) -> list[Event]:
+        return self.apply(SuspendClient(self.id(), 1, client, "a test"))
+
+    def levels(self, side: str, symbol: str = "X") -> list[tuple[int, int, int]]:
+        """(price, lots, orders) of a side, best first."""
+        book = self.engine.markets[symbol].book
+        return [(level.price, level.quantity, level.count) for level in book.side(Side(side)).in_priority()]
+
+
+def of(kind: type[E], events: Sequence[Any]) -> list[E]:
+    """The events of one kind."""
+    return [event for event in events if isinstance(event, kind)]
+
+
+def last_report(events: Sequence[Any], order_id: int) -> OrderReport:
+    """The newest report of an order."""
+    return [report for report in of(OrderReport, events) if report.order_id == order_id][-1]
+
+
+def fills(events: Sequence[Any], order_id: int) -> list[tuple[int, int]]:
+    """(quantity, price) of an order's fills."""
+    return [
+        (report.last_quantity, report.last_price)
+        for report in of(OrderReport, events)
+        if report.order_id == order_id and report.exec_type is ExecType.TRADE
+    ]
+
+
+def prices(events: Sequence[Any]) -> list[tuple[str, int, int]]:
+    """(side, price, lots) of the price updates."""
+    return [(update.side.value, update.price, update.quantity) for update in of(PriceUpdate, events)]

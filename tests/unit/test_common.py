@@ -1,0 +1,249 @@
+"""Numbers, ids, positions, keys: the small shared parts."""
+
+import itertools
+import stat
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from microexchange.auth import ADMIN, Keys, require
+from microexchange.databases import database_url, without_secrets
+from microexchange.ids import COUNTER_BITS, EPOCH_MS, IdSequence, gateway_of
+from microexchange.messages import Batch
+from microexchange.numbers import (
+    NotExactError,
+    average_price,
+    cash_to_text,
+    cash_to_units,
+    divide_half_even,
+    from_steps,
+    tick_value,
+    to_steps,
+)
+from microexchange.positions import Position, Positions, SequenceGapError
+from microexchange.presentation import time_text
+from microexchange.refusals import HTTP_STATUS, MEANING, Code, Refusal
+from microexchange.securities import ListingError, read_listing
+
+# --- numbers ------------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(-(10**18), 10**18))
+def test_cash_goes_to_text_and_back_unchanged(units: int) -> None:
+    assert cash_to_units(Decimal(cash_to_text(units))) == units
+
+
+@given(st.integers(0, 10**12), st.sampled_from(["0.01", "1", "0.0001", "5", "0.25"]))
+def test_steps_go_to_text_and_back_unchanged(steps: int, step: str) -> None:
+    assert to_steps(Decimal(from_steps(steps, Decimal(step))), Decimal(step)) == steps
+
+
+@pytest.mark.parametrize("value", ["0.015", "NaN", "Infinity", "-Infinity", "1e40", "1e-40", "sNaN"])
+def test_what_is_no_whole_number_of_steps_is_refused(value: str) -> None:
+    with pytest.raises(NotExactError):
+        to_steps(Decimal(value), Decimal("0.01"))
+
+
+@given(st.integers(-(10**30), 10**30), st.integers(1, 10**12))
+def test_division_rounds_half_to_even_as_decimals_do(numerator: int, denominator: int) -> None:
+    exact, rest = divmod(numerator, denominator)
+    nearest = divide_half_even(numerator, denominator)
+    assert nearest in (exact, exact + 1)
+    assert abs(nearest * denominator - numerator) * 2 <= denominator
+    if rest * 2 == denominator:
+        assert nearest % 2 == 0
+
+
+def test_the_average_price_is_the_mean_per_share() -> None:
+    assert average_price(30_00000000, 3, Decimal(1)) == "10"
+    assert average_price(10_00000000, 3, Decimal(1)) == "3.33333333"
+    assert average_price(0, 0, Decimal(1)) is None
+    assert average_price(1_00000000, 20_000, Decimal("0.0001")) == "0.5"
+
+
+def test_a_tick_of_a_lot_is_worth_whole_units() -> None:
+    assert tick_value("0.01", "0.0001") == 100
+    with pytest.raises(NotExactError):
+        tick_value("0.00001", "0.0001")
+
+
+def test_time_is_told_in_utc_with_microseconds() -> None:
+    assert time_text(0) == "1970-01-01T00:00:00.000000Z"
+    assert time_text(1_700_000_000_999_999_999) == "2023-11-14T22:13:20.999999Z"
+
+
+# --- ids ----------------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(0, 3 * 10**18), min_size=2, max_size=50), st.integers(0, 1023))
+def test_ids_only_grow_whatever_the_clock_does(times: list[int], gateway: int) -> None:
+    ids = IdSequence(gateway)
+    given_out = [ids.next(now) for now in times]
+    assert all(earlier < later for earlier, later in itertools.pairwise(given_out))
+    assert {gateway_of(one) for one in given_out} == {gateway}
+    assert all(0 < one < 1 << 63 for one in given_out)
+
+
+def test_more_ids_in_a_millisecond_than_the_counter_holds_carry_into_the_next() -> None:
+    ids = IdSequence(5)
+    now = EPOCH_MS * 1_000_000
+    given_out = [ids.next(now) for _ in range((1 << COUNTER_BITS) + 10)]
+    assert given_out == sorted(set(given_out))
+    assert {gateway_of(one) for one in given_out} == {5}
+
+
+def test_ids_begin_above_the_floor_even_if_the_clock_was_set_back() -> None:
+    used = IdSequence(3).next(2 * 10**18)
+    assert IdSequence(3, floor=used).next(1_800_000_000_000_000_000) > used
+
+
+def test_gateways_at_the_same_time_give_different_ids() -> None:
+    assert IdSequence(1).next(2 * 10**18) != IdSequence(2).next(2 * 10**18)
+
+
+# --- positions ----------------------------------------------------------------------------------------------------------
+
+
+def batch(producer: str, epoch: int, sequence: int, *records: str) -> Batch[str]:
+    return Batch(1, producer, epoch, sequence, 0, list(records))
+
+
+def test_new_records_are_taken_and_repeated_ones_are_not() -> None:
+    positions = Positions()
+    assert positions.take(batch("engine", 1, 1, "a", "b")) == ["a", "b"]
+    assert positions.take(batch("engine", 1, 1, "a", "b")) == []
+    assert positions.take(batch("engine", 1, 2, "b", "c")) == ["c"]
+
+
+def test_a_gap_is_an_error_and_takes_nothing() -> None:
+    positions = Positions()
+    positions.take(batch("engine", 1, 1, "a"))
+    with pytest.raises(SequenceGapError):
+        positions.take(batch("engine", 1, 3, "c"))
+    assert positions.take(batch("engine", 1, 2, "b", "c")) == ["b", "c"]
+
+
+def test_an_engine_that_starts_again_goes_on_with_its_numbers() -> None:
+    positions = Positions()
+    positions.take(batch("engine", 1, 1, "a", "b"))
+    assert positions.take(batch("engine", 2, 2, "b", "c")) == ["c"]
+
+
+def test_a_replaced_process_is_not_heard_any_more() -> None:
+    positions = Positions()
+    positions.take(batch("engine", 1, 1, "a"))
+    positions.take(batch("engine", 2, 2))
+    assert positions.take(batch("engine", 1, 2, "stale")) == []
+    assert positions.take(batch("engine", 2, 2, "b")) == ["b"]
+
+
+def test_a_gateway_begins_each_epoch_at_1() -> None:
+    positions = Positions()
+    positions.take(batch("gateway-0", 1, 1, "a", "b"))
+    assert positions.take(batch("gateway-0", 2, 1, "c")) == ["c"]
+    assert positions.by_producer["gateway-0"] == Position(2, 1)
+
+
+# --- keys ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_key_names_its_client(tmp_path: Path) -> None:
+    keys = Keys(tmp_path)
+    assert keys.whose(keys.issue("alice")) == "alice"
+    assert keys.authenticate(f"Bearer {keys.issue('bob')}") == "bob"
+
+
+def test_services_on_one_folder_accept_each_others_keys(tmp_path: Path) -> None:
+    assert Keys(tmp_path).whose(Keys(tmp_path).issue("alice")) == "alice"
+
+
+def test_a_key_of_another_market_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refusal) as refusal:
+        Keys(tmp_path / "one").whose(Keys(tmp_path / "two").issue("alice"))
+    assert refusal.value.code is Code.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Basic abc", "Bearer x.y.z", "Bearer ünïcode"])
+def test_a_header_without_a_valid_key_is_refused(tmp_path: Path, header: str | None) -> None:
+    with pytest.raises(Refusal) as refusal:
+        Keys(tmp_path).authenticate(header)
+    assert refusal.value.code is Code.UNAUTHENTICATED
+
+
+def test_secrets_are_their_owners_alone_and_differ_from_market_to_market(tmp_path: Path) -> None:
+    one, two = Keys(tmp_path / "one"), Keys(tmp_path / "two")
+    assert stat.S_IMODE(one.admin_token_file.stat().st_mode) == 0o600
+    assert one.admin_token_file.read_text() != two.admin_token_file.read_text()
+
+
+def test_the_admin_token_opens_everything_and_a_clients_key_only_its_own(tmp_path: Path) -> None:
+    keys = Keys(tmp_path)
+    admin = keys.whose(keys.admin_token_file.read_text().strip())
+    assert admin == ADMIN
+    require(admin, "alice")
+    require("alice", "alice")
+    with pytest.raises(Refusal) as refusal:
+        require("alice", "bob")
+    assert refusal.value.code is Code.FORBIDDEN
+
+
+# --- refusals, addresses, listings --------------------------------------------------------------------------------------
+
+
+def test_every_code_has_a_status_and_a_meaning() -> None:
+    assert set(HTTP_STATUS) == set(MEANING) == set(Code)
+
+
+def test_a_refusal_has_one_shape() -> None:
+    assert Refusal(Code.INVALID_FIELD, "no", "price").as_json() == {
+        "error": {"code": "INVALID_FIELD", "message": "no", "field": "price"}
+    }
+    assert "field" not in Refusal(Code.NOT_FOUND, "no").as_json()["error"]  # type: ignore[operator]
+
+
+def test_an_address_in_an_error_shows_no_secret() -> None:
+    assert without_secrets("postgresql://me:secret@db:5432/x?password=secret") == "postgresql://db:5432"
+
+
+@pytest.mark.parametrize(
+    ("server", "expected"),
+    [
+        ("postgresql://me:pw@db:5432", "postgresql://me:pw@db:5432/n_x"),
+        ("postgres://me@db/other?sslmode=require", "postgresql://me@db/n_x?sslmode=require"),
+        ("postgresql://postgres@/?host=/tmp/pg", "postgresql://postgres@/n_x?host=/tmp/pg"),
+        ("postgresql:///?host=/tmp/pg", "postgresql:///n_x?host=/tmp/pg"),
+    ],
+)
+def test_a_database_is_addressed_on_its_server(server: str, expected: str) -> None:
+    assert database_url(server, "n_", "x") == expected
+
+
+HEADER = "symbol,name,tick_size,lot_size,reference_price"
+
+
+def test_a_listing_file_becomes_commands() -> None:
+    (one,) = read_listing([HEADER, "BTC-USDT,Bitcoin,0.01,0.0001,60000.00"])
+    assert (one.symbol, one.tick_size, one.lot_size, one.reference_price) == ("BTC-USDT", "0.01", "0.0001", 6_000_000)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("BAD SYMBOL,x,0.01,1,1", "line 2"),
+        ("X,x,zero,1,1", "tick size 'zero'"),
+        ("X,x,0.01,1,1.005", "multiple"),
+        ("X,x,0.01,1,", "X"),
+        ("X,x,0.01", "X"),
+    ],
+)
+def test_a_listing_that_is_not_usable_says_where(line: str, says: str) -> None:
+    with pytest.raises(ListingError, match=says):
+        read_listing([HEADER, line])
+
+
+def test_a_listing_without_a_column_says_which() -> None:
+    with pytest.raises(ListingError, match="tick_size"):
+        read_listing(["symbol,name", "X,x"])

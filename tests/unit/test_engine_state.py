@@ -1,0 +1,123 @@
+"""Snapshots: state as data, files that survive."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from matching_engine import state
+from matching_engine.engine import Engine
+from matching_engine.snapshots import FolderInUseError, Snapshot, SnapshotStore
+from tests.unit.market import Floor
+
+
+def busy_floor() -> Floor:
+    floor = Floor()
+    for price in (1000, 1001, 1001, 1003):
+        floor.sell("a", 3, price, f"s{len(floor.log)}")
+    for price in (990, 991, 991):
+        floor.buy("b", 3, price)
+    floor.buy("c", 4, 1001)
+    floor.suspend("c")
+    return floor
+
+
+def test_a_restored_engine_is_in_the_same_state() -> None:
+    taken = state.take(busy_floor().engine)
+    assert state.take(state.restore(taken)) == taken
+
+
+def test_a_snapshot_shares_nothing_with_the_engine_that_goes_on() -> None:
+    floor = busy_floor()
+    taken = state.take(floor.engine)
+    before = msgspec.msgpack.encode(taken)
+    floor.buy("b", 2, 1003)
+    floor.apply(floor.log[1])
+    assert msgspec.msgpack.encode(taken) == before
+
+
+def test_a_restored_engine_goes_on_as_the_first_would() -> None:
+    floor = busy_floor()
+    other = state.restore(state.take(floor.engine))
+    for _, events in (floor.buy("b", 20, 1003), (0, floor.suspend("b")), floor.sell("a", 1, 980)):
+        assert events
+    for command, first in zip(floor.log[-3:], replayed(floor), strict=True):
+        assert other.apply(command) == first
+    assert state.take(other) == state.take(floor.engine)
+
+
+def replayed(floor: Floor) -> list[list[Any]]:
+    """What the last three commands cause after all that came before them."""
+    engine = Engine()
+    return [engine.apply(command) for command in floor.log][-3:]
+
+
+def snapshot(offset: int, engine: Engine | None = None) -> Snapshot:
+    return Snapshot(offset, 5, 7, state.take(engine or Engine()))
+
+
+def test_the_newest_snapshot_comes_back(tmp_path: Path) -> None:
+    store = SnapshotStore(tmp_path)
+    floor = busy_floor()
+    store.save(snapshot(9))
+    store.save(snapshot(10, floor.engine))
+    assert store.newest() == snapshot(10, floor.engine)
+
+
+def test_a_folder_without_snapshots_has_none(tmp_path: Path) -> None:
+    assert SnapshotStore(tmp_path).newest() is None
+
+
+def test_the_last_three_are_kept(tmp_path: Path) -> None:
+    store = SnapshotStore(tmp_path)
+    for offset in range(8, 13):
+        store.save(snapshot(offset))
+    assert sorted(int(path.stem.split("-")[1]) for path in tmp_path.glob("snapshot-*")) == [10, 11, 12]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "a flipped bit", "empty", "of another version"])
+def test_a_damaged_snapshot_is_passed_over_for_the_one_before(tmp_path: Path, damage: str) -> None:
+    store = SnapshotStore(tmp_path)
+    store.save(snapshot(1))
+    store.save(snapshot(2, busy_floor().engine))
+    newest = max(tmp_path.glob("snapshot-*"))
+    content = bytearray(newest.read_bytes())
+    if damage == "truncated":
+        content = content[:-9]
+    elif damage == "a flipped bit":
+        content[-20] ^= 4
+    elif damage == "empty":
+        content = bytearray()
+    else:
+        content[:14] = b"microexchange2"
+    newest.write_bytes(content)
+    assert store.newest() == snapshot(1)
+
+
+def test_a_write_that_was_cut_off_leaves_the_snapshots_as_they_were(tmp_path: Path) -> None:
+    store = SnapshotStore(tmp_path)
+    store.save(snapshot(1))
+    (tmp_path / "snapshot-00000000000000000002.new").write_bytes(b"half")
+    assert store.newest() == snapshot(1)
+
+
+def test_the_epoch_grows_with_each_start(tmp_path: Path) -> None:
+    store = SnapshotStore(tmp_path)
+    assert [store.next_epoch(), store.next_epoch()] == [1, 2]
+
+
+def test_two_engines_cannot_have_one_folder(tmp_path: Path) -> None:
+    first = SnapshotStore(tmp_path)
+    with pytest.raises(FolderInUseError):
+        SnapshotStore(tmp_path)
+    first.close()
+    SnapshotStore(tmp_path).close()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(OSError, match="ermission"):
+        SnapshotStore(tmp_path / "engine")

@@ -1,0 +1,159 @@
+"""What clients may say: every field, every refusal."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+
+from microexchange.messages import (
+    NewOrder,
+    OrderReport,
+    OrderType,
+    SecurityListed,
+    SettlementReport,
+    SettlementStatus,
+    Side,
+)
+from microexchange.refusals import Code, Refusal
+from microexchange.securities import Security
+from microexchange.web import decode_json
+from order_entry_gateway.requests import (
+    ClientRequest,
+    Endowment,
+    OrderRequest,
+    new_order,
+    open_account,
+    order_id,
+)
+from order_entry_gateway.view import MarketView, faulted_clients
+from tests.unit.market import Floor, of
+
+LISTED = SecurityListed(1, 1, "X", "X Inc.", "0.01", "1", 10**6, 10_000, 10, 20)
+COIN = SecurityListed(1, 1, "BTC-USDT", "Bitcoin", "0.01", "0.0001", 100, 6_000_000, 10, 20)
+SECURITIES = {listed.symbol: Security.of(listed) for listed in (LISTED, COIN)}
+GOOD = {"symbol": "X", "side": "buy", "quantity": "5", "price": "10.25"}
+_decoder = msgspec.json.Decoder(OrderRequest)
+
+
+def parse(body: Any) -> NewOrder:
+    text = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return new_order(decode_json(_decoder, text), SECURITIES, "alice", 77, 99)
+
+
+def test_an_order_becomes_a_command_in_ticks_and_lots() -> None:
+    assert parse(GOOD) == NewOrder(77, 99, "alice", "X", Side.BUY, OrderType.LIMIT, 5, 1025)
+
+
+def test_numbers_may_be_text_or_json_numbers_and_are_exact_either_way() -> None:
+    assert parse(b'{"symbol":"X","side":"buy","quantity":5,"price":10.25}') == parse(GOOD)
+    assert parse(b'{"symbol":"BTC-USDT","side":"sell","quantity":0.0003,"price":60000.01}').quantity == 3
+    with pytest.raises(Refusal, match=r"multiple of the tick size 0\.01"):
+        parse(b'{"symbol":"X","side":"buy","quantity":5,"price":10.250000000000000000001}')
+
+
+def test_a_market_order_needs_no_price() -> None:
+    order = parse({"symbol": "X", "side": "sell", "quantity": 1, "order_type": "market"})
+    assert (order.order_type, order.price) == (OrderType.MARKET, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "field"),
+    [
+        ({"symbol": None}, Code.INVALID_FIELD, "symbol"),
+        ({"symbol": 5}, Code.INVALID_FIELD, "symbol"),
+        ({"symbol": "NONE"}, Code.UNKNOWN_SYMBOL, "symbol"),
+        ({"side": "hold"}, Code.INVALID_FIELD, "side"),
+        ({"side": ...}, Code.INVALID_FIELD, "side"),
+        ({"quantity": ...}, Code.INVALID_FIELD, "quantity"),
+        ({"quantity": "0"}, Code.INVALID_FIELD, "quantity"),
+        ({"quantity": "-1"}, Code.INVALID_FIELD, "quantity"),
+        ({"quantity": "1.5"}, Code.INVALID_FIELD, "quantity"),
+        ({"quantity": "1e50"}, Code.INVALID_FIELD, "quantity"),
+        ({"quantity": "1000000000001"}, Code.INVALID_FIELD, "quantity"),
+        ({"quantity": "NaN"}, Code.INVALID_FIELD, "quantity"),
+        ({"quantity": "Infinity"}, Code.INVALID_FIELD, "quantity"),
+        ({"quantity": "five"}, Code.INVALID_FIELD, "quantity"),
+        ({"quantity": True}, Code.INVALID_FIELD, "quantity"),
+        ({"quantity": [1]}, Code.INVALID_FIELD, "quantity"),
+        ({"price": ...}, Code.INVALID_FIELD, "price"),
+        ({"price": None}, Code.INVALID_FIELD, "price"),
+        ({"price": "0"}, Code.INVALID_FIELD, "price"),
+        ({"price": "10.255"}, Code.INVALID_FIELD, "price"),
+        ({"order_type": "market"}, Code.INVALID_FIELD, "price"),
+        ({"order_type": "maybe"}, Code.INVALID_FIELD, "order_type"),
+        ({"client_order_id": "x" * 65}, Code.INVALID_FIELD, "client_order_id"),
+        ({"surprise": 1}, Code.INVALID_FIELD, "surprise"),
+    ],
+)
+def test_a_bad_field_is_refused_by_name(change: dict[str, Any], code: Code, field: str) -> None:
+    body = {key: value for key, value in {**GOOD, **change}.items() if value is not ...}
+    with pytest.raises(Refusal) as refusal:
+        parse(body)
+    assert (refusal.value.code, refusal.value.field) == (code, field)
+    assert len(refusal.value.message) > 10
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"5", b'"x"', b"\xff\xfe", b"[" * 100_000])
+def test_what_is_no_json_object_is_malformed(body: bytes) -> None:
+    with pytest.raises(Refusal) as refusal:
+        parse(body)
+    assert refusal.value.code is Code.MALFORMED
+
+
+@pytest.mark.parametrize("client_id", ["", "a b", "$issuer", "-x", "admin", "Admin", "x" * 33, "ünïcode", "a\n"])
+def test_a_client_id_of_another_form_is_refused(client_id: str) -> None:
+    endowment = Endowment.of(Decimal(1), {})
+    with pytest.raises(Refusal) as refusal:
+        open_account(ClientRequest(client_id=client_id), SECURITIES, endowment, 1, 1)
+    assert refusal.value.field == "client_id"
+
+
+def test_an_account_begins_with_the_endowment_in_whole_lots() -> None:
+    endowment = Endowment.of(Decimal("10000.00"), {"*": Decimal("100.5"), "BTC-USDT": Decimal("0.25")})
+    command = open_account(ClientRequest(client_id="alice"), SECURITIES, endowment, 1, 1)
+    assert command.cash == 10_000 * 10**8
+    assert command.shares == {"X": 100, "BTC-USDT": 2500}
+
+
+@pytest.mark.parametrize(("cash", "shares"), [("-1", {}), ("1e20", {}), ("NaN", {}), ("1", {"*": Decimal(-1)})])
+def test_an_endowment_that_cannot_be_is_a_clear_error(cash: str, shares: dict[str, Decimal]) -> None:
+    with pytest.raises(ValueError, match=r"must|range"):
+        Endowment.of(Decimal(cash), shares)
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "0", "1.5", "9" * 19, "9" * 25, "٣", "1 "])
+def test_what_is_no_order_id_is_unknown(text: str) -> None:
+    with pytest.raises(Refusal) as refusal:
+        order_id(text)
+    assert refusal.value.code is Code.UNKNOWN_ORDER
+
+
+def test_the_view_remembers_the_newest_report_of_an_order() -> None:
+    floor, view = Floor(), MarketView()
+    order, events = floor.buy("a", 5, 1000)
+    _, more = floor.sell("b", 2, 1000)
+    for report in of(OrderReport, events + more):
+        view.apply(report)
+    assert view.orders[order].cumulative_quantity == 2
+    view.pending(events[0])
+    assert view.orders[order].cumulative_quantity == 2, "what the engine said goes before"
+
+
+def test_the_view_forgets_the_oldest_orders_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MarketView, "MOST_ORDERS", 2)
+    floor, view = Floor(), MarketView()
+    orders = []
+    for _ in range(3):
+        order, events = floor.buy("a", 1, 1000)
+        orders.append(order)
+        view.apply(events[0])
+    assert list(view.orders) == orders[1:]
+
+
+def test_a_trade_that_does_not_settle_stops_its_clients() -> None:
+    report = SettlementReport(1, 1, SettlementStatus.REJECTED, 5, 0, [("a", 1), ("b", 2)], [])
+    assert faulted_clients(report) == ["a", "b"]
+    assert faulted_clients(msgspec.structs.replace(report, status=SettlementStatus.SETTLED)) == []
+    assert faulted_clients(msgspec.structs.replace(report, trade_id=0, transfer_id=9)) == []

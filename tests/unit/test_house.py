@@ -1,0 +1,76 @@
+"""The plan of the house: who may import whom."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = {
+    "microexchange": "common",
+    "exchange_db": "db",
+    "order_entry_gateway": "order-entry-gateway",
+    "matching_engine": "matching-engine",
+    "clearinghouse": "clearinghouse",
+    "market_data_feed": "market-data-feed",
+    "trading_bots": "trading-bots",
+    "exchange_launcher": "launcher",
+}
+SHARED = {"microexchange", "exchange_db"}
+MAY_IMPORT = {
+    "microexchange": set(),
+    "exchange_db": {"microexchange"},
+    "order_entry_gateway": SHARED,
+    "matching_engine": {"microexchange"},
+    "clearinghouse": SHARED,
+    "market_data_feed": SHARED,
+    "trading_bots": {"microexchange"},
+    "exchange_launcher": SHARED,
+}
+CORES = [
+    "matching-engine/matching_engine/book.py",
+    "matching-engine/matching_engine/credit.py",
+    "matching-engine/matching_engine/engine.py",
+    "matching-engine/matching_engine/state.py",
+    "clearinghouse/clearinghouse/ledger.py",
+    "market-data-feed/market_data_feed/market.py",
+    "order-entry-gateway/order_entry_gateway/requests.py",
+    "order-entry-gateway/order_entry_gateway/view.py",
+    "common/microexchange/messages.py",
+    "common/microexchange/numbers.py",
+    "common/microexchange/ids.py",
+    "common/microexchange/positions.py",
+]
+IMPURE = {"asyncio", "time", "random", "os", "socket", "logging", "structlog", "psycopg", "pika", "httpx", "secrets"}
+
+
+def imports_of(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            names.add((node.module or "").split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("package", FOLDERS)
+def test_imports_go_one_way(package: str) -> None:
+    files = list((ROOT / FOLDERS[package] / package).rglob("*.py"))
+    assert files
+    for path in files:
+        foreign = imports_of(path) & set(FOLDERS) - {package}
+        assert foreign <= MAY_IMPORT[package], f"{path} imports {foreign - MAY_IMPORT[package]}"
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_a_core_has_no_input_output_no_clock_and_no_dice(core: str) -> None:
+    assert not imports_of(ROOT / core) & IMPURE
+
+
+def test_there_is_no_float_in_a_core() -> None:
+    for core in CORES:
+        for node in ast.walk(ast.parse((ROOT / core).read_text())):
+            assert not (isinstance(node, ast.Constant) and isinstance(node.value, float)), f"{core}:{node.lineno}"
+            assert not (isinstance(node, ast.Name) and node.id == "float"), f"{core}:{node.lineno}"

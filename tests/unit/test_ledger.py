@@ -1,0 +1,89 @@
+"""Settlement: legs that sum to zero, booked whole or not at all."""
+
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+
+from clearinghouse.ledger import Ledger, legs_of
+from exchange_db.tables import FEES, ISSUER, SPREAD
+from microexchange.messages import Execution, SettlementStatus, Side, Transfer
+
+EXECUTION = Execution(7, 1, "X", 3, 1000, Side.BUY, 11, "a", 12, "b", 3000, 2900, 6, 3)
+
+
+def open_ledger() -> Ledger:
+    ledger = Ledger()
+    for number, client in enumerate("ab", 1):
+        ledger.settle(number, Transfer(number, 1, client, 10_000, {"X": 5}))
+    ledger.changes_taken()
+    return ledger
+
+
+def test_the_legs_of_every_instruction_sum_to_zero() -> None:
+    for instruction in (EXECUTION, Transfer(1, 1, "a", 500, {"X": 5, "Y": 6})):
+        legs = legs_of(instruction)
+        assert sum(units for _, units in legs.cash) == 0
+        for symbol in ("X", "Y"):
+            assert sum(lots for _, leg_symbol, lots in legs.shares if leg_symbol == symbol) == 0
+
+
+def test_an_opening_comes_from_the_issuer() -> None:
+    ledger = Ledger()
+    report = ledger.settle(1, Transfer(9, 1, "a", 500, {"X": 5}))
+    assert (report.status, report.instruction, report.transfer_id, report.trade_id) == (SettlementStatus.SETTLED, 1, 9, 0)
+    assert (ledger.cash["a"], ledger.cash[ISSUER]) == (500, -500)
+    assert (ledger.holdings["a", "X"], ledger.holdings[ISSUER, "X"]) == (5, -5)
+
+
+def test_a_trade_moves_cash_shares_fees_and_the_spread() -> None:
+    ledger = open_ledger()
+    report = ledger.settle(3, EXECUTION)
+    assert report.status is SettlementStatus.SETTLED
+    assert report.cash == [("a", 10_000 - 3006), ("b", 10_000 + 2897)]
+    assert report.holdings == [("a", "X", 8), ("b", "X", 2)]
+    assert (ledger.cash[FEES], ledger.cash[SPREAD]) == (9, 100)
+    assert sum(ledger.cash.values()) == 0
+
+
+def test_only_what_changed_is_to_be_written() -> None:
+    ledger = open_ledger()
+    ledger.settle(3, EXECUTION)
+    assert ledger.changed_cash == {"a", "b", FEES, SPREAD}
+    assert ledger.changed_holdings == {("a", "X"), ("b", "X")}
+    ledger.changes_taken()
+    assert not ledger.changed_cash
+    assert not ledger.changed_holdings
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"buyer_pays": 10_000, "seller_receives": 10_000}, "a has 6 units of cash too little"),
+        ({"quantity": 6}, "b holds 1 lots of X too few"),
+        ({"buyer": "nobody"}, "nobody has no account"),
+        ({"seller": "nobody"}, "nobody has no account"),
+        ({"seller_receives": 0, "seller_fee": 10_001}, "b has 1 units of cash too little"),
+    ],
+)
+def test_what_the_rules_forbid_is_rejected_whole(change: dict[str, Any], says: str) -> None:
+    ledger = open_ledger()
+    before = replace(ledger, cash=dict(ledger.cash), holdings=ledger.holdings.copy())
+    report = ledger.settle(3, msgspec.structs.replace(EXECUTION, **change))
+    assert (report.status, report.text) == (SettlementStatus.REJECTED, says)
+    assert (ledger.cash, ledger.holdings) == (before.cash, before.holdings)
+    assert not ledger.changed_cash
+
+
+def test_an_account_is_opened_once() -> None:
+    ledger = open_ledger()
+    assert ledger.settle(3, Transfer(9, 1, "a", 1, {})).status is SettlementStatus.REJECTED
+    assert ledger.cash["a"] == 10_000
+
+
+def test_a_client_may_pay_with_what_the_same_trade_brings() -> None:
+    ledger = open_ledger()
+    own = msgspec.structs.replace(EXECUTION, seller="a", buyer_pays=20_000, seller_receives=20_000)
+    assert ledger.settle(3, own).status is SettlementStatus.SETTLED
+    assert ledger.cash["a"] == 10_000 - 9

@@ -1,0 +1,155 @@
+"""The writing end: batches, numbers, confirmations, a log that goes away."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from microexchange.log import LogUnavailableError
+from microexchange.log.memory import MemoryLog
+from microexchange.messages import DATA_FEED, Batch, ClientSuspended, decode_batch
+from microexchange.outbox import Outbox
+
+
+def record(number: int) -> ClientSuspended:
+    return ClientSuspended(number, 0, "a", "")
+
+
+class SlowLog(MemoryLog):
+    """A memory log whose appends wait for the test."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def append(self, topic: str, bodies: Sequence[bytes]) -> None:
+        await self.gate.wait()
+        await super().append(topic, bodies)
+
+    def batches(self) -> list[Batch[ClientSuspended]]:
+        return [decode_batch(DATA_FEED, body) for body in self._topics[DATA_FEED]]
+
+
+@contextlib.asynccontextmanager
+async def running(log: SlowLog, first: int = 1) -> AsyncIterator[Outbox]:
+    outbox = Outbox(log, DATA_FEED, "engine", 4, first)
+    task = asyncio.create_task(outbox.run())
+    yield outbox
+    task.cancel()
+
+
+async def test_a_record_leaves_at_once_when_nothing_is_under_way() -> None:
+    log = SlowLog()
+    async with running(log) as outbox:
+        outbox.put([record(1)])
+        await asyncio.wait_for(outbox.flushed(), 5)
+    (batch,) = log.batches()
+    assert (batch.producer, batch.epoch, batch.sequence, batch.records) == ("engine", 4, 1, [record(1)])
+
+
+async def test_what_comes_while_an_append_is_under_way_leaves_together() -> None:
+    log = SlowLog()
+    log.gate.clear()
+    async with running(log) as outbox:
+        for number in range(1, 6):
+            outbox.put([record(number)])
+            await asyncio.sleep(0.01)
+        log.gate.set()
+        await asyncio.wait_for(outbox.flushed(), 5)
+    assert [[r.command_id for r in batch.records] for batch in log.batches()] == [[1], [2, 3, 4, 5]]
+    assert [batch.sequence for batch in log.batches()] == [1, 2]
+
+
+async def test_one_puts_records_are_never_parted() -> None:
+    log = SlowLog()
+    async with running(log) as outbox:
+        big = [record(number) for number in range(Outbox.MOST_RECORDS - 1)]
+        for _ in range(3):
+            outbox.put(big)
+            outbox.put([record(-1), record(-2)])
+        await asyncio.wait_for(outbox.flushed(), 10)
+    for batch in log.batches():
+        ids = [r.command_id for r in batch.records]
+        assert ids.count(-1) == ids.count(-2)
+    assert next(batch.sequence for batch in log.batches()) == 1
+    assert sum(len(batch.records) for batch in log.batches()) == outbox.next_sequence - 1
+
+
+async def test_numbers_go_on_from_where_the_producer_was() -> None:
+    log = SlowLog()
+    async with running(log, first=100) as outbox:
+        outbox.put([record(1), record(2)])
+        await outbox.flushed()
+        assert (outbox.next_sequence, outbox.confirmed) == (102, 102)
+    assert log.batches()[0].sequence == 100
+
+
+async def test_a_log_that_comes_back_gets_everything_in_order() -> None:
+    log = SlowLog()
+    async with running(log) as outbox:
+        log.cut()
+        for number in range(3):
+            outbox.put([record(number)])
+        await asyncio.sleep(0.2)
+        assert not outbox.available
+        log.mend()
+        await asyncio.wait_for(outbox.flushed(), 10)
+        assert outbox.available
+    assert [r.command_id for batch in log.batches() for r in batch.records] == [0, 1, 2]
+
+
+async def test_a_confirmed_put_is_done_when_it_is_durable() -> None:
+    log = SlowLog()
+    log.gate.clear()
+    async with running(log) as outbox:
+        confirmed = outbox.put_confirmed([record(1)])
+        await asyncio.sleep(0.05)
+        assert not confirmed.done()
+        log.gate.set()
+        await asyncio.wait_for(confirmed, 5)
+
+
+async def test_what_was_never_sent_is_withdrawn_when_the_log_fails_and_what_was_sent_is_not() -> None:
+    log = SlowLog()
+    async with running(log) as outbox:
+        log.gate.clear()
+        sent = outbox.put_confirmed([record(1)])
+        await asyncio.sleep(0.02)
+        unsent = outbox.put_confirmed([record(2)])
+        log.cut()
+        log.gate.set()
+        with pytest.raises(LogUnavailableError):
+            await asyncio.wait_for(unsent, 5)
+        assert not sent.done()
+        log.mend()
+        await asyncio.wait_for(sent, 10)
+        after = outbox.put_confirmed([record(3)])
+        await asyncio.wait_for(after, 5)
+    assert [(batch.sequence, [r.command_id for r in batch.records]) for batch in log.batches()] == [(1, [1]), (2, [3])]
+
+
+async def test_an_announcement_tells_of_the_epoch_with_an_empty_batch() -> None:
+    log = SlowLog()
+    outbox = Outbox(log, DATA_FEED, "engine", 9, 50)
+    outbox.announce = True
+    task = asyncio.create_task(outbox.run())
+    await asyncio.sleep(0.05)
+    task.cancel()
+    (batch,) = log.batches()
+    assert (batch.epoch, batch.sequence, batch.records) == (9, 50, [])
+
+
+async def test_a_producer_far_ahead_is_held_back() -> None:
+    log = SlowLog()
+    log.gate.clear()
+    async with running(log) as outbox:
+        outbox.put([record(0)])
+        await asyncio.sleep(0.02)
+        outbox.put([record(1)] * (Outbox.MOST_WAITING + 1))
+        waiting = asyncio.create_task(outbox.room())
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        log.gate.set()
+        await asyncio.wait_for(waiting, 20)
