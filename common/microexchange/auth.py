@@ -27,12 +27,7 @@ def read_or_make_secret(path: Path) -> str:
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(32))
-            file.flush()
-            os.fsync(file.fileno())
+        aside = _write_aside(path, secrets.token_urlsafe(32))
         try:
             os.link(aside, path)
         except FileExistsError:
@@ -40,6 +35,21 @@ def read_or_make_secret(path: Path) -> str:
         finally:
             aside.unlink()
     return path.read_text().strip()
+
+
+def write_private(path: Path, text: str) -> None:
+    """Puts `text` into the file `path`, durably, whole or not at all, and for its owner alone."""
+    _write_aside(path, text).replace(path)
+
+
+def _write_aside(path: Path, text: str) -> Path:
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    return aside
 
 
 class Keys:

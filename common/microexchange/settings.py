@@ -1,5 +1,10 @@
-"""Settings that all services share. Each is an environment variable `MX_…`, or an argument to the class in a test."""
+"""Settings that all services share. Each is an environment variable `MX_…`, or an argument to the class in a test.
 
+Where `MX_SECRETS_DIR` names a folder, a setting may also be a file in it, called like the variable in small letters: so the
+addresses that carry passwords need not stand in the environment.
+"""
+
+import os
 from pathlib import Path
 
 from platformdirs import user_data_path
@@ -12,18 +17,31 @@ def default_data_dir() -> Path:
     return user_data_path("microexchange")
 
 
-class ServiceSettings(BaseSettings):
-    """What every service is told."""
+NAMESPACE = r"^[a-z0-9_]{0,32}$"
+"""What a namespace looks like."""
 
-    model_config = SettingsConfigDict(env_prefix="MX_", extra="ignore")
+
+class _Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="MX_", extra="ignore", secrets_dir=os.environ.get("MX_SECRETS_DIR"))
+
+    namespace: str = Field(
+        default="",
+        pattern=NAMESPACE,
+        description="Put before every exchange, queue and database name, so that several markets share one server.",
+    )
+
+
+class DatabaseSettings(_Settings):
+    """What a command that only needs the database is told."""
+
+    database_url: SecretStr | None = Field(default=None, description="The Postgres server: postgresql://…")
+
+
+class ServiceSettings(_Settings):
+    """What every service is told."""
 
     log_url: SecretStr = Field(description="The log: amqp://… or postgresql://…")
     database_url: SecretStr = Field(description="The Postgres server of the databases: postgresql://…")
-    namespace: str = Field(
-        default="",
-        pattern=r"^[a-z0-9_]{0,32}$",
-        description="Put before every exchange, queue and database name, so that several markets share one server.",
-    )
     data_dir: Path = Field(default_factory=default_data_dir, description="Folder of snapshots and secrets.")
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=0, ge=0, le=65535, description="Port to listen on; each service has its own default.")

@@ -12,8 +12,9 @@ from rich.console import Console
 import exchange_db
 from exchange_launcher.up import UpError, UpOptions, up
 from microexchange import __version__
+from microexchange.auth import read_or_make_secret, write_private
 from microexchange.databases import without_secrets
-from microexchange.settings import default_data_dir
+from microexchange.settings import NAMESPACE, DatabaseSettings, default_data_dir
 
 app = typer.Typer(
     name="microexchange", help="A complete stock exchange.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -62,7 +63,7 @@ def up_command(
     ] = None,
 ) -> None:
     """Start an exchange with bots in it."""
-    if not re.fullmatch(r"[a-z0-9_]{0,32}", namespace):
+    if not re.fullmatch(NAMESPACE, namespace):
         raise typer.BadParameter("at most 32 of a-z 0-9 _", param_hint="--namespace")
     if log is not None and not log.startswith(("amqp://", "amqps://", "postgresql://", "postgres://")):
         raise typer.BadParameter("use amqp://… or postgresql://…", param_hint="--log")
@@ -89,16 +90,38 @@ def up_command(
 
 @app.command()
 def migrate(
-    database: Annotated[str, typer.Option(envvar="MX_DATABASE_URL", help="The Postgres server: postgresql://…")],
-    namespace: Annotated[str, typer.Option(envvar="MX_NAMESPACE")] = "",
+    database: Annotated[str | None, typer.Option(help="The Postgres server. Default: MX_DATABASE_URL.")] = None,
+    namespace: Annotated[str | None, typer.Option(help="Before all names. Default: MX_NAMESPACE.")] = None,
 ) -> None:
     """Make the databases, or bring them to this version. Safe to run twice."""
+    settings = DatabaseSettings()
+    database = database or (settings.database_url.get_secret_value() if settings.database_url else None)
+    if database is None:
+        raise typer.BadParameter("name a server: postgresql://…", param_hint="--database")
+    namespace = settings.namespace if namespace is None else namespace
     try:
         made = exchange_db.migrate(database, namespace)
     except psycopg.Error as error:
         raise _fail(f"the database at {without_secrets(database)} is not usable: {str(error).strip()}") from None
     for name, (revision, _) in exchange_db.check(database, namespace).items():
         console.print(f"{name}: revision {revision}{' (new)' if name in made else ''}")
+
+
+@app.command()
+def secrets(
+    folder: Annotated[Path, typer.Argument(help="Folder to write the secrets into, for MX_SECRETS_DIR.")],
+    postgres: Annotated[str, typer.Option(help="HOST:PORT of Postgres.")] = "postgres:5432",
+    rabbitmq: Annotated[str, typer.Option(help="HOST:PORT of RabbitMQ.")] = "rabbitmq:5672",
+) -> None:
+    """Make the passwords of a deployment's database and broker, unless they are there, and the addresses with them."""
+    passwords = {name: read_or_make_secret(folder / f"{name}-password") for name in ("postgres", "rabbitmq")}
+    addresses = {
+        "mx_database_url": f"postgresql://exchange:{passwords['postgres']}@{postgres}",
+        "mx_log_url": f"amqp://exchange:{passwords['rabbitmq']}@{rabbitmq}/%2f",
+    }
+    for name, address in addresses.items():
+        write_private(folder / name, address)
+    console.print(f"secrets are in {folder}")
 
 
 def main() -> None:

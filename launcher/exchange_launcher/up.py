@@ -292,7 +292,7 @@ class Exchange:
         sequences = feed["sequences"]
         number = str(gateway["number"])
         return bool(
-            engine["last_command_ids"].get(number, "0") >= gateway["last_command_id"]
+            int(engine["last_command_ids"].get(number, 0)) >= int(gateway["last_command_id"])
             and clearing["instruction_sequence"] == engine["instruction_sequence"]
             and sequences.get("engine", 0) == engine["report_sequence"]
             and sequences.get("clearing", 0) == clearing["instruction_sequence"]

@@ -19,6 +19,7 @@ import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
+from microexchange.auth import write_private
 from trading_bots.bot import Bot, Fill, Order, Security, Trade
 
 GATEWAY_URL = os.environ.get("MX_GATEWAY_URL", "http://127.0.0.1:8000")
@@ -47,11 +48,7 @@ class KeyFile:
         """Keeps a key."""
         self._keys[client_id] = key
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        aside = self._path.with_suffix(".new")
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(self._keys, file)
-        aside.replace(self._path)
+        write_private(self._path, json.dumps(self._keys))
 
 
 async def account(http: httpx.AsyncClient, gateway_url: str, client_id: str, keys: KeyFile) -> tuple[str, str]:

@@ -1,0 +1,23 @@
+"""`python -m microexchange.healthcheck URL`: exits 0 if the service at URL is ready. For containers."""
+
+import sys
+import urllib.error
+import urllib.request
+
+
+def main(url: str) -> int:
+    """Asks `URL/health/ready`; 0 for ready, 1 otherwise, with the reason on standard output."""
+    try:
+        with urllib.request.urlopen(f"{url}/health/ready", timeout=3) as answer:  # noqa: S310 - our own address
+            print(answer.read().decode())
+    except urllib.error.HTTPError as error:
+        print(error.read().decode())
+        return 1
+    except OSError as error:
+        print(error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

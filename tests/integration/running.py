@@ -1,0 +1,235 @@
+"""A whole exchange for a test: `up` as a process, clients over HTTP and WebSocket, and the sums in Postgres."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import psycopg
+from websockets.sync.client import ClientConnection, connect
+
+from exchange_launcher.postgres import EmbeddedPostgres
+from matching_engine.snapshots import SnapshotStore
+from microexchange.databases import CLEARING_DATA, MARKET_DATA, database_url
+from microexchange.messages import CLEARING, ENGINE
+
+SERVICES = ("matching_engine", "clearinghouse", "market_data_feed", "order_entry_gateway")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def eventually(check: Callable[[], Any], seconds: float = 30, what: str = "") -> Any:
+    """What `check` returns, as soon as that is true."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if result := check():
+                return result
+        except (httpx.HTTPError, OSError, KeyError):
+            pass
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what or check}"
+        time.sleep(0.05)
+
+
+class Running:
+    """An exchange in a folder; `start` and `stop` may follow each other."""
+
+    def __init__(self, log: str | None = None, database: str | None = None, namespace: str = "") -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="mx-"))
+        self.data = self.folder / "data"
+        self._server = ["--log", log] if log else []
+        self._server += ["--database", database, "--namespace", namespace] if database else []
+        self._database, self._namespace = database, namespace
+        self.process: subprocess.Popen[str] | None = None
+        self.output = self.folder / "output"
+        self.http = httpx.Client(timeout=30)
+
+    def start(self, *arguments: str, wait: bool = True) -> None:
+        """Runs `up` in the background; returns when it is open."""
+        ports = free_ports(4)
+        self.gateway, self.feed, self.engine, self.clearing = (f"http://127.0.0.1:{port}" for port in ports)
+        flags = ("--gateway-port", "--feed-port", "--engine-port", "--clearing-port")
+        places = [text for flag, port in zip(flags, ports, strict=True) for text in (flag, str(port))]
+        command = [sys.executable, "-m", "exchange_launcher.cli", "up", "--data", str(self.data)]
+        with self.output.open("w") as output:
+            self.process = subprocess.Popen(
+                [*command, *places, *self._server, *arguments], stdout=output, stderr=subprocess.STDOUT, text=True
+            )
+        if wait:
+            eventually(lambda: "is open" in self.said() or self.process.poll() is not None, 120, "open")
+            assert self.process.poll() is None, self.said()
+
+    def said(self) -> str:
+        """What `up` has printed."""
+        return self.output.read_text()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Ends `up`, and returns its exit status."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(90)
+
+    def pids(self) -> dict[str, int]:
+        """The processes of the services and the bots, by module."""
+        found: dict[str, int] = {}
+        assert self.process is not None
+        for child in psutil.Process(self.process.pid).children():
+            with contextlib.suppress(psutil.Error):
+                arguments = child.cmdline()
+                if "-m" in arguments:
+                    found[arguments[arguments.index("-m") + 1]] = child.pid
+        return found
+
+    def leftovers(self) -> list[str]:
+        """Processes that still have to do with this exchange's folder."""
+        left = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                text = " ".join(process.cmdline()) + process.environ().get("MX_DATA_DIR", "")
+                if str(self.folder) in text and process.pid != os.getpid():
+                    left.append(text)
+        return left
+
+    def kill(self, module: str) -> None:
+        """Kills a service with SIGKILL, and waits until another process has its place."""
+        before = self.pids()[module]
+        os.kill(before, signal.SIGKILL)
+        eventually(lambda: self.pids().get(module, before) != before, 30, f"{module} is started again")
+
+    # --- clients --------------------------------------------------------------------------------------------------
+
+    def open_account(self, client_id: str) -> dict[str, str]:
+        """Opens an account; the headers that its key makes."""
+        answer = self.http.post(f"{self.gateway}/clients", json={"client_id": client_id})
+        assert answer.status_code == 201, answer.text
+        return {"Authorization": f"Bearer {answer.json()['api_key']}"}
+
+    def order(self, headers: dict[str, str], **order: Any) -> httpx.Response:
+        """Enters an order."""
+        return self.http.post(f"{self.gateway}/orders", json=order, headers=headers)
+
+    @contextlib.contextmanager
+    def socket(self, base: str, path: str, headers: dict[str, str] | None = None) -> Iterator["Talk"]:
+        """A WebSocket to the gateway or the feed."""
+        url = base.replace("http", "ws") + path
+        with connect(url, additional_headers=headers or {}, max_size=None) as connection:
+            yield Talk(connection)
+
+    # --- the books ------------------------------------------------------------------------------------------------
+
+    def query(self, database: str, statement: str) -> list[Any]:
+        """Rows of a statement on one of the databases."""
+        server = self._database or EmbeddedPostgres(self.data / "postgres").url
+        with psycopg.connect(database_url(server, self._namespace, database)) as connection:
+            return connection.execute(statement.encode()).fetchall()
+
+    def until_at_rest(self) -> dict[str, Any]:
+        """Waits until all that the engine said is settled and stored; the feed's status then."""
+
+        def check() -> Any:
+            engine, clearing, feed = (
+                self.http.get(f"{service}/status").json() for service in (self.engine, self.clearing, self.feed)
+            )
+            sequences = feed["sequences"]
+            rest = (
+                clearing["instruction_sequence"] == engine["instruction_sequence"]
+                and sequences[ENGINE] == engine["report_sequence"]
+                and sequences[CLEARING] == engine["instruction_sequence"]
+                and feed["stored_offset"] == feed["offset"]
+                and not feed["waiting_for"]
+            )
+            return feed if rest else None
+
+        return eventually(check, 60, "at rest")
+
+    def assert_every_cent_is_there(self) -> None:
+        """Cash and shares add up, each balance is the sum of its legs, every trade is settled once, the feed agrees."""
+        rows = dict(self.query(CLEARING_DATA, "SELECT client_id, cash FROM accounts"))
+        assert sum(rows.values()) == 0
+        assert all(cash >= 0 for client, cash in rows.items() if not client.startswith("$"))
+        for symbol, quantity in self.query(CLEARING_DATA, "SELECT symbol, sum(quantity) FROM holdings GROUP BY 1"):
+            assert quantity == 0, symbol
+        assert self.query(CLEARING_DATA, "SELECT count(*) FROM settlements WHERE status <> 'SETTLED'") == [(0,)]
+        legs = self.query(
+            CLEARING_DATA,
+            """
+            SELECT account, sum(units)::bigint FROM (
+                SELECT buyer, -buyer_pays - buyer_fee FROM settlements
+                UNION ALL SELECT seller, seller_receives - seller_fee FROM settlements
+                UNION ALL SELECT '$fees', buyer_fee + seller_fee FROM settlements
+                UNION ALL SELECT '$spread', buyer_pays - seller_receives FROM settlements
+                UNION ALL SELECT client_id, cash FROM transfers
+                UNION ALL SELECT '$issuer', -cash FROM transfers
+            ) AS legs(account, units) GROUP BY 1
+            """,
+        )
+        for account, units in legs:
+            assert rows[account] == units, account
+        settled = [t for (t,) in self.query(CLEARING_DATA, "SELECT trade_id FROM settlements ORDER BY 1")]
+        assert settled == list(range(1, len(settled) + 1)), "every trade is settled once, and none is missing"
+        told = [t for (t,) in self.query(MARKET_DATA, "SELECT trade_id FROM trades ORDER BY 1")]
+        assert told == settled
+        feed = dict(self.query(MARKET_DATA, "SELECT client_id, cash FROM clients"))
+        assert feed == {client: cash for client, cash in rows.items() if not client.startswith("$")}
+        holdings = "SELECT client_id, symbol, quantity FROM holdings WHERE client_id NOT LIKE '$%' ORDER BY 1, 2"
+        assert self.query(MARKET_DATA, holdings) == self.query(CLEARING_DATA, holdings)
+
+    def assert_the_snapshot_has(self, ledger: dict[str, int]) -> None:
+        """The stopped engine's snapshot has these balances."""
+        store = SnapshotStore(self.data / "engine")
+        snapshot = store.newest()
+        store.close()
+        assert snapshot is not None
+        engine = {account.client_id: account.cash for account in snapshot.state.accounts}
+        assert engine == {client: cash for client, cash in ledger.items() if not client.startswith("$")}
+
+    def close(self) -> None:
+        """Ends what runs, and removes the folder."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(60)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        self.http.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Talk:
+    """JSON messages over a WebSocket."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+
+    def say(self, message: Any) -> None:
+        """Sends a message; text as it is."""
+        self._connection.send(message if isinstance(message, str) else json.dumps(message))
+
+    def hear(self, seconds: float = 20) -> Any:
+        """The next message."""
+        return json.loads(self._connection.recv(seconds))
+
+    def ask(self, message: Any) -> Any:
+        """Sends a request, and returns its answer; reports in between are passed over."""
+        self.say(message)
+        while (answer := self.hear()).get("op") == "report" or answer.get("id") != message.get("id"):
+            pass
+        return answer

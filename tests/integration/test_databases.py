@@ -1,0 +1,105 @@
+"""The databases: made and upgraded by one command, from anything there was before."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from typer.testing import CliRunner
+
+import exchange_db
+from exchange_db import tables
+from exchange_db.migrate import alembic_config
+from exchange_launcher.cli import app
+from microexchange.databases import CLEARING_DATA, EXCHANGE_LOG, MARKET_DATA, database_url
+from tests.conftest import drop_databases, new_namespace
+
+METADATA = {CLEARING_DATA: tables.clearing_data, MARKET_DATA: tables.market_data, EXCHANGE_LOG: tables.exchange_log}
+
+
+@pytest.fixture
+def namespace(postgres_url: str) -> Iterator[str]:
+    namespace = new_namespace()
+    yield namespace
+    drop_databases(postgres_url, namespace)
+
+
+def at_head(url: str, namespace: str) -> bool:
+    return all(has == newest is not None for has, newest in exchange_db.check(url, namespace).values())
+
+
+def test_an_empty_server_gets_all_three(postgres_url: str, namespace: str) -> None:
+    assert exchange_db.migrate(postgres_url, namespace) == [namespace + name for name in exchange_db.ALL]
+    assert at_head(postgres_url, namespace)
+
+
+def test_to_migrate_twice_changes_nothing_and_keeps_what_is_there(postgres_url: str, namespace: str) -> None:
+    exchange_db.migrate(postgres_url, namespace)
+    url = database_url(postgres_url, namespace, CLEARING_DATA)
+    with psycopg.connect(url) as connection:
+        connection.execute("INSERT INTO accounts VALUES ('alice', 5)")
+    assert exchange_db.migrate(postgres_url, namespace) == []
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT client_id, cash FROM accounts").fetchall() == [("alice", 5)]
+
+
+@pytest.mark.parametrize("name", exchange_db.ALL)
+def test_every_revision_leads_to_the_newest_and_back(postgres_url: str, namespace: str, name: str) -> None:
+    url = database_url(postgres_url, namespace, name)
+    config = alembic_config(name, url)
+    revisions = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
+    exchange_db.migrate(postgres_url, namespace, [name], "base")
+    for revision in reversed(revisions):
+        exchange_db.migrate(postgres_url, namespace, [name], revision)
+        exchange_db.migrate(postgres_url, namespace, [name])
+        assert exchange_db.check(postgres_url, namespace, [name])[namespace + name] == (revisions[0], revisions[0])
+        command.downgrade(config, "base")
+
+
+@pytest.mark.parametrize("name", exchange_db.ALL)
+def test_the_migrations_make_the_tables_that_the_code_knows(postgres_url: str, postgres_namespace: str, name: str) -> None:
+    url = database_url(postgres_url, postgres_namespace, name)
+    engine = sa.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url))
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, METADATA[name]) == []
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO accounts VALUES ('alice', -1)",
+        "INSERT INTO holdings VALUES ('alice', 'X', -1)",
+        "INSERT INTO accounts VALUES ('$spread', -1)",
+    ],
+)
+def test_the_database_itself_refuses_what_nobody_may_owe(postgres_url: str, postgres_namespace: str, statement: str) -> None:
+    url = database_url(postgres_url, postgres_namespace, CLEARING_DATA)
+    with psycopg.connect(url) as connection, pytest.raises(psycopg.errors.CheckViolation):
+        connection.execute(statement.encode())
+
+
+def test_the_issuer_may_owe_what_it_has_issued(postgres_url: str, postgres_namespace: str) -> None:
+    with psycopg.connect(database_url(postgres_url, postgres_namespace, CLEARING_DATA)) as connection:
+        connection.execute("INSERT INTO accounts VALUES ('$issuer', -1)")
+        connection.execute("INSERT INTO holdings VALUES ('$issuer', 'X', -1)")
+
+
+def test_one_command_does_it(postgres_url: str, namespace: str) -> None:
+    for said in ("(new)", "revision"):
+        result = CliRunner().invoke(app, ["migrate", "--database", postgres_url, "--namespace", namespace])
+        assert result.exit_code == 0, result.output
+        assert said in result.output
+    assert at_head(postgres_url, namespace)
+
+
+def test_a_server_that_is_away_is_a_clear_error() -> None:
+    result = CliRunner().invoke(app, ["migrate", "--database", "postgresql://me:secret@127.0.0.1:1"])
+    assert result.exit_code == 1
+    assert "127.0.0.1:1" in result.output
+    assert "secret" not in result.output

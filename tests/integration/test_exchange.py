@@ -1,0 +1,261 @@
+"""The whole exchange, started as a user starts it, over the embedded log and over RabbitMQ and Postgres."""
+
+import re
+import signal
+import socket
+import time
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from microexchange.databases import CLEARING_DATA, MARKET_DATA
+from tests.conftest import delete_streams, drop_databases, new_namespace
+from tests.integration.running import SERVICES, Running, eventually
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(params=["embedded", "rabbitmq"], scope="module")
+def exchange(request: pytest.FixtureRequest) -> Iterator[Running]:
+    """An exchange that is not started yet; one for the tests of this module, in their order."""
+    if request.param == "embedded":
+        running = Running()
+        yield running
+        running.close()
+        return
+    amqp, postgres = request.getfixturevalue("amqp_url"), request.getfixturevalue("postgres_url")
+    namespace = new_namespace()
+    running = Running(amqp, postgres, namespace)
+    yield running
+    running.close()
+    drop_databases(postgres, namespace)
+    delete_streams(amqp, namespace)
+
+
+def test_clients_trade_over_rest_and_websocket_and_every_cent_adds_up(exchange: Running) -> None:
+    exchange.start("--bots", "0")
+    listed = eventually(lambda: exchange.http.get(f"{exchange.feed}/securities").json())
+    assert {security["symbol"] for security in listed} == {
+        "AAPL", "AMZN", "GOOG", "INTC", "META", "MSFT", "NVDA", "TSLA",
+    }  # fmt: skip
+    alice, bob = exchange.open_account("alice"), exchange.open_account("bob")
+
+    # A limit order rests, and its owner can ask for it; nobody else can.
+    sell = exchange.order(alice, symbol="AAPL", side="sell", quantity=10, price="190.50").json()
+    assert (sell["status"], sell["resting"], sell["resting_order_id"]) == ("NEW", True, sell["order_id"])
+    assert exchange.http.get(f"{exchange.gateway}/orders/{sell['order_id']}", headers=alice).json() == sell
+    assert exchange.http.get(f"{exchange.gateway}/orders/{sell['order_id']}", headers=bob).status_code == 404
+
+    with (
+        exchange.socket(exchange.feed, "/ws") as market,
+        exchange.socket(exchange.gateway, "/ws/orders", alice) as alice_socket,
+        exchange.socket(exchange.gateway, "/ws/orders") as bob_socket,
+    ):
+        market.say({"op": "subscribe", "channel": "trades", "symbols": ["AAPL"]})
+        market.say({"op": "subscribe", "channel": "book", "symbols": ["AAPL"]})
+        assert market.hear()["op"] == market.hear()["op"] == "subscribed"
+        snapshot = market.hear()
+        assert snapshot["book"]["asks"] == [["190.50", "10", 1]]
+
+        # The answer to an order that trades has its fills.
+        assert bob_socket.ask({"id": 0, "op": "get", "order_id": "1"})["error"]["code"] == "UNAUTHENTICATED"
+        login = bob_socket.ask({"id": 1, "op": "login", "key": bob["Authorization"].removeprefix("Bearer ")})
+        assert login["client_id"] == "bob"
+        request = {"id": "x", "op": "order", "symbol": "AAPL", "side": "buy", "quantity": "4", "order_type": "market"}
+        bought = bob_socket.ask(request)
+        assert bought["ok"]
+        order = bought["order"]
+        assert (order["status"], order["filled_quantity"], order["average_price"]) == ("FILLED", "4", "190.5")
+        (trade,) = order["trades"]
+        assert (trade["price"], trade["quantity"], trade["aggressor_side"]) == ("190.50", "4", "buy")
+        assert (trade["maker_order_id"], trade["taker_order_id"]) == (sell["order_id"], order["order_id"])
+        assert (trade["maker_fee"], trade["taker_fee"]) == ("0.762", "1.524")
+
+        # Both hear of it, and so does the market.
+        report = alice_socket.hear()["report"]
+        assert (report["exec_type"], report["status"], report["last_quantity"], report["liquidity"]) == (
+            "TRADE", "PARTIALLY_FILLED", "4", "maker",
+        )  # fmt: skip
+        told = [market.hear(), market.hear()]
+        assert {message["type"] for message in told} == {"trade", "update"}
+        (update,) = [message for message in told if message["type"] == "update"]
+        assert update["previous_sequence"] == snapshot["book"]["sequence"]
+        assert update["changes"] == [["sell", ["190.50", "6", 1]]]
+
+        # A cancel over the WebSocket.
+        cancelled = alice_socket.ask({"id": 9, "op": "cancel", "order_id": sell["order_id"]})
+        assert (cancelled["order"]["status"], cancelled["order"]["filled_quantity"]) == ("CANCELED", "4")
+        again = alice_socket.ask({"id": 10, "op": "cancel", "order_id": sell["order_id"]})
+        assert again["error"]["code"] == "ORDER_CLOSED"
+
+    exchange.until_at_rest()
+    balances = {
+        name: exchange.http.get(f"{exchange.feed}/balance/{name}", headers=headers).json()["cash"]
+        for name, headers in (("alice", alice), ("bob", bob))
+    }
+    assert balances == {"alice": "10761.238", "bob": "9236.476"}
+    holding = exchange.http.get(f"{exchange.feed}/holdings/AAPL/bob", headers=bob).json()
+    assert holding == {"client_id": "bob", "symbol": "AAPL", "quantity": "104"}
+    trades = exchange.http.get(f"{exchange.feed}/trades/AAPL").json()
+    assert [one["trade_id"] for one in trades["trades"]] == ["1"]
+    board = exchange.http.get(f"{exchange.feed}/leaderboard").json()
+    assert {leader["client_id"] for leader in board} == {"alice", "bob"}
+    exchange.assert_every_cent_is_there()
+
+
+def test_what_is_wrong_is_refused_with_a_code(exchange: Running) -> None:
+    carol = exchange.open_account("carol")
+    order = {"symbol": "AAPL", "side": "buy", "quantity": 1, "price": "100.00"}
+
+    def refused(status: int, code: str, field: str | None = None, headers: dict[str, str] = carol, **change: object) -> None:
+        answer = exchange.order(headers, **{**order, **change})
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"], error.get("field")) == (status, code, field), answer.text
+
+    refused(401, "UNAUTHENTICATED", headers={})
+    refused(404, "UNKNOWN_SYMBOL", "symbol", symbol="NONE")
+    refused(422, "INVALID_FIELD", "price", price="100.001")
+    refused(422, "INVALID_FIELD", "quantity", quantity=0)
+    refused(409, "INSUFFICIENT_CASH", quantity=101)
+    refused(409, "INSUFFICIENT_SHARES", side="sell", quantity=101)
+    assert exchange.order(carol, **order, client_order_id="mine").status_code == 201
+    refused(409, "DUPLICATE_CLIENT_ORDER_ID", client_order_id="mine")
+    post = exchange.http.post
+    answers = [
+        (post(f"{exchange.gateway}/orders", content=b"{", headers=carol), 400, "MALFORMED"),
+        (post(f"{exchange.gateway}/orders", content=b" " * (1 << 21), headers=carol), 413, "TOO_LARGE"),
+        (post(f"{exchange.gateway}/clients", json={"client_id": "carol"}), 409, "CLIENT_EXISTS"),
+        (exchange.http.delete(f"{exchange.gateway}/orders/12345", headers=carol), 404, "UNKNOWN_ORDER"),
+        (exchange.http.get(f"{exchange.gateway}/nothing"), 404, "NOT_FOUND"),
+        (exchange.http.put(f"{exchange.gateway}/orders"), 405, "METHOD_NOT_ALLOWED"),
+        (exchange.http.get(f"{exchange.feed}/book/NONE"), 404, "UNKNOWN_SYMBOL"),
+        (exchange.http.get(f"{exchange.feed}/book/AAPL?depth=x"), 422, "INVALID_FIELD"),
+        (exchange.http.get(f"{exchange.feed}/balance/carol"), 401, "UNAUTHENTICATED"),
+        (exchange.http.get(f"{exchange.feed}/balance/alice", headers=carol), 403, "FORBIDDEN"),
+    ]
+    for answer, status, code in answers:
+        assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
+    with exchange.socket(exchange.gateway, "/ws/orders", carol) as talk:
+        talk.say("no json")
+        assert talk.hear()["error"]["code"] == "MALFORMED"
+        bad = talk.ask({"id": 5, "op": "order", "symbol": "AAPL", "side": "up", "quantity": 1})
+        assert (bad["id"], bad["error"]["field"]) == (5, "side")
+    with exchange.socket(exchange.feed, "/ws") as talk:
+        talk.say({"op": "subscribe", "channel": "book", "symbols": ["NONE"]})
+        assert talk.hear()["error"]["code"] == "UNKNOWN_SYMBOL"
+
+
+def test_both_services_have_openapi_pages_and_all_have_health(exchange: Running) -> None:
+    for base in (exchange.gateway, exchange.feed):
+        assert exchange.http.get(f"{base}/docs").status_code == 200
+        assert len(exchange.http.get(f"{base}/openapi.json").json()["paths"]) > 5
+    for base in (exchange.gateway, exchange.feed, exchange.engine, exchange.clearing):
+        assert exchange.http.get(f"{base}/health/live").json() == {"status": "alive"}
+        assert exchange.http.get(f"{base}/health/ready").json() == {"status": "ready"}
+        assert "python_info" in exchange.http.get(f"{base}/metrics").text
+
+
+def test_it_goes_on_after_a_stop_with_the_same_books_balances_and_holdings(exchange: Running) -> None:
+    dave = exchange.open_account("dave")
+    order = exchange.order(dave, symbol="TSLA", side="buy", quantity=3, price="200.00").json()
+    exchange.until_at_rest()
+    routes = ("/book/TSLA", "/book/AAPL", "/trades/AAPL", "/leaderboard", "/securities")
+    before = {route: exchange.http.get(exchange.feed + route).json() for route in routes}
+    assert exchange.stop(signal.SIGINT) == 0, exchange.said()
+    assert exchange.leftovers() == []
+    exchange.start("--bots", "0")
+    assert {route: exchange.http.get(exchange.feed + route).json() for route in routes} == before
+    assert exchange.http.get(f"{exchange.gateway}/orders/{order['order_id']}", headers=dave).json() == order
+    erin = exchange.open_account("erin")
+    sold = exchange.order(erin, symbol="TSLA", side="sell", quantity=3, price="200.00").json()
+    assert (sold["status"], sold["trades"][0]["maker_order_id"]) == ("FILLED", order["order_id"])
+    exchange.until_at_rest()
+    exchange.assert_every_cent_is_there()
+    assert exchange.stop() == 0
+    assert exchange.leftovers() == []
+
+
+def test_a_service_that_is_killed_is_started_again_and_nothing_is_lost(exchange: Running) -> None:
+    exchange.start("--bots", "12")
+    eventually(lambda: exchange.http.get(f"{exchange.feed}/stats").json()["trades"] > 20, 60, "bots trade")
+    frank = exchange.open_account("frank")
+    accepted = []
+    for module in (*SERVICES, "trading_bots"):
+        order = exchange.order(frank, symbol="AAPL", side="buy", quantity=1, price="1.00")
+        assert order.status_code == 201, order.text
+        accepted.append(order.json()["order_id"])
+        exchange.kill(module)
+        time.sleep(1)
+        for base in (exchange.gateway, exchange.feed, exchange.engine, exchange.clearing):
+            eventually(lambda base=base: exchange.http.get(f"{base}/health/ready").status_code == 200, 30, base)
+    orders = exchange.http.get(f"{exchange.feed}/stats").json()["orders"]
+    eventually(lambda: exchange.http.get(f"{exchange.feed}/stats").json()["orders"] > orders + 20, 60, "bots trade on")
+    for order_id in accepted:
+        order = exchange.http.get(f"{exchange.gateway}/orders/{order_id}", headers=frank).json()
+        assert order["status"] == "NEW", order
+    assert exchange.stop() == 0, exchange.said()
+
+
+def test_a_timed_run_prints_its_results_and_adds_up(exchange: Running) -> None:
+    exchange.start("--for", "8s", wait=False)
+    assert exchange.process is not None
+    assert exchange.process.wait(120) == 0, exchange.said()
+    said = exchange.said()
+    for expected in ("Leaderboard", "MarketMaker-1", "Totals", "orders per second", "p50", "p95"):
+        assert expected in said
+    numbers = {name: int(count.replace(",", "")) for name, count in re.findall(r"│ (trades|settled) +│ +([\d,]+) │", said)}
+    assert numbers["trades"] == numbers["settled"] > 20
+    assert exchange.leftovers() == []
+
+
+def test_after_all_that_every_cent_is_there_and_the_engine_agrees(exchange: Running) -> None:
+    exchange.start("--bots", "0")
+    exchange.until_at_rest()
+    exchange.assert_every_cent_is_there()
+    reports = exchange.query(MARKET_DATA, "SELECT count(*) FROM settlement_reports")
+    settlements = exchange.query(
+        CLEARING_DATA, "SELECT (SELECT count(*) FROM settlements) + (SELECT count(*) FROM transfers)"
+    )
+    assert reports == settlements
+    accounts = dict(exchange.query(CLEARING_DATA, "SELECT client_id, cash FROM accounts"))
+    assert exchange.stop() == 0
+    exchange.assert_the_snapshot_has(accounts)
+
+
+def test_a_busy_port_is_a_clear_error_that_names_the_port_and_the_flag(exchange: Running) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        exchange.start("--feed-port", str(port), wait=False)
+        assert exchange.process is not None
+        assert exchange.process.wait(60) == 1
+    assert str(port) in exchange.said()
+    assert "--feed-port" in exchange.said()
+
+
+def test_a_server_that_is_away_is_a_clear_error() -> None:
+    running = Running("amqp://guest:guest@127.0.0.1:1/%2f", "postgresql://nobody:secret@127.0.0.1:1")
+    try:
+        running.start(wait=False)
+        assert running.process is not None
+        assert running.process.wait(60) == 1
+        assert "127.0.0.1:1" in running.said()
+        assert "secret" not in running.said()
+    finally:
+        running.close()
+
+
+def test_a_service_that_cannot_work_ends_it_and_says_which_and_why(postgres_url: str, postgres_namespace: str) -> None:
+    running = Running(None, postgres_url, postgres_namespace)
+    with psycopg.connect(f"{postgres_url}/{postgres_namespace}{CLEARING_DATA}", autocommit=True) as connection:
+        connection.execute("ALTER TABLE settlements RENAME TO elsewhere")
+    try:
+        running.start("--bots", "0", wait=False)
+        assert running.process is not None
+        assert running.process.wait(120) == 1
+        assert "clearinghouse failed" in running.said()
+        assert "settlements" in running.said()
+    finally:
+        running.close()
