@@ -216,6 +216,14 @@ levels = sa.Table(
 )
 """Read model: the books as they stand."""
 
+open_orders = sa.Table(
+    "open_orders",
+    market_data,
+    sa.Column("order_id", sa.BigInteger, primary_key=True),
+    sa.Column("report_id", sa.BigInteger, nullable=False),
+)
+"""Read model: the orders that stand in the books, each with its newest report."""
+
 clients = sa.Table(
     "clients",
     market_data,

@@ -17,7 +17,16 @@ from microexchange.messages import (
     Trade,
 )
 from microexchange.numbers import cash_to_text
-from microexchange.presentation import BalanceView, BookView, HoldingView, LeaderView, LevelView, SecurityView
+from microexchange.presentation import (
+    BalanceView,
+    BookView,
+    HoldingView,
+    LeaderView,
+    LevelView,
+    OrderView,
+    SecurityView,
+    order_view,
+)
 from microexchange.securities import Security
 
 _BUY = Side.BUY
@@ -33,6 +42,14 @@ class Book:
     """Of the newest price update that is in it."""
 
 
+@dataclass(frozen=True, slots=True)
+class OpenOrder:
+    """An order that stands in a book: its newest report, and that report's number."""
+
+    report_id: int
+    report: OrderReport
+
+
 @dataclass(slots=True)
 class Client:
     """What a client has, as settled."""
@@ -42,6 +59,8 @@ class Client:
     opened_with: int = 0
     """Cash units at the opening: cash, and shares at their reference prices."""
     holdings: dict[str, int] = field(default_factory=dict)
+    orders: dict[int, OpenOrder] = field(default_factory=dict)
+    """Open orders by id."""
 
 
 @dataclass(slots=True)
@@ -66,6 +85,8 @@ class Changes:
 
     securities: set[str] = field(default_factory=set)
     levels: set[tuple[str, Side, int]] = field(default_factory=set)
+    orders: set[tuple[str, int]] = field(default_factory=set)
+    """(client id, order id)."""
     clients: set[str] = field(default_factory=set)
     holdings: set[tuple[str, str]] = field(default_factory=set)
 
@@ -122,13 +143,22 @@ class Market:
 
     def _on_order(self, report: OrderReport) -> None:
         totals = self.totals
+        if report.exec_type is ExecType.PENDING_NEW:
+            return
         if report.exec_type is ExecType.NEW:
             totals.orders += 1
         elif report.status is OrderStatus.REJECTED:
             totals.orders += 1
             totals.rejected += 1
+            return
         elif report.status is OrderStatus.CANCELED:
             totals.canceled += 1
+        orders = self.client(report.client_id).orders
+        if report.status.is_final:
+            orders.pop(report.order_id, None)
+        else:
+            orders[report.order_id] = OpenOrder(totals.reports, report)
+        self.changes.orders.add((report.client_id, report.order_id))
 
     def _on_settlement(self, report: SettlementReport) -> None:
         if report.status is SettlementStatus.REJECTED:
@@ -205,6 +235,11 @@ class Market:
             equity=cash_to_text(self.equity(client)),
             suspended=client.suspended,
         )
+
+    def open_orders_view(self, client_id: str) -> list[OrderView]:
+        """A client's open orders, oldest first."""
+        orders = sorted(self.clients[client_id].orders.items())
+        return [order_view(order.report, self.securities[order.report.symbol]) for _, order in orders]
 
     def holding_view(self, client_id: str, symbol: str) -> HoldingView:
         """A client's holding of one security."""

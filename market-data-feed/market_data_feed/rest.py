@@ -15,6 +15,7 @@ from microexchange.presentation import (
     ErrorView,
     HoldingView,
     LeaderView,
+    OrderView,
     SecurityView,
     TradesView,
     trade_view,
@@ -32,8 +33,9 @@ def _trade(row: tuple[Any, ...]) -> Trade:
 
 def add_routes(app: FastAPI, state: FeedState, keys: Keys) -> None:
     """Adds the routes of market data to `app`."""
-    doc = document(app, SecurityView, BookView, TradesView, BalanceView, HoldingView, LeaderView, ErrorView)
+    doc = document(app, SecurityView, BookView, TradesView, BalanceView, HoldingView, LeaderView, OrderView, ErrorView)
     securities = {"type": "array", "items": {"$ref": "#/components/schemas/SecurityView"}}
+    orders = {"type": "array", "items": {"$ref": "#/components/schemas/OrderView"}}
     leaders = {"type": "array", "items": {"$ref": "#/components/schemas/LeaderView"}}
 
     def known_symbol(symbol: str) -> str:
@@ -96,6 +98,10 @@ def add_routes(app: FastAPI, state: FeedState, keys: Keys) -> None:
     async def get_holding(request: Request, security_id: str, client_id: str) -> Response:
         known_client(request, client_id)
         return json_response(state.market.holding_view(client_id, known_symbol(security_id)))
+
+    @app.get("/orders/{client_id}", tags=["accounts"], **doc("Your open orders", None, orders, 200, 401, 403, 404))
+    async def get_orders(request: Request, client_id: str) -> Response:
+        return json_response(state.market.open_orders_view(known_client(request, client_id)))
 
     @app.get("/stats", tags=["market"], summary="Counts since the market began")
     async def get_stats() -> Response:

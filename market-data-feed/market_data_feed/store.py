@@ -8,8 +8,9 @@ import psycopg
 import sqlalchemy as sa
 from psycopg.types.json import Jsonb
 
+from exchange_db.reports import order_report
 from exchange_db.tables import events, order_reports, price_updates, settlement_reports, trades
-from market_data_feed.market import Client, Market, Totals
+from market_data_feed.market import Client, Market, OpenOrder, Totals
 from microexchange.messages import (
     DATA_FEED,
     OrderReport,
@@ -48,6 +49,11 @@ _DROP_LEVELS = """
 DELETE FROM levels USING unnest(%s::text[], %s::text[], %s::bigint[]) AS gone(symbol, side, price)
 WHERE (levels.symbol, levels.side, levels.price) = (gone.symbol, gone.side, gone.price)
 """
+_PUT_ORDERS = """
+INSERT INTO open_orders (order_id, report_id) SELECT * FROM unnest(%s::bigint[], %s::bigint[])
+ON CONFLICT (order_id) DO UPDATE SET report_id = excluded.report_id
+"""
+_DROP_ORDERS = "DELETE FROM open_orders WHERE order_id = ANY(%s::bigint[])"
 _PUT_CLIENTS = """
 INSERT INTO clients (client_id, cash, suspended, opened_with)
 SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bool[], %s::bigint[])
@@ -131,6 +137,18 @@ def seal(pending: Pending, market: Market, positions: Positions, offset: int) ->
         upserts.append((_PUT_LEVELS, _columns(kept)))
     if gone:
         upserts.append((_DROP_LEVELS, _columns(gone)))
+    open_rows: list[Row] = []
+    ended: list[int] = []
+    for client_id, order_id in sorted(changes.orders):
+        order = market.clients[client_id].orders.get(order_id)
+        if order is None:
+            ended.append(order_id)
+        else:
+            open_rows.append((order_id, order.report_id))
+    if open_rows:
+        upserts.append((_PUT_ORDERS, _columns(open_rows)))
+    if ended:
+        upserts.append((_DROP_ORDERS, (ended,)))
     if changes.clients:
         names = sorted(changes.clients)
         clients = [market.clients[name] for name in names]
@@ -144,7 +162,7 @@ def seal(pending: Pending, market: Market, positions: Positions, offset: int) ->
     totals = {f.name: getattr(market.totals, f.name) for f in fields(Totals)}
     producers = msgspec.to_builtins(positions.by_producer)
     upserts.append((_PUT_CONSUMED, (DATA_FEED, offset, Jsonb(producers), Jsonb(totals))))
-    for changed in (changes.securities, changes.levels, changes.clients, changes.holdings):
+    for changed in (changes.securities, changes.levels, changes.orders, changes.clients, changes.holdings):
         changed.clear()
     pending.offset = offset
     return pending
@@ -197,6 +215,11 @@ class Store:
             market.clients[client_id] = Client(*rest)
         async for client_id, symbol, quantity in await run("SELECT client_id, symbol, quantity FROM holdings"):
             market.client(client_id).holdings[symbol] = quantity
+        columns = ", ".join(f"r.{column.name}" for column in order_reports.c)
+        query = f"SELECT {columns} FROM open_orders JOIN order_reports r USING (report_id) ORDER BY report_id"  # noqa: S608
+        async for report_id, *values in await run(query.encode()):
+            report = order_report(values)
+            market.client(report.client_id).orders[report.order_id] = OpenOrder(report_id, report)
         return market, positions, offset
 
     async def write(self, pending: Pending) -> None:

@@ -10,7 +10,7 @@ import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from exchange_db.tables import order_reports
+from exchange_db.reports import COLUMNS, order_report
 from microexchange.databases import MARKET_DATA, database_url
 from microexchange.ids import IdSequence
 from microexchange.log import Log, LogUnavailableError
@@ -27,17 +27,14 @@ from microexchange.messages import (
     ExecType,
     GatewayLoggedOn,
     GatewayLogon,
-    Liquidity,
     ListSecurity,
     NewOrder,
     OpenAccount,
     OrderReport,
     OrderStatus,
-    OrderType,
     Record,
     SecurityListed,
     SettlementReport,
-    Side,
     SuspendClient,
     Trade,
     gateway_name,
@@ -322,32 +319,20 @@ class OrderDesk:
         return report
 
     async def _find_stored(self, client_id: str, order_id: int) -> OrderReport | None:
-        columns = [column.name for column in order_reports.c][1:]
         try:
             async with self._stored.connection(timeout=2) as connection:
-                cursor = await connection.execute(
-                    f"SELECT {', '.join(columns)} FROM order_reports WHERE client_id = %s AND order_id = %s "  # noqa: S608 - our own column names
-                    f"ORDER BY exec_type = '{ExecType.PENDING_NEW}', report_id DESC LIMIT 1".encode(),
-                    (client_id, order_id),
-                )
+                cursor = await connection.execute(_NEWEST_REPORT.encode(), (client_id, order_id))
                 row = await cursor.fetchone()
         except (psycopg.OperationalError, PoolTimeout) as error:
             raise Refusal(Code.UNAVAILABLE, "the database of past orders is not available: try again shortly") from error
-        if row is None:
-            return None
-        values = dict(zip(columns, row, strict=True))
-        for name, kind in _ENUMS.items():
-            values[name] = kind(values[name])
-        return OrderReport(**values)
+        return None if row is None else order_report(row)
 
 
-_ENUMS: dict[str, Callable[[str], object]] = {
-    "side": Side,
-    "order_type": OrderType,
-    "exec_type": ExecType,
-    "status": OrderStatus,
-    "liquidity": Liquidity,
-}
+# The gateway's own PENDING_NEW may be stored after what the engine said, and goes behind it.
+_NEWEST_REPORT = (
+    f"SELECT {', '.join(COLUMNS)} FROM order_reports WHERE client_id = %s AND order_id = %s "  # noqa: S608 - our own names
+    f"ORDER BY exec_type = '{ExecType.PENDING_NEW}', report_id DESC LIMIT 1"
+)
 
 
 def _pending(command: NewOrder) -> OrderReport:

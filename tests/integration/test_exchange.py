@@ -162,9 +162,12 @@ def test_it_goes_on_after_a_stop_with_the_same_books_balances_and_holdings(excha
     exchange.until_at_rest()
     routes = ("/book/TSLA", "/book/AAPL", "/trades/AAPL", "/leaderboard", "/securities")
     before = {route: exchange.http.get(exchange.feed + route).json() for route in routes}
+    (mine,) = exchange.http.get(f"{exchange.feed}/orders/dave", headers=dave).json()
+    assert mine == order
     assert exchange.stop(signal.SIGINT) == 0, exchange.said()
     assert exchange.leftovers() == []
     exchange.start("--bots", "0")
+    assert exchange.http.get(f"{exchange.feed}/orders/dave", headers=dave).json() == [mine]
     assert {route: exchange.http.get(exchange.feed + route).json() for route in routes} == before
     assert exchange.http.get(f"{exchange.gateway}/orders/{order['order_id']}", headers=dave).json() == order
     erin = exchange.open_account("erin")

@@ -65,6 +65,21 @@ def test_orders_trades_rejects_and_cancels_are_counted() -> None:
     assert (totals.orders, totals.trades, totals.rejected, totals.canceled) == (3, 1, 1, 1)
 
 
+def test_open_orders_are_known_until_they_end() -> None:
+    floor = Floor()
+    filled, _ = floor.sell("a", 1, 1000)
+    open_, _ = floor.sell("a", 3, 1001)
+    floor.buy("b", 2, 1001)
+    cancelled, _ = floor.sell("a", 1, 1005)
+    floor.cancel("a", cancelled)
+    floor.buy("a", 1000, 1000)
+    market, _ = fold(floor)
+    (view,) = market.open_orders_view("a")
+    assert (view.order_id, view.status, view.leaves_quantity) == (str(open_), "PARTIALLY_FILLED", "2")
+    assert market.open_orders_view("b") == []
+    assert filled not in market.clients["a"].orders
+
+
 def drain(subscriber: Subscriber) -> list[Any]:
     messages = []
     while not subscriber.queue.empty():
@@ -129,5 +144,5 @@ def test_every_report_becomes_a_row_and_only_changes_are_upserted() -> None:
     assert sum(len(rows) for rows in pending.rows.values()) == len(reports) == pending.count
     sealed = seal(pending, market, Positions(), 17)
     assert sealed.offset == 17
-    assert len(sealed.upserts) == 4, "securities, levels, clients, position"
+    assert len(sealed.upserts) == 6, "securities, levels, orders that are open, orders that ended, clients, position"
     assert len(seal(Pending(), market, Positions(), 18).upserts) == 1, "nothing changed since: the position alone"

@@ -180,6 +180,22 @@ class LiveVenue:
         for symbol in bot.securities:
             holding = await _get(http, f"{self._feed_url}/holdings/{symbol}/{bot.client_id}", headers)
             bot._positions[symbol] = Decimal(holding["quantity"])
+        for told in await _get(http, f"{self._feed_url}/orders/{bot.client_id}", headers):
+            self._adopt(told)
+
+    def _adopt(self, told: Mapping[str, Any]) -> None:
+        """An order of an earlier life of the bot, which still stands in the book."""
+        order = Order(
+            told["client_order_id"] or told["order_id"],
+            told["symbol"],
+            told["side"],
+            Decimal(told["quantity"]),
+            None if told["price"] is None else Decimal(told["price"]),
+            told["order_id"],
+            told["status"],
+            Decimal(told["filled_quantity"]),
+        )
+        self._bot._orders[order.client_order_id] = self._by_order_id[told["order_id"]] = order
 
     async def _keep(self, work: Callable[[], Any], started: asyncio.Event) -> None:
         await started.wait()

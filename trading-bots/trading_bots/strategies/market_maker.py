@@ -23,7 +23,8 @@ class MarketMaker(Bot):
         self.quotes: dict[str, tuple[Order, Order]] = {}
 
     def on_start(self) -> None:
-        """Begins to quote."""
+        """Begins to quote. What an earlier life left in the books goes first."""
+        self.cancel_all()
         self.every(0.4 + self.dice.random() * 0.2, self.requote)
 
     def requote(self) -> None:

@@ -19,7 +19,8 @@ class NoiseTrader(Bot):
         self.pause = pause
 
     def on_start(self) -> None:
-        """Begins to trade."""
+        """Begins to trade. What an earlier life left in the books goes first."""
+        self.cancel_all()
         self.every(self.pause * (0.8 + 0.4 * self.dice.random()), self.act)
 
     def act(self) -> None:

@@ -100,6 +100,11 @@ def upgrade() -> None:
         sa.Column("order_count", sa.BigInteger, nullable=False),
     )
     op.create_table(
+        "open_orders",
+        sa.Column("order_id", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("report_id", sa.BigInteger, nullable=False),
+    )
+    op.create_table(
         "clients",
         sa.Column("client_id", sa.Text, primary_key=True),
         sa.Column("cash", sa.BigInteger, nullable=False),
@@ -125,6 +130,7 @@ def downgrade() -> None:
     op.drop_table("consumed")
     op.drop_table("holdings")
     op.drop_table("clients")
+    op.drop_table("open_orders")
     op.drop_table("levels")
     op.drop_table("securities")
     op.drop_table("events")
