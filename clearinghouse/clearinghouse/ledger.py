@@ -42,12 +42,14 @@ def legs_of(instruction: Instruction) -> Legs:
 
 @dataclass(slots=True)
 class Ledger:
-    """Balances of all accounts. What changed since `changes_taken` is in `changed_cash` and `changed_holdings`."""
+    """Balances of all accounts, and by how much they have moved since `moves_taken`."""
 
     cash: dict[str, int] = field(default_factory=lambda: {ISSUER: 0, FEES: 0, SPREAD: 0})
-    holdings: defaultdict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
-    changed_cash: set[str] = field(default_factory=set)
-    changed_holdings: set[tuple[str, str]] = field(default_factory=set)
+    holdings: dict[tuple[str, str], int] = field(default_factory=dict)
+    cash_moves: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    share_moves: defaultdict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
+    new_accounts: set[str] = field(default_factory=set)
+    new_holdings: set[tuple[str, str]] = field(default_factory=set)
 
     def settle(self, number: int, instruction: Instruction) -> SettlementReport:
         """Books the instruction with that sequence number, or refuses it whole. The report has the clients' balances after.
@@ -58,11 +60,18 @@ class Ledger:
         fault = self._fault(instruction, legs)
         if fault is None:
             for account, units in legs.cash:
-                self.cash[account] = self.cash.get(account, 0) + units
-                self.changed_cash.add(account)
+                if account not in self.cash:
+                    self.cash[account] = 0
+                    self.new_accounts.add(account)
+                self.cash[account] += units
+                self.cash_moves[account] += units
             for account, symbol, lots in legs.shares:
-                self.holdings[account, symbol] += lots
-                self.changed_holdings.add((account, symbol))
+                key = (account, symbol)
+                if key not in self.holdings:
+                    self.holdings[key] = 0
+                    self.new_holdings.add(key)
+                self.holdings[key] += lots
+                self.share_moves[key] += lots
         if isinstance(instruction, Execution):
             clients = dict.fromkeys((instruction.buyer, instruction.seller))
             symbols = [instruction.symbol]
@@ -102,7 +111,7 @@ class Ledger:
                 return f"{client} holds {missing} lots of {instruction.symbol} too few"
         return None
 
-    def changes_taken(self) -> None:
-        """The changes were written: forgets what has changed."""
-        self.changed_cash.clear()
-        self.changed_holdings.clear()
+    def moves_taken(self) -> None:
+        """The moves were written: forgets them."""
+        for moved in (self.cash_moves, self.share_moves, self.new_accounts, self.new_holdings):
+            moved.clear()

@@ -15,7 +15,7 @@ from microexchange.log import Backoff, open_log
 from microexchange.messages import CLEARING, DATA_FEED, ORDER_EXECUTION, Batch, Instruction, SettlementStatus
 from microexchange.outbox import Outbox
 from microexchange.positions import Positions, SequenceGapError
-from microexchange.service import background, read_batches, run_until
+from microexchange.service import background, check_position, read_batches, run_until
 from microexchange.settings import ServiceSettings
 from microexchange.web import Health, bind, make_app, serve
 
@@ -111,6 +111,7 @@ class ClearingService:
     async def _settle(self, store: Store, reports: Outbox) -> None:
         progress, ledger = await store.load()
         self._progress = progress
+        await check_position(self._log, ORDER_EXECUTION, progress.offset)
         while unsent := await store.reports_after(reports.next_sequence - 1):
             reports.put(unsent)
             await reports.room()

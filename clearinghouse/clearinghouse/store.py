@@ -1,5 +1,6 @@
 """The clearinghouse's side of Postgres: what the ledger decided, its position in the log, in one transaction."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
@@ -8,20 +9,27 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from clearinghouse.ledger import Ledger
-from exchange_db.tables import settlements, transfers
+from exchange_db.tables import FEES, ISSUER, SPREAD, settlements, transfers
 from microexchange.messages import ORDER_EXECUTION, Execution, Instruction, SettlementReport, SettlementStatus
 from microexchange.positions import Position, Positions
 
 _LOCK = 0x6D78636C  # "mxcl": the clearinghouse that has this advisory lock is the one that writes
 _COPY_SETTLEMENTS = f"COPY settlements ({', '.join(settlements.c.keys())}) FROM STDIN"
 _COPY_TRANSFERS = f"COPY transfers ({', '.join(transfers.c.keys())}) FROM STDIN"
-_PUT_ACCOUNTS = (
-    "INSERT INTO accounts (client_id, cash) SELECT * FROM unnest(%s::text[], %s::bigint[]) "
-    "ON CONFLICT (client_id) DO UPDATE SET cash = excluded.cash"
+_OPEN_ACCOUNTS = "INSERT INTO accounts (client_id, cash) SELECT client_id, 0 FROM unnest(%s::text[]) AS opened(client_id)"
+_OPEN_HOLDINGS = (
+    "INSERT INTO holdings (client_id, symbol, quantity) "
+    "SELECT client_id, symbol, 0 FROM unnest(%s::text[], %s::text[]) AS opened(client_id, symbol)"
 )
-_PUT_HOLDINGS = (
-    "INSERT INTO holdings (client_id, symbol, quantity) SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[]) "
-    "ON CONFLICT (client_id, symbol) DO UPDATE SET quantity = excluded.quantity"
+# Balances move by what the legs say, they are not set: whatever else happened to a row, the constraints see it.
+_MOVE_CASH = (
+    "UPDATE accounts SET cash = cash + units FROM unnest(%s::text[], %s::bigint[]) AS moved(client_id, units) "
+    "WHERE accounts.client_id = moved.client_id"
+)
+_MOVE_SHARES = (
+    "UPDATE holdings SET quantity = quantity + lots "
+    "FROM unnest(%s::text[], %s::text[], %s::bigint[]) AS moved(client_id, symbol, lots) "
+    "WHERE holdings.client_id = moved.client_id AND holdings.symbol = moved.symbol"
 )
 _PUT_CONSUMED = 'UPDATE consumed SET "offset" = %s, producers = %s, reported = greatest(reported, %s) WHERE topic = %s'
 
@@ -64,6 +72,11 @@ class Store:
     async def load(self) -> tuple[Progress, Ledger]:
         """The committed state."""
         progress = Progress(0, Positions(), 0)
+        await self._connection.execute(
+            "INSERT INTO accounts (client_id, cash) SELECT house, 0 FROM unnest(%s::text[]) AS houses(house) "
+            "ON CONFLICT DO NOTHING",
+            ([ISSUER, FEES, SPREAD],),
+        )
         for offset, producers, reported in await self._all('SELECT "offset", producers, reported FROM consumed'):
             progress = Progress(offset, Positions(msgspec.convert(producers, dict[str, Position])), reported)
         ledger = Ledger()
@@ -102,19 +115,17 @@ class Store:
                                 Jsonb(after),
                             )
                         )
-            if ledger.changed_cash:
-                names = sorted(ledger.changed_cash)
-                await cursor.execute(_PUT_ACCOUNTS, (names, [ledger.cash[name] for name in names]))
-            if ledger.changed_holdings:
-                keys = sorted(ledger.changed_holdings)
-                await cursor.execute(
-                    _PUT_HOLDINGS,
-                    (
-                        [client for client, _ in keys],
-                        [symbol for _, symbol in keys],
-                        [ledger.holdings[key] for key in keys],
-                    ),
-                )
+            if ledger.new_accounts:
+                await cursor.execute(_OPEN_ACCOUNTS, (sorted(ledger.new_accounts),))
+            if ledger.new_holdings:
+                await cursor.execute(_OPEN_HOLDINGS, _columns(sorted(ledger.new_holdings)))
+            if ledger.cash_moves:
+                await cursor.execute(_MOVE_CASH, _columns(sorted(ledger.cash_moves.items())))
+                _all_moved("accounts", cursor.rowcount, len(ledger.cash_moves))
+            if ledger.share_moves:
+                moves = [(*key, lots) for key, lots in sorted(ledger.share_moves.items())]
+                await cursor.execute(_MOVE_SHARES, _columns(moves))
+                _all_moved("holdings", cursor.rowcount, len(moves))
             await cursor.execute(
                 _PUT_CONSUMED,
                 (
@@ -124,7 +135,7 @@ class Store:
                     ORDER_EXECUTION,
                 ),
             )
-        ledger.changes_taken()
+        ledger.moves_taken()
 
     async def reports_after(self, instruction: int, limit: int = 5000) -> list[SettlementReport]:
         """The reports of the settlements after `instruction`, oldest first, as they were made."""
@@ -179,6 +190,15 @@ class Store:
         ]
         # Each query has its own first `limit`: beyond the smaller of their ends, rows of the other could be missing.
         return sorted(reports, key=lambda report: report.instruction)[:limit]
+
+
+def _columns(rows: Sequence[tuple[object, ...]]) -> tuple[list[object], ...]:
+    return tuple(list(column) for column in zip(*rows, strict=True))
+
+
+def _all_moved(table: str, moved: int, expected: int) -> None:
+    if moved != expected:
+        raise psycopg.IntegrityError(f"{expected - moved} rows of {table} are gone: somebody else has written there")
 
 
 def _settlement_row(execution: Execution, report: SettlementReport) -> tuple[object, ...]:

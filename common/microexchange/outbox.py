@@ -7,7 +7,7 @@ One append is under way at a time, so the records of one producer stand on the l
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import structlog
@@ -16,6 +16,9 @@ from microexchange.log import Backoff, Log, LogUnavailableError
 from microexchange.messages import VERSION, Batch, Record, encode_batch
 
 _logger = structlog.get_logger(__name__)
+
+_Put = tuple[Sequence[Record], "asyncio.Future[None] | None"]
+"""Records that share a body, and who waits for their confirmation."""
 
 
 class Outbox:
@@ -34,7 +37,7 @@ class Outbox:
         self._topic = topic
         self._producer = producer
         self._epoch = epoch
-        self._waiting: deque[tuple[Sequence[Record], asyncio.Future[None] | None]] = deque()
+        self._waiting: deque[_Put] = deque()
         self._waiting_records = 0
         self._wake = asyncio.Event()
         self._confirmed_up_to = asyncio.Condition()
@@ -55,7 +58,7 @@ class Outbox:
         """Queues `records`; the future is done when they are durable.
 
         If the log fails before they were sent, they are withdrawn and the future fails with `LogUnavailableError`: then
-        they are certainly not on the log. Once they were sent, they are sent again until the log confirms them.
+        they are certainly not on the log. Once they may have been sent, they are sent again until the log confirms them.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._enqueue(records, future)
@@ -88,48 +91,50 @@ class Outbox:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
-                await self._append_some()
+                puts: list[_Put] = []
+                records = 0
+                while self._waiting and records < self.MOST_RECORDS:
+                    puts.append(self._waiting.popleft())
+                    records += len(puts[-1][0])
+                await self._append(puts)
 
-    async def _append_some(self) -> None:
-        records: list[Record] = []
-        futures: list[asyncio.Future[None]] = []
-        while self._waiting and len(records) < self.MOST_RECORDS:
-            some, future = self._waiting.popleft()
-            records.extend(some)
-            if future is not None:
-                futures.append(future)
-        self._waiting_records -= len(records)
-        await self._append(records)
-        for future in futures:
-            if not future.done():
-                future.set_result(None)
-
-    async def _append(self, records: list[Record]) -> None:
-        """Appends one body, trying until it is confirmed."""
-        batch: Batch[Any] = Batch(VERSION, self._producer, self._epoch, self.confirmed, time.time_ns(), records)
-        body = encode_batch(batch)
+    async def _append(self, puts: list[_Put]) -> None:
+        """Appends the records of `puts` as one body, trying until it is confirmed."""
         backoff = Backoff()
+        maybe_written = False
         while True:
+            records = [record for put, _ in puts for record in put]
+            stamp = time.time_ns()
+            batch: Batch[Any] = Batch(VERSION, self._producer, self._epoch, self.confirmed, stamp, records)
             try:
-                await self._log.append(self._topic, [body])
+                if records or self.announce:
+                    await self._log.append(self._topic, [encode_batch(batch)])
                 break
             except LogUnavailableError as error:
                 if self.available:
                     _logger.error("log unavailable", topic=self._topic, cause=str(error))
                 self.available = False
-                self._withdraw(error)
+                self._waiting = deque(self._withdraw(self._waiting, error))
+                maybe_written = maybe_written or error.maybe_written
+                if not maybe_written:
+                    puts = self._withdraw(puts, error)
             await backoff.wait()
         if not self.available:
             _logger.info("log available again", topic=self._topic)
         self.available = True
+        self.announce = False
+        self._waiting_records -= len(records)
+        for _, future in puts:
+            if future is not None and not future.done():
+                future.set_result(None)
         async with self._confirmed_up_to:
             self.confirmed += len(records)
             self._confirmed_up_to.notify_all()
 
-    def _withdraw(self, error: LogUnavailableError) -> None:
-        """Gives back the puts that wait for a confirmation and were never sent. Numbers stay without a gap."""
-        kept: deque[tuple[Sequence[Record], asyncio.Future[None] | None]] = deque()
-        for records, future in self._waiting:
+    def _withdraw(self, puts: Iterable[_Put], error: LogUnavailableError) -> list[_Put]:
+        """Gives back the puts that wait for a confirmation; returns the others. Numbers stay without a gap."""
+        kept: list[_Put] = []
+        for records, future in puts:
             if future is None:
                 kept.append((records, future))
             else:
@@ -137,4 +142,4 @@ class Outbox:
                 self._waiting_records -= len(records)
                 if not future.done():
                     future.set_exception(error)
-        self._waiting = kept
+        return kept

@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 import uvloop
 
-from microexchange.log import Log
+from microexchange.log import Log, LogUnavailableError
 from microexchange.messages import Batch, MalformedBatchError, UndecodableError, decode_batch
 from microexchange.settings import ServiceSettings
 from microexchange.telemetry import configure_logging
@@ -26,6 +26,10 @@ _logger = structlog.get_logger(__name__)
 
 EXIT_CONFIG = 78
 """Exit status of a service that cannot start as it is configured (EX_CONFIG of sysexits.h): starting it again won't help."""
+
+
+POSITION_SECONDS = 5.0
+"""How long to wait for an entry that should be on the log already, before asking where the log ends."""
 
 
 class ConfigurationError(Exception):
@@ -96,6 +100,25 @@ async def run_until(stop: asyncio.Event, *tasks: Awaitable[None]) -> None:
             task.result()
             if not stop.is_set():
                 raise RuntimeError(f"a task that should never end did: {task}")
+
+
+async def check_position(log: Log, topic: str, offset: int) -> None:
+    """Makes sure that `log` is the one on which somebody has read `topic` up to `offset`.
+
+    Returns once it has seen what stands before `offset`. Raises `ConfigurationError` where the log ends before: then it is
+    another log, and to go on there would pass over what comes at its first offsets.
+    """
+    while offset:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(POSITION_SECONDS), contextlib.aclosing(log.read(topic, offset - 1)) as batches:
+                async for _ in batches:
+                    return
+        with contextlib.suppress(LogUnavailableError):
+            if (tail := await log.tail(topic)) < offset:
+                raise ConfigurationError(
+                    f"{topic} was read up to offset {offset}, but this log ends at {tail}: it is not the log that this "
+                    "data belongs to. Name that log, or choose another data folder and namespace"
+                )
 
 
 @contextlib.asynccontextmanager

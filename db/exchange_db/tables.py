@@ -176,6 +176,7 @@ settlement_reports = sa.Table(
     sa.Column("cash", JSONB, nullable=False),
     sa.Column("holdings", JSONB, nullable=False),
     sa.Column("text", sa.Text, nullable=False),
+    sa.Index("settlement_reports_rejected", "instruction", postgresql_where=sa.text("status = 'REJECTED'")),
 )
 """Every settlement report."""
 

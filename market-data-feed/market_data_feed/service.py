@@ -20,7 +20,7 @@ from microexchange.databases import MARKET_DATA, database_url
 from microexchange.log import Backoff, open_log
 from microexchange.messages import DATA_FEED, Batch, Record
 from microexchange.positions import Positions, SequenceGapError
-from microexchange.service import background, read_batches
+from microexchange.service import background, check_position, read_batches
 from microexchange.settings import ServiceSettings
 from microexchange.web import Health, bind, make_app, serve
 
@@ -48,6 +48,7 @@ class FeedService:
         self._keys = Keys(settings.data_dir)
         self._health = Health()
         self._health.wait("database", "connecting")
+        self._health.wait("log", "looking for the position in it")
         pool = AsyncConnectionPool(self._url, min_size=0, max_size=8, open=False)
         self._state = FeedState(Market(), Hub(), pool)
         self._positions = Positions()
@@ -95,6 +96,8 @@ class FeedService:
     async def _read(self) -> None:
         await self._loaded.wait()
         market, hub = self._state.market, self._state.hub
+        await check_position(self._log, DATA_FEED, self._offset)
+        self._health.clear("log")
         async for batches in read_batches(self._log, DATA_FEED, self._offset, self._health):
             for offset, batch in batches:
                 reports = self._take(batch)

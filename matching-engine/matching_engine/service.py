@@ -12,7 +12,7 @@ from matching_engine.snapshots import Snapshot, SnapshotStore
 from microexchange.log import Backoff, LogUnavailableError, open_log
 from microexchange.messages import DATA_FEED, ENGINE, ORDER_ENTRY, ORDER_EXECUTION, Event, Execution, Transfer
 from microexchange.outbox import Outbox
-from microexchange.service import background, read_batches, run_until
+from microexchange.service import background, check_position, read_batches, run_until
 from microexchange.settings import ServiceSettings
 from microexchange.web import Health, bind, make_app, serve
 
@@ -77,6 +77,7 @@ class EngineService:
 
     async def _fold(self) -> None:
         engine, instructions, reports = self._engine, self._instructions, self._reports
+        await check_position(self._log, ORDER_ENTRY, self._offset)
         async for batches in read_batches(self._log, ORDER_ENTRY, self._offset, self._health):
             for offset, batch in batches:
                 for command in batch.records:

@@ -98,6 +98,8 @@ class OrderDesk:
         """The newest id that was given; 0 before the first."""
         self._waiting: dict[int, asyncio.Future[list[Record]]] = {}
         self._logged_on = asyncio.Event()
+        self._faulted: dict[str, str] = {}
+        """Clients to be suspended, and why."""
         self._positions = Positions()
         self._offset = 0
         self._epoch = 0
@@ -125,6 +127,11 @@ class OrderDesk:
                 self.view.apply(SecurityListed(0, 0, *terms))
             cursor = await connection.execute("SELECT client_id FROM clients WHERE suspended")
             self.view.suspended.update(client for (client,) in await cursor.fetchall())
+            cursor = await connection.execute(
+                "SELECT DISTINCT balance ->> 0 FROM settlement_reports, jsonb_array_elements(cash) AS balance "
+                "WHERE status = 'REJECTED' AND trade_id > 0"
+            )
+            self._faulted.update(dict.fromkeys((client for (client,) in await cursor.fetchall()), "a fault in settlement"))
         own = self._positions.by_producer.get(gateway_name(self._gateway))
         self._epoch = max(time.time_ns(), own.epoch + 1 if own else 0)
         self._commands = Outbox(self._log, ORDER_ENTRY, gateway_name(self._gateway), self._epoch)
@@ -142,6 +149,7 @@ class OrderDesk:
         """Tells the engine that this gateway begins, and waits for its answer."""
         self._commands.put([GatewayLogon(0, time.time_ns(), self._gateway, self._epoch)])
         await self._logged_on.wait()
+        self._suspend_faulted()
         self._health.clear("market")
         _logger.info("logged on", gateway=self._gateway, epoch=self._epoch)
 
@@ -214,9 +222,16 @@ class OrderDesk:
     def _on_clearing(self, batch: Batch[Any]) -> None:
         for report in self._take(batch):
             if isinstance(report, SettlementReport):
-                for client_id in faulted_clients(report):
-                    if client_id not in self.view.suspended:
-                        self._commands.put([SuspendClient(self._next_id(), time.time_ns(), client_id, report.text)])
+                self._faulted.update(dict.fromkeys(faulted_clients(report), report.text))
+        if self._logged_on.is_set():
+            self._suspend_faulted()
+
+    def _suspend_faulted(self) -> None:
+        """Stops trading for those whose trades did not settle. The engine hears it twice without harm."""
+        for client_id, text in self._faulted.items():
+            if client_id not in self.view.suspended:
+                self._commands.put([SuspendClient(self._next_id(), time.time_ns(), client_id, text)])
+        self._faulted.clear()
 
     # --- sending --------------------------------------------------------------------------------------------
 

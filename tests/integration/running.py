@@ -55,12 +55,17 @@ class Running:
     def __init__(self, log: str | None = None, database: str | None = None, namespace: str = "") -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="mx-"))
         self.data = self.folder / "data"
-        self._server = ["--log", log] if log else []
-        self._server += ["--database", database, "--namespace", namespace] if database else []
-        self._database, self._namespace = database, namespace
+        self._log = log
+        self.use(database, namespace)
         self.process: subprocess.Popen[str] | None = None
         self.output = self.folder / "output"
         self.http = httpx.Client(timeout=30)
+
+    def use(self, database: str | None, namespace: str) -> None:
+        """From the next start on, uses this server."""
+        self._database, self._namespace = database, namespace
+        self._server = ["--log", self._log] if self._log else []
+        self._server += ["--database", database, "--namespace", namespace] if database else []
 
     def start(self, *arguments: str, wait: bool = True) -> None:
         """Runs `up` in the background; returns when it is open."""

@@ -1,5 +1,6 @@
 """The whole exchange, started as a user starts it, over the embedded log and over RabbitMQ and Postgres."""
 
+import os
 import re
 import signal
 import socket
@@ -260,5 +261,95 @@ def test_a_service_that_cannot_work_ends_it_and_says_which_and_why(postgres_url:
         assert running.process.wait(120) == 1
         assert "clearinghouse failed" in running.said()
         assert "settlements" in running.said()
+    finally:
+        running.close()
+
+
+def test_a_trade_that_cannot_settle_stops_its_clients_and_nobody_else(postgres_url: str, postgres_namespace: str) -> None:
+    running = Running(None, postgres_url, postgres_namespace)
+    try:
+        running.start("--bots", "0")
+        alice, bob, carol = (running.open_account(name) for name in ("alice", "bob", "carol"))
+        running.until_at_rest()
+        # Somebody empties bob's account behind the exchange's back.
+        with psycopg.connect(f"{postgres_url}/{postgres_namespace}{CLEARING_DATA}", autocommit=True) as connection:
+            connection.execute("UPDATE accounts SET cash = 5 WHERE client_id = 'bob'")
+        order = {"symbol": "AAPL", "quantity": 1, "price": "100.00"}
+        running.order(alice, side="sell", **order)
+        assert running.order(bob, side="buy", **order).json()["status"] == "FILLED"
+
+        def code(headers: dict[str, str]) -> str:
+            return running.order(headers, side="buy", **order).json().get("error", {}).get("code", "")
+
+        eventually(lambda: code(bob) == "CLIENT_SUSPENDED", 20)
+        assert code(alice) == "CLIENT_SUSPENDED"
+        assert code(carol) == ""
+        feed = running.until_at_rest()
+        assert (feed["settlement_faults"], feed["settled"]) == (1, 0)
+        assert running.http.get(f"{running.feed}/balance/bob", headers=bob).json()["suspended"] is True
+        assert running.stop() == 0
+    finally:
+        running.close()
+
+
+def test_a_data_folder_with_another_log_is_refused(postgres_url: str, postgres_namespace: str) -> None:
+    running = Running(None, postgres_url, postgres_namespace)
+    other = new_namespace()
+    try:
+        running.start("--bots", "0")
+        running.open_account("alice")
+        assert running.stop() == 0
+        running.use(postgres_url, other)
+        running.start("--bots", "0", wait=False)
+        assert running.process is not None
+        assert running.process.wait(60) == 1
+        assert "not the log that this data belongs to" in " ".join(running.said().split())
+    finally:
+        running.close()
+        drop_databases(postgres_url, other)
+
+
+def test_an_exchange_whose_launcher_is_killed_leaves_no_service_behind_and_can_be_started_again() -> None:
+    running = Running()
+    try:
+        running.start("--bots", "3")
+        alice = running.open_account("alice")
+        order = running.order(alice, symbol="AAPL", side="buy", quantity=1, price="1.00").json()
+        assert running.stop(signal.SIGKILL) == -signal.SIGKILL
+        eventually(lambda: not [text for text in running.leftovers() if "postgres" not in text], 30, "no service is left")
+        running.start("--bots", "0")
+        assert running.http.get(f"{running.gateway}/orders/{order['order_id']}", headers=alice).json() == order
+        running.until_at_rest()
+        running.assert_every_cent_is_there()
+        assert running.stop() == 0
+        assert running.leftovers() == []
+    finally:
+        running.close()
+
+
+def test_an_exchange_whose_postgres_is_killed_goes_on() -> None:
+    running = Running()
+    try:
+        running.start("--bots", "6")
+        alice = running.open_account("alice")
+        eventually(lambda: running.http.get(f"{running.feed}/stats").json()["trades"] > 5, 60, "bots trade")
+        postmaster = int((running.data / "postgres" / "postmaster.pid").read_text().split()[0])
+        os.kill(postmaster, signal.SIGKILL)
+        order = {"symbol": "AAPL", "side": "buy", "quantity": 1, "price": "1.00"}
+        answers: list[int] = []
+
+        def accepted() -> bool:
+            answers.append(running.order(alice, **order).status_code)
+            return answers[-1] == 201
+
+        eventually(accepted, 60, "orders are taken again")
+        assert set(answers) <= {201, 503}
+        eventually(lambda: running.http.get(f"{running.feed}/health/ready").status_code == 200, 60)
+        eventually(lambda: running.http.get(f"{running.clearing}/health/ready").status_code == 200, 60)
+        assert running.stop() == 0
+        running.start("--bots", "0")
+        running.until_at_rest()
+        running.assert_every_cent_is_there()
+        assert running.stop() == 0
     finally:
         running.close()

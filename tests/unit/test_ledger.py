@@ -17,7 +17,7 @@ def open_ledger() -> Ledger:
     ledger = Ledger()
     for number, client in enumerate("ab", 1):
         ledger.settle(number, Transfer(number, 1, client, 10_000, {"X": 5}))
-    ledger.changes_taken()
+    ledger.moves_taken()
     return ledger
 
 
@@ -47,14 +47,15 @@ def test_a_trade_moves_cash_shares_fees_and_the_spread() -> None:
     assert sum(ledger.cash.values()) == 0
 
 
-def test_only_what_changed_is_to_be_written() -> None:
+def test_only_what_moved_is_to_be_written() -> None:
     ledger = open_ledger()
     ledger.settle(3, EXECUTION)
-    assert ledger.changed_cash == {"a", "b", FEES, SPREAD}
-    assert ledger.changed_holdings == {("a", "X"), ("b", "X")}
-    ledger.changes_taken()
-    assert not ledger.changed_cash
-    assert not ledger.changed_holdings
+    assert ledger.cash_moves == {"a": -3006, "b": 2897, FEES: 9, SPREAD: 100}
+    assert ledger.share_moves == {("a", "X"): 3, ("b", "X"): -3}
+    assert not ledger.new_accounts
+    ledger.moves_taken()
+    assert not ledger.cash_moves
+    assert not ledger.share_moves
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def test_what_the_rules_forbid_is_rejected_whole(change: dict[str, Any], says: s
     report = ledger.settle(3, msgspec.structs.replace(EXECUTION, **change))
     assert (report.status, report.text) == (SettlementStatus.REJECTED, says)
     assert (ledger.cash, ledger.holdings) == (before.cash, before.holdings)
-    assert not ledger.changed_cash
+    assert not ledger.cash_moves
 
 
 def test_an_account_is_opened_once() -> None:

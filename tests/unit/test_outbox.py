@@ -21,12 +21,18 @@ class SlowLog(MemoryLog):
 
     def __init__(self) -> None:
         super().__init__()
+        self.uncertain = False
+        """Whether an append that fails may have been written."""
         self.gate = asyncio.Event()
         self.gate.set()
 
     async def append(self, topic: str, bodies: Sequence[bytes]) -> None:
         await self.gate.wait()
-        await super().append(topic, bodies)
+        try:
+            await super().append(topic, bodies)
+        except LogUnavailableError as error:
+            error.maybe_written = self.uncertain
+            raise
 
     def batches(self) -> list[Batch[ClientSuspended]]:
         return [decode_batch(DATA_FEED, body) for body in self._topics[DATA_FEED]]
@@ -111,8 +117,9 @@ async def test_a_confirmed_put_is_done_when_it_is_durable() -> None:
         await asyncio.wait_for(confirmed, 5)
 
 
-async def test_what_was_never_sent_is_withdrawn_when_the_log_fails_and_what_was_sent_is_not() -> None:
+async def test_what_was_never_sent_is_withdrawn_when_the_log_fails_and_what_may_have_been_sent_is_not() -> None:
     log = SlowLog()
+    log.uncertain = True
     async with running(log) as outbox:
         log.gate.clear()
         sent = outbox.put_confirmed([record(1)])
@@ -128,6 +135,25 @@ async def test_what_was_never_sent_is_withdrawn_when_the_log_fails_and_what_was_
         after = outbox.put_confirmed([record(3)])
         await asyncio.wait_for(after, 5)
     assert [(batch.sequence, [r.command_id for r in batch.records]) for batch in log.batches()] == [(1, [1]), (2, [3])]
+
+
+async def test_what_certainly_did_not_go_out_is_withdrawn_and_what_nobody_waits_for_goes_out_later() -> None:
+    log = SlowLog()
+    async with running(log) as outbox:
+        log.gate.clear()
+        outbox.put([record(0)])
+        await asyncio.sleep(0.02)
+        log.gate.set()
+        await outbox.flushed()
+        log.cut()
+        refused = outbox.put_confirmed([record(1)])
+        outbox.put([record(2)])
+        with pytest.raises(LogUnavailableError):
+            await asyncio.wait_for(refused, 5)
+        log.mend()
+        await asyncio.wait_for(outbox.flushed(), 10)
+        assert outbox.next_sequence == outbox.confirmed == 3
+    assert [(batch.sequence, [r.command_id for r in batch.records]) for batch in log.batches()] == [(1, [0]), (2, [2])]
 
 
 async def test_an_announcement_tells_of_the_epoch_with_an_empty_batch() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from microexchange.log.protocol import Entry, LogUnavailableError
 
@@ -35,7 +35,7 @@ class MemoryLog:
         self._grown.pop(topic, asyncio.Event()).set()
         await asyncio.sleep(0)
 
-    async def read(self, topic: str, from_offset: int) -> AsyncIterator[list[Entry]]:
+    async def read(self, topic: str, from_offset: int) -> AsyncGenerator[list[Entry], None]:
         """See `Log.read`."""
         bodies, offset = self._topics[topic], from_offset
         while True:

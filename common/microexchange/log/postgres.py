@@ -5,7 +5,7 @@ transaction, so that a reader never sees an offset before all smaller ones are t
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 import psycopg
 import structlog
@@ -27,7 +27,7 @@ class PostgresLog:
     IDLE = 5.0
     """Seconds after which a reader looks again without having been notified."""
 
-    def __init__(self, server_url: str, namespace: str = "", patience: float = 5.0) -> None:
+    def __init__(self, server_url: str, namespace: str = "", patience: float = 1.0) -> None:
         self._url = database_url(server_url, namespace, EXCHANGE_LOG)
         self._patience = patience
         self._appenders: dict[str, psycopg.AsyncConnection] = {}
@@ -47,18 +47,20 @@ class PostgresLog:
     async def append(self, topic: str, bodies: Sequence[bytes]) -> None:
         """See `Log.append`."""
         backoff = Backoff(self._patience)
+        maybe_written = False
         async with self._locks.setdefault(topic, asyncio.Lock()):
             while True:
                 try:
                     connection = self._appenders.get(topic)
                     if connection is None:
                         connection = self._appenders[topic] = await self._connect()
+                    maybe_written = True
                     await connection.execute("SELECT append(%s, %b)", (topic, list(bodies)))
                     return
                 except _LOST as error:
                     await self._drop_appender(topic)
                     if backoff.exhausted:
-                        raise LogUnavailableError(self._url, _first_line(error)) from error
+                        raise LogUnavailableError(self._url, _first_line(error), maybe_written=maybe_written) from error
                 except asyncio.CancelledError:
                     # The statement may still run: its answer must not be taken for the next one's.
                     await self._drop_appender(topic)
@@ -70,7 +72,7 @@ class PostgresLog:
         if connection is not None:
             await connection.close()
 
-    async def read(self, topic: str, from_offset: int) -> AsyncIterator[list[Entry]]:
+    async def read(self, topic: str, from_offset: int) -> AsyncGenerator[list[Entry], None]:
         """See `Log.read`."""
         offset = from_offset
         backoff = Backoff()

@@ -1,7 +1,7 @@
 """What a log promises, and what its implementations share."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from microexchange.databases import without_secrets
@@ -13,12 +13,13 @@ Entry = tuple[int, bytes]
 class LogUnavailableError(ConnectionError):
     """The log cannot be reached, or did not confirm in time.
 
-    The bodies of the append that raised it may or may not be on the log: who appends again may write them twice, and
-    readers tell the second by its numbers.
+    Where `maybe_written` is false, nothing of the append that raised it was sent. Where it is true, its bodies may or may
+    not be on the log: who appends again may write them twice, and readers tell the second by its numbers.
     """
 
-    def __init__(self, url: str, cause: object) -> None:
+    def __init__(self, url: str, cause: object, *, maybe_written: bool = False) -> None:
         super().__init__(f"the log at {without_secrets(url)} is unavailable: {cause}")
+        self.maybe_written = maybe_written
 
 
 class Log(Protocol):
@@ -33,7 +34,7 @@ class Log(Protocol):
         """
         ...
 
-    def read(self, topic: str, from_offset: int) -> AsyncIterator[list[Entry]]:
+    def read(self, topic: str, from_offset: int) -> AsyncGenerator[list[Entry], None]:
         """All entries of `topic` from `from_offset` on, in order, in batches, for ever: waits where the topic ends.
 
         Offsets are contiguous. Survives a lost connection: it reconnects, with a back-off and for as long as it takes,
@@ -73,7 +74,7 @@ class Backoff:
         self.delay = min(self.delay * 2, self.MOST)
 
 
-def open_log(url: str, namespace: str = "", patience: float = 5.0) -> Log:
+def open_log(url: str, namespace: str = "", patience: float = 1.0) -> Log:
     """The log that `url` names: `amqp://…`, `postgresql://…` (a server: its database `exchange_log`) or `memory:`.
 
     Connects on first use. `namespace` is put before every name on the server, so that several markets share one.

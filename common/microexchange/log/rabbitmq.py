@@ -6,7 +6,7 @@ the message. (RabbitMQ documentation, "Streams" and "Consumer Acknowledgements a
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import pika
@@ -184,11 +184,13 @@ class RabbitLog:
 
     PREFETCH = 512
     """Bodies that the broker sends ahead of what was read."""
+    CONNECT, CONFIRM = 5.0, 15.0
+    """Seconds that the broker has to open a channel, and to confirm an append."""
     QUIET = 0.1
     FIRST = 1.0
     """Seconds that `tail` waits for more, and for the first message of a stream that may be empty."""
 
-    def __init__(self, url: str, namespace: str = "", patience: float = 5.0) -> None:
+    def __init__(self, url: str, namespace: str = "", patience: float = 1.0) -> None:
         self._url = url
         self._namespace = namespace
         self._patience = patience
@@ -220,22 +222,25 @@ class RabbitLog:
     async def append(self, topic: str, bodies: Sequence[bytes]) -> None:
         """See `Log.append`."""
         backoff = Backoff(self._patience)
+        maybe_written = False
         while True:
             try:
-                async with asyncio.timeout(self._patience):
+                async with asyncio.timeout(self.CONNECT):
                     link = await self._publishing(topic)
+                maybe_written = True
+                async with asyncio.timeout(self.CONFIRM):
                     await link.publish(self._exchange, self._stream(topic), bodies)
                 return
             except (_LinkLostError, TimeoutError) as error:
-                cause = str(error) or f"no confirm within {self._patience:g} s"
+                cause = str(error) or "no answer in time"
                 if isinstance(error, TimeoutError) and self._publisher is not None:
                     self._publisher.close()
                     self._publisher = None
                 if backoff.exhausted:
-                    raise LogUnavailableError(self._url, cause) from error
+                    raise LogUnavailableError(self._url, cause, maybe_written=maybe_written) from error
             await backoff.wait()
 
-    async def read(self, topic: str, from_offset: int) -> AsyncIterator[list[Entry]]:
+    async def read(self, topic: str, from_offset: int) -> AsyncGenerator[list[Entry], None]:
         """See `Log.read`."""
         offset = from_offset
         backoff = Backoff()
@@ -262,7 +267,7 @@ class RabbitLog:
     async def tail(self, topic: str) -> int:
         """See `Log.tail`. AMQP has no question for it: this reads the stream's last chunk until it falls quiet."""
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self.CONNECT):
                 link = await self._open(topic)
         except (_LinkLostError, TimeoutError) as error:
             raise LogUnavailableError(self._url, error or "no answer") from error

@@ -71,6 +71,12 @@ def upgrade() -> None:
         sa.Column("holdings", JSONB, nullable=False),
         sa.Column("text", sa.Text, nullable=False),
     )
+    op.create_index(
+        "settlement_reports_rejected",
+        "settlement_reports",
+        ["instruction"],
+        postgresql_where=sa.text("status = 'REJECTED'"),
+    )
     op.create_table(
         "events",
         sa.Column("report_id", sa.BigInteger, primary_key=True, autoincrement=False),
