@@ -11,13 +11,14 @@ from pydantic import Field
 from clearinghouse.ledger import Ledger
 from clearinghouse.store import Progress, Settled, Store
 from microexchange.databases import CLEARING_DATA, database_url
+from microexchange.health import Health
 from microexchange.log import Backoff, open_log
 from microexchange.messages import CLEARING, DATA_FEED, ORDER_EXECUTION, Batch, Instruction, SettlementStatus
 from microexchange.outbox import Outbox
 from microexchange.positions import Positions, SequenceGapError
 from microexchange.service import background, check_position, read_batches, run_until
 from microexchange.settings import ServiceSettings
-from microexchange.web import Health, bind, make_app, serve
+from microexchange.web import bind, make_app, serve
 
 _logger = structlog.get_logger(__name__)
 
@@ -95,7 +96,7 @@ class ClearingService:
                     if self._reports is None:
                         progress, _ = await store.load()
                         epoch = await store.next_epoch()
-                        self._reports = Outbox(self._log, DATA_FEED, CLEARING, epoch, progress.reported + 1)
+                        self._reports = Outbox(self._log, DATA_FEED, CLEARING, epoch, self._health, progress.reported + 1)
                         self._reports.announce = True
                         self._reports_made.set()
                     await self._settle(store, self._reports)

@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from microexchange.health import Health
 from microexchange.log import Backoff, Log, LogUnavailableError
 from microexchange.messages import VERSION, Batch, Record, encode_batch
 
@@ -32,8 +33,9 @@ class Outbox:
     MOST_WAITING = 65536
     """Records that may wait before `room` holds the producer back."""
 
-    def __init__(self, log: Log, topic: str, producer: str, epoch: int, next_sequence: int = 1) -> None:
+    def __init__(self, log: Log, topic: str, producer: str, epoch: int, health: Health, next_sequence: int = 1) -> None:
         self._log = log
+        self._health = health
         self._topic = topic
         self._producer = producer
         self._epoch = epoch
@@ -107,13 +109,14 @@ class Outbox:
             stamp = time.time_ns()
             batch: Batch[Any] = Batch(VERSION, self._producer, self._epoch, self.confirmed, stamp, records)
             try:
-                if records or self.announce:
-                    await self._log.append(self._topic, [encode_batch(batch)])
+                # Where all was given back, an empty batch finds out whether the log is there again.
+                await self._log.append(self._topic, [encode_batch(batch)])
                 break
             except LogUnavailableError as error:
                 if self.available:
                     _logger.error("log unavailable", topic=self._topic, cause=str(error))
                 self.available = False
+                self._health.wait(self._topic, str(error))
                 self._waiting = deque(self._withdraw(self._waiting, error))
                 maybe_written = maybe_written or error.maybe_written
                 if not maybe_written:
@@ -121,8 +124,8 @@ class Outbox:
             await backoff.wait()
         if not self.available:
             _logger.info("log available again", topic=self._topic)
+            self._health.clear(self._topic)
         self.available = True
-        self.announce = False
         self._waiting_records -= len(records)
         for _, future in puts:
             if future is not None and not future.done():

@@ -16,11 +16,12 @@ from typing import Any
 import structlog
 import uvloop
 
+from microexchange.health import Health
 from microexchange.log import Log, LogUnavailableError
 from microexchange.messages import Batch, MalformedBatchError, UndecodableError, decode_batch
 from microexchange.settings import ServiceSettings
 from microexchange.telemetry import configure_logging
-from microexchange.web import Health, PortBusyError
+from microexchange.web import PortBusyError
 
 _logger = structlog.get_logger(__name__)
 

@@ -15,6 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
 from microexchange import __version__
+from microexchange.health import Health
 from microexchange.presentation import ErrorView
 from microexchange.refusals import HTTP_STATUS, Code, Refusal
 
@@ -78,22 +79,6 @@ async def read_body(request: Request) -> bytes:
         if len(body) > MAX_BODY:
             raise Refusal(Code.TOO_LARGE, f"the body is larger than {MAX_BODY} bytes")
     return bytes(body)
-
-
-class Health:
-    """Whether a service is ready, and why not. Readiness is what `/health/ready` says."""
-
-    def __init__(self) -> None:
-        self.waiting_for: dict[str, str] = {}
-        """Reasons not to be ready, by topic; empty when ready."""
-
-    def wait(self, topic: str, reason: str) -> None:
-        """Not ready for this reason, until `clear(topic)`."""
-        self.waiting_for[topic] = reason
-
-    def clear(self, topic: str) -> None:
-        """Nothing stands against readiness in this respect any more."""
-        self.waiting_for.pop(topic, None)
 
 
 def make_app(

@@ -17,12 +17,13 @@ from market_data_feed.store import Pending, Store, seal
 from market_data_feed.websocket import add_websocket
 from microexchange.auth import Keys
 from microexchange.databases import MARKET_DATA, database_url
+from microexchange.health import Health
 from microexchange.log import Backoff, open_log
 from microexchange.messages import DATA_FEED, Batch, Record
 from microexchange.positions import Positions, SequenceGapError
 from microexchange.service import background, check_position, read_batches
 from microexchange.settings import ServiceSettings
-from microexchange.web import Health, bind, make_app, serve
+from microexchange.web import bind, make_app, serve
 
 _logger = structlog.get_logger(__name__)
 _DESCRIPTION = "Securities, books, trades, balances, the leaderboard. `/ws` is the WebSocket for books and trades, live."

@@ -9,12 +9,13 @@ from pydantic import Field
 from matching_engine import state
 from matching_engine.engine import Engine
 from matching_engine.snapshots import Snapshot, SnapshotStore
+from microexchange.health import Health
 from microexchange.log import Backoff, LogUnavailableError, open_log
 from microexchange.messages import DATA_FEED, ENGINE, ORDER_ENTRY, ORDER_EXECUTION, Event, Execution, Transfer
 from microexchange.outbox import Outbox
 from microexchange.service import background, check_position, read_batches, run_until
 from microexchange.settings import ServiceSettings
-from microexchange.web import Health, bind, make_app, serve
+from microexchange.web import bind, make_app, serve
 
 _logger = structlog.get_logger(__name__)
 
@@ -40,11 +41,11 @@ class EngineService:
         self._offset = snapshot.offset
         """The offset of `order_entry` to go on from."""
         self._saved_offset = snapshot.offset
-        self._log = open_log(settings.log_url.get_secret_value(), settings.namespace)
-        self._instructions = Outbox(self._log, ORDER_EXECUTION, ENGINE, epoch, snapshot.instruction_sequence)
-        self._reports = Outbox(self._log, DATA_FEED, ENGINE, epoch, snapshot.report_sequence)
-        self._instructions.announce = self._reports.announce = True
         self._health = Health()
+        self._log = open_log(settings.log_url.get_secret_value(), settings.namespace)
+        self._instructions = Outbox(self._log, ORDER_EXECUTION, ENGINE, epoch, self._health, snapshot.instruction_sequence)
+        self._reports = Outbox(self._log, DATA_FEED, ENGINE, epoch, self._health, snapshot.report_sequence)
+        self._instructions.announce = self._reports.announce = True
         self._health.wait("replay", "reading what came after the snapshot")
         _logger.info("restored", offset=self._offset, epoch=epoch, orders=len(snapshot.state.orders))
 

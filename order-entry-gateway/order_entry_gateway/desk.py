@@ -12,6 +12,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from exchange_db.reports import COLUMNS, order_report
 from microexchange.databases import MARKET_DATA, database_url
+from microexchange.health import Health
 from microexchange.ids import IdSequence
 from microexchange.log import Log, LogUnavailableError
 from microexchange.messages import (
@@ -44,7 +45,6 @@ from microexchange.positions import Position, Positions, SequenceGapError
 from microexchange.refusals import Code, Refusal
 from microexchange.securities import Security
 from microexchange.service import ConfigurationError, read_batches
-from microexchange.web import Health
 from order_entry_gateway.view import MarketView, faulted_clients
 
 _logger = structlog.get_logger(__name__)
@@ -103,8 +103,8 @@ class OrderDesk:
         self._positions = Positions()
         self._offset = 0
         self._epoch = 0
-        self._commands = Outbox(log, ORDER_ENTRY, gateway_name(gateway), 0)
-        self._reports = Outbox(log, DATA_FEED, gateway_name(gateway), 0)
+        self._commands = Outbox(log, ORDER_ENTRY, gateway_name(gateway), 0, health)
+        self._reports = Outbox(log, DATA_FEED, gateway_name(gateway), 0, health)
         health.wait("market", "not yet logged on to the matching engine")
 
     # --- starting -------------------------------------------------------------------------------------------
@@ -134,8 +134,8 @@ class OrderDesk:
             self._faulted.update(dict.fromkeys((client for (client,) in await cursor.fetchall()), "a fault in settlement"))
         own = self._positions.by_producer.get(gateway_name(self._gateway))
         self._epoch = max(time.time_ns(), own.epoch + 1 if own else 0)
-        self._commands = Outbox(self._log, ORDER_ENTRY, gateway_name(self._gateway), self._epoch)
-        self._reports = Outbox(self._log, DATA_FEED, gateway_name(self._gateway), self._epoch)
+        self._commands = Outbox(self._log, ORDER_ENTRY, gateway_name(self._gateway), self._epoch, self._health)
+        self._reports = Outbox(self._log, DATA_FEED, gateway_name(self._gateway), self._epoch, self._health)
         await self._stored.open()
         _logger.info("bootstrapped", offset=self._offset, securities=len(self.view.securities))
 

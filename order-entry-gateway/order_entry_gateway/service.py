@@ -12,13 +12,14 @@ import structlog
 from pydantic import Field
 
 from microexchange.auth import Keys
+from microexchange.health import Health
 from microexchange.ids import MAX_GATEWAY
 from microexchange.log import Backoff, open_log
 from microexchange.messages import ListSecurity
 from microexchange.securities import ListingError, read_listing
 from microexchange.service import ConfigurationError, background
 from microexchange.settings import ServiceSettings
-from microexchange.web import Health, bind, make_app, serve
+from microexchange.web import bind, make_app, serve
 from order_entry_gateway.desk import OrderDesk
 from order_entry_gateway.requests import Endowment
 from order_entry_gateway.rest import add_routes

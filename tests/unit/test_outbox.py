@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
+from microexchange.health import Health
 from microexchange.log import LogUnavailableError
 from microexchange.log.memory import MemoryLog
 from microexchange.messages import DATA_FEED, Batch, ClientSuspended, decode_batch
@@ -40,7 +41,7 @@ class SlowLog(MemoryLog):
 
 @contextlib.asynccontextmanager
 async def running(log: SlowLog, first: int = 1) -> AsyncIterator[Outbox]:
-    outbox = Outbox(log, DATA_FEED, "engine", 4, first)
+    outbox = Outbox(log, DATA_FEED, "engine", 4, Health(), first)
     task = asyncio.create_task(outbox.run())
     yield outbox
     task.cancel()
@@ -158,7 +159,7 @@ async def test_what_certainly_did_not_go_out_is_withdrawn_and_what_nobody_waits_
 
 async def test_an_announcement_tells_of_the_epoch_with_an_empty_batch() -> None:
     log = SlowLog()
-    outbox = Outbox(log, DATA_FEED, "engine", 9, 50)
+    outbox = Outbox(log, DATA_FEED, "engine", 9, Health(), 50)
     outbox.announce = True
     task = asyncio.create_task(outbox.run())
     await asyncio.sleep(0.05)
@@ -179,3 +180,23 @@ async def test_a_producer_far_ahead_is_held_back() -> None:
         assert not waiting.done()
         log.gate.set()
         await asyncio.wait_for(waiting, 20)
+
+
+async def test_it_finds_out_by_itself_that_the_log_is_there_again() -> None:
+    log, health = SlowLog(), Health()
+    outbox = Outbox(log, DATA_FEED, "gateway-0", 1, health)
+    task = asyncio.create_task(outbox.run())
+    log.cut()
+    with pytest.raises(LogUnavailableError):
+        await asyncio.wait_for(outbox.put_confirmed([record(1)]), 5)
+    await asyncio.sleep(0.2)
+    assert not outbox.available
+    assert DATA_FEED in health.waiting_for
+    log.mend()
+    async with asyncio.timeout(10):
+        while not outbox.available:
+            await asyncio.sleep(0.01)
+    assert not health.waiting_for
+    await asyncio.wait_for(outbox.put_confirmed([record(2)]), 5)
+    task.cancel()
+    assert [r.command_id for batch in log.batches() for r in batch.records] == [2]

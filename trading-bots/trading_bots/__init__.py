@@ -7,7 +7,7 @@
 >>> run(Buyer)  # doctest: +SKIP
 """
 
-from trading_bots.bot import Bot, Order, Trade
+from trading_bots.bot import Bot, Fill, Order, Trade
 from trading_bots.runner import run
 
-__all__ = ["Bot", "Order", "Trade", "run"]
+__all__ = ["Bot", "Fill", "Order", "Trade", "run"]

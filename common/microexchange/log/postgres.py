@@ -96,7 +96,8 @@ class PostgresLog:
                             async for _ in connection.notifies(timeout=self.IDLE, stop_after=1):
                                 pass
             except _LOST as error:
-                _logger.warning("log reader lost its connection", topic=topic, offset=offset, cause=_first_line(error))
+                if backoff.delay == Backoff.FIRST:
+                    _logger.warning("log reader lost its connection", topic=topic, offset=offset, cause=_first_line(error))
             await backoff.wait()
 
     async def tail(self, topic: str) -> int:

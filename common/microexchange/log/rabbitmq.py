@@ -258,7 +258,8 @@ class RabbitLog:
                         offset = entries[-1][0] + 1
                     inbox.acknowledge()
             except _LinkLostError as error:
-                _logger.warning("log reader lost its connection", topic=topic, offset=offset, cause=str(error))
+                if backoff.delay == Backoff.FIRST:
+                    _logger.warning("log reader lost its connection", topic=topic, offset=offset, cause=str(error))
             finally:
                 if link is not None:
                     link.close()
@@ -339,7 +340,7 @@ def _explain(cause: object) -> str:
     """One line for what pika gives as a reason, which may wrap the real one in several layers."""
     while isinstance(cause, BaseException):
         inner = next((part for part in getattr(cause, "args", ()) if isinstance(part, BaseException)), None)
-        inner = inner or getattr(cause, "exception", None)
+        inner = inner or getattr(cause, "exception", None) or next(iter(getattr(cause, "exceptions", ())), None)
         if inner is None:
             break
         cause = inner

@@ -1,0 +1,39 @@
+"""The pages say what the code says."""
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from microexchange.messages import RECORD_TYPES, TOPICS
+from microexchange.refusals import HTTP_STATUS, MEANING, Code
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def test_the_table_of_refusals_is_the_codes() -> None:
+    page = (ROOT / "docs" / "refusals.md").read_text()
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (\d+) \| (.+) \|$", page, re.MULTILINE)
+    assert rows == [(code.value, str(HTTP_STATUS[code]), MEANING[code]) for code in Code]
+
+
+def test_the_table_of_records_is_the_messages() -> None:
+    page = (ROOT / "docs" / "messages.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| .+? \| (.+) \|$", page, re.MULTILINE)
+    types = [record_type for topic in TOPICS for record_type in RECORD_TYPES[topic]]
+    assert rows == [(t.__name__, ", ".join(f"`{f.name}`" for f in msgspec.structs.fields(t))) for t in types]
+
+
+def test_the_bot_in_the_readme_is_the_example() -> None:
+    (shown,) = re.findall(r"```python\n(.+?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    example = (ROOT / "examples" / "first_bot.py").read_text()
+    assert shown == example[example.index("from trading_bots") :]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
