@@ -11,6 +11,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
@@ -81,6 +82,10 @@ async def read_body(request: Request) -> bytes:
     return bytes(body)
 
 
+_TAGS = [{"name": name} for name in ("clients", "orders", "market", "accounts", "operations")]
+"""Their order on the page."""
+
+
 def make_app(
     title: str,
     description: str,
@@ -89,7 +94,7 @@ def make_app(
     lifespan: Any = None,
 ) -> FastAPI:
     """A FastAPI application with errors of one shape, `/health/live`, `/health/ready`, `/status` and `/metrics`."""
-    app = FastAPI(title=title, description=description, version=__version__, lifespan=lifespan, openapi_tags=[])
+    app = FastAPIOffline(title=title, description=description, version=__version__, lifespan=lifespan, openapi_tags=_TAGS)
 
     @app.exception_handler(Refusal)
     async def _refusal(_: Request, refusal: Refusal) -> Response:
@@ -145,7 +150,16 @@ def document(app: FastAPI, *types: type) -> Callable[..., dict[str, Any]]:
 
     def openapi() -> dict[str, Any]:
         page = make_openapi()
-        page.setdefault("components", {}).setdefault("schemas", {}).update(components)
+        schemas = page.setdefault("components", {}).setdefault("schemas", {})
+        schemas.update(components)
+        page["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        # FastAPI's own shape of a bad parameter, which ours takes the place of.
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        for route in page["paths"].values():
+            for operation in route.values():
+                if "HTTPValidationError" in str(operation["responses"].get("422")):
+                    operation["responses"]["422"] = {"description": "Refused", "content": content(ErrorView)}
         return page
 
     app.openapi = openapi  # type: ignore[method-assign]
@@ -158,7 +172,9 @@ def document(app: FastAPI, *types: type) -> Callable[..., dict[str, Any]]:
         schema = content(answer) if isinstance(answer, type) else {"application/json": {"schema": answer}}
         responses: dict[int, Any] = {good: {"description": "Done", "content": schema}}
         responses |= {status: {"description": "Refused", "content": content(ErrorView)} for status in bad}
-        extra = {"requestBody": {"required": True, "content": content(body)}} if body is not None else None
+        extra: dict[str, Any] = {"security": [{"key": []}]} if 401 in bad else {}
+        if body is not None:
+            extra["requestBody"] = {"required": True, "content": content(body)}
         return {"summary": summary, "status_code": good, "responses": responses, "openapi_extra": extra}
 
     return describe

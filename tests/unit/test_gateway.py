@@ -1,12 +1,15 @@
 """What clients may say: every field, every refusal."""
 
 import json
+import re
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 import pytest
+from fastapi.testclient import TestClient
 
+from microexchange.health import Health
 from microexchange.messages import (
     NewOrder,
     OrderReport,
@@ -18,7 +21,7 @@ from microexchange.messages import (
 )
 from microexchange.refusals import Code, Refusal
 from microexchange.securities import Security
-from microexchange.web import decode_json
+from microexchange.web import decode_json, make_app
 from order_entry_gateway.requests import (
     ClientRequest,
     Endowment,
@@ -27,6 +30,7 @@ from order_entry_gateway.requests import (
     open_account,
     order_id,
 )
+from order_entry_gateway.rest import add_routes
 from order_entry_gateway.view import MarketView, faulted_clients
 from tests.unit.market import Floor, of
 
@@ -157,3 +161,20 @@ def test_a_trade_that_does_not_settle_stops_its_clients() -> None:
     assert faulted_clients(report) == ["a", "b"]
     assert faulted_clients(msgspec.structs.replace(report, status=SettlementStatus.SETTLED)) == []
     assert faulted_clients(msgspec.structs.replace(report, trade_id=0, transfer_id=9)) == []
+
+
+def test_the_openapi_page_has_our_shapes_and_loads_nothing_from_elsewhere() -> None:
+    health = Health()
+    app = make_app("t", "d", health, dict)
+    add_routes(app, None, None, Endowment.of(Decimal(1), {}))  # type: ignore[arg-type]
+    page = app.openapi()
+    assert page["paths"]["/orders"]["post"]["security"] == [{"key": []}]
+    body = page["paths"]["/orders"]["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    name = body.rsplit("/", 1)[1]
+    assert set(page["components"]["schemas"][name]["required"]) == {"symbol", "side", "quantity"}
+    assert "HTTPValidationError" not in json.dumps(page)
+    references = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(page)))
+    assert references <= set(page["components"]["schemas"])
+    html = TestClient(app).get("/docs").text
+    assert re.findall(r'(?:src|href)="([^"]+)"', html)
+    assert not re.findall(r'(?:src|href)="(?:https?:)?//', html)
