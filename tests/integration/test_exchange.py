@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from microexchange.databases import CLEARING_DATA, MARKET_DATA
+from microexchange.databases import CLEARING_DATA, MARKET_DATA, database_url
 from tests.conftest import delete_streams, drop_databases, new_namespace
 from tests.integration.running import SERVICES, Running, eventually
 
@@ -253,7 +253,7 @@ def test_a_server_that_is_away_is_a_clear_error() -> None:
 
 def test_a_service_that_cannot_work_ends_it_and_says_which_and_why(postgres_url: str, postgres_namespace: str) -> None:
     running = Running(None, postgres_url, postgres_namespace)
-    with psycopg.connect(f"{postgres_url}/{postgres_namespace}{CLEARING_DATA}", autocommit=True) as connection:
+    with psycopg.connect(database_url(postgres_url, postgres_namespace, CLEARING_DATA), autocommit=True) as connection:
         connection.execute("ALTER TABLE settlements RENAME TO elsewhere")
     try:
         running.start("--bots", "0", wait=False)
@@ -272,7 +272,7 @@ def test_a_trade_that_cannot_settle_stops_its_clients_and_nobody_else(postgres_u
         alice, bob, carol = (running.open_account(name) for name in ("alice", "bob", "carol"))
         running.until_at_rest()
         # Somebody empties bob's account behind the exchange's back.
-        with psycopg.connect(f"{postgres_url}/{postgres_namespace}{CLEARING_DATA}", autocommit=True) as connection:
+        with psycopg.connect(database_url(postgres_url, postgres_namespace, CLEARING_DATA), autocommit=True) as connection:
             connection.execute("UPDATE accounts SET cash = 5 WHERE client_id = 'bob'")
         order = {"symbol": "AAPL", "quantity": 1, "price": "100.00"}
         running.order(alice, side="sell", **order)
