@@ -48,6 +48,8 @@ class Ledger:
     holdings: dict[tuple[str, str], int] = field(default_factory=dict)
     cash_moves: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     share_moves: defaultdict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
+    short_limits: dict[tuple[str, str], int] = field(default_factory=dict)
+    """How far below zero the holdings that moved may be, where they may."""
     new_accounts: set[str] = field(default_factory=set)
     new_holdings: set[tuple[str, str]] = field(default_factory=set)
 
@@ -72,6 +74,8 @@ class Ledger:
                     self.new_holdings.add(key)
                 self.holdings[key] += lots
                 self.share_moves[key] += lots
+            if isinstance(instruction, Execution) and instruction.short_limit:
+                self.short_limits[instruction.seller, instruction.symbol] = instruction.short_limit
         if isinstance(instruction, Execution):
             clients = dict.fromkeys((instruction.buyer, instruction.seller))
             symbols = [instruction.symbol]
@@ -107,11 +111,12 @@ class Ledger:
             if cash[client] < 0 and self.cash[client] + cash[client] < 0:
                 return f"{client} has {-self.cash[client] - cash[client]} units of cash too little"
             missing = -shares[client, instruction.symbol] - self.holdings.get((client, instruction.symbol), 0)
+            missing -= instruction.short_limit
             if missing > 0 and shares[client, instruction.symbol] < 0:
                 return f"{client} holds {missing} lots of {instruction.symbol} too few"
         return None
 
     def moves_taken(self) -> None:
         """The moves were written: forgets them."""
-        for moved in (self.cash_moves, self.share_moves, self.new_accounts, self.new_holdings):
+        for moved in (self.cash_moves, self.share_moves, self.short_limits, self.new_accounts, self.new_holdings):
             moved.clear()

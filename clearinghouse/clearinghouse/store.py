@@ -27,8 +27,8 @@ _MOVE_CASH = (
     "WHERE accounts.client_id = moved.client_id"
 )
 _MOVE_SHARES = (
-    "UPDATE holdings SET quantity = quantity + lots "
-    "FROM unnest(%s::text[], %s::text[], %s::bigint[]) AS moved(client_id, symbol, lots) "
+    "UPDATE holdings SET quantity = quantity + lots, short_limit = greatest(holdings.short_limit, moved.short_limit) "
+    "FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[]) AS moved(client_id, symbol, lots, short_limit) "
     "WHERE holdings.client_id = moved.client_id AND holdings.symbol = moved.symbol"
 )
 _PUT_CONSUMED = 'UPDATE consumed SET "offset" = %s, producers = %s, reported = greatest(reported, %s) WHERE topic = %s'
@@ -123,7 +123,7 @@ class Store:
                 await cursor.execute(_MOVE_CASH, _columns(sorted(ledger.cash_moves.items())))
                 _all_moved("accounts", cursor.rowcount, len(ledger.cash_moves))
             if ledger.share_moves:
-                moves = [(*key, lots) for key, lots in sorted(ledger.share_moves.items())]
+                moves = [(*key, lots, ledger.short_limits.get(key, 0)) for key, lots in sorted(ledger.share_moves.items())]
                 await cursor.execute(_MOVE_SHARES, _columns(moves))
                 _all_moved("holdings", cursor.rowcount, len(moves))
             await cursor.execute(

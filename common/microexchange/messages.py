@@ -37,6 +37,68 @@ class OrderType(StrEnum):
 
     LIMIT = "limit"
     MARKET = "market"
+    STOP_MARKET = "stop_market"
+    """Becomes a market order when the last price has moved against it as far as its trigger."""
+    STOP_LIMIT = "stop_limit"
+    TAKE_PROFIT = "take_profit"
+    """Becomes a market order when the last price has moved in its favour as far as its trigger."""
+    TAKE_PROFIT_LIMIT = "take_profit_limit"
+
+
+class TimeInForce(StrEnum):
+    """How long an order lives (FIX tag 59)."""
+
+    GTC = "gtc"
+    """Until it is cancelled."""
+    DAY = "day"
+    """Until the session ends: until its security is closed."""
+    GTD = "gtd"
+    """Until a time."""
+    IOC = "ioc"
+    """What does not trade at once is cancelled."""
+    FOK = "fok"
+    """All of it trades at once, or none."""
+
+
+class SelfTradePrevention(StrEnum):
+    """What happens where a client's order would trade with its own."""
+
+    CANCEL_NEWEST = "cancel_newest"
+    CANCEL_OLDEST = "cancel_oldest"
+    CANCEL_BOTH = "cancel_both"
+    DECREMENT = "decrement"
+    """Both lose the smaller one's quantity, without a trade."""
+    NONE = "none"
+    """They trade."""
+
+
+class PricingRule(StrEnum):
+    """At what price two orders trade."""
+
+    RESTING = "resting"
+    """At the resting order's price."""
+    MIDPOINT = "midpoint"
+    """At the mean of both limits, rounded half-even to the tick."""
+    SPREAD_CAPTURE = "spread_capture"
+    """Each side at its own limit; the exchange keeps the difference."""
+
+
+class TradingState(StrEnum):
+    """What a security's market does (FIX tag 340)."""
+
+    PRE_OPEN = "pre_open"
+    """Collects orders."""
+    OPENING_AUCTION = "opening_auction"
+    """Collects orders, and ends in an uncrossing."""
+    CONTINUOUS = "continuous"
+    HALTED = "halted"
+    """Takes cancels alone."""
+    VOLATILITY_AUCTION = "volatility_auction"
+    """The pause after a trade would have left the price band: an auction that ends by itself."""
+    CLOSING_AUCTION = "closing_auction"
+    """Collects orders, and ends in an uncrossing."""
+    CLOSED = "closed"
+    """Takes cancels alone; day orders have expired."""
 
 
 class OrderStatus(StrEnum):
@@ -48,6 +110,7 @@ class OrderStatus(StrEnum):
     FILLED = "FILLED"
     CANCELED = "CANCELED"
     REJECTED = "REJECTED"
+    EXPIRED = "EXPIRED"
 
     @property
     def is_final(self) -> bool:
@@ -55,7 +118,7 @@ class OrderStatus(StrEnum):
         return self in _FINAL
 
 
-_FINAL = frozenset({OrderStatus.FILLED, OrderStatus.CANCELED, OrderStatus.REJECTED})
+_FINAL = frozenset({OrderStatus.FILLED, OrderStatus.CANCELED, OrderStatus.REJECTED, OrderStatus.EXPIRED})
 
 
 class ExecType(StrEnum):
@@ -66,6 +129,12 @@ class ExecType(StrEnum):
     TRADE = "TRADE"
     CANCELED = "CANCELED"
     REJECTED = "REJECTED"
+    REPLACED = "REPLACED"
+    EXPIRED = "EXPIRED"
+    TRIGGERED = "TRIGGERED"
+    """A stop or take-profit order has become active."""
+    RESTATED = "RESTATED"
+    """Its quantity changed without a trade: self-trade prevention took some."""
 
 
 class Liquidity(StrEnum):
@@ -104,6 +173,39 @@ class NewOrder(Record, frozen=True):
     """Limit in ticks; None for a market order."""
     client_order_id: str = ""
     """The client's own name for the order, unique among its open orders; empty for none."""
+    time_in_force: TimeInForce = TimeInForce.GTC
+    expire_at: int = 0
+    """When a `gtd` order ends; 0 for the others."""
+    trigger_price: int | None = None
+    """Ticks at which a stop or take-profit order becomes active; None for the others."""
+    post_only: bool = False
+    """Rather be rejected than trade on entry."""
+    display_quantity: int = 0
+    """Lots that the book shows at a time (an iceberg); 0 for all."""
+
+
+class ReplaceOrder(Record, frozen=True):
+    """Change an open order (FIX 35=G). None leaves a field as it is."""
+
+    command_id: int
+    timestamp: int
+    client_id: str
+    order_id: int
+    quantity: int | None = None
+    """Lots in all, with what has traded."""
+    price: int | None = None
+    trigger_price: int | None = None
+
+
+class CancelAll(Record, frozen=True):
+    """Cancel all open orders of a client (FIX 35=q), or those of one security, one side, or both."""
+
+    command_id: int
+    timestamp: int
+    client_id: str
+    symbol: str = ""
+    """Empty for all."""
+    side: Side | None = None
 
 
 class CancelOrder(Record, frozen=True):
@@ -124,6 +226,31 @@ class OpenAccount(Record, frozen=True):
     cash: int
     shares: dict[str, int] = {}
     """Lots by symbol."""
+    self_trade_prevention: SelfTradePrevention = SelfTradePrevention.CANCEL_NEWEST
+
+
+class ResumeClient(Record, frozen=True):
+    """Let a suspended client trade again."""
+
+    command_id: int
+    timestamp: int
+    client_id: str
+
+
+class SetTradingState(Record, frozen=True):
+    """Move a security's market to another state."""
+
+    command_id: int
+    timestamp: int
+    symbol: str
+    state: TradingState
+
+
+class TimeTick(Record, frozen=True):
+    """Nothing but the time: lets orders expire and auctions end in a quiet market."""
+
+    command_id: int
+    timestamp: int
 
 
 class SuspendClient(Record, frozen=True):
@@ -149,7 +276,23 @@ class ListSecurity(Record, frozen=True):
     reference_price: int
     """Ticks: the price that the security is marked at before its first trade."""
     maker_fee_bps: int = 10
+    """Of the notional; negative for a rebate."""
     taker_fee_bps: int = 20
+    pricing_rule: PricingRule = PricingRule.RESTING
+    band_bps: int = 0
+    """How far from the reference price, either way, a trade may be; 0 for any."""
+    auction_seconds: int = 30
+    """How long the auction lasts that follows a trade outside the band."""
+    max_order_quantity: int = 0
+    """Most lots of one order; 0 for the exchange's own limit."""
+    max_order_value: int = 0
+    """Most cash units of one order; 0 for the exchange's own limit."""
+    short_limit: int = 0
+    """Lots that each client may be short."""
+    position_limit: int = 0
+    """Most lots that each client may come to hold; 0 for any."""
+    state: TradingState = TradingState.CONTINUOUS
+    """The state it begins in."""
 
 
 class GatewayLogon(Record, frozen=True):
@@ -163,7 +306,19 @@ class GatewayLogon(Record, frozen=True):
     """Grows with each start of the gateway."""
 
 
-Command = NewOrder | CancelOrder | OpenAccount | SuspendClient | ListSecurity | GatewayLogon
+Command = (
+    NewOrder
+    | CancelOrder
+    | ReplaceOrder
+    | CancelAll
+    | OpenAccount
+    | SuspendClient
+    | ResumeClient
+    | ListSecurity
+    | SetTradingState
+    | TimeTick
+    | GatewayLogon
+)
 
 
 # --- instructions: engine to clearinghouse, on order_execution ----------------------------------------------
@@ -189,6 +344,8 @@ class Execution(Record, frozen=True):
     buyer_fee: int
     """Cash units that the buyer pays on top; negative for a rebate."""
     seller_fee: int
+    short_limit: int = 0
+    """Lots that the seller may be short after it."""
 
 
 class Transfer(Record, frozen=True):
@@ -242,6 +399,11 @@ class OrderReport(Record, frozen=True):
     code: str = ""
     """Why the order was rejected, or cancelled by the exchange: a `refusals.Code`."""
     text: str = ""
+    time_in_force: TimeInForce = TimeInForce.GTC
+    expire_at: int = 0
+    trigger_price: int | None = None
+    post_only: bool = False
+    display_quantity: int = 0
 
 
 class CommandRejected(Record, frozen=True):
@@ -254,6 +416,13 @@ class CommandRejected(Record, frozen=True):
     text: str
     order_id: int = 0
     """The order that the command was about, or 0."""
+
+
+class CommandAccepted(Record, frozen=True):
+    """The engine has taken a command that need not cause anything else: to cancel all, to change a state."""
+
+    command_id: int
+    timestamp: int
 
 
 class AccountOpened(Record, frozen=True):
@@ -275,6 +444,38 @@ class ClientSuspended(Record, frozen=True):
     text: str
 
 
+class ClientResumed(Record, frozen=True):
+    """A suspended client may trade again."""
+
+    command_id: int
+    timestamp: int
+    client_id: str
+
+
+class TradingStateChanged(Record, frozen=True):
+    """A security's market is in another state now."""
+
+    symbol: str
+    timestamp: int
+    state: TradingState
+    ends_at: int = 0
+    """When the state ends by itself; 0 if it does not."""
+    reason: str = ""
+
+
+class AuctionUpdate(Record, frozen=True):
+    """Where an auction would uncross if it ended now."""
+
+    symbol: str
+    timestamp: int
+    price: int
+    """Ticks; 0 where nothing would trade."""
+    quantity: int
+    """Lots that would trade."""
+    imbalance: int
+    """Lots that would not, at that price: positive where buys are left over."""
+
+
 class SecurityListed(Record, frozen=True):
     """A security is listed; fields as in `ListSecurity`."""
 
@@ -289,6 +490,14 @@ class SecurityListed(Record, frozen=True):
     reference_price: int
     maker_fee_bps: int
     taker_fee_bps: int
+    pricing_rule: PricingRule = PricingRule.RESTING
+    band_bps: int = 0
+    auction_seconds: int = 30
+    max_order_quantity: int = 0
+    max_order_value: int = 0
+    short_limit: int = 0
+    position_limit: int = 0
+    state: TradingState = TradingState.CONTINUOUS
 
 
 class GatewayLoggedOn(Record, frozen=True):
@@ -351,9 +560,13 @@ class SettlementReport(Record, frozen=True):
 Report = (
     OrderReport
     | CommandRejected
+    | CommandAccepted
     | AccountOpened
     | ClientSuspended
+    | ClientResumed
     | SecurityListed
+    | TradingStateChanged
+    | AuctionUpdate
     | GatewayLoggedOn
     | Trade
     | PriceUpdate

@@ -9,7 +9,16 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from microexchange.messages import OrderReport, OrderStatus, OrderType, Side, Trade
+from microexchange.messages import (
+    OrderReport,
+    OrderStatus,
+    OrderType,
+    PricingRule,
+    Side,
+    TimeInForce,
+    Trade,
+    TradingState,
+)
 from microexchange.numbers import average_price, cash_to_text
 from microexchange.securities import Security
 
@@ -71,15 +80,20 @@ class OrderView(Answer, frozen=True):
     symbol: str
     side: Side
     order_type: OrderType
+    time_in_force: TimeInForce
+    expire_at: str | None
     quantity: str
+    display_quantity: str | None
     price: str | None
+    trigger_price: str | None
+    post_only: bool
     status: OrderStatus
     filled_quantity: str
     leaves_quantity: str
     average_price: str | None
     """Mean price of what is filled, before fees; null while nothing is."""
     resting: bool
-    """Whether the order stands in the book."""
+    """Whether the order is open: it stands in the book, or waits for its trigger."""
     resting_order_id: str | None
     resting_qty: str
     code: str
@@ -101,8 +115,13 @@ def order_view(report: OrderReport, security: Security, trades: Sequence[Trade] 
         symbol=report.symbol,
         side=report.side,
         order_type=report.order_type,
+        time_in_force=report.time_in_force,
+        expire_at=time_text(report.expire_at) if report.expire_at else None,
         quantity=security.quantity_text(report.quantity),
+        display_quantity=security.quantity_text(report.display_quantity) if report.display_quantity else None,
         price=None if report.price is None else security.price_text(report.price),
+        trigger_price=None if report.trigger_price is None else security.price_text(report.trigger_price),
+        post_only=report.post_only,
         status=report.status,
         filled_quantity=security.quantity_text(report.cumulative_quantity),
         leaves_quantity=leaves,
@@ -173,10 +192,14 @@ class SecurityView(Answer, frozen=True):
 
     symbol: str
     name: str
+    state: TradingState
     tick_size: str
     lot_size: str
     maker_fee_bps: int
     taker_fee_bps: int
+    pricing_rule: PricingRule
+    band_bps: int
+    """How far from the reference price a trade may be, in 1/10000; 0 for any."""
     reference_price: str
     last_price: str | None
     """Null before the first trade."""

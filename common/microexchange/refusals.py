@@ -38,6 +38,19 @@ class Code(StrEnum):
     NO_LIQUIDITY = "NO_LIQUIDITY"
     SELF_TRADE = "SELF_TRADE"
 
+    # More of what the matching engine refuses.
+    MARKET_HALTED = "MARKET_HALTED"
+    MARKET_CLOSED = "MARKET_CLOSED"
+    NOT_IN_AUCTION = "NOT_IN_AUCTION"
+    WOULD_TRADE = "WOULD_TRADE"
+    NOT_FILLABLE = "NOT_FILLABLE"
+    POSITION_LIMIT = "POSITION_LIMIT"
+
+    # More of why an order ended.
+    PRICE_BAND = "PRICE_BAND"
+    UNFILLED = "UNFILLED"
+    EXPIRED = "EXPIRED"
+
     # What the clearinghouse refuses: each means a fault in the exchange.
     SETTLEMENT_FAULT = "SETTLEMENT_FAULT"
 
@@ -66,6 +79,15 @@ HTTP_STATUS: dict[Code, int] = {
     Code.LIMIT_EXCEEDED: 422,
     Code.NO_LIQUIDITY: 409,
     Code.SELF_TRADE: 409,
+    Code.MARKET_HALTED: 409,
+    Code.MARKET_CLOSED: 409,
+    Code.NOT_IN_AUCTION: 409,
+    Code.WOULD_TRADE: 409,
+    Code.NOT_FILLABLE: 409,
+    Code.POSITION_LIMIT: 409,
+    Code.PRICE_BAND: 409,
+    Code.UNFILLED: 409,
+    Code.EXPIRED: 409,
     Code.SETTLEMENT_FAULT: 500,
 }
 """The HTTP status that goes with each code."""
@@ -94,6 +116,15 @@ MEANING: dict[Code, str] = {
     Code.LIMIT_EXCEEDED: "The order's value or the account's size is over the exchange's limit.",
     Code.NO_LIQUIDITY: "The rest of a market order found nothing on the other side and was cancelled.",
     Code.SELF_TRADE: "The order would have traded with the same client's own order; the newer one was cancelled.",
+    Code.MARKET_HALTED: "Trading of the security is halted: only cancels are taken.",
+    Code.MARKET_CLOSED: "The security is closed: only cancels are taken.",
+    Code.NOT_IN_AUCTION: "An auction takes no such order: ioc, fok and post_only only make sense in continuous trading.",
+    Code.WOULD_TRADE: "A post_only order would have traded on entry.",
+    Code.NOT_FILLABLE: "A fok order could not be filled whole at once, so none of it was.",
+    Code.POSITION_LIMIT: "With its open buys the client would hold more than the limit of the security.",
+    Code.PRICE_BAND: "The rest of a market order would have traded outside the price band and was cancelled.",
+    Code.UNFILLED: "The rest of an ioc order did not trade at once and was cancelled.",
+    Code.EXPIRED: "The order's time is over.",
     Code.SETTLEMENT_FAULT: "The clearinghouse could not settle what the engine matched. The client is suspended.",
 }
 """What each code means, in one sentence."""

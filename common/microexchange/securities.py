@@ -3,7 +3,6 @@
 import csv
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
 from microexchange.messages import ListSecurity, SecurityListed
@@ -14,36 +13,20 @@ SYMBOL = re.compile(r"[A-Za-z0-9.-]{1,16}")
 """What a symbol looks like."""
 
 
-@dataclass(frozen=True, slots=True)
 class Security:
-    """The terms of one security."""
+    """The terms of one security, with what turns decimals into ticks and lots."""
 
-    symbol: str
-    name: str
-    tick_size: Decimal
-    lot_size: Decimal
-    tick_value: int
-    reference_price: int
-    maker_fee_bps: int
-    taker_fee_bps: int
+    __slots__ = ("listing", "lot_size", "symbol", "tick_size")
 
-    @classmethod
-    def of(cls, listed: SecurityListed) -> "Security":
-        """The security that a report lists."""
-        return cls(
-            listed.symbol,
-            listed.name,
-            Decimal(listed.tick_size),
-            Decimal(listed.lot_size),
-            listed.tick_value,
-            listed.reference_price,
-            listed.maker_fee_bps,
-            listed.taker_fee_bps,
-        )
+    def __init__(self, listing: SecurityListed) -> None:
+        self.listing = listing
+        self.symbol = listing.symbol
+        self.tick_size = Decimal(listing.tick_size)
+        self.lot_size = Decimal(listing.lot_size)
 
-    def ticks(self, price: Decimal) -> int:
-        """A price in ticks. Raises `Refusal` (`INVALID_FIELD`, field `price`)."""
-        return _steps("price", price, self.tick_size, "tick size", MAX_TICKS)
+    def ticks(self, price: Decimal, field: str = "price") -> int:
+        """A price in ticks. Raises `Refusal` (`INVALID_FIELD`, that field)."""
+        return _steps(field, price, self.tick_size, "tick size", MAX_TICKS)
 
     def lots(self, quantity: Decimal, field: str = "quantity") -> int:
         """A quantity in lots. Raises `Refusal` (`INVALID_FIELD`, that field)."""

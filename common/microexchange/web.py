@@ -82,7 +82,7 @@ async def read_body(request: Request) -> bytes:
     return bytes(body)
 
 
-_TAGS = [{"name": name} for name in ("clients", "orders", "market", "accounts", "operations")]
+_TAGS = [{"name": name} for name in ("clients", "orders", "market", "accounts", "admin", "operations")]
 """Their order on the page."""
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from exchange_db.tables import order_reports
-from microexchange.messages import ExecType, Liquidity, OrderReport, OrderStatus, OrderType, Side
+from microexchange.messages import ExecType, Liquidity, OrderReport, OrderStatus, OrderType, Side, TimeInForce
 
 COLUMNS = tuple(column.name for column in order_reports.c)[1:]
 """The columns that are the record: all but `report_id`."""
@@ -14,6 +14,7 @@ _ENUMS: dict[str, Callable[[str], object]] = {
     "exec_type": ExecType,
     "status": OrderStatus,
     "liquidity": Liquidity,
+    "time_in_force": TimeInForce,
 }
 
 

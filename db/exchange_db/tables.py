@@ -44,9 +44,10 @@ holdings = sa.Table(
     sa.Column("client_id", sa.Text, primary_key=True),
     sa.Column("symbol", sa.Text, primary_key=True),
     sa.Column("quantity", sa.BigInteger, nullable=False),
-    sa.CheckConstraint(f"quantity >= 0 OR client_id = '{ISSUER}'", name="quantity_not_negative"),
+    sa.Column("short_limit", sa.BigInteger, nullable=False, server_default="0"),
+    sa.CheckConstraint(f"quantity >= -short_limit OR client_id = '{ISSUER}'", name="quantity_within_short_limit"),
 )
-"""Shares. The sum over all accounts is 0 for each symbol."""
+"""Shares, and how far below zero they may be. The sum over all accounts is 0 for each symbol."""
 
 settlements = sa.Table(
     "settlements",
@@ -131,6 +132,11 @@ order_reports = sa.Table(
     sa.Column("liquidity", sa.Text, nullable=False),
     sa.Column("code", sa.Text, nullable=False),
     sa.Column("text", sa.Text, nullable=False),
+    sa.Column("time_in_force", sa.Text, nullable=False, server_default="gtc"),
+    sa.Column("expire_at", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("trigger_price", sa.BigInteger),
+    sa.Column("post_only", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("display_quantity", sa.BigInteger, nullable=False, server_default="0"),
     sa.Index("order_reports_by_client", "client_id", "order_id", "report_id"),
 )
 """Every order report. The newest of an order that is not PENDING_NEW is how the order stands."""
@@ -201,6 +207,14 @@ securities = sa.Table(
     sa.Column("reference_price", sa.BigInteger, nullable=False),
     sa.Column("maker_fee_bps", sa.Integer, nullable=False),
     sa.Column("taker_fee_bps", sa.Integer, nullable=False),
+    sa.Column("pricing_rule", sa.Text, nullable=False, server_default="resting"),
+    sa.Column("band_bps", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("auction_seconds", sa.Integer, nullable=False, server_default="30"),
+    sa.Column("max_order_quantity", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("max_order_value", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("short_limit", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("position_limit", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("state", sa.Text, nullable=False, server_default="continuous"),
     sa.Column("last_price", sa.BigInteger, nullable=False),
     sa.Column("book_sequence", sa.BigInteger, nullable=False),
 )

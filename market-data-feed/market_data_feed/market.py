@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from microexchange.messages import (
     AccountOpened,
+    ClientResumed,
     ClientSuspended,
     ExecType,
     OrderReport,
@@ -15,6 +16,8 @@ from microexchange.messages import (
     SettlementStatus,
     Side,
     Trade,
+    TradingState,
+    TradingStateChanged,
 )
 from microexchange.numbers import cash_to_text
 from microexchange.presentation import (
@@ -99,6 +102,7 @@ class Market:
         self.books: dict[str, Book] = {}
         self.last_prices: dict[str, int] = {}
         """Ticks of the last trade, for securities that have traded."""
+        self.states: dict[str, TradingState] = {}
         self.clients: dict[str, Client] = {}
         self.totals = Totals()
         self.changes = Changes()
@@ -117,18 +121,25 @@ class Market:
         elif isinstance(report, SettlementReport):
             self._on_settlement(report)
         elif isinstance(report, SecurityListed):
-            self.list_security(Security.of(report))
+            self.list_security(Security(report))
             self.changes.securities.add(report.symbol)
         elif isinstance(report, AccountOpened):
             # Its cash and shares count from when they are settled.
             client = self.client(report.client_id)
             client.opened_with = report.cash + sum(
-                self.value(symbol, lots, self.securities[symbol].reference_price) for symbol, lots in report.shares.items()
+                self.value(symbol, lots, self.securities[symbol].listing.reference_price)
+                for symbol, lots in report.shares.items()
             )
             self.changes.clients.add(report.client_id)
         elif isinstance(report, ClientSuspended):
             self.client(report.client_id).suspended = True
             self.changes.clients.add(report.client_id)
+        elif isinstance(report, ClientResumed):
+            self.client(report.client_id).suspended = False
+            self.changes.clients.add(report.client_id)
+        elif isinstance(report, TradingStateChanged):
+            self.states[report.symbol] = report.state
+            self.changes.securities.add(report.symbol)
 
     def _on_price(self, update: PriceUpdate) -> None:
         book = self.books[update.symbol]
@@ -176,6 +187,7 @@ class Market:
         """Makes a security known."""
         self.securities[security.symbol] = security
         self.books.setdefault(security.symbol, Book())
+        self.states.setdefault(security.symbol, security.listing.state)
 
     def client(self, client_id: str) -> Client:
         """The client of that id; made if need be."""
@@ -188,11 +200,11 @@ class Market:
 
     def value(self, symbol: str, lots: int, price: int) -> int:
         """Cash units that `lots` are worth at `price` ticks."""
-        return lots * price * self.securities[symbol].tick_value
+        return lots * price * self.securities[symbol].listing.tick_value
 
     def mark(self, symbol: str) -> int:
         """The price, in ticks, at which holdings are valued: the last, or the reference before the first trade."""
-        return self.last_prices.get(symbol, self.securities[symbol].reference_price)
+        return self.last_prices.get(symbol, self.securities[symbol].listing.reference_price)
 
     def equity(self, client: Client) -> int:
         """Cash units that all a client has is worth."""
@@ -201,14 +213,18 @@ class Market:
     def security_view(self, symbol: str) -> SecurityView:
         """A security for clients."""
         security, last = self.securities[symbol], self.last_prices.get(symbol)
+        terms = security.listing
         return SecurityView(
             symbol=symbol,
-            name=security.name,
+            name=terms.name,
+            state=self.states[symbol],
             tick_size=f"{security.tick_size:f}",
             lot_size=f"{security.lot_size:f}",
-            maker_fee_bps=security.maker_fee_bps,
-            taker_fee_bps=security.taker_fee_bps,
-            reference_price=security.price_text(security.reference_price),
+            maker_fee_bps=terms.maker_fee_bps,
+            taker_fee_bps=terms.taker_fee_bps,
+            pricing_rule=terms.pricing_rule,
+            band_bps=terms.band_bps,
+            reference_price=security.price_text(terms.reference_price),
             last_price=None if last is None else security.price_text(last),
         )
 

@@ -16,6 +16,7 @@ from microexchange.messages import (
     OrderReport,
     PriceUpdate,
     Record,
+    SecurityListed,
     SettlementReport,
     Side,
     Trade,
@@ -33,13 +34,16 @@ def _copy(table: sa.Table) -> str:
 
 _COPY = {table.name: _copy(table) for table in (order_reports, trades, price_updates, settlement_reports, events)}
 
-_PUT_SECURITIES = """
-INSERT INTO securities (symbol, name, tick_size, lot_size, tick_value, reference_price, maker_fee_bps, taker_fee_bps,
-    last_price, book_sequence)
+_TERMS = SecurityListed.__struct_fields__[2:]
+"""The columns of `securities` that are the terms as they were listed; `state` is how it stands now."""
+_PUT_SECURITIES = f"""
+INSERT INTO securities ({", ".join(_TERMS)}, last_price, book_sequence)
 SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::int[], %s::int[],
+    %s::text[], %s::int[], %s::int[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[],
     %s::bigint[], %s::bigint[])
-ON CONFLICT (symbol) DO UPDATE SET last_price = excluded.last_price, book_sequence = excluded.book_sequence
-"""
+ON CONFLICT (symbol) DO UPDATE
+SET last_price = excluded.last_price, book_sequence = excluded.book_sequence, state = excluded.state
+"""  # noqa: S608 - our own column names
 _PUT_LEVELS = """
 INSERT INTO levels (symbol, side, price, quantity, order_count)
 SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[])
@@ -107,21 +111,14 @@ def seal(pending: Pending, market: Market, positions: Positions, offset: int) ->
     """Completes `pending` with the read models and the position as they are now: one consistent state."""
     changes, upserts = market.changes, pending.upserts
     if changes.securities:
-        securities = [market.securities[symbol] for symbol in sorted(changes.securities)]
         rows: list[Row] = [
             (
-                s.symbol,
-                s.name,
-                f"{s.tick_size:f}",
-                f"{s.lot_size:f}",
-                s.tick_value,
-                s.reference_price,
-                s.maker_fee_bps,
-                s.taker_fee_bps,
-                market.last_prices.get(s.symbol, 0),
-                market.books[s.symbol].sequence,
+                *msgspec.structs.astuple(market.securities[symbol].listing)[2:-1],
+                market.states[symbol].value,
+                market.last_prices.get(symbol, 0),
+                market.books[symbol].sequence,
             )
-            for s in securities
+            for symbol in sorted(changes.securities)
         ]
         upserts.append((_PUT_SECURITIES, _columns(rows)))
     kept: list[Row] = []
@@ -197,15 +194,13 @@ class Store:
         async for at, producers, totals in await run('SELECT "offset", producers, totals FROM consumed'):
             offset, market.totals = at, Totals(**totals)
             positions = Positions(msgspec.convert(producers, dict[str, Position]))
-        async for *terms, last_price, sequence in await run(
-            "SELECT symbol, name, tick_size::numeric, lot_size::numeric, tick_value, reference_price, maker_fee_bps, "
-            "taker_fee_bps, last_price, book_sequence FROM securities ORDER BY symbol"
-        ):
-            security = Security(*terms)
-            market.list_security(security)
-            market.books[security.symbol].sequence = sequence
+        query = f"SELECT {', '.join(_TERMS)}, last_price, book_sequence FROM securities ORDER BY symbol"  # noqa: S608
+        async for *terms, last_price, sequence in await run(query.encode()):
+            listing = msgspec.convert([SecurityListed.__name__, 0, 0, *terms], SecurityListed)
+            market.list_security(Security(listing))
+            market.books[listing.symbol].sequence = sequence
             if last_price:
-                market.last_prices[security.symbol] = last_price
+                market.last_prices[listing.symbol] = last_price
         async for symbol, side, price, quantity, orders in await run(
             "SELECT symbol, side, price, quantity, order_count FROM levels"
         ):

@@ -1,19 +1,28 @@
 """The order book of one security: price levels, first in first out at each."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING
 
-from microexchange.messages import OrderType, Side
+from microexchange.messages import OrderType, Side, TimeInForce
+
+if TYPE_CHECKING:
+    from matching_engine.credit import Account
 
 _BUY = Side.BUY
 
 
 class Order:
-    """An open order."""
+    """An order that lives: it is entering, waits for its trigger, or rests in the book."""
 
     __slots__ = (
-        "client_id",
+        "account",
+        "arrival",
         "client_order_id",
+        "display_quantity",
+        "expire_at",
         "hold_per_lot",
         "leaves",
         "level",
@@ -22,39 +31,56 @@ class Order:
         "older",
         "order_id",
         "order_type",
+        "post_only",
         "price",
         "quantity",
         "side",
         "symbol",
+        "time_in_force",
+        "trigger_price",
+        "visible",
     )
 
     def __init__(
         self,
         order_id: int,
-        client_id: str,
+        account: Account,
         client_order_id: str,
         symbol: str,
         side: Side,
         order_type: OrderType,
         quantity: int,
         price: int | None,
-        hold_per_lot: int,
+        time_in_force: TimeInForce,
+        expire_at: int,
+        trigger_price: int | None,
+        post_only: bool,
+        display_quantity: int,
     ) -> None:
         self.order_id = order_id
-        self.client_id = client_id
+        self.account = account
         self.client_order_id = client_order_id
         self.symbol = symbol
         self.side = side
         self.order_type = order_type
         self.quantity = quantity
         self.price = price
-        """Limit in ticks; None for a market order."""
-        self.hold_per_lot = hold_per_lot
-        """Cash units of buying power that one open lot holds; 0 for a sell."""
+        """Limit in ticks; None for an order that takes any price."""
+        self.time_in_force = time_in_force
+        self.expire_at = expire_at
+        self.trigger_price = trigger_price
+        self.post_only = post_only
+        self.display_quantity = display_quantity
         self.leaves = quantity
         """Lots that can still trade."""
+        self.visible = min(display_quantity, quantity) if display_quantity else quantity
+        """Lots that the book shows; the rest of an iceberg is behind them."""
         self.notional = 0
         """Cash units for which lots have traded."""
+        self.hold_per_lot = 0
+        """Cash units of buying power that one open lot holds; 0 for a sell."""
+        self.arrival = 0
+        """Counts the orders that came to rest or to wait: the smaller was there first. 0 for neither."""
         self.level: Level | None = None
         self.older: Order | None = None
         self.newer: Order | None = None
@@ -70,7 +96,7 @@ class Level:
         self.head: Order | None = None
         self.tail: Order | None = None
         self.quantity = 0
-        """Open lots of all orders."""
+        """Visible lots of all orders."""
         self.count = 0
         """Orders."""
 
@@ -125,13 +151,13 @@ class BookSide:
             tail.newer = order
             order.older = tail
         level.tail = order
-        level.quantity += order.leaves
+        level.quantity += order.visible
         level.count += 1
         order.level = level
         return level
 
     def remove(self, order: Order) -> Level:
-        """Takes `order`, with what leaves it has, out of its level."""
+        """Takes `order`, with what is visible of it, out of its level."""
         level = order.level
         assert level is not None, "the order rests"  # noqa: S101
         older, newer = order.older, order.newer
@@ -144,7 +170,7 @@ class BookSide:
         else:
             newer.older = older
         order.level = order.older = order.newer = None
-        level.quantity -= order.leaves
+        level.quantity -= order.visible
         level.count -= 1
         if level.head is None:
             self.live -= 1
@@ -158,12 +184,23 @@ class BookSide:
         self._heap = [price * self._sign for price in self.levels]
         heapify(self._heap)
 
-    def in_priority(self) -> Iterator[Level]:
-        """The levels that have orders, best first."""
-        for price in sorted(self.levels, reverse=self.side is _BUY):
-            level = self.levels[price]
+    def best_first(self) -> Iterator[Level]:
+        """The levels that have orders, best first, each found when it is asked for: k of them cost O(k log k)."""
+        heap, levels, sign = self._heap, self.levels, self._sign
+        frontier = [(heap[0], 0)] if heap else []
+        while frontier:
+            price, place = heappop(frontier)
+            for child in (2 * place + 1, 2 * place + 2):
+                if child < len(heap):
+                    heappush(frontier, (heap[child], child))
+            level = levels[price * sign]
             if level.head is not None:
                 yield level
+
+    def __iter__(self) -> Iterator[Order]:
+        """All orders, in priority."""
+        for level in self.best_first():
+            yield from level
 
 
 class Book:
@@ -182,3 +219,9 @@ class Book:
     def opposite(self, side: Side) -> BookSide:
         """The side with which orders of `side` trade."""
         return self.asks if side is _BUY else self.bids
+
+    @property
+    def is_crossed(self) -> bool:
+        """Whether the best bid is at the best offer or above."""
+        bid, ask = self.bids.best(), self.asks.best()
+        return bid is not None and ask is not None and bid.price >= ask.price

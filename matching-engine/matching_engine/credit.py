@@ -1,11 +1,12 @@
 """Credit: what a client can still spend and sell, exactly, while its orders are open.
 
-Buying power is cash less what open buys hold; sellable shares are the holding less what open sells offer. A buy holds, for
-each open lot, the lot's price and the highest fee it can cost, **rounded up for each lot**. Whatever way the order is
-filled, fill by fill with each fee rounded, it then costs no more than it held.
+Buying power is cash less what open buys hold; sellable shares are the holding, and what the client may be short, less what
+open sells offer. A buy holds, for each open lot, the lot's price and the highest fee it can cost, **rounded up for each
+lot**. Whatever way the order is filled, fill by fill with each fee rounded, it then costs no more than it held.
 """
 
 from matching_engine.book import Order
+from microexchange.messages import SelfTradePrevention
 
 BPS = 10_000
 """Basis points in one."""
@@ -14,36 +15,46 @@ BPS = 10_000
 class Holding:
     """A client's shares of one security, in lots."""
 
-    __slots__ = ("offered", "quantity")
+    __slots__ = ("bid", "offered", "quantity")
 
     def __init__(self, quantity: int = 0) -> None:
         self.quantity = quantity
+        """Negative where the client is short."""
         self.offered = 0
         """Lots that open sells offer."""
-
-    @property
-    def sellable(self) -> int:
-        """Lots that a new order may sell."""
-        return self.quantity - self.offered
+        self.bid = 0
+        """Lots that open buys bid for."""
 
 
 class Account:
     """A client's cash, shares and open orders."""
 
-    __slots__ = ("by_client_order_id", "cash", "client_id", "held", "holdings", "orders", "suspended")
+    __slots__ = (
+        "by_client_order_id",
+        "cash",
+        "client_id",
+        "held",
+        "holdings",
+        "orders",
+        "self_trade_prevention",
+        "suspended",
+    )
 
-    def __init__(self, client_id: str, cash: int) -> None:
+    def __init__(
+        self, client_id: str, cash: int, prevention: SelfTradePrevention = SelfTradePrevention.CANCEL_NEWEST
+    ) -> None:
         self.client_id = client_id
         self.cash = cash
         """Units of 1e-8."""
         self.held = 0
         """Units that open buys hold."""
         self.suspended = False
+        self.self_trade_prevention = prevention
         self.holdings: dict[str, Holding] = {}
         self.orders: dict[int, Order] = {}
-        """Open orders by id."""
+        """Orders that rest or wait, by id."""
         self.by_client_order_id: dict[str, int] = {}
-        """Ids of open orders by the client's own name for them."""
+        """Ids of those orders by the client's own name for them."""
 
     @property
     def buying_power(self) -> int:
@@ -56,6 +67,17 @@ class Account:
         if holding is None:
             holding = self.holdings[symbol] = Holding()
         return holding
+
+    def keep(self, order: Order) -> None:
+        """The order rests or waits from now on."""
+        self.orders[order.order_id] = order
+        if order.client_order_id:
+            self.by_client_order_id[order.client_order_id] = order.order_id
+
+    def drop(self, order: Order) -> None:
+        """The order has ended."""
+        if self.orders.pop(order.order_id, None) is not None and order.client_order_id:
+            del self.by_client_order_id[order.client_order_id]
 
 
 def hold_per_lot(price: int, tick_value: int, highest_fee_bps: int) -> int:

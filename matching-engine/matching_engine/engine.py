@@ -1,22 +1,28 @@
 """The rules: a command in, events out. Deterministic, integers only, no I/O, no clock.
 
-`Engine.apply` is the whole interface. It never raises for what a command says: it refuses, with a code. Price-time
-priority and trading at the resting order's price follow the rule books of continuous order-driven markets (Nasdaq Equity
-Rule 4757(a)(1), Xetra Market Model 13.2).
+`Engine.apply` is the whole interface. It never raises for what a command says: it refuses, with a code. docs/rulebook.md
+says each rule in words, with its source.
 """
 
 from collections.abc import Callable
-from decimal import Decimal
+from heapq import heappop, heappush
 from typing import Any
 
-from matching_engine.book import Book, Level, Order
+from matching_engine.auction import NOTHING, uncrossing
+from matching_engine.book import Level, Order
 from matching_engine.credit import BPS, Account, hold_per_lot
+from matching_engine.market import Market
+from matching_engine.stops import TRIGGERED
 from microexchange.ids import gateway_of
 from microexchange.messages import (
     AccountOpened,
+    AuctionUpdate,
+    CancelAll,
     CancelOrder,
+    ClientResumed,
     ClientSuspended,
     Command,
+    CommandAccepted,
     CommandRejected,
     Event,
     ExecType,
@@ -31,10 +37,19 @@ from microexchange.messages import (
     OrderStatus,
     OrderType,
     PriceUpdate,
+    PricingRule,
+    ReplaceOrder,
+    ResumeClient,
     SecurityListed,
+    SelfTradePrevention,
+    SetTradingState,
     Side,
     SuspendClient,
+    TimeInForce,
+    TimeTick,
     Trade,
+    TradingState,
+    TradingStateChanged,
     Transfer,
 )
 from microexchange.numbers import (
@@ -52,24 +67,24 @@ from microexchange.refusals import Code
 MAX_ISSUED_CASH = 90 * MAX_CASH
 """The most cash that all accounts together are given, so that any sum of balances fits 64 bits."""
 
+MAX_AUCTION_SECONDS = 86_400
+MAX_INT = (1 << 63) - 1
+"""What an id, and every other number in a report, may be at most: the databases count in 64 bits."""
+MAX_NOW = MAX_INT - MAX_AUCTION_SECONDS * 1_000_000_000
+"""The latest time that a command may tell."""
+
 _BUY, _SELL = Side.BUY, Side.SELL
-_LIMIT = OrderType.LIMIT
+_LIMIT, _MARKET = OrderType.LIMIT, OrderType.MARKET
+_WITH_PRICE = frozenset({OrderType.LIMIT, OrderType.STOP_LIMIT, OrderType.TAKE_PROFIT_LIMIT})
+_GTC, _IOC, _FOK = TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK
+_NEW, _TRADE, _CANCELED = ExecType.NEW, ExecType.TRADE, ExecType.CANCELED
+_CONTINUOUS = TradingState.CONTINUOUS
+_MAKER, _TAKER = Liquidity.MAKER, Liquidity.TAKER
+_S_NEW, _S_PARTIAL, _S_FILLED = OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED, OrderStatus.FILLED
+_STP = SelfTradePrevention
 
-
-class Market:
-    """One listed security: its terms, its book, its last price."""
-
-    __slots__ = ("book", "book_sequence", "highest_fee_bps", "last_price", "listing", "lot_size")
-
-    def __init__(self, listing: SecurityListed) -> None:
-        self.listing = listing
-        self.book = Book()
-        self.book_sequence = 0
-        """Price updates of this book so far."""
-        self.last_price = 0
-        """Ticks of the last trade; 0 before the first."""
-        self.highest_fee_bps = max(listing.maker_fee_bps, listing.taker_fee_bps)
-        self.lot_size = Decimal(listing.lot_size)
+Reason = tuple[Code, str]
+"""Why something is refused or has ended: a code and a sentence."""
 
 
 class Engine:
@@ -81,28 +96,47 @@ class Engine:
         self.last_command_ids: dict[int, int] = {}
         """The highest command id seen, by gateway number."""
         self.next_trade_id = 1
+        self.next_arrival = 1
         self.issued_cash = 0
         """Cash units that accounts were opened with."""
+        self.now = 0
+        """The latest time that a command has told."""
+        self._timers: list[tuple[int, str, int]] = []
+        """(time, client or symbol, order id or 0): what ends by itself, the soonest first. Some of it has ended before."""
         self._handlers: dict[type, Callable[[Any], list[Event]]] = {
             NewOrder: self._new_order,
             CancelOrder: self._cancel_order,
+            ReplaceOrder: self._replace_order,
+            CancelAll: self._cancel_all,
             OpenAccount: self._open_account,
             SuspendClient: self._suspend_client,
+            ResumeClient: self._resume_client,
             ListSecurity: self._list_security,
+            SetTradingState: self._set_trading_state,
+            TimeTick: self._time_tick,
         }
 
     def apply(self, command: Command) -> list[Event]:
-        """Applies one command, and tells all that it caused, in order. A command seen before causes nothing."""
+        """Applies one command, and tells all that it caused, in order.
+
+        A command seen before causes nothing, and neither does one whose id or time no gateway could have given.
+        """
         if isinstance(command, GatewayLogon):
             return [self._logon(command)]
         command_id = command.command_id
         gateway = gateway_of(command_id)
-        if command_id <= self.last_command_ids.get(gateway, 0):
+        if not (self.last_command_ids.get(gateway, 0) < command_id <= MAX_INT and 0 <= command.timestamp <= MAX_NOW):
             return []
         self.last_command_ids[gateway] = command_id
+        if command.timestamp > self.now:
+            self.now = command.timestamp
+            if self._timers and self._timers[0][0] <= self.now:
+                events = self._end_what_is_due(command)
+                events += self._handlers[type(command)](command)
+                return events
         return self._handlers[type(command)](command)
 
-    # --- gateways, accounts, securities ---------------------------------------------------------------------
+    # --- gateways, accounts, securities -----------------------------------------------------------------------
 
     def _logon(self, command: GatewayLogon) -> GatewayLoggedOn:
         last = self.last_command_ids.get(command.gateway, 0)
@@ -115,9 +149,11 @@ class Engine:
             value = tick_value(command.tick_size, command.lot_size)
         except NotExactError as error:
             return [_rejected(command, "", Code.INVALID_FIELD, str(error))]
-        fees = (command.maker_fee_bps, command.taker_fee_bps)
-        if not 1 <= command.reference_price <= MAX_TICKS or any(not 0 <= fee <= BPS for fee in fees):
-            text = f"the reference price must be between 1 and {MAX_TICKS} ticks, fees between 0 and {BPS} bps"
+        if not _terms_are_sensible(command):
+            text = (
+                f"the reference price must be between 1 and {MAX_TICKS} ticks, fees between {-BPS} and {BPS} bps and "
+                f"together not negative, the band below {BPS} bps, limits and times in range, the state not volatile"
+            )
             return [_rejected(command, "", Code.INVALID_FIELD, text)]
         listing = SecurityListed(
             command.command_id,
@@ -130,13 +166,21 @@ class Engine:
             command.reference_price,
             command.maker_fee_bps,
             command.taker_fee_bps,
+            command.pricing_rule,
+            command.band_bps,
+            command.auction_seconds,
+            command.max_order_quantity,
+            command.max_order_value,
+            command.short_limit,
+            command.position_limit,
+            command.state,
         )
         self.markets[command.symbol] = Market(listing)
         return [listing]
 
     def _open_account(self, command: OpenAccount) -> list[Event]:
         client_id, cash, shares = command.client_id, command.cash, command.shares
-        refusal: tuple[Code, str] | None = None
+        refusal: Reason | None = None
         if client_id in self.accounts:
             refusal = Code.CLIENT_EXISTS, f"{client_id} already has an account"
         elif unknown := [symbol for symbol in shares if symbol not in self.markets]:
@@ -147,7 +191,7 @@ class Engine:
             refusal = Code.LIMIT_EXCEEDED, "the exchange has issued all the cash that it can count"
         if refusal is not None:
             return [_rejected(command, client_id, *refusal)]
-        account = self.accounts[client_id] = Account(client_id, cash)
+        account = self.accounts[client_id] = Account(client_id, cash, command.self_trade_prevention)
         self.issued_cash += cash
         for symbol, lots in shares.items():
             account.holding(symbol).quantity = lots
@@ -159,228 +203,637 @@ class Engine:
     def _suspend_client(self, command: SuspendClient) -> list[Event]:
         account = self.accounts.get(command.client_id)
         if account is None:
-            text = f"{command.client_id} has no account"
-            return [_rejected(command, command.client_id, Code.UNKNOWN_CLIENT, text)]
+            return [_unknown_client(command, command.client_id)]
         if account.suspended:
-            return []
+            return [_accepted(command)]
         account.suspended = True
         events: list[Event] = [
+            _accepted(command),
             ClientSuspended(command.command_id, command.timestamp, command.client_id, command.text),
         ]
         for order_id in sorted(account.orders):
-            order = account.orders[order_id]
-            events += self._cancel(order, account, command, Code.CLIENT_SUSPENDED, "the client was suspended")
+            events += self._cancel(account.orders[order_id], command, Code.CLIENT_SUSPENDED, "the client was suspended")
         return events
 
-    # --- orders ---------------------------------------------------------------------------------------------
+    def _resume_client(self, command: ResumeClient) -> list[Event]:
+        account = self.accounts.get(command.client_id)
+        if account is None:
+            return [_unknown_client(command, command.client_id)]
+        if not account.suspended:
+            return [_accepted(command)]
+        account.suspended = False
+        return [_accepted(command), ClientResumed(command.command_id, command.timestamp, command.client_id)]
+
+    # --- the end of orders ------------------------------------------------------------------------------------
 
     def _cancel_order(self, command: CancelOrder) -> list[Event]:
+        order = self._find(command)
+        return [_unknown_order(command)] if order is None else self._cancel(order, command)
+
+    def _find(self, command: CancelOrder | ReplaceOrder) -> Order | None:
         account = self.accounts.get(command.client_id)
-        order = account.orders.get(command.order_id) if account is not None else None
-        if account is None or order is None:
-            text = f"{command.client_id} has no open order {command.order_id}"
-            return [_rejected(command, command.client_id, Code.UNKNOWN_ORDER, text, command.order_id)]
-        return self._cancel(order, account, command)
+        return None if account is None else account.orders.get(command.order_id)
+
+    def _cancel_all(self, command: CancelAll) -> list[Event]:
+        account = self.accounts.get(command.client_id)
+        if account is None:
+            return [_unknown_client(command, command.client_id)]
+        events: list[Event] = [_accepted(command)]
+        for order_id in sorted(account.orders):
+            order = account.orders[order_id]
+            if command.symbol in ("", order.symbol) and command.side in (None, order.side):
+                events += self._cancel(order, command)
+        return events
 
     def _cancel(
-        self, order: Order, account: Account, command: Command, code: Code | None = None, text: str = ""
+        self,
+        order: Order,
+        command: Command,
+        code: Code | None = None,
+        text: str = "",
+        exec_type: ExecType = _CANCELED,
+        status: OrderStatus = OrderStatus.CANCELED,
     ) -> list[Event]:
-        """Takes a resting order out of its book."""
+        """Ends an order that rests or waits."""
         market = self.markets[order.symbol]
-        level = market.book.side(order.side).remove(order)
-        self._release(order, account, order.leaves)
-        del account.orders[order.order_id]
-        account.by_client_order_id.pop(order.client_order_id, None)
-        return [
-            _report(order, command, ExecType.CANCELED, OrderStatus.CANCELED, 0, code=code, text=text),
-            self._price_update(market, order.side, level, command.timestamp),
-        ]
+        level = None
+        if order.level is not None:
+            level = market.book.side(order.side).remove(order)
+        else:
+            market.stops.remove(order)
+        _release(order, market, order.leaves)
+        order.account.drop(order)
+        events: list[Event] = [_report(order, command, exec_type, status, 0, code, text)]
+        if level is not None:
+            events.append(_price_update(market, order.side, level, command.timestamp))
+        return events
+
+    def _expire(self, order: Order, command: Command) -> list[Event]:
+        return self._cancel(order, command, Code.EXPIRED, "its time is over", ExecType.EXPIRED, OrderStatus.EXPIRED)
+
+    def _end_what_is_due(self, command: Command) -> list[Event]:
+        """Expires orders and ends auctions whose time has come."""
+        events: list[Event] = []
+        timers = self._timers
+        while timers and timers[0][0] <= self.now:
+            at, name, order_id = heappop(timers)
+            if order_id:
+                order = self.accounts[name].orders.get(order_id)
+                if order is not None and order.expire_at == at:
+                    events += self._expire(order, command)
+            elif self.markets[name].ends_at == at:
+                events += self._enter_state(self.markets[name], _CONTINUOUS, command, "the auction is over")
+        return events
+
+    def _time_tick(self, command: TimeTick) -> list[Event]:
+        """Time has passed: what is due has ended before this. Tells where auctions stand, if that has changed."""
+        events: list[Event] = []
+        for market in self.markets.values():
+            if market.is_collecting:
+                now = uncrossing(market.book, market.reference_price)
+                if now != market.auction:
+                    market.auction = now
+                    events.append(AuctionUpdate(market.symbol, command.timestamp, now.price, now.quantity, now.imbalance))
+        return events
+
+    # --- entering an order ------------------------------------------------------------------------------------
 
     def _new_order(self, command: NewOrder) -> list[Event]:
         account = self.accounts.get(command.client_id)
         market = self.markets.get(command.symbol)
         order = Order(
             command.command_id,
-            command.client_id,
+            account or Account(command.client_id, 0),
             command.client_order_id,
             command.symbol,
             command.side,
             command.order_type,
             command.quantity,
             command.price,
-            0,
+            command.time_in_force,
+            command.expire_at,
+            command.trigger_price,
+            command.post_only,
+            command.display_quantity,
         )
-        refusal = self._refuse(command, account, market)
-        if refusal is not None or account is None or market is None:
+        refusal: Reason | None = None
+        if market is None:
+            refusal = Code.UNKNOWN_SYMBOL, f"{command.symbol} is not listed"
+        elif account is None:
+            refusal = Code.UNKNOWN_CLIENT, f"{command.client_id} has no account"
+        else:
+            refusal = self._refuse(order, account, market)
+        if refusal is not None or market is None:
             code, text = refusal or (Code.INTERNAL, "")
-            return [_report(order, command, ExecType.REJECTED, OrderStatus.REJECTED, 0, code=code, text=text)]
+            _clamp(order)
+            return [_report(order, command, ExecType.REJECTED, OrderStatus.REJECTED, 0, code, text)]
 
-        self._hold(order, account, market)
-        events: list[Event] = [_report(order, command, ExecType.NEW, OrderStatus.NEW, order.leaves)]
-        ended_by = self._match(order, account, market, command, events)
-        if order.leaves and ended_by is None and order.price is not None:
-            level = market.book.side(order.side).add(order, order.price)
-            account.orders[order.order_id] = order
-            if order.client_order_id:
-                account.by_client_order_id[order.client_order_id] = order.order_id
-            events.append(self._price_update(market, order.side, level, command.timestamp))
-        elif order.leaves:
-            self._release(order, account, order.leaves)
-            code, text = ended_by or (Code.NO_LIQUIDITY, "nothing more on the other side")
-            events.append(_report(order, command, ExecType.CANCELED, OrderStatus.CANCELED, 0, code=code, text=text))
+        _hold(order, market)
+        events: list[Event] = [_report(order, command, _NEW, _S_NEW, order.leaves)]
+        if order.trigger_price is not None:
+            self._wait(order, market)
+        elif market.state is _CONTINUOUS:
+            self._execute(order, market, command, events)
+        else:
+            self._rest(order, market, command, events)
+            return events
+        if market.stops.orders:
+            self._fire(market, command, events)
         return events
 
-    def _refuse(self, command: NewOrder, account: Account | None, market: Market | None) -> tuple[Code, str] | None:
+    def _refuse(self, order: Order, account: Account, market: Market) -> Reason | None:
         """Why an order cannot enter, or None. All is looked at before anything changes."""
-        quantity, price = command.quantity, command.price
-        if market is None:
-            return Code.UNKNOWN_SYMBOL, f"{command.symbol} is not listed"
-        if account is None:
-            return Code.UNKNOWN_CLIENT, f"{command.client_id} has no account"
         if account.suspended:
-            return Code.CLIENT_SUSPENDED, f"{command.client_id} is suspended"
-        if not 1 <= quantity <= MAX_LOTS:
-            return Code.LIMIT_EXCEEDED, f"quantity must be between 1 and {MAX_LOTS} lots"
-        if command.order_type is _LIMIT:
+            return Code.CLIENT_SUSPENDED, f"{account.client_id} is suspended"
+        quantity, price = order.quantity, order.price
+        if not 1 <= quantity <= market.max_quantity:
+            most = from_steps(market.max_quantity, market.lot_size)
+            return Code.LIMIT_EXCEEDED, f"quantity must be at most {most}, and one lot at least"
+        if order.order_type in _WITH_PRICE:
             if price is None or not 1 <= price <= MAX_TICKS:
-                return Code.INVALID_FIELD, f"a limit order needs a price between 1 and {MAX_TICKS} ticks"
-            if price * quantity * market.listing.tick_value > MAX_CASH:
-                return Code.LIMIT_EXCEEDED, f"the order's value is over {cash_to_text(MAX_CASH)}"
+                return Code.INVALID_FIELD, f"a {order.order_type} order needs a price between 1 and {MAX_TICKS} ticks"
+            if price * quantity * market.tick_value > market.max_value:
+                return Code.LIMIT_EXCEEDED, f"the order's value is over {cash_to_text(market.max_value)}"
         elif price is not None:
-            return Code.INVALID_FIELD, "a market order has no price"
-        if command.client_order_id in account.by_client_order_id:
-            return (
-                Code.DUPLICATE_CLIENT_ORDER_ID,
-                f"{command.client_order_id} is the open order {account.by_client_order_id[command.client_order_id]}",
-            )
-        return self._refuse_credit(command, account, market)
+            return Code.INVALID_FIELD, f"a {order.order_type} order has no price"
+        refusal = None
+        if (
+            order.order_type is not _LIMIT
+            or order.time_in_force is not _GTC
+            or order.post_only
+            or order.display_quantity
+            or order.trigger_price is not None
+            or order.expire_at
+        ):
+            refusal = self._refuse_instructions(order, market)
+        if refusal is None and market.state is not _CONTINUOUS:
+            refusal = _refuse_in_state(order, market)
+        if refusal is not None:
+            return refusal
+        if order.client_order_id in account.by_client_order_id:
+            open_id = account.by_client_order_id[order.client_order_id]
+            return Code.DUPLICATE_CLIENT_ORDER_ID, f"{order.client_order_id} is the open order {open_id}"
+        if order.trigger_price is None or order.side is _SELL or price is not None:
+            refusal = self._refuse_credit(order, market, order.leaves, 0, 0)
+        if refusal is None and order.time_in_force is _FOK and not self._is_fillable(order, market):
+            return Code.NOT_FILLABLE, "not all of it could trade at once"
+        return refusal
 
-    def _refuse_credit(self, command: NewOrder, account: Account, market: Market) -> tuple[Code, str] | None:
-        if command.side is _SELL:
-            holding = account.holdings.get(command.symbol)
-            sellable = 0 if holding is None else holding.sellable
-            if command.quantity > sellable:
-                needed, has = (from_steps(lots, market.lot_size) for lots in (command.quantity, sellable))
-                missing = from_steps(command.quantity - sellable, market.lot_size)
-                return Code.INSUFFICIENT_SHARES, f"the order sells {needed}, {has} can be sold: {missing} too few"
+    def _refuse_instructions(self, order: Order, market: Market) -> Reason | None:
+        """What is wrong with an order's time in force, trigger and display, or None."""
+        kind, life = order.order_type, order.time_in_force
+        if (kind in TRIGGERED) != (order.trigger_price is not None):
+            need = "needs a" if kind in TRIGGERED else "has no"
+            return Code.INVALID_FIELD, f"a {kind} order {need} trigger price"
+        if order.trigger_price is not None and not 1 <= order.trigger_price <= MAX_TICKS:
+            return Code.INVALID_FIELD, f"the trigger price must be between 1 and {MAX_TICKS} ticks"
+        if (life is TimeInForce.GTD) != (order.expire_at != 0):
+            return Code.INVALID_FIELD, "a gtd order, and no other, says when it ends"
+        if life is TimeInForce.GTD and not self.now < order.expire_at <= MAX_INT:
+            return Code.INVALID_FIELD, "a gtd order must end in the future"
+        if not 0 <= order.display_quantity <= order.quantity:
+            return Code.INVALID_FIELD, "the display quantity must be between one lot and the quantity"
+        at_once = life in (_IOC, _FOK) or kind not in _WITH_PRICE
+        if at_once and (order.post_only or order.display_quantity):
+            return Code.INVALID_FIELD, "an order that never rests can be neither post_only nor show a part of itself"
+        if order.trigger_price is not None and (order.post_only or life is _FOK):
+            return Code.INVALID_FIELD, "an order with a trigger can be neither post_only nor fok"
+        if order.post_only and market.state is _CONTINUOUS and self._would_trade(order, market):
+            return Code.WOULD_TRADE, "it would trade on entry, and is post_only"
+        return None
+
+    @staticmethod
+    def _would_trade(order: Order, market: Market) -> bool:
+        best = market.book.opposite(order.side).best()
+        if best is None or order.price is None:
+            return False
+        return best.price <= order.price if order.side is _BUY else best.price >= order.price
+
+    def _refuse_credit(
+        self, order: Order, market: Market, lots: int, released_cash: int, released_lots: int
+    ) -> Reason | None:
+        """Whether the client can bear `lots` of the order, where the order gives back what it holds already."""
+        account = order.account
+        holding = account.holdings.get(order.symbol)
+        if order.side is _SELL:
+            sellable = market.listing.short_limit + released_lots
+            if holding is not None:
+                sellable += holding.quantity - holding.offered
+            if lots > sellable:
+                needed, has, short = (from_steps(n, market.lot_size) for n in (lots, sellable, lots - sellable))
+                return Code.INSUFFICIENT_SHARES, f"the order sells {needed}, {has} can be sold: {short} too few"
             return None
-        cost = self._most_cost(command, market)
-        if cost > account.buying_power:
-            short = cost - account.buying_power
+        limit = market.listing.position_limit
+        if limit:
+            exposure = lots - released_lots + (0 if holding is None else holding.quantity + holding.bid)
+            if exposure > limit:
+                return (
+                    Code.POSITION_LIMIT,
+                    f"it could come to hold {from_steps(exposure, market.lot_size)}, the limit is "
+                    f"{from_steps(limit, market.lot_size)}",
+                )
+        cost = self._most_cost(order, market, lots)
+        power = account.cash - account.held + released_cash
+        if cost > power:
             return (
                 Code.INSUFFICIENT_CASH,
-                f"the order can cost {cash_to_text(cost)}, buying power is {cash_to_text(account.buying_power)}: "
-                f"{cash_to_text(short)} too little",
+                f"the order can cost {cash_to_text(cost)}, buying power is {cash_to_text(power)}: "
+                f"{cash_to_text(cost - power)} too little",
             )
         return None
 
     @staticmethod
-    def _most_cost(command: NewOrder, market: Market) -> int:
-        """The most cash units that a buy can take: all at its limit, or, for a market order, what is on offer now."""
-        tick_value, fee = market.listing.tick_value, market.highest_fee_bps
-        if command.price is not None:
-            return command.quantity * hold_per_lot(command.price, tick_value, fee)
-        cost, wanted = 0, command.quantity
-        for level in market.book.asks.in_priority():
-            lots = min(wanted, level.quantity)
-            cost += lots * hold_per_lot(level.price, tick_value, fee)
-            wanted -= lots
-            if not wanted:
+    def _most_cost(order: Order, market: Market, lots: int) -> int:
+        """The most cash units that a buy can take: all at its limit, or, without one, what is on offer now in the band."""
+        if order.price is not None:
+            return lots * hold_per_lot(order.price, market.tick_value, market.highest_fee_bps)
+        cost = 0
+        for level in market.book.asks.best_first():
+            if level.price > market.high:
                 break
+            for resting in level:
+                taken = min(lots, resting.leaves)
+                cost += taken * hold_per_lot(level.price, market.tick_value, market.highest_fee_bps)
+                lots -= taken
+                if not lots:
+                    return cost
         return cost
 
-    # --- matching -------------------------------------------------------------------------------------------
+    @staticmethod
+    def _is_fillable(order: Order, market: Market) -> bool:
+        """Whether the whole of a fok order would trade at once: within its limit and the band, self-trades counted as the
+        client's prevention has it."""
+        wanted, limit, is_buy = order.leaves, order.price, order.side is _BUY
+        prevention = order.account.self_trade_prevention
+        for level in market.book.opposite(order.side).best_first():
+            price = level.price
+            if limit is not None and (price > limit if is_buy else price < limit):
+                return False
+            if not market.low <= price <= market.high:
+                return False
+            for resting in level:
+                if resting.account is order.account and prevention is not _STP.NONE:
+                    if prevention is _STP.CANCEL_OLDEST:
+                        continue
+                    return False
+                wanted -= resting.leaves
+                if wanted <= 0:
+                    return True
+        return False
 
-    def _match(
-        self, taker: Order, account: Account, market: Market, command: Command, events: list[Event]
-    ) -> tuple[Code, str] | None:
-        """Trades `taker` with the other side: best price first, oldest first, while its limit allows.
+    def _execute(self, order: Order, market: Market, command: Command, events: list[Event]) -> None:
+        """Trades what can trade now; the rest rests, or ends."""
+        ended_by = self._match(order, market, command, events)
+        if not order.leaves:
+            order.account.drop(order)
+        elif ended_by is None and order.price is not None and order.time_in_force is not _IOC:
+            self._rest(order, market, command, events)
+        else:
+            if ended_by is None:
+                ended_by = (
+                    (Code.NO_LIQUIDITY, "nothing more on the other side")
+                    if order.price is None
+                    else (Code.UNFILLED, "what did not trade at once is cancelled")
+                )
+            _release(order, market, order.leaves)
+            order.account.drop(order)
+            events.append(_report(order, command, _CANCELED, OrderStatus.CANCELED, 0, *ended_by))
+        if market.state is _CONTINUOUS and market.has_band and market.book.is_crossed:
+            reason = f"a trade would have left the band {market.low} to {market.high}"
+            events += self._enter_state(market, TradingState.VOLATILITY_AUCTION, command, reason)
+
+    def _rest(self, order: Order, market: Market, command: Command, events: list[Event]) -> None:
+        """Puts what is left of an order into the book."""
+        assert order.price is not None, "only a limit can rest"  # noqa: S101
+        self._arrive(order)
+        level = market.book.side(order.side).add(order, order.price)
+        order.account.keep(order)
+        events.append(_price_update(market, order.side, level, command.timestamp))
+
+    def _wait(self, order: Order, market: Market) -> None:
+        """Lets an order wait for its trigger."""
+        self._arrive(order)
+        market.stops.add(order)
+        order.account.keep(order)
+
+    def _arrive(self, order: Order) -> None:
+        order.arrival = self.next_arrival
+        self.next_arrival += 1
+        if order.expire_at:
+            self._plan_expiry(order)
+
+    def _plan_expiry(self, order: Order) -> None:
+        heappush(self._timers, (order.expire_at, order.account.client_id, order.order_id))
+
+    def plan_end(self, market: Market, ends_at: int) -> None:
+        """The state of `market` ends by itself at that time; at 0 it does not."""
+        market.ends_at = ends_at
+        if ends_at:
+            heappush(self._timers, (ends_at, market.symbol, 0))
+
+    def put_back(self, order: Order, rests: bool) -> None:
+        """Puts an order of a snapshot where it was: behind all that were put back before it."""
+        market = self.markets[order.symbol]
+        _hold(order, market)
+        if rests:
+            assert order.price is not None, "only a limit can rest"  # noqa: S101
+            market.book.side(order.side).add(order, order.price)
+        else:
+            market.stops.add(order)
+        order.account.keep(order)
+        if order.expire_at:
+            self._plan_expiry(order)
+
+    def _fire(self, market: Market, command: Command, events: list[Event]) -> None:
+        """Enters the waiting orders whose trigger is touched, and those that their trades touch. Each fires once, so this
+        ends."""
+        while market.state is _CONTINUOUS and (touched := market.stops.take(market.last_price)):
+            for order in touched:
+                if market.state is not _CONTINUOUS:
+                    market.stops.add(order)
+                    continue
+                if order.order_id not in order.account.orders:
+                    continue
+                events.append(_report(order, command, ExecType.TRIGGERED, _S_NEW, order.leaves))
+                refusal = None
+                if order.price is None and order.side is _BUY:
+                    refusal = self._refuse_credit(order, market, order.leaves, 0, order.leaves)
+                if refusal is not None:
+                    _release(order, market, order.leaves)
+                    order.account.drop(order)
+                    events.append(_report(order, command, _CANCELED, OrderStatus.CANCELED, 0, *refusal))
+                else:
+                    self._execute(order, market, command, events)
+
+    # --- changing an order ------------------------------------------------------------------------------------
+
+    def _replace_order(self, command: ReplaceOrder) -> list[Event]:
+        order = self._find(command)
+        if order is None:
+            return [_unknown_order(command)]
+        market = self.markets[order.symbol]
+        traded = order.quantity - order.leaves
+        quantity = order.quantity if command.quantity is None else command.quantity
+        price = order.price if command.price is None else command.price
+        trigger = order.trigger_price if command.trigger_price is None else command.trigger_price
+        refusal = self._refuse_replace(order, market, command, quantity, price, trigger)
+        if refusal is not None:
+            return [_rejected(command, command.client_id, *refusal, order.order_id)]
+
+        leaves = quantity - traded
+        level = order.level
+        events: list[Event] = []
+        if level is not None and price == order.price and leaves <= order.leaves:
+            # Less of the same keeps its place.
+            _release(order, market, order.leaves - leaves)
+            level.quantity -= order.visible
+            order.quantity, order.leaves = quantity, leaves
+            order.visible = min(order.visible, leaves)
+            level.quantity += order.visible
+            events.append(_report(order, command, ExecType.REPLACED, _status(order), leaves))
+            events.append(_price_update(market, order.side, level, command.timestamp))
+            return events
+
+        if level is not None:
+            market.book.side(order.side).remove(order)
+        else:
+            market.stops.remove(order)
+        _release(order, market, order.leaves)
+        order.account.drop(order)
+        order.quantity, order.leaves, order.price, order.trigger_price = quantity, leaves, price, trigger
+        order.visible = min(order.display_quantity or leaves, leaves)
+        _hold(order, market)
+        events.append(_report(order, command, ExecType.REPLACED, _status(order), leaves))
+        if level is not None:
+            events.append(_price_update(market, order.side, level, command.timestamp))
+        if level is None:
+            self._wait(order, market)
+        elif market.state is _CONTINUOUS:
+            self._execute(order, market, command, events)
+        else:
+            self._rest(order, market, command, events)
+        if market.stops.orders:
+            self._fire(market, command, events)
+        return events
+
+    def _refuse_replace(
+        self,
+        order: Order,
+        market: Market,
+        command: ReplaceOrder,
+        quantity: int,
+        price: int | None,
+        trigger: int | None,
+    ) -> Reason | None:
+        """Why an order cannot be changed so, or None."""
+        traded = order.quantity - order.leaves
+        waits = order.level is None
+        if order.account.suspended:
+            return Code.CLIENT_SUSPENDED, f"{order.account.client_id} is suspended"
+        if not traded < quantity <= market.max_quantity:
+            return (
+                Code.INVALID_FIELD,
+                f"the new quantity must be more than the {from_steps(traded, market.lot_size)} that have traded, and at "
+                f"most {from_steps(market.max_quantity, market.lot_size)}",
+            )
+        if command.price is not None and order.price is None:
+            return Code.INVALID_FIELD, f"a {order.order_type} order has no price"
+        if command.trigger_price is not None and not waits:
+            return Code.INVALID_FIELD, "the order has no trigger to wait for"
+        if any(ticks is not None and not 1 <= ticks <= MAX_TICKS for ticks in (price, trigger)):
+            return Code.INVALID_FIELD, f"prices must be between 1 and {MAX_TICKS} ticks"
+        if price is not None and price * quantity * market.tick_value > market.max_value:
+            return Code.LIMIT_EXCEEDED, f"the order's value is over {cash_to_text(market.max_value)}"
+        if order.display_quantity > quantity:
+            return Code.INVALID_FIELD, "the new quantity must not be less than the display quantity"
+        if market.state in (TradingState.HALTED, TradingState.CLOSED):
+            return _refuse_in_state(order, market)
+        leaves = quantity - traded
+        old_price, order.price = order.price, price
+        try:
+            if order.post_only and market.state is _CONTINUOUS and self._would_trade(order, market):
+                return Code.WOULD_TRADE, "it would trade on entry, and is post_only"
+            if waits and order.side is _BUY and price is None:
+                return None
+            return self._refuse_credit(order, market, leaves, order.leaves * order.hold_per_lot, order.leaves)
+        finally:
+            order.price = old_price
+
+    # --- matching ---------------------------------------------------------------------------------------------
+
+    def _match(self, taker: Order, market: Market, command: Command, events: list[Event]) -> Reason | None:
+        """Trades `taker` with the other side: best price first, oldest first, while its limit and the band allow.
 
         Returns why the rest of the order must end now, or None.
         """
-        opposite = market.book.opposite(taker.side)
+        opposite = market.book.asks if taker.side is _BUY else market.book.bids
         limit = taker.price
         is_buy = taker.side is _BUY
+        level = opposite.best()
+        if level is None or (limit is not None and (level.price > limit if is_buy else level.price < limit)):
+            return None
         touched: list[Level] = []
-        ended_by: tuple[Code, str] | None = None
-        while taker.leaves and ended_by is None:
-            level = opposite.best()
-            if level is None or (limit is not None and (level.price > limit if is_buy else level.price < limit)):
+        ended_by: Reason | None = None
+        account = taker.account
+        first_trade = self.next_trade_id
+        while level is not None:
+            price = level.price
+            if limit is not None and (price > limit if is_buy else price < limit):
+                break
+            if market.has_band and not market.low <= price <= market.high:
+                if limit is None:
+                    ended_by = Code.PRICE_BAND, "the rest would have traded outside the price band"
                 break
             touched.append(level)
             while taker.leaves and (maker := level.head) is not None:
-                if maker.client_id == taker.client_id:
-                    ended_by = Code.SELF_TRADE, f"it would have traded with this client's order {maker.order_id}"
-                    break
-                self._trade(taker, account, maker, level, market, command, events)
-        events.extend(self._price_update(market, opposite.side, level, command.timestamp) for level in touched)
+                if maker.account is account and account.self_trade_prevention is not _STP.NONE:
+                    ended_by = self._prevent(taker, maker, market, command, events)
+                    if ended_by is not None:
+                        break
+                else:
+                    self._trade_continuous(taker, maker, level, market, command, events)
+            if not taker.leaves or ended_by is not None:
+                break
+            level = opposite.best()
+        for level in touched:
+            events.append(_price_update(market, opposite.side, level, command.timestamp))
+        if self.next_trade_id != first_trade:
+            market.set_reference(market.last_price)
         return ended_by
+
+    def _prevent(self, taker: Order, maker: Order, market: Market, command: Command, events: list[Event]) -> Reason | None:
+        """Keeps a client's orders from trading with each other. Returns why the taker must end, or None."""
+        prevention = taker.account.self_trade_prevention
+        text = f"it would have traded with this client's order {taker.order_id}"
+        if prevention is _STP.DECREMENT:
+            smaller = min(taker.leaves, maker.leaves)
+            for order in (maker, taker):
+                _release(order, market, smaller)
+                order.quantity -= smaller
+                order.leaves -= smaller
+            if taker.leaves:
+                events.append(_report(taker, command, ExecType.RESTATED, _status(taker), taker.leaves, Code.SELF_TRADE))
+            self._shrink(maker, market, command, events, text)
+            return None if taker.leaves else self._end_decremented(taker, maker, command, events)
+        if prevention is not _STP.CANCEL_NEWEST:
+            market.book.side(maker.side).remove(maker)
+            _release(maker, market, maker.leaves)
+            maker.account.drop(maker)
+            events.append(_report(maker, command, _CANCELED, OrderStatus.CANCELED, 0, Code.SELF_TRADE, text))
+        if prevention is _STP.CANCEL_OLDEST:
+            return None
+        return Code.SELF_TRADE, f"it would have traded with this client's order {maker.order_id}"
+
+    @staticmethod
+    def _shrink(maker: Order, market: Market, command: Command, events: list[Event], text: str) -> None:
+        """The maker has lost lots without a trade: it ends, or stays where it is with what is left."""
+        level = maker.level
+        assert level is not None, "the maker rests"  # noqa: S101
+        if not maker.leaves:
+            market.book.side(maker.side).remove(maker)
+            maker.account.drop(maker)
+            events.append(_report(maker, command, _CANCELED, OrderStatus.CANCELED, 0, Code.SELF_TRADE, text))
+        else:
+            level.quantity -= maker.visible
+            maker.visible = min(maker.visible, maker.leaves)
+            level.quantity += maker.visible
+            events.append(_report(maker, command, ExecType.RESTATED, _status(maker), maker.leaves, Code.SELF_TRADE, text))
+
+    @staticmethod
+    def _end_decremented(taker: Order, maker: Order, command: Command, events: list[Event]) -> Reason:
+        reason = Code.SELF_TRADE, f"it would have traded with this client's order {maker.order_id}"
+        events.append(_report(taker, command, _CANCELED, OrderStatus.CANCELED, 0, *reason))
+        return reason
+
+    def _trade_continuous(
+        self, taker: Order, maker: Order, level: Level, market: Market, command: Command, events: list[Event]
+    ) -> None:
+        """One trade of an entering order, at the price that the security's rule says."""
+        price = level.price
+        if market.rests or taker.price is None:
+            self._trade(taker, maker, level, market, command, events, price, price, price)
+        elif market.listing.pricing_rule is PricingRule.MIDPOINT:
+            price = divide_half_even(price + taker.price, 2)
+            self._trade(taker, maker, level, market, command, events, price, price, price)
+        else:
+            self._trade(taker, maker, level, market, command, events, price, price, taker.price)
 
     def _trade(
         self,
         taker: Order,
-        taker_account: Account,
         maker: Order,
         level: Level,
         market: Market,
         command: Command,
         events: list[Event],
+        price: int,
+        maker_price: int,
+        taker_price: int,
+        taker_level: Level | None = None,
     ) -> None:
-        """One trade, at the resting order's price."""
-        price = level.price
-        quantity = min(taker.leaves, maker.leaves)
-        maker_account = self.accounts[maker.client_id]
-        listing = market.listing
-        notional = price * quantity * listing.tick_value
-        maker_fee = divide_half_even(notional * listing.maker_fee_bps, BPS)
-        taker_fee = divide_half_even(notional * listing.taker_fee_bps, BPS)
+        """Books one trade at `price` ticks, for which each side pays or receives its own price."""
+        quantity = taker.visible if taker_level is not None else taker.leaves
+        if maker.visible < quantity:
+            quantity = maker.visible
+        lot_value = market.tick_value * quantity
+        maker_notional, taker_notional = maker_price * lot_value, taker_price * lot_value
+        maker_fee = divide_half_even(maker_notional * market.maker_fee_bps, BPS)
+        # In an auction nobody takes: both pay the maker's fee.
+        taker_bps = market.taker_fee_bps if taker_level is None else market.maker_fee_bps
+        taker_fee = divide_half_even(taker_notional * taker_bps, BPS)
         trade_id = self.next_trade_id
         self.next_trade_id = trade_id + 1
         market.last_price = price
-        timestamp = command.timestamp
+        timestamp, symbol = command.timestamp, market.symbol
 
-        level.quantity -= quantity
-        for order, account, fee in ((maker, maker_account, maker_fee), (taker, taker_account, taker_fee)):
-            order.leaves -= quantity
-            order.notional += notional
-            self._release(order, account, quantity)
-            holding = account.holding(order.symbol)
-            if order.side is _BUY:
-                account.cash -= notional + fee
-                holding.quantity += quantity
-            else:
-                account.cash += notional - fee
-                holding.quantity -= quantity
-        if not maker.leaves:
-            market.book.side(maker.side).remove(maker)
-            del maker_account.orders[maker.order_id]
-            maker_account.by_client_order_id.pop(maker.client_order_id, None)
-
+        maker.leaves -= quantity
+        maker.notional += maker_notional
+        taker.leaves -= quantity
+        taker.notional += taker_notional
         if taker.side is _BUY:
-            buy, buy_fee, sell, sell_fee = taker, taker_fee, maker, maker_fee
+            buy, buy_notional, buy_fee = taker, taker_notional, taker_fee
+            sell, sell_notional, sell_fee = maker, maker_notional, maker_fee
         else:
-            buy, buy_fee, sell, sell_fee = maker, maker_fee, taker, taker_fee
+            buy, buy_notional, buy_fee = maker, maker_notional, maker_fee
+            sell, sell_notional, sell_fee = taker, taker_notional, taker_fee
+        buyer, seller = buy.account, sell.account
+        buyer.held -= quantity * buy.hold_per_lot
+        buyer.cash -= buy_notional + buy_fee
+        bought = buyer.holding(symbol)
+        bought.quantity += quantity
+        bought.bid -= quantity
+        seller.cash += sell_notional - sell_fee
+        sold = seller.holding(symbol)
+        sold.quantity -= quantity
+        sold.offered -= quantity
+
+        _take_visible(maker, level, market, quantity)
+        if taker_level is not None:
+            _take_visible(taker, taker_level, market, quantity)
+        else:
+            taker.visible = min(taker.display_quantity or taker.leaves, taker.leaves)
         events += (
             Execution(
                 trade_id,
                 timestamp,
-                taker.symbol,
+                symbol,
                 quantity,
                 price,
                 taker.side,
                 buy.order_id,
-                buy.client_id,
+                buyer.client_id,
                 sell.order_id,
-                sell.client_id,
-                notional,
-                notional,
+                seller.client_id,
+                buy_notional,
+                sell_notional,
                 buy_fee,
                 sell_fee,
+                market.listing.short_limit,
             ),
             Trade(
                 trade_id,
                 timestamp,
-                taker.symbol,
+                symbol,
                 price,
                 quantity,
                 taker.side,
@@ -389,39 +842,172 @@ class Engine:
                 maker_fee,
                 taker_fee,
             ),
-            _fill(maker, command, quantity, price, maker_fee, trade_id, Liquidity.MAKER),
-            _fill(taker, command, quantity, price, taker_fee, trade_id, Liquidity.TAKER),
+            _fill(maker, command, quantity, maker_price, maker_fee, trade_id, _MAKER),
+            _fill(taker, command, quantity, taker_price, taker_fee, trade_id, _TAKER),
         )
 
-    # --- credit ---------------------------------------------------------------------------------------------
+    # --- states and auctions ----------------------------------------------------------------------------------
 
-    @staticmethod
-    def _hold(order: Order, account: Account, market: Market) -> None:
-        """Holds what an entering order needs. A market buy trades at once or not at all: it holds nothing."""
-        if order.side is _SELL:
-            account.holding(order.symbol).offered += order.leaves
-        elif order.price is not None:
-            order.hold_per_lot = hold_per_lot(order.price, market.listing.tick_value, market.highest_fee_bps)
-            account.held += order.leaves * order.hold_per_lot
+    def _set_trading_state(self, command: SetTradingState) -> list[Event]:
+        market = self.markets.get(command.symbol)
+        if market is None:
+            return [_rejected(command, "", Code.UNKNOWN_SYMBOL, f"{command.symbol} is not listed")]
+        if market.state is command.state:
+            return [_accepted(command)]
+        return [_accepted(command), *self._enter_state(market, command.state, command, "")]
 
-    @staticmethod
-    def _release(order: Order, account: Account, quantity: int) -> None:
-        """Gives back what `quantity` lots of the order hold: they have traded or are cancelled."""
-        if order.side is _SELL:
-            account.holding(order.symbol).offered -= quantity
-        else:
-            account.held -= quantity * order.hold_per_lot
+    def _enter_state(self, market: Market, state: TradingState, command: Command, reason: str) -> list[Event]:
+        """Moves a market to another state. Whoever comes to trade continuously, or closes after an auction, uncrosses
+        first: a book in continuous trading is never crossed."""
+        before, market.state = market.state, state
+        market.auction = NOTHING
+        lasts = market.listing.auction_seconds * 1_000_000_000
+        self.plan_end(market, self.now + lasts if state is TradingState.VOLATILITY_AUCTION else 0)
+        changed = TradingStateChanged(market.symbol, command.timestamp, state, market.ends_at, reason)
+        events: list[Event] = [changed]
+        if state is _CONTINUOUS or (state is TradingState.CLOSED and before is TradingState.CLOSING_AUCTION):
+            self._uncross(market, command, events)
+        if state is TradingState.CLOSED:
+            waiting = sorted(market.stops.orders.values(), key=lambda order: order.arrival)
+            for order in [*market.book.bids, *market.book.asks, *waiting]:
+                if order.time_in_force is TimeInForce.DAY:
+                    events += self._expire(order, command)
+        elif state is _CONTINUOUS and market.stops.orders:
+            self._fire(market, command, events)
+        return events
 
-    @staticmethod
-    def _price_update(market: Market, side: Side, level: Level, timestamp: int) -> PriceUpdate:
-        market.book_sequence += 1
-        return PriceUpdate(
-            market.listing.symbol, market.book_sequence, timestamp, side, level.price, level.quantity, level.count
-        )
+    def _uncross(self, market: Market, command: Command, events: list[Event]) -> None:
+        """Trades what crosses, all at one price. The order that was there first is the maker of each trade."""
+        result = uncrossing(market.book, market.reference_price)
+        if not result.quantity:
+            return
+        touched: dict[tuple[Side, int], Level] = {}
+        left = result.quantity
+        while left:
+            bids, asks = market.book.bids.best(), market.book.asks.best()
+            assert bids is not None and asks is not None, "there is volume"  # noqa: S101, PT018
+            touched[_BUY, bids.price], touched[_SELL, asks.price] = bids, asks
+            buy, sell = bids.head, asks.head
+            assert buy is not None and sell is not None, "a live level has orders"  # noqa: S101, PT018
+            before = buy.leaves
+            price = result.price
+            if buy.arrival < sell.arrival:
+                self._trade(sell, buy, bids, market, command, events, price, price, price, asks)
+            else:
+                self._trade(buy, sell, asks, market, command, events, price, price, price, bids)
+            left -= before - buy.leaves
+        market.set_reference(result.price)
+        for (side, _), level in touched.items():
+            events.append(_price_update(market, side, level, command.timestamp))
+
+
+# --- credit: what an order holds, and gives back -----------------------------------------------------------------
+
+
+def _hold(order: Order, market: Market) -> None:
+    """Holds what an order needs while it lives. A buy without a limit trades at once or not at all: it holds nothing."""
+    holding = order.account.holding(order.symbol)
+    if order.side is _SELL:
+        holding.offered += order.leaves
+        return
+    holding.bid += order.leaves
+    if order.price is not None:
+        order.hold_per_lot = hold_per_lot(order.price, market.tick_value, market.highest_fee_bps)
+        order.account.held += order.leaves * order.hold_per_lot
+
+
+def _release(order: Order, market: Market, quantity: int) -> None:
+    """Gives back what `quantity` lots of the order hold: they are cancelled."""
+    holding = order.account.holdings[order.symbol]
+    if order.side is _SELL:
+        holding.offered -= quantity
+    else:
+        holding.bid -= quantity
+        order.account.held -= quantity * order.hold_per_lot
+
+
+def _take_visible(order: Order, level: Level, market: Market, quantity: int) -> None:
+    """Takes traded lots out of a resting order's level. An iceberg whose slice is used up shows the next, behind the
+    others; an order without any left leaves."""
+    order.visible -= quantity
+    level.quantity -= quantity
+    if order.visible:
+        return
+    side = market.book.bids if order.side is _BUY else market.book.asks
+    side.remove(order)
+    if order.leaves:
+        order.visible = min(order.display_quantity, order.leaves)
+        side.add(order, level.price)
+    else:
+        order.account.drop(order)
+
+
+# --- refusals ----------------------------------------------------------------------------------------------------
+
+
+def _terms_are_sensible(command: ListSecurity) -> bool:
+    fees = (command.maker_fee_bps, command.taker_fee_bps)
+    lots = (command.max_order_quantity, command.short_limit, command.position_limit)
+    return (
+        1 <= command.reference_price <= MAX_TICKS
+        and all(-BPS <= fee <= BPS for fee in fees)
+        and sum(fees) >= 0
+        and 0 <= command.band_bps < BPS
+        and all(0 <= limit <= MAX_LOTS for limit in lots)
+        and 0 <= command.max_order_value <= MAX_CASH
+        and 0 <= command.auction_seconds <= MAX_AUCTION_SECONDS
+        and command.state is not TradingState.VOLATILITY_AUCTION
+    )
+
+
+def _refuse_in_state(order: Order, market: Market) -> Reason | None:
+    """Why an order cannot enter in the market's state, or None."""
+    if market.state is TradingState.HALTED:
+        return Code.MARKET_HALTED, f"{market.symbol} is halted"
+    if market.state is TradingState.CLOSED:
+        return Code.MARKET_CLOSED, f"{market.symbol} is closed"
+    if order.trigger_price is None and (order.price is None or order.post_only or order.time_in_force in (_IOC, _FOK)):
+        return Code.NOT_IN_AUCTION, f"{market.symbol} collects orders for an auction: enter a limit order that can rest"
+    return None
+
+
+def _clamp(order: Order) -> None:
+    """Brings the numbers of a refused order into the range that a report can carry."""
+    for name in ("quantity", "price", "trigger_price", "expire_at", "display_quantity"):
+        number = getattr(order, name)
+        if number is not None:
+            setattr(order, name, max(-MAX_INT, min(number, MAX_INT)))
+    order.leaves = order.quantity
+
+
+def _accepted(command: Command) -> CommandAccepted:
+    return CommandAccepted(command.command_id, command.timestamp)
 
 
 def _rejected(command: Command, client_id: str, code: Code, text: str, order_id: int = 0) -> CommandRejected:
     return CommandRejected(command.command_id, command.timestamp, client_id, code, text, order_id)
+
+
+def _unknown_client(command: Command, client_id: str) -> CommandRejected:
+    return _rejected(command, client_id, Code.UNKNOWN_CLIENT, f"{client_id} has no account")
+
+
+def _unknown_order(command: CancelOrder | ReplaceOrder) -> CommandRejected:
+    text = f"{command.client_id} has no open order {command.order_id}"
+    return _rejected(command, command.client_id, Code.UNKNOWN_ORDER, text, command.order_id)
+
+
+# --- reports -----------------------------------------------------------------------------------------------------
+
+
+def _price_update(market: Market, side: Side, level: Level, timestamp: int) -> PriceUpdate:
+    market.book_sequence += 1
+    return PriceUpdate(market.symbol, market.book_sequence, timestamp, side, level.price, level.quantity, level.count)
+
+
+def _status(order: Order) -> OrderStatus:
+    """The state of an order that lives."""
+    return _S_NEW if order.leaves == order.quantity else _S_PARTIAL
 
 
 def _report(
@@ -430,7 +1016,6 @@ def _report(
     exec_type: ExecType,
     status: OrderStatus,
     leaves: int,
-    *,
     code: Code | None = None,
     text: str = "",
 ) -> OrderReport:
@@ -439,7 +1024,7 @@ def _report(
         order.order_id,
         command.command_id,
         command.timestamp,
-        order.client_id,
+        order.account.client_id,
         order.client_order_id,
         order.symbol,
         order.side,
@@ -451,8 +1036,18 @@ def _report(
         leaves,
         order.quantity - order.leaves,
         order.notional,
-        code="" if code is None else code.value,
-        text=text,
+        0,
+        0,
+        0,
+        0,
+        Liquidity.NONE,
+        "" if code is None else code.value,
+        text,
+        order.time_in_force,
+        order.expire_at,
+        order.trigger_price,
+        order.post_only,
+        order.display_quantity,
     )
 
 
@@ -464,15 +1059,15 @@ def _fill(
         order.order_id,
         command.command_id,
         command.timestamp,
-        order.client_id,
+        order.account.client_id,
         order.client_order_id,
         order.symbol,
         order.side,
         order.order_type,
         order.quantity,
         order.price,
-        ExecType.TRADE,
-        OrderStatus.PARTIALLY_FILLED if order.leaves else OrderStatus.FILLED,
+        _TRADE,
+        _S_PARTIAL if order.leaves else _S_FILLED,
         order.leaves,
         order.quantity - order.leaves,
         order.notional,
@@ -481,4 +1076,11 @@ def _fill(
         fee,
         trade_id,
         liquidity,
+        "",
+        "",
+        order.time_in_force,
+        order.expire_at,
+        order.trigger_price,
+        order.post_only,
+        order.display_quantity,
     )

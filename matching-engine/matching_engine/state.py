@@ -2,26 +2,36 @@
 
 import msgspec
 
+from matching_engine.auction import Uncrossing
 from matching_engine.book import Order
-from matching_engine.credit import Account, hold_per_lot
-from matching_engine.engine import Engine, Market
-from microexchange.messages import OrderType, SecurityListed, Side
-
-_BUY = Side.BUY
+from matching_engine.credit import Account
+from matching_engine.engine import Engine
+from matching_engine.market import Market
+from microexchange.messages import OrderType, SecurityListed, SelfTradePrevention, Side, TimeInForce, TradingState
 
 
 class OrderState(msgspec.Struct, array_like=True, gc=False):
-    """An open order."""
+    """An order that rests or waits."""
 
     order_id: int
     client_id: str
     client_order_id: str
     symbol: str
     side: Side
+    order_type: OrderType
     quantity: int
-    price: int
+    price: int | None
+    time_in_force: TimeInForce
+    expire_at: int
+    trigger_price: int | None
+    post_only: bool
+    display_quantity: int
     leaves: int
+    visible: int
     notional: int
+    arrival: int
+    rests: bool
+    """Whether it rests in the book; else it waits for its trigger."""
 
 
 class AccountState(msgspec.Struct, array_like=True):
@@ -30,6 +40,7 @@ class AccountState(msgspec.Struct, array_like=True):
     client_id: str
     cash: int
     suspended: bool
+    self_trade_prevention: SelfTradePrevention
     holdings: dict[str, int]
 
 
@@ -37,99 +48,136 @@ class MarketState(msgspec.Struct, array_like=True):
     """A listed security."""
 
     listing: SecurityListed
+    state: TradingState
+    ends_at: int
     book_sequence: int
     last_price: int
+    reference_price: int
+    indicative: tuple[int, int, int]
+    """Price, quantity and imbalance of the auction as they were told last."""
 
 
 class EngineState(msgspec.Struct, array_like=True):
     """All that the engine knows."""
 
+    now: int
     last_command_ids: dict[int, int]
     next_trade_id: int
+    next_arrival: int
     issued_cash: int
     markets: list[MarketState]
     accounts: list[AccountState]
     orders: list[OrderState]
-    """In order of priority within each side of each book."""
+    """In order of priority within each side of each book, then those that wait."""
 
 
 def take(engine: Engine) -> EngineState:
     """The state of `engine`. Shares nothing with it that can change."""
     return EngineState(
+        engine.now,
         dict(engine.last_command_ids),
         engine.next_trade_id,
+        engine.next_arrival,
         engine.issued_cash,
-        [MarketState(market.listing, market.book_sequence, market.last_price) for market in engine.markets.values()],
+        [
+            MarketState(
+                market.listing,
+                market.state,
+                market.ends_at,
+                market.book_sequence,
+                market.last_price,
+                market.reference_price,
+                (market.auction.price, market.auction.quantity, market.auction.imbalance),
+            )
+            for market in engine.markets.values()
+        ],
         [
             AccountState(
                 account.client_id,
                 account.cash,
                 account.suspended,
-                {symbol: holding.quantity for symbol, holding in account.holdings.items()},
+                account.self_trade_prevention,
+                {symbol: holding.quantity for symbol, holding in account.holdings.items() if holding.quantity},
             )
             for account in engine.accounts.values()
         ],
         [
-            OrderState(
-                order.order_id,
-                order.client_id,
-                order.client_order_id,
-                order.symbol,
-                order.side,
-                order.quantity,
-                level.price,
-                order.leaves,
-                order.notional,
-            )
+            _order_state(order)
             for market in engine.markets.values()
-            for side in (market.book.bids, market.book.asks)
-            for level in side.in_priority()
-            for order in level
+            for orders in (
+                market.book.bids,
+                market.book.asks,
+                sorted(market.stops.orders.values(), key=lambda order: order.arrival),
+            )
+            for order in orders
         ],
+    )
+
+
+def _order_state(order: Order) -> OrderState:
+    return OrderState(
+        order.order_id,
+        order.account.client_id,
+        order.client_order_id,
+        order.symbol,
+        order.side,
+        order.order_type,
+        order.quantity,
+        order.price,
+        order.time_in_force,
+        order.expire_at,
+        order.trigger_price,
+        order.post_only,
+        order.display_quantity,
+        order.leaves,
+        order.visible,
+        order.notional,
+        order.arrival,
+        order.level is not None,
     )
 
 
 def restore(state: EngineState) -> Engine:
     """An engine in that state."""
     engine = Engine()
+    engine.now = state.now
     engine.last_command_ids = dict(state.last_command_ids)
     engine.next_trade_id = state.next_trade_id
+    engine.next_arrival = state.next_arrival
     engine.issued_cash = state.issued_cash
     for listed in state.markets:
         market = engine.markets[listed.listing.symbol] = Market(listed.listing)
+        market.state = listed.state
         market.book_sequence = listed.book_sequence
         market.last_price = listed.last_price
+        market.set_reference(listed.reference_price)
+        market.auction = Uncrossing(*listed.indicative)
+        engine.plan_end(market, listed.ends_at)
     for opened in state.accounts:
-        account = engine.accounts[opened.client_id] = Account(opened.client_id, opened.cash)
+        account = Account(opened.client_id, opened.cash, opened.self_trade_prevention)
+        engine.accounts[opened.client_id] = account
         account.suspended = opened.suspended
         for symbol, quantity in opened.holdings.items():
             account.holding(symbol).quantity = quantity
-    for open_order in state.orders:
-        _rest(engine, open_order)
+    for kept in state.orders:
+        order = Order(
+            kept.order_id,
+            engine.accounts[kept.client_id],
+            kept.client_order_id,
+            kept.symbol,
+            kept.side,
+            kept.order_type,
+            kept.quantity,
+            kept.price,
+            kept.time_in_force,
+            kept.expire_at,
+            kept.trigger_price,
+            kept.post_only,
+            kept.display_quantity,
+        )
+        order.leaves = kept.leaves
+        order.visible = kept.visible
+        order.notional = kept.notional
+        order.arrival = kept.arrival
+        engine.put_back(order, kept.rests)
     return engine
-
-
-def _rest(engine: Engine, state: OrderState) -> None:
-    market, account = engine.markets[state.symbol], engine.accounts[state.client_id]
-    order = Order(
-        state.order_id,
-        state.client_id,
-        state.client_order_id,
-        state.symbol,
-        state.side,
-        OrderType.LIMIT,
-        state.quantity,
-        state.price,
-        0,
-    )
-    order.leaves = state.leaves
-    order.notional = state.notional
-    if state.side is _BUY:
-        order.hold_per_lot = hold_per_lot(state.price, market.listing.tick_value, market.highest_fee_bps)
-        account.held += order.leaves * order.hold_per_lot
-    else:
-        account.holding(state.symbol).offered += order.leaves
-    account.orders[order.order_id] = order
-    if order.client_order_id:
-        account.by_client_order_id[order.client_order_id] = order.order_id
-    market.book.side(order.side).add(order, state.price)

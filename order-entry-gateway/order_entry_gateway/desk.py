@@ -22,6 +22,7 @@ from microexchange.messages import (
     ORDER_ENTRY,
     AccountOpened,
     Batch,
+    CancelAll,
     CancelOrder,
     Command,
     CommandRejected,
@@ -34,9 +35,12 @@ from microexchange.messages import (
     OrderReport,
     OrderStatus,
     Record,
+    ReplaceOrder,
     SecurityListed,
     SettlementReport,
+    Side,
     SuspendClient,
+    TimeTick,
     Trade,
     gateway_name,
 )
@@ -45,6 +49,7 @@ from microexchange.positions import Position, Positions, SequenceGapError
 from microexchange.refusals import Code, Refusal
 from microexchange.securities import Security
 from microexchange.service import ConfigurationError, read_batches
+from order_entry_gateway.requests import AmendRequest, replace_order
 from order_entry_gateway.view import MarketView, faulted_clients
 
 _logger = structlog.get_logger(__name__)
@@ -119,12 +124,10 @@ class OrderDesk:
             if row is not None:
                 self._offset = row[0]
                 self._positions = Positions({name: Position(*at) for name, at in row[1].items()})
-            cursor = await connection.execute(
-                "SELECT symbol, name, tick_size, lot_size, tick_value, reference_price, maker_fee_bps, taker_fee_bps "
-                "FROM securities"
-            )
-            for terms in await cursor.fetchall():
-                self.view.apply(SecurityListed(0, 0, *terms))
+            terms = ", ".join(SecurityListed.__struct_fields__[2:])
+            cursor = await connection.execute(f"SELECT {terms} FROM securities".encode())  # noqa: S608 - our own names
+            for row in await cursor.fetchall():
+                self.view.apply(msgspec.convert([SecurityListed.__name__, 0, 0, *row], SecurityListed))
             cursor = await connection.execute("SELECT client_id FROM clients WHERE suspended")
             self.view.suspended.update(client for (client,) in await cursor.fetchall())
             cursor = await connection.execute(
@@ -187,6 +190,8 @@ class OrderDesk:
     def _on_engine(self, batch: Batch[Any]) -> None:
         """Takes in a body of the engine's. All that a command caused is in one body, so its answer is complete with it."""
         answered: dict[int, list[Record]] = {}
+        trade: Trade | None = None
+        """The last trade, until the command that caused it is known: the first of its fills tells."""
         waiting, listeners, view = self._waiting, self.listeners, self.view
         for report in self._take(batch):
             view.apply(report)
@@ -194,8 +199,13 @@ class OrderDesk:
                 for listener in tuple(listeners.get(report.client_id, ())):
                     listener(report)
                 command_id = report.command_id
+                if trade is not None and report.trade_id == trade.trade_id:
+                    if command_id in waiting:
+                        answered.setdefault(command_id, []).append(trade)
+                    trade = None
             elif isinstance(report, Trade):
-                command_id = report.taker_order_id
+                trade = report
+                continue
             elif isinstance(report, GatewayLoggedOn):
                 self._on_logged_on(report)
                 continue
@@ -286,22 +296,65 @@ class OrderDesk:
         newest = own[-1]
         if newest.status is OrderStatus.REJECTED:
             raise Refusal(Code(newest.code), newest.text)
-        return newest, [report for report in reports if isinstance(report, Trade)]
+        return newest, _trades_of(command.command_id, reports)
 
     async def cancel(self, client_id: str, order_id: int) -> OrderReport:
         """Cancels an order: its state after that. Raises `Refusal`."""
+        await self._find_open(client_id, order_id)
+        command_id, now = self.next_command()
+        report, _ = await self._change(order_id, CancelOrder(command_id, now, client_id, order_id))
+        return report
+
+    async def replace(self, client_id: str, order_id: int, request: AmendRequest) -> tuple[OrderReport, list[Trade]]:
+        """Changes an order: its state after that, and the trades that it made by it. Raises `Refusal`."""
+        known = await self._find_open(client_id, order_id)
+        command_id, now = self.next_command()
+        command = replace_order(request, self.security(known.symbol), client_id, order_id, command_id, now)
+        return await self._change(order_id, command)
+
+    async def _find_open(self, client_id: str, order_id: int) -> OrderReport:
         known = await self.find(client_id, order_id)
         if known.status.is_final:
             raise Refusal(Code.ORDER_CLOSED, f"order {order_id} is {known.status} already", "order_id")
-        command_id, now = self.next_command()
-        reports = await self._ask(CancelOrder(command_id, now, client_id, order_id))
+        return known
+
+    async def _change(self, order_id: int, command: CancelOrder | ReplaceOrder) -> tuple[OrderReport, list[Trade]]:
+        reports = await self._ask(command)
+        own = [report for report in reports if isinstance(report, OrderReport) and report.order_id == order_id]
+        if own:
+            return own[-1], _trades_of(order_id, reports)
         for report in reports:
-            if isinstance(report, OrderReport) and report.order_id == order_id:
-                return report
             if isinstance(report, CommandRejected):
-                # The order was open when we looked: it ended in between.
-                raise Refusal(Code.ORDER_CLOSED, f"order {order_id} has ended before the cancel came", "order_id")
+                if report.code == Code.UNKNOWN_ORDER:
+                    # The order was open when we looked: it ended in between.
+                    raise Refusal(Code.ORDER_CLOSED, f"order {order_id} has ended before the request came", "order_id")
+                raise Refusal(Code(report.code), report.text)
         raise Refusal(Code.INTERNAL, "the engine's answer has no report of the order")
+
+    async def cancel_all(self, client_id: str, symbol: str, side: Side | None) -> list[OrderReport]:
+        """Cancels all open orders of a client, or those of a security or a side: their states after that."""
+        command_id, now = self.next_command()
+        reports = await self._ask(CancelAll(command_id, now, client_id, symbol, side))
+        return [report for report in reports if isinstance(report, OrderReport)]
+
+    def cancel_all_later(self, client_id: str) -> None:
+        """Cancels all open orders of a client whose connection is gone: nobody waits for the answer."""
+        now = time.time_ns()
+        self._commands.put([CancelAll(self._next_id(now), now, client_id)])
+
+    async def command(self, command: Command) -> None:
+        """Sends the admin's command, and returns when the engine has taken it. Raises `Refusal`."""
+        for report in await self._ask(command):
+            if isinstance(report, CommandRejected):
+                raise Refusal(Code(report.code), report.text)
+
+    async def tell_time(self) -> None:
+        """Tells the engine once a second what time it is, so that orders expire and auctions end in a quiet market."""
+        while True:
+            await asyncio.sleep(1)
+            if self._logged_on.is_set() and self._commands.available:
+                now = time.time_ns()
+                self._commands.put([TimeTick(self._next_id(now), now)])
 
     async def open_account(self, command: OpenAccount) -> AccountOpened:
         """Opens an account. Raises `Refusal`."""
@@ -350,6 +403,15 @@ _NEWEST_REPORT = (
 )
 
 
+def _trades_of(order_id: int, reports: list[Record]) -> list[Trade]:
+    """The order's trades. A command may cause others': orders that it triggers, an auction that ends with it."""
+    return [
+        report
+        for report in reports
+        if isinstance(report, Trade) and order_id in (report.taker_order_id, report.maker_order_id)
+    ]
+
+
 def _pending(command: NewOrder) -> OrderReport:
     """The gateway's own report: the order is on the log and will be taken."""
     return OrderReport(
@@ -368,4 +430,9 @@ def _pending(command: NewOrder) -> OrderReport:
         command.quantity,
         0,
         0,
+        time_in_force=command.time_in_force,
+        expire_at=command.expire_at,
+        trigger_price=command.trigger_price,
+        post_only=command.post_only,
+        display_quantity=command.display_quantity,
     )

@@ -1,13 +1,24 @@
 """What a client may ask for, and the command it becomes. Pure: text in, a command or a refusal out."""
 
 import re
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from enum import StrEnum
 from typing import Annotated
 
 import msgspec
 
 from microexchange.auth import ADMIN
-from microexchange.messages import NewOrder, OpenAccount, OrderType, Side
+from microexchange.messages import (
+    NewOrder,
+    OpenAccount,
+    OrderType,
+    ReplaceOrder,
+    SelfTradePrevention,
+    Side,
+    TimeInForce,
+    TradingState,
+)
 from microexchange.numbers import MAX_CASH, MAX_LOTS, NotExactError, cash_to_units, to_steps
 from microexchange.refusals import Code, Refusal
 from microexchange.securities import Security
@@ -15,7 +26,22 @@ from microexchange.securities import Security
 CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
 """What a client id looks like. So no client is called like one of the exchange's own accounts, which begin with $."""
 
+_UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 ClientOrderId = Annotated[str, msgspec.Meta(max_length=64, description="Your own name for the order.")]
+
+
+class EntryType(StrEnum):
+    """What a client may ask for as an order type: all of the engine's, and two limits whose life is in their name."""
+
+    LIMIT = "limit"
+    MARKET = "market"
+    STOP_MARKET = "stop_market"
+    STOP_LIMIT = "stop_limit"
+    TAKE_PROFIT = "take_profit"
+    TAKE_PROFIT_LIMIT = "take_profit_limit"
+    IOC = "ioc"
+    FOK = "fok"
 
 
 class OrderRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -24,16 +50,41 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     symbol: str
     side: Side
     quantity: Decimal
-    order_type: OrderType = OrderType.LIMIT
+    order_type: EntryType = EntryType.LIMIT
     price: Decimal | None = None
-    """The limit; none for a market order."""
+    """The limit; none for market, stop_market and take_profit."""
+    trigger_price: Decimal | None = None
+    """For stop and take_profit orders."""
+    time_in_force: TimeInForce | None = None
+    """Without one, gtc."""
+    expire_at: datetime | None = None
+    """When a gtd order ends: ISO 8601 with an offset."""
+    post_only: bool = False
+    display_quantity: Decimal | None = None
+    """What the book shows at a time (an iceberg)."""
     client_order_id: ClientOrderId = ""
+
+
+class AmendRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Change an open order: what is given. Less quantity keeps the order's place; all else loses it."""
+
+    quantity: Decimal | None = None
+    """In all, with what has traded."""
+    price: Decimal | None = None
+    trigger_price: Decimal | None = None
 
 
 class ClientRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Open an account."""
 
     client_id: str
+    self_trade_prevention: SelfTradePrevention = SelfTradePrevention.CANCEL_NEWEST
+
+
+class StateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Move a security's market to another state."""
+
+    state: TradingState
 
 
 def find_security(securities: dict[str, Security], symbol: str) -> Security:
@@ -51,22 +102,83 @@ def new_order(
 ) -> NewOrder:
     """The command that enters the order. Raises `Refusal`."""
     security = find_security(securities, request.symbol)
-    price = request.price
-    if request.order_type is OrderType.LIMIT:
-        if price is None:
-            raise Refusal(Code.INVALID_FIELD, "a limit order needs a price", "price")
-    elif price is not None:
-        raise Refusal(Code.INVALID_FIELD, "a market order has no price: leave it out", "price")
+    kind, life = _kind_and_life(request)
+    priced = kind in (OrderType.LIMIT, OrderType.STOP_LIMIT, OrderType.TAKE_PROFIT_LIMIT)
+    triggered = kind not in (OrderType.LIMIT, OrderType.MARKET)
+    for field, value, wanted in (("price", request.price, priced), ("trigger_price", request.trigger_price, triggered)):
+        if wanted and value is None:
+            raise Refusal(Code.INVALID_FIELD, f"a {kind} order needs a {field}", field)
+        if value is not None and not wanted:
+            raise Refusal(Code.INVALID_FIELD, f"a {kind} order has no {field}: leave it out", field)
+    lots = security.lots(request.quantity)
     return NewOrder(
         command_id,
         timestamp,
         client_id,
         request.symbol,
         request.side,
-        request.order_type,
-        security.lots(request.quantity),
-        None if price is None else security.ticks(price),
+        kind,
+        lots,
+        None if request.price is None else security.ticks(request.price),
         request.client_order_id,
+        life,
+        _expiry(request, life, timestamp),
+        None if request.trigger_price is None else security.ticks(request.trigger_price, "trigger_price"),
+        request.post_only,
+        _display(request, security, lots),
+    )
+
+
+def _kind_and_life(request: OrderRequest) -> tuple[OrderType, TimeInForce]:
+    """The engine's order type and time in force. Raises `Refusal`."""
+    if request.order_type in (EntryType.IOC, EntryType.FOK):
+        life = TimeInForce(request.order_type.value)
+        if request.time_in_force not in (None, life):
+            raise Refusal(Code.INVALID_FIELD, f"order type {life} says the time in force already", "time_in_force")
+        return OrderType.LIMIT, life
+    return OrderType(request.order_type.value), request.time_in_force or TimeInForce.GTC
+
+
+def _expiry(request: OrderRequest, life: TimeInForce, now: int) -> int:
+    """When the order ends, in nanoseconds; 0 for one that does not by itself. Raises `Refusal`."""
+    end = request.expire_at
+    if life is not TimeInForce.GTD:
+        if end is not None:
+            raise Refusal(Code.INVALID_FIELD, "only a gtd order says when it ends: leave expire_at out", "expire_at")
+        return 0
+    if end is None or end.tzinfo is None:
+        raise Refusal(
+            Code.INVALID_FIELD, "a gtd order needs expire_at, as ISO 8601 with an offset: 2030-01-31T12:00:00Z", "expire_at"
+        )
+    nanoseconds = (end - _UNIX_EPOCH) // timedelta(microseconds=1) * 1000
+    if nanoseconds <= now:
+        raise Refusal(Code.INVALID_FIELD, "expire_at must be in the future", "expire_at")
+    return nanoseconds
+
+
+def _display(request: OrderRequest, security: Security, lots: int) -> int:
+    if request.display_quantity is None:
+        return 0
+    shown = security.lots(request.display_quantity, "display_quantity")
+    if shown > lots:
+        raise Refusal(Code.INVALID_FIELD, "display_quantity must not be more than quantity", "display_quantity")
+    return shown
+
+
+def replace_order(
+    request: AmendRequest, security: Security, client_id: str, order_id: int, command_id: int, timestamp: int
+) -> ReplaceOrder:
+    """The command that changes the order. Raises `Refusal`."""
+    if request.quantity is request.price is request.trigger_price is None:
+        raise Refusal(Code.INVALID_FIELD, "say what to change: quantity, price or trigger_price", "quantity")
+    return ReplaceOrder(
+        command_id,
+        timestamp,
+        client_id,
+        order_id,
+        None if request.quantity is None else security.lots(request.quantity),
+        None if request.price is None else security.ticks(request.price),
+        None if request.trigger_price is None else security.ticks(request.trigger_price, "trigger_price"),
     )
 
 
@@ -113,7 +225,14 @@ def open_account(
             "client_id must be 1 to 32 of A-Z a-z 0-9 _ . - beginning with a letter or digit, and not 'admin'",
             "client_id",
         )
-    return OpenAccount(command_id, timestamp, client_id, endowment.cash, endowment.lots(securities))
+    return OpenAccount(
+        command_id,
+        timestamp,
+        client_id,
+        endowment.cash,
+        endowment.lots(securities),
+        request.self_trade_prevention,
+    )
 
 
 def order_id(text: str) -> int:

@@ -1,20 +1,32 @@
 """The gateway's REST interface."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 
 from microexchange.auth import ADMIN, Keys
-from microexchange.messages import AccountOpened
+from microexchange.messages import AccountOpened, ResumeClient, SetTradingState, Side, SuspendClient
 from microexchange.numbers import cash_to_text
 from microexchange.presentation import AccountView, ErrorView, OrderView, order_view
 from microexchange.refusals import Code, Refusal
 from microexchange.web import decode_json, document, json_response, read_body
 from order_entry_gateway.desk import OrderDesk
-from order_entry_gateway.requests import ClientRequest, Endowment, OrderRequest, new_order, open_account, order_id
+from order_entry_gateway.requests import (
+    AmendRequest,
+    ClientRequest,
+    Endowment,
+    OrderRequest,
+    StateRequest,
+    find_security,
+    new_order,
+    open_account,
+)
+from order_entry_gateway.requests import order_id as parse_order_id
 
 _order_decoder = msgspec.json.Decoder(OrderRequest)
+_amend_decoder = msgspec.json.Decoder(AmendRequest)
+_state_decoder = msgspec.json.Decoder(StateRequest)
 _client_decoder = msgspec.json.Decoder(ClientRequest)
 
 
@@ -26,9 +38,18 @@ def client_of(keys: Keys, request: Request) -> str:
     return who
 
 
+def require_admin(keys: Keys, request: Request) -> None:
+    """Raises `Refusal` unless the admin token came with the request."""
+    if keys.authenticate(request.headers.get("authorization")) != ADMIN:
+        raise Refusal(Code.FORBIDDEN, "this is the admin's: use the admin token")
+
+
 def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment) -> None:
     """Adds the routes of order entry to `app`."""
-    doc = document(app, OrderRequest, ClientRequest, OrderView, AccountView, ErrorView)
+    doc = document(app, OrderRequest, AmendRequest, ClientRequest, StateRequest, OrderView, AccountView, ErrorView)
+    orders = {"type": "array", "items": {"$ref": "#/components/schemas/OrderView"}}
+    accepted = {"type": "object", "properties": {"ok": {"type": "boolean"}}}
+    admin_doc = (None, accepted, 200, 401, 403, 404, 503)
 
     @app.post("/clients", tags=["clients"], **doc("Open an account", ClientRequest, AccountView, 201, 409, 422, 503))
     async def post_clients(request: Request) -> Response:
@@ -57,8 +78,58 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment) 
     async def delete_order(request: Request, order_id: str) -> Response:
         return await _answer(request, order_id, desk.cancel)
 
+    @app.patch(
+        "/orders/{order_id}",
+        tags=["orders"],
+        **doc("Change an order", AmendRequest, OrderView, 200, 401, 404, 409, 422, 503),
+    )
+    async def patch_order(request: Request, order_id: str) -> Response:
+        client_id = client_of(keys, request)
+        wanted = decode_json(_amend_decoder, await read_body(request))
+        report, trades = await desk.replace(client_id, parse_order_id(order_id), wanted)
+        return json_response(order_view(report, desk.security(report.symbol), trades))
+
+    @app.delete("/orders", tags=["orders"], **doc("Cancel all your orders", None, orders, 200, 401, 404, 422, 503))
+    async def delete_orders(
+        request: Request,
+        symbol: Annotated[str, Query(description="Of this security alone.")] = "",
+        side: Annotated[Side | None, Query(description="Of this side alone.")] = None,
+    ) -> Response:
+        client_id = client_of(keys, request)
+        if symbol:
+            find_security(desk.view.securities, symbol)
+        reports = await desk.cancel_all(client_id, symbol, side)
+        return json_response([order_view(report, desk.security(report.symbol)) for report in reports])
+
+    @app.put(
+        "/admin/securities/{symbol}/state",
+        tags=["admin"],
+        **doc("Halt, resume, open, close, or begin an auction", StateRequest, accepted, 200, 401, 403, 404, 422, 503),
+    )
+    async def put_state(request: Request, symbol: str) -> Response:
+        require_admin(keys, request)
+        wanted = decode_json(_state_decoder, await read_body(request))
+        find_security(desk.view.securities, symbol)
+        command_id, now = desk.next_command()
+        await desk.command(SetTradingState(command_id, now, symbol, wanted.state))
+        return json_response({"ok": True})
+
+    @app.put("/admin/clients/{client_id}/suspended", tags=["admin"], **doc("Stop trading for a client", *admin_doc))
+    async def put_suspended(request: Request, client_id: str) -> Response:
+        require_admin(keys, request)
+        command_id, now = desk.next_command()
+        await desk.command(SuspendClient(command_id, now, client_id, "by the admin"))
+        return json_response({"ok": True})
+
+    @app.delete("/admin/clients/{client_id}/suspended", tags=["admin"], **doc("Let a client trade again", *admin_doc))
+    async def delete_suspended(request: Request, client_id: str) -> Response:
+        require_admin(keys, request)
+        command_id, now = desk.next_command()
+        await desk.command(ResumeClient(command_id, now, client_id))
+        return json_response({"ok": True})
+
     async def _answer(request: Request, text: str, action: Any) -> Response:
-        report = await action(client_of(keys, request), order_id(text))
+        report = await action(client_of(keys, request), parse_order_id(text))
         return json_response(order_view(report, desk.security(report.symbol)))
 
 

@@ -102,7 +102,7 @@ class GatewayService:
             except psycopg.OperationalError as error:
                 _logger.error("database unavailable", cause=str(error).strip())
                 await backoff.wait()
-        async with background(desk.append(), desk.listen()):
+        async with background(desk.append(), desk.listen(), desk.tell_time()):
             await desk.log_on()
             for listing in self._listing:
                 desk.list_security(listing)

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 
 from microexchange.messages import (
+    ClientResumed,
     ClientSuspended,
     OrderReport,
     Record,
@@ -30,9 +31,11 @@ class MarketView:
         if isinstance(report, OrderReport):
             self._remember(report)
         elif isinstance(report, SecurityListed):
-            self.securities[report.symbol] = Security.of(report)
+            self.securities[report.symbol] = Security(report)
         elif isinstance(report, ClientSuspended):
             self.suspended.add(report.client_id)
+        elif isinstance(report, ClientResumed):
+            self.suspended.discard(report.client_id)
 
     def pending(self, report: OrderReport) -> None:
         """Takes in that an order of ours is on the log; what the engine said of it goes before."""

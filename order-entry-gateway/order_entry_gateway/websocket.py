@@ -13,12 +13,12 @@ from fastapi import FastAPI
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from microexchange.auth import ADMIN, Keys
-from microexchange.messages import OrderReport
+from microexchange.messages import OrderReport, Side
 from microexchange.presentation import order_view, report_view
 from microexchange.refusals import Code, Refusal
 from microexchange.web import decode_json, json_text
 from order_entry_gateway.desk import OrderDesk
-from order_entry_gateway.requests import OrderRequest, new_order, order_id
+from order_entry_gateway.requests import AmendRequest, OrderRequest, find_security, new_order, order_id
 
 _logger = structlog.get_logger(__name__)
 
@@ -36,6 +36,8 @@ class Login(msgspec.Struct, frozen=True, tag_field="op", tag="login", kw_only=Tr
     """Say who you are."""
 
     key: str
+    cancel_on_disconnect: bool = False
+    """Cancel all open orders of the client when this connection ends."""
     id: RequestId = None
 
 
@@ -52,6 +54,23 @@ class Cancel(msgspec.Struct, frozen=True, tag_field="op", tag="cancel", kw_only=
     id: RequestId = None
 
 
+class Amend(AmendRequest, frozen=True, tag_field="op", tag="amend", kw_only=True, forbid_unknown_fields=True):
+    """Change an order."""
+
+    order_id: str
+    id: RequestId = None
+
+
+class CancelAllOrders(
+    msgspec.Struct, frozen=True, tag_field="op", tag="cancel_all", kw_only=True, forbid_unknown_fields=True
+):
+    """Cancel all your orders, or those of a security or a side."""
+
+    symbol: str = ""
+    side: Side | None = None
+    id: RequestId = None
+
+
 class Get(msgspec.Struct, frozen=True, tag_field="op", tag="get", kw_only=True, forbid_unknown_fields=True):
     """Ask for an order."""
 
@@ -65,7 +84,7 @@ class Ping(msgspec.Struct, frozen=True, tag_field="op", tag="ping", kw_only=True
     id: RequestId = None
 
 
-_decoder = msgspec.json.Decoder(Login | EnterOrder | Cancel | Get | Ping)
+_decoder = msgspec.json.Decoder(Login | EnterOrder | Amend | Cancel | CancelAllOrders | Get | Ping)
 
 
 class _Id(msgspec.Struct):
@@ -86,6 +105,7 @@ class Session:
         self._outgoing: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(MOST_QUEUED)
         self._pending: set[asyncio.Task[None]] = set()
         self._closing: tuple[int, str] | None = None
+        self._cancel_on_disconnect = False
 
     async def run(self) -> None:
         """Serves the connection to its end."""
@@ -106,6 +126,8 @@ class Session:
                 self._desk.listeners[self._client_id].discard(self._on_report)
                 if not self._desk.listeners[self._client_id]:
                     del self._desk.listeners[self._client_id]
+                if self._cancel_on_disconnect:
+                    self._desk.cancel_all_later(self._client_id)
             # What was asked for goes on in the market; only nobody waits for the answers any more.
             for task in (writing, reading, *self._pending):
                 task.cancel()
@@ -153,6 +175,7 @@ class Session:
             if self._client_id is not None:
                 raise Refusal(Code.FORBIDDEN, f"this connection is {self._client_id}'s already")
             self._login(self._keys.whose(request.key))
+            self._cancel_on_disconnect = request.cancel_on_disconnect
         except Refusal as refusal:
             self._send({"id": request.id, "op": "login", "ok": False, **refusal.as_json()})
             return
@@ -164,13 +187,22 @@ class Session:
         self._client_id = who
         self._desk.listeners.setdefault(who, set()).add(self._on_report)
 
-    async def _serve(self, request: EnterOrder | Cancel | Get, client_id: str) -> None:
+    async def _serve(self, request: EnterOrder | Amend | Cancel | CancelAllOrders | Get, client_id: str) -> None:
         desk = self._desk
         try:
             if isinstance(request, EnterOrder):
                 command_id, now = desk.next_command()
                 command = new_order(request, desk.view.securities, client_id, command_id, now)
                 report, trades = await desk.enter(command)
+            elif isinstance(request, Amend):
+                report, trades = await desk.replace(client_id, order_id(request.order_id), request)
+            elif isinstance(request, CancelAllOrders):
+                if request.symbol:
+                    find_security(desk.view.securities, request.symbol)
+                reports = await desk.cancel_all(client_id, request.symbol, request.side)
+                orders = [order_view(one, desk.security(one.symbol)) for one in reports]
+                self._answer(request.id, {"orders": orders})
+                return
             else:
                 action = desk.cancel if isinstance(request, Cancel) else desk.find
                 report, trades = await action(client_id, order_id(request.order_id)), []

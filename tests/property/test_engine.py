@@ -14,67 +14,111 @@ from matching_engine.engine import Engine
 from microexchange.messages import (
     ORDER_ENTRY,
     RECORD_TYPES,
+    CancelAll,
     CancelOrder,
     Event,
     ExecType,
     Execution,
+    ListSecurity,
     NewOrder,
+    OpenAccount,
     OrderReport,
     OrderStatus,
     OrderType,
     PriceUpdate,
+    PricingRule,
+    ReplaceOrder,
+    ResumeClient,
+    SelfTradePrevention,
     SettlementStatus,
+    SetTradingState,
     Side,
     SuspendClient,
+    TimeInForce,
+    TimeTick,
     Trade,
+    TradingState,
+    TradingStateChanged,
     Transfer,
 )
 from tests.unit.market import Floor
 
 CLIENTS = ("a", "b", "c")
 SYMBOLS = ("X", "Y")
+SECOND = 1_000_000_000
 
+PREVENTIONS = (SelfTradePrevention.CANCEL_NEWEST, SelfTradePrevention.DECREMENT, SelfTradePrevention.CANCEL_OLDEST)
+STATES = [*TradingState, *[TradingState.CONTINUOUS] * 6]
+
+prices = st.one_of(st.none(), st.integers(0, 12))
+entries = st.fixed_dictionaries(
+    {
+        "client_id": st.sampled_from(CLIENTS),
+        "symbol": st.sampled_from(SYMBOLS),
+        "side": st.sampled_from(Side),
+        "quantity": st.integers(-1, 40),
+    },
+    optional={
+        "client_order_id": st.just("mine"),
+        "time_in_force": st.sampled_from(TimeInForce),
+        "order_type": st.sampled_from(OrderType),
+        "expire_at": st.integers(0, 40).map(lambda seconds: seconds * SECOND),
+        "trigger_price": prices,
+        "post_only": st.booleans(),
+        "display_quantity": st.integers(0, 10),
+    },
+)
 actions = st.lists(
     st.one_of(
-        st.tuples(
-            st.just("enter"),
-            st.sampled_from(CLIENTS),
-            st.sampled_from(SYMBOLS),
-            st.sampled_from(("buy", "sell")),
-            st.integers(-1, 40),
-            st.one_of(st.none(), st.integers(0, 12)),
-            st.sampled_from(("", "", "", "mine")),
-        ),
+        st.tuples(st.just("enter"), entries, st.integers(1, 12)),
+        st.tuples(st.just("enter"), entries, prices),
         st.tuples(st.just("cancel"), st.sampled_from(CLIENTS), st.integers(0, 30)),
+        st.tuples(st.just("replace"), st.sampled_from(CLIENTS), st.integers(0, 30), st.integers(0, 40), prices, prices),
+        st.tuples(st.just("cancel all"), st.sampled_from(CLIENTS), st.sampled_from(("", "X"))),
+        st.tuples(st.just("state"), st.sampled_from(SYMBOLS), st.sampled_from(STATES)),
+        st.tuples(st.just("tick"), st.integers(0, 20)),
         st.tuples(st.just("suspend"), st.sampled_from(("c", "nobody"))),
+        st.tuples(st.just("resume"), st.just("c")),
     ),
     max_size=60,
 )
 
 
 def commands_of(steps: list[Any]) -> list[Any]:
-    """A listing of two securities, three accounts, then the steps."""
+    """A listing of two securities with different rules, three accounts with different preventions, then the steps."""
     # Little cash and few shares, so that credit matters: a price of 12 ticks is 0.12, 40 lots of it 4.80.
     floor = Floor(clients=(), cash=0)
-    floor.listing("Y", maker=3, taker=7)
-    from microexchange.messages import OpenAccount
-
-    for client in CLIENTS:
-        floor.apply(OpenAccount(floor.id(), 1, client, 10 * 10**8 + 7, {"X": 50, "Y": 20}))
-    orders: list[int] = []
     commands = list(floor.log)
+    terms = {"pricing_rule": PricingRule.SPREAD_CAPTURE, "band_bps": 3000, "auction_seconds": 5, "short_limit": 4}
+    limits = {"position_limit": 60, "max_order_quantity": 35}
+    commands.append(ListSecurity(floor.id(), 1, "Y", "Y", "0.01", "1", 6, -3, 7, **terms, **limits))
+    for client, prevention in zip(CLIENTS, PREVENTIONS, strict=True):
+        commands.append(OpenAccount(floor.id(), 1, client, 10 * 10**8 + 7, {"X": 50, "Y": 20}, prevention))
+    orders: list[int] = []
+    now = 1
     for step in steps:
-        if step[0] == "enter":
-            _, client, symbol, side, quantity, price, name = step
-            order_type = OrderType.MARKET if price is None else OrderType.LIMIT
-            orders.append(floor.id())
-            commands.append(NewOrder(orders[-1], 1, client, symbol, Side(side), order_type, quantity, price, name))
-        elif step[0] == "cancel":
-            _, client, back = step
-            target = orders[-1 - back % len(orders)] if orders else 0
-            commands.append(CancelOrder(floor.id(), 1, client, target))
-        else:
-            commands.append(SuspendClient(floor.id(), 1, step[1]))
+        match step:
+            case "enter", fields, price:
+                orders.append(floor.id())
+                default = OrderType.MARKET if price is None else OrderType.LIMIT
+                entry = {"order_type": default, **fields, "price": price}
+                commands.append(NewOrder(orders[-1], now, **entry))
+            case "cancel", client, back:
+                commands.append(CancelOrder(floor.id(), now, client, orders[-1 - back % len(orders)] if orders else 0))
+            case "replace", client, back, quantity, price, trigger:
+                target = orders[-1 - back % len(orders)] if orders else 0
+                commands.append(ReplaceOrder(floor.id(), now, client, target, quantity or None, price, trigger))
+            case "cancel all", client, symbol:
+                commands.append(CancelAll(floor.id(), now, client, symbol))
+            case "state", symbol, state:
+                commands.append(SetTradingState(floor.id(), now, symbol, state))
+            case "tick", seconds:
+                now += seconds * SECOND
+                commands.append(TimeTick(floor.id(), now))
+            case "suspend", client:
+                commands.append(SuspendClient(floor.id(), now, client))
+            case _, client:
+                commands.append(ResumeClient(floor.id(), now, client))
     return commands
 
 
@@ -97,7 +141,8 @@ def test_cash_and_shares_are_conserved_and_nobody_owes(steps: list[Any]) -> None
         assert sum(account.holding(symbol).quantity for account in engine.accounts.values()) == issued
     for account in engine.accounts.values():
         assert account.buying_power >= 0
-        assert all(holding.sellable >= 0 for holding in account.holdings.values())
+        for symbol, holding in account.holdings.items():
+            assert holding.quantity - holding.offered >= -engine.markets[symbol].listing.short_limit
 
 
 @settings(max_examples=300)
@@ -108,8 +153,8 @@ def test_holds_are_the_sum_over_open_orders(steps: list[Any]) -> None:
         orders = account.orders.values()
         assert account.held == sum(order.leaves * order.hold_per_lot for order in orders)
         for symbol, holding in account.holdings.items():
-            offered = sum(o.leaves for o in orders if o.symbol == symbol and o.side is Side.SELL)
-            assert holding.offered == offered
+            for side, held in ((Side.SELL, holding.offered), (Side.BUY, holding.bid)):
+                assert held == sum(o.leaves for o in orders if o.symbol == symbol and o.side is side)
         assert {o.client_order_id for o in orders if o.client_order_id} == set(account.by_client_order_id)
 
 
@@ -120,31 +165,47 @@ def test_the_book_is_never_crossed_and_its_levels_are_the_sum_of_their_orders(st
     for command in commands_of(steps):
         engine.apply(command)
         for market in engine.markets.values():
-            bid, ask = market.book.bids.best(), market.book.asks.best()
-            assert bid is None or ask is None or bid.price < ask.price
+            assert market.state is not TradingState.CONTINUOUS or not market.book.is_crossed
     for market in engine.markets.values():
         for side in (market.book.bids, market.book.asks):
-            for level in side.in_priority():
+            for level in side.best_first():
                 orders = list(level)
-                assert level.quantity == sum(order.leaves for order in orders) > 0
+                assert level.quantity == sum(order.visible for order in orders) > 0
                 assert level.count == len(orders)
-                assert [order.order_id for order in orders] == sorted(order.order_id for order in orders)
+                plain = [order.arrival for order in orders if not order.display_quantity]
+                assert plain == sorted(plain), "first come, first served"
+                assert all(0 < order.visible <= order.leaves for order in orders)
 
 
 @settings(max_examples=300)
 @given(actions)
-def test_no_trade_passes_over_a_better_or_an_older_order(steps: list[Any]) -> None:
+def test_no_trade_passes_over_a_better_price(steps: list[Any]) -> None:
+    """At every trade, whoever rests on the maker's side at a better price than the maker would have had to trade first."""
     engine = Engine()
     for command in commands_of(steps):
-        resting: list[tuple[int, int]] = []
-        if isinstance(command, NewOrder) and command.symbol in engine.markets:
-            opposite = engine.markets[command.symbol].book.opposite(command.side)
-            resting = [(order.order_id, order.leaves) for level in opposite.in_priority() for order in level]
-        traded = [(t.maker_order_id, t.quantity) for t in engine.apply(command) if isinstance(t, Trade)]
-        for place, (maker, quantity) in enumerate(traded):
-            expected, leaves = resting[place]
-            assert maker == expected
-            assert quantity == leaves or place == len(traded) - 1
+        before = {
+            (symbol, side): [(order.order_id, order.price) for order in market.book.side(side)]
+            for symbol, market in engine.markets.items()
+            for side in Side
+        }
+        events = engine.apply(command)
+        if not isinstance(command, NewOrder) or command.symbol not in engine.markets:
+            continue
+        if any(isinstance(event, TradingStateChanged) for event in events):
+            continue
+        gone: set[int] = set()
+        for event in events:
+            if isinstance(event, OrderReport) and event.status.is_final:
+                gone.add(event.order_id)
+            if isinstance(event, Trade) and event.taker_order_id == command.command_id:
+                resting = [entry for entry in before[event.symbol, opposite(command.side)] if entry[0] not in gone]
+                prices = dict(resting)
+                best = (min if command.side is Side.BUY else max)(prices.values())
+                assert prices[event.maker_order_id] == best
+
+
+def opposite(side: Side) -> Side:
+    return Side.SELL if side is Side.BUY else Side.BUY
 
 
 @settings(max_examples=300)
@@ -163,7 +224,7 @@ def test_every_order_ends_once_and_its_quantities_add_up(steps: list[Any]) -> No
         filled = sum(report.last_quantity for report in history if report.exec_type is ExecType.TRADE)
         assert filled == history[-1].cumulative_quantity
         if history[-1].status is OrderStatus.FILLED:
-            assert filled == history[-1].quantity
+            assert filled == history[-1].quantity, "what prevention took is no longer part of it"
         elif not finals:
             assert filled + history[-1].leaves_quantity == history[-1].quantity
 
@@ -224,7 +285,7 @@ def test_the_feeds_book_is_the_engines_book(steps: list[Any]) -> None:
     for symbol in SYMBOLS:
         book = engine.markets[symbol].book
         for levels, side in ((market.books[symbol].bids, book.bids), (market.books[symbol].asks, book.asks)):
-            assert levels == {level.price: (level.quantity, level.count) for level in side.in_priority()}
+            assert levels == {level.price: (level.quantity, level.count) for level in side.best_first()}
         numbers = [e.book_sequence for e in events if isinstance(e, PriceUpdate) and e.symbol == symbol]
         assert numbers == list(range(1, len(numbers) + 1))
 

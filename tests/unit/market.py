@@ -71,7 +71,7 @@ class Floor:
     def levels(self, side: str, symbol: str = "X") -> list[tuple[int, int, int]]:
         """(price, lots, orders) of a side, best first."""
         book = self.engine.markets[symbol].book
-        return [(level.price, level.quantity, level.count) for level in book.side(Side(side)).in_priority()]
+        return [(level.price, level.quantity, level.count) for level in book.side(Side(side)).best_first()]
 
 
 def of(kind: type[E], events: Sequence[Any]) -> list[E]:

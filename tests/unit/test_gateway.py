@@ -36,7 +36,7 @@ from tests.unit.market import Floor, of
 
 LISTED = SecurityListed(1, 1, "X", "X Inc.", "0.01", "1", 10**6, 10_000, 10, 20)
 COIN = SecurityListed(1, 1, "BTC-USDT", "Bitcoin", "0.01", "0.0001", 100, 6_000_000, 10, 20)
-SECURITIES = {listed.symbol: Security.of(listed) for listed in (LISTED, COIN)}
+SECURITIES = {listed.symbol: Security(listed) for listed in (LISTED, COIN)}
 GOOD = {"symbol": "X", "side": "buy", "quantity": "5", "price": "10.25"}
 _decoder = msgspec.json.Decoder(OrderRequest)
 

@@ -115,4 +115,5 @@ def test_final_states_are_the_ones_that_never_change() -> None:
         OrderStatus.FILLED,
         OrderStatus.CANCELED,
         OrderStatus.REJECTED,
+        OrderStatus.EXPIRED,
     }

@@ -1,0 +1,89 @@
+"""One listed security: its terms, its book, its waiting orders, its state."""
+
+from decimal import Decimal
+
+from matching_engine.auction import NOTHING
+from matching_engine.book import Book
+from matching_engine.credit import BPS
+from matching_engine.stops import StopBook
+from microexchange.messages import PricingRule, SecurityListed, TradingState
+from microexchange.numbers import MAX_CASH, MAX_LOTS, MAX_TICKS
+
+COLLECTING = frozenset(
+    {
+        TradingState.PRE_OPEN,
+        TradingState.OPENING_AUCTION,
+        TradingState.VOLATILITY_AUCTION,
+        TradingState.CLOSING_AUCTION,
+    }
+)
+"""States in which orders come to rest without trading."""
+
+
+class Market:
+    """One listed security. Terms are copied out of the listing where the hot path needs them."""
+
+    __slots__ = (
+        "auction",
+        "book",
+        "book_sequence",
+        "ends_at",
+        "has_band",
+        "high",
+        "highest_fee_bps",
+        "last_price",
+        "listing",
+        "lot_size",
+        "low",
+        "maker_fee_bps",
+        "max_quantity",
+        "max_value",
+        "reference_price",
+        "rests",
+        "state",
+        "stops",
+        "symbol",
+        "taker_fee_bps",
+        "tick_value",
+    )
+
+    def __init__(self, listing: SecurityListed) -> None:
+        self.listing = listing
+        self.symbol = listing.symbol
+        self.tick_value = listing.tick_value
+        self.maker_fee_bps = listing.maker_fee_bps
+        self.taker_fee_bps = listing.taker_fee_bps
+        self.highest_fee_bps = max(listing.maker_fee_bps, listing.taker_fee_bps)
+        self.lot_size = Decimal(listing.lot_size)
+        self.max_quantity = listing.max_order_quantity or MAX_LOTS
+        self.max_value = listing.max_order_value or MAX_CASH
+        self.rests = listing.pricing_rule is PricingRule.RESTING
+        """Whether trades are at the resting order's price."""
+        self.has_band = listing.band_bps > 0
+        self.book = Book()
+        self.stops = StopBook()
+        self.state = listing.state
+        self.ends_at = 0
+        """When the state ends by itself; 0 if it does not."""
+        self.auction = NOTHING
+        """The indicative uncrossing that was told last."""
+        self.book_sequence = 0
+        """Price updates of this book so far."""
+        self.last_price = 0
+        """Ticks of the last trade; 0 before the first."""
+        self.set_reference(listing.reference_price)
+
+    def set_reference(self, price: int) -> None:
+        """The band is around this price from now on: it follows the last trade or auction."""
+        self.reference_price = price
+        if self.has_band:
+            band = self.listing.band_bps
+            self.low = max(1, -(-price * (BPS - band) // BPS))
+            self.high = price * (BPS + band) // BPS
+        else:
+            self.low, self.high = 1, MAX_TICKS
+
+    @property
+    def is_collecting(self) -> bool:
+        """Whether orders come to rest without trading."""
+        return self.state in COLLECTING

@@ -1,0 +1,650 @@
+"""The rules of order types, times in force, amendments, self-trades, prices, bands, auctions: docs/rulebook.md, at work."""
+
+from typing import Any
+
+import pytest
+
+from microexchange.messages import (
+    AuctionUpdate,
+    CancelAll,
+    CommandRejected,
+    ExecType,
+    Execution,
+    ListSecurity,
+    NewOrder,
+    OpenAccount,
+    OrderReport,
+    OrderStatus,
+    OrderType,
+    PricingRule,
+    ReplaceOrder,
+    SelfTradePrevention,
+    SetTradingState,
+    Side,
+    TimeInForce,
+    TimeTick,
+    Trade,
+    TradingState,
+    TradingStateChanged,
+)
+from microexchange.numbers import CASH_SCALE
+from microexchange.refusals import Code
+from tests.unit.market import TICK_VALUE, Floor, fills, last_report, of
+
+S, T = OrderStatus, TradingState
+SECOND = 1_000_000_000
+
+
+class Pit(Floor):
+    """A floor whose orders may carry every instruction, on a clock that the test moves."""
+
+    def __init__(self, **terms: Any) -> None:
+        super().__init__()
+        self.now = 10
+        self.apply(ListSecurity(self.id(), 1, "Y", "Y Inc.", "0.01", "1", 1000, **terms))
+        for client in ("d", "e", "f"):
+            self.apply(OpenAccount(self.id(), 1, client, 10_000 * CASH_SCALE, {"Y": 100}))
+
+    def order(self, client: str, side: str, quantity: int, price: int | None = None, **more: Any) -> tuple[int, list[Any]]:
+        order_id = self.id()
+        more.setdefault("order_type", OrderType.MARKET if price is None else OrderType.LIMIT)
+        more.setdefault("symbol", "Y")
+        command = NewOrder(order_id, self.now, client, side=Side(side), quantity=quantity, price=price, **more)
+        return order_id, self.apply(command)
+
+    def replace(self, client: str, order_id: int, **change: Any) -> list[Any]:
+        return self.apply(ReplaceOrder(self.id(), self.now, client, order_id, **change))
+
+    def state(self, state: TradingState) -> list[Any]:
+        return self.apply(SetTradingState(self.id(), self.now, "Y", state))
+
+    def tick(self, seconds: float) -> list[Any]:
+        self.now += int(seconds * SECOND)
+        return self.apply(TimeTick(self.id(), self.now))
+
+    def trade_at(self, price: int) -> list[Any]:
+        self.order("e", "sell", 1, price)
+        return self.order("f", "buy", 1, price)[1]
+
+
+def trades(events: list[Any]) -> list[tuple[int, int]]:
+    return [(trade.quantity, trade.price) for trade in of(Trade, events)]
+
+
+# --- time in force ------------------------------------------------------------------------------------------------------
+
+
+def test_ioc_trades_what_it_can_and_the_rest_is_cancelled() -> None:
+    pit = Pit()
+    pit.order("e", "sell", 3, 1000)
+    order, events = pit.order("d", "buy", 5, 1000, time_in_force=TimeInForce.IOC)
+    report = last_report(events, order)
+    assert (report.status, report.cumulative_quantity, report.code) == (S.CANCELED, 3, Code.UNFILLED)
+    assert pit.engine.accounts["d"].held == 0
+
+
+def test_fok_trades_whole_over_several_levels_or_not_at_all() -> None:
+    pit = Pit()
+    pit.order("e", "sell", 3, 1000)
+    pit.order("f", "sell", 3, 1010)
+    order, events = pit.order("d", "buy", 7, 1010, time_in_force=TimeInForce.FOK)
+    assert (last_report(events, order).status, last_report(events, order).code) == (S.REJECTED, Code.NOT_FILLABLE)
+    assert trades(events) == []
+    order, events = pit.order("d", "buy", 6, 1010, time_in_force=TimeInForce.FOK)
+    assert last_report(events, order).status is S.FILLED
+    assert trades(events) == [(3, 1000), (3, 1010)]
+
+
+def test_fok_does_not_count_what_its_limit_does_not_reach() -> None:
+    pit = Pit()
+    pit.order("e", "sell", 3, 1000)
+    pit.order("e", "sell", 3, 1010)
+    assert pit.order("d", "buy", 6, 1009, time_in_force=TimeInForce.FOK)[1][0].code == Code.NOT_FILLABLE
+
+
+def test_fok_counts_the_hidden_part_of_an_iceberg() -> None:
+    pit = Pit()
+    pit.order("e", "sell", 9, 1000, display_quantity=2)
+    order, events = pit.order("d", "buy", 9, 1000, time_in_force=TimeInForce.FOK)
+    assert last_report(events, order).status is S.FILLED
+
+
+@pytest.mark.parametrize(
+    ("prevention", "fillable"),
+    [("cancel_newest", False), ("cancel_both", False), ("decrement", False), ("cancel_oldest", True), ("none", True)],
+)
+def test_fok_looks_at_self_trades_before_anything_trades(prevention: str, fillable: bool) -> None:
+    pit = Pit()
+    pit.apply(OpenAccount(pit.id(), 1, "g", 10_000 * CASH_SCALE, {"Y": 100}, SelfTradePrevention(prevention)))
+    pit.order("e", "sell", 2, 1000)
+    pit.order("g", "sell", 2, 1000)
+    pit.order("e", "sell", 4, 1000)
+    order, events = pit.order("g", "buy", 6, 1000, time_in_force=TimeInForce.FOK)
+    assert (last_report(events, order).status is S.FILLED) is fillable
+    if not fillable:
+        assert len(events) == 1, "nothing happened"
+
+
+def test_a_gtd_order_expires_when_its_time_has_come_and_gives_back_what_it_held() -> None:
+    pit = Pit()
+    order, _ = pit.order("d", "buy", 5, 1000, time_in_force=TimeInForce.GTD, expire_at=10 + 5 * SECOND)
+    assert pit.tick(4.9) == []
+    events = pit.tick(0.2)
+    report = last_report(events, order)
+    assert (report.exec_type, report.status, report.code) == (ExecType.EXPIRED, S.EXPIRED, Code.EXPIRED)
+    assert pit.engine.accounts["d"].held == 0
+    assert pit.levels("buy", "Y") == []
+
+
+def test_a_gtd_order_that_is_due_does_not_trade_any_more() -> None:
+    pit = Pit()
+    pit.order("d", "buy", 5, 1000, time_in_force=TimeInForce.GTD, expire_at=10 + SECOND)
+    pit.now += SECOND
+    order, events = pit.order("e", "sell", 5, 1000)
+    assert trades(events) == []
+    assert last_report(events, order).status is S.NEW
+
+
+@pytest.mark.parametrize("expire_at", [0, 5, 10])
+def test_a_gtd_order_must_end_in_the_future(expire_at: int) -> None:
+    assert (
+        Pit().order("d", "buy", 1, 1000, time_in_force=TimeInForce.GTD, expire_at=expire_at)[1][0].code == Code.INVALID_FIELD
+    )
+
+
+def test_a_day_order_ends_when_its_security_closes_and_a_gtc_order_does_not() -> None:
+    pit = Pit()
+    day, _ = pit.order("d", "buy", 1, 900, time_in_force=TimeInForce.DAY)
+    waiting, _ = pit.order(
+        "d", "sell", 1, order_type=OrderType.STOP_MARKET, trigger_price=800, time_in_force=TimeInForce.DAY
+    )
+    pit.order("d", "buy", 2, 900)
+    events = pit.state(T.CLOSED)
+    assert {last_report(events, order).status for order in (day, waiting)} == {S.EXPIRED}
+    assert pit.levels("buy", "Y") == [(900, 2, 1)]
+
+
+# --- post only, icebergs ------------------------------------------------------------------------------------------------
+
+
+def test_post_only_is_rejected_where_it_would_trade_and_rests_where_it_would_not() -> None:
+    pit = Pit()
+    pit.order("e", "sell", 1, 1000)
+    assert pit.order("d", "buy", 1, 1000, post_only=True)[1][0].code == Code.WOULD_TRADE
+    order, events = pit.order("d", "buy", 1, 999, post_only=True)
+    assert last_report(events, order).status is S.NEW
+
+
+def test_the_book_shows_a_slice_of_an_iceberg_at_a_time_and_a_new_slice_goes_to_the_back() -> None:
+    pit = Pit()
+    berg, _ = pit.order("e", "sell", 10, 1000, display_quantity=3)
+    plain, _ = pit.order("f", "sell", 4, 1000)
+    assert pit.levels("sell", "Y") == [(1000, 7, 2)]
+    _, events = pit.order("d", "buy", 12, 1000)
+    assert [(trade.maker_order_id, trade.quantity) for trade in of(Trade, events)] == [
+        (berg, 3), (plain, 4), (berg, 3), (berg, 2),
+    ]  # fmt: skip
+    assert pit.levels("sell", "Y") == [(1000, 1, 1)]
+    assert pit.engine.accounts["e"].holdings["Y"].offered == 2
+
+
+# --- stops and take-profits ---------------------------------------------------------------------------------------------
+
+TRIGGERS = [
+    ("stop_market", "buy", 1100, 1099, 1100),
+    ("stop_market", "sell", 900, 901, 900),
+    ("take_profit", "buy", 900, 901, 900),
+    ("take_profit", "sell", 1100, 1099, 1100),
+]
+
+
+@pytest.mark.parametrize(("kind", "side", "trigger", "before", "touch"), TRIGGERS)
+def test_a_waiting_order_becomes_active_when_the_last_price_touches_its_trigger(
+    kind: str, side: str, trigger: int, before: int, touch: int
+) -> None:
+    pit = Pit()
+    order, events = pit.order("d", side, 2, order_type=OrderType(kind), trigger_price=trigger)
+    assert last_report(events, order).status is S.NEW
+    assert pit.levels(side, "Y") == [], "it is not in the book"
+    assert not [r for r in of(OrderReport, pit.trade_at(before)) if r.order_id == order]
+    pit.order("e", "sell" if side == "buy" else "buy", 5, touch)
+    events = pit.order("f", "buy" if side == "buy" else "sell", 1, touch)[1]
+    own = [report.exec_type for report in of(OrderReport, events) if report.order_id == order]
+    assert own == [ExecType.TRIGGERED, ExecType.TRADE]
+    assert last_report(events, order).status is S.FILLED
+    assert not pit.engine.accounts["d"].orders
+
+
+def test_a_stop_limit_rests_at_its_limit_once_it_is_triggered() -> None:
+    pit = Pit()
+    order, _ = pit.order("d", "buy", 2, 1105, order_type=OrderType.STOP_LIMIT, trigger_price=1100)
+    held = pit.engine.accounts["d"].held
+    assert held > 0
+    events = pit.trade_at(1100)
+    assert last_report(events, order).exec_type is ExecType.TRIGGERED
+    assert pit.levels("buy", "Y") == [(1105, 2, 1)]
+    assert pit.engine.accounts["d"].held == held
+    assert fills(pit.order("e", "sell", 2, 1105)[1], order) == [(2, 1105)]
+
+
+def test_an_order_whose_trigger_is_touched_already_becomes_active_at_once() -> None:
+    pit = Pit()
+    pit.trade_at(1000)
+    pit.order("e", "sell", 1, 1010)
+    order, events = pit.order("d", "buy", 1, order_type=OrderType.STOP_MARKET, trigger_price=1000)
+    assert fills(events, order) == [(1, 1010)]
+
+
+def test_orders_that_fire_together_enter_by_trigger_price_then_arrival() -> None:
+    pit = Pit()
+    late, _ = pit.order("d", "buy", 1, order_type=OrderType.STOP_MARKET, trigger_price=1030)
+    first, _ = pit.order("d", "buy", 1, order_type=OrderType.STOP_MARKET, trigger_price=1010)
+    second, _ = pit.order("d", "buy", 1, order_type=OrderType.STOP_MARKET, trigger_price=1010)
+    for price in (1030, 1031, 1032, 1033):
+        pit.order("e", "sell", 1, price)
+    events = pit.order("f", "buy", 1, 1030)[1]
+    triggered = [report.order_id for report in of(OrderReport, events) if report.exec_type is ExecType.TRIGGERED]
+    assert triggered == [first, second, late]
+
+
+def test_a_triggered_order_that_trades_can_fire_others() -> None:
+    pit = Pit()
+    for step in range(20):
+        pit.order("d", "buy", 1, order_type=OrderType.STOP_MARKET, trigger_price=1000 + step)
+        pit.order("e", "sell", 1, 1000 + step)
+    events = pit.order("f", "buy", 1, 1000)[1]
+    assert len(of(Trade, events)) == 20, "the last of the stops finds nothing more"
+    assert not pit.engine.markets["Y"].stops.orders
+    assert pit.engine.accounts["d"].held == 0
+
+
+def test_a_cancelled_stop_does_not_fire() -> None:
+    pit = Pit()
+    order, _ = pit.order("d", "sell", 1, order_type=OrderType.STOP_MARKET, trigger_price=900)
+    assert last_report(pit.cancel("d", order), order).status is S.CANCELED
+    assert not [r for r in of(OrderReport, pit.trade_at(900)) if r.order_id == order]
+    assert pit.engine.accounts["d"].holdings["Y"].offered == 0
+
+
+def test_a_triggered_market_buy_that_the_client_cannot_pay_is_cancelled() -> None:
+    pit = Pit()
+    order, _ = pit.order("d", "buy", 100, order_type=OrderType.STOP_MARKET, trigger_price=1000)
+    pit.order("d", "buy", 1, 990_000, symbol="X")
+    pit.order("e", "sell", 100, 1000)
+    report = last_report(pit.order("f", "buy", 1, 1000)[1], order)
+    assert (report.status, report.code) == (S.CANCELED, Code.INSUFFICIENT_CASH)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"order_type": OrderType.STOP_MARKET},
+        {"order_type": OrderType.STOP_LIMIT, "trigger_price": 1000},
+        {"order_type": OrderType.STOP_MARKET, "trigger_price": 0},
+        {"order_type": OrderType.STOP_MARKET, "trigger_price": 1000, "time_in_force": TimeInForce.FOK},
+        {"order_type": OrderType.STOP_MARKET, "trigger_price": 1000, "post_only": True},
+        {"order_type": OrderType.MARKET, "trigger_price": 1000},
+        {"price": 1000, "expire_at": 10**15},
+        {"price": 1000, "display_quantity": 2},
+        {"price": 1000, "display_quantity": -1},
+        {"price": 1000, "display_quantity": 1, "time_in_force": TimeInForce.IOC},
+        {"price": 1000, "post_only": True, "time_in_force": TimeInForce.IOC},
+        {"post_only": True},
+    ],
+)
+def test_instructions_that_do_not_go_together_are_refused(change: dict[str, Any]) -> None:
+    pit = Pit()
+    price = change.pop("price", None)
+    assert pit.order("d", "buy", 1, price, **change)[1][0].code == Code.INVALID_FIELD
+
+
+# --- amend, cancel all --------------------------------------------------------------------------------------------------
+
+
+def test_less_quantity_keeps_its_place() -> None:
+    pit = Pit()
+    first, _ = pit.order("e", "sell", 5, 1000)
+    pit.order("f", "sell", 5, 1000)
+    report = last_report(pit.replace("e", first, quantity=3), first)
+    assert (report.exec_type, report.quantity, report.leaves_quantity) == (ExecType.REPLACED, 3, 3)
+    assert pit.levels("sell", "Y") == [(1000, 8, 2)]
+    assert of(Trade, pit.order("d", "buy", 1, 1000)[1])[0].maker_order_id == first
+    assert pit.engine.accounts["e"].holdings["Y"].offered == 2
+
+
+@pytest.mark.parametrize("change", [{"quantity": 6}, {"price": 1000, "quantity": 6}])
+def test_more_quantity_loses_its_place(change: dict[str, int]) -> None:
+    pit = Pit()
+    first, _ = pit.order("e", "sell", 5, 1000)
+    second, _ = pit.order("f", "sell", 5, 1000)
+    pit.replace("e", first, **change)
+    assert of(Trade, pit.order("d", "buy", 1, 1000)[1])[0].maker_order_id == second
+
+
+def test_another_price_loses_its_place_and_may_trade() -> None:
+    pit = Pit()
+    order, _ = pit.order("d", "buy", 5, 990)
+    pit.order("e", "sell", 2, 1000)
+    events = pit.replace("d", order, price=1000)
+    assert [r.exec_type for r in of(OrderReport, events) if r.order_id == order] == [ExecType.REPLACED, ExecType.TRADE]
+    assert pit.levels("buy", "Y") == [(1000, 3, 1)]
+
+
+def test_what_has_traded_stays_counted() -> None:
+    pit = Pit()
+    order, _ = pit.order("e", "sell", 5, 1000)
+    pit.order("d", "buy", 2, 1000)
+    report = last_report(pit.replace("e", order, quantity=4), order)
+    assert (report.cumulative_quantity, report.leaves_quantity, report.status) == (2, 2, S.PARTIALLY_FILLED)
+    for quantity in (2, 1, 0, -1):
+        (refused,) = pit.replace("e", order, quantity=quantity)
+        assert refused.code == Code.INVALID_FIELD
+
+
+def test_an_amendment_needs_credit_for_what_it_adds_and_no_more() -> None:
+    pit = Pit()
+    order, _ = pit.order("d", "buy", 900, 1000)
+    assert of(OrderReport, pit.replace("d", order, quantity=998))
+    (refused,) = pit.replace("d", order, quantity=999)
+    assert refused.code == Code.INSUFFICIENT_CASH
+    assert pit.levels("buy", "Y") == [(1000, 998, 1)]
+    sell, _ = pit.order("e", "sell", 60, 2000)
+    assert of(OrderReport, pit.replace("e", sell, quantity=100))
+    assert pit.replace("e", sell, quantity=101)[0].code == Code.INSUFFICIENT_SHARES
+
+
+def test_a_waiting_order_can_have_another_trigger() -> None:
+    pit = Pit()
+    pit.trade_at(1000)
+    pit.order("e", "sell", 1, 1001)
+    order, _ = pit.order("d", "buy", 1, order_type=OrderType.STOP_MARKET, trigger_price=1100)
+    events = pit.replace("d", order, trigger_price=1000)
+    assert fills(events, order) == [(1, 1001)]
+
+
+@pytest.mark.parametrize("change", [{"price": 0}, {"trigger_price": 5}, {"quantity": 10**13}])
+def test_an_amendment_out_of_range_is_refused_and_changes_nothing(change: dict[str, int]) -> None:
+    pit = Pit()
+    order, _ = pit.order("d", "buy", 5, 1000)
+    (refused,) = pit.replace("d", order, **change)
+    assert (type(refused), refused.code) == (CommandRejected, Code.INVALID_FIELD)
+    assert pit.levels("buy", "Y") == [(1000, 5, 1)]
+    assert pit.replace("e", order, quantity=1)[0].code == Code.UNKNOWN_ORDER
+
+
+def test_a_post_only_order_cannot_be_amended_into_a_trade() -> None:
+    pit = Pit()
+    order, _ = pit.order("d", "buy", 1, 990, post_only=True)
+    pit.order("e", "sell", 1, 1000)
+    assert pit.replace("d", order, price=1000)[0].code == Code.WOULD_TRADE
+
+
+@pytest.mark.parametrize(("symbol", "side", "left"), [("", None, 0), ("Y", None, 1), ("", "buy", 1), ("Y", "buy", 2)])
+def test_all_orders_of_a_client_a_security_or_a_side_are_cancelled(symbol: str, side: str | None, left: int) -> None:
+    pit = Pit()
+    pit.apply(OpenAccount(pit.id(), 1, "g", 10_000 * CASH_SCALE, {"X": 10, "Y": 10}))
+    pit.order("g", "buy", 1, 900)
+    pit.order("g", "sell", 1, 1100)
+    pit.order("g", "buy", 1, 900, symbol="X")
+    pit.order("d", "buy", 1, 900)
+    if left == 1 and symbol == "Y":
+        assert len(pit.engine.accounts["g"].orders) == 3
+    pit.apply(CancelAll(pit.id(), 1, "g", symbol, None if side is None else Side(side)))
+    assert len(pit.engine.accounts["g"].orders) == left
+    assert len(pit.engine.accounts["d"].orders) == 1
+
+
+# --- self-trade prevention ----------------------------------------------------------------------------------------------
+
+
+def self_trader(prevention: str) -> Pit:
+    pit = Pit()
+    pit.apply(OpenAccount(pit.id(), 1, "g", 10_000 * CASH_SCALE, {"Y": 100}, SelfTradePrevention(prevention)))
+    return pit
+
+
+def test_cancel_oldest_cancels_the_resting_order_and_goes_on() -> None:
+    pit = self_trader("cancel_oldest")
+    old, _ = pit.order("g", "sell", 2, 1000)
+    pit.order("e", "sell", 2, 1000)
+    order, events = pit.order("g", "buy", 2, 1000)
+    assert (last_report(events, old).status, last_report(events, old).code) == (S.CANCELED, Code.SELF_TRADE)
+    assert last_report(events, order).status is S.FILLED
+
+
+def test_cancel_both_cancels_both() -> None:
+    pit = self_trader("cancel_both")
+    old, _ = pit.order("g", "sell", 2, 1000)
+    order, events = pit.order("g", "buy", 2, 1000)
+    assert {last_report(events, one).status for one in (old, order)} == {S.CANCELED}
+    assert pit.engine.accounts["g"].held == pit.engine.accounts["g"].holdings["Y"].offered == 0
+
+
+@pytest.mark.parametrize(("sell", "buy"), [(2, 5), (5, 2), (3, 3)])
+def test_decrement_takes_the_smaller_quantity_from_both_without_a_trade(sell: int, buy: int) -> None:
+    pit = self_trader("decrement")
+    old, _ = pit.order("g", "sell", sell, 1000)
+    new, events = pit.order("g", "buy", buy, 1000)
+    assert trades(events) == []
+    for order, quantity in ((old, sell), (new, buy)):
+        report = last_report(events, order)
+        assert report.leaves_quantity == quantity - min(sell, buy)
+        assert (report.status is S.CANCELED) is (quantity == min(sell, buy))
+    account = pit.engine.accounts["g"]
+    assert account.holdings["Y"].offered == max(0, sell - buy)
+    assert account.holdings["Y"].bid == max(0, buy - sell)
+
+
+def test_without_prevention_a_client_trades_with_itself_and_pays_the_fees() -> None:
+    pit = self_trader("none")
+    pit.order("g", "sell", 2, 1000)
+    order, events = pit.order("g", "buy", 2, 1000)
+    assert last_report(events, order).status is S.FILLED
+    notional = 2 * 1000 * TICK_VALUE
+    assert pit.engine.accounts["g"].cash == 10_000 * CASH_SCALE - notional // 1000 - notional // 500
+    assert pit.engine.accounts["g"].holdings["Y"].quantity == 100
+
+
+# --- pricing rules, fees ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rule", "paid", "received", "price"),
+    [("resting", 1000, 1000, 1000), ("midpoint", 1003, 1003, 1003), ("spread_capture", 1006, 1000, 1000)],
+)
+def test_a_pricing_rule_says_what_each_side_pays(rule: str, paid: int, received: int, price: int) -> None:
+    pit = Pit(pricing_rule=PricingRule(rule))
+    pit.order("e", "sell", 2, 1000)
+    order, events = pit.order("d", "buy", 2, 1006)
+    (execution,) = of(Execution, events)
+    assert (execution.buyer_pays, execution.seller_receives) == (2 * paid * TICK_VALUE, 2 * received * TICK_VALUE)
+    assert of(Trade, events)[0].price == price
+    assert fills(events, order) == [(2, paid)]
+    assert pit.engine.accounts["d"].held == 0
+
+
+def test_a_midpoint_between_ticks_is_rounded_half_to_even() -> None:
+    for limit, price in ((1001, 1000), (1003, 1002)):
+        pit = Pit(pricing_rule=PricingRule.MIDPOINT)
+        pit.order("e", "sell", 1, 1000)
+        assert trades(pit.order("d", "buy", 1, limit)[1]) == [(1, price)]
+
+
+def test_a_market_order_has_no_limit_of_its_own_and_trades_at_the_resting_price() -> None:
+    for rule in PricingRule:
+        pit = Pit(pricing_rule=rule)
+        pit.order("e", "sell", 1, 1000)
+        assert trades(pit.order("d", "buy", 1)[1]) == [(1, 1000)]
+
+
+def test_a_negative_maker_fee_is_a_rebate() -> None:
+    pit = Pit(maker_fee_bps=-5, taker_fee_bps=20)
+    pit.order("e", "sell", 1, 1000)
+    (execution,) = of(Execution, pit.order("d", "buy", 1, 1000)[1])
+    assert (execution.seller_fee, execution.buyer_fee) == (-500_000, 2_000_000)
+    assert pit.engine.accounts["e"].cash == 10_000 * CASH_SCALE + 1000 * TICK_VALUE + 500_000
+
+
+# --- limits -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_client_may_be_short_up_to_the_limit_and_buys_back() -> None:
+    pit = Pit(short_limit=10)
+    assert pit.order("d", "sell", 111, 1000)[1][0].code == Code.INSUFFICIENT_SHARES
+    pit.order("d", "sell", 110, 1000)
+    (execution,) = of(Execution, pit.order("e", "buy", 110, 1000)[1])
+    assert execution.short_limit == 10
+    assert pit.engine.accounts["d"].holdings["Y"].quantity == -10
+    assert pit.order("d", "sell", 1, 1000)[1][0].code == Code.INSUFFICIENT_SHARES
+
+
+def test_a_client_cannot_come_to_hold_more_than_the_position_limit() -> None:
+    pit = Pit(position_limit=120)
+    pit.order("d", "buy", 15, 900)
+    assert pit.order("d", "buy", 6, 900)[1][0].code == Code.POSITION_LIMIT
+    order, _ = pit.order("d", "buy", 5, 900)
+    assert pit.replace("d", order, quantity=6)[0].code == Code.POSITION_LIMIT
+
+
+def test_an_order_has_a_largest_size_and_a_largest_value() -> None:
+    pit = Pit(max_order_quantity=50, max_order_value=30_000 * TICK_VALUE)
+    assert pit.order("d", "sell", 51, 10)[1][0].code == Code.LIMIT_EXCEEDED
+    assert pit.order("d", "sell", 31, 1000)[1][0].code == Code.LIMIT_EXCEEDED
+    assert pit.order("d", "sell", 30, 1000)[1][0].status is S.NEW
+
+
+# --- price bands --------------------------------------------------------------------------------------------------------
+
+
+def test_a_market_order_sweeps_to_the_far_side_of_the_band_and_no_further() -> None:
+    pit = Pit(band_bps=1000)
+    for price in (1050, 1100, 1101):
+        pit.order("e", "sell", 1, price)
+    order, events = pit.order("d", "buy", 3)
+    assert trades(events) == [(1, 1050), (1, 1100)]
+    assert last_report(events, order).code == Code.PRICE_BAND
+    assert pit.engine.markets["Y"].state is T.CONTINUOUS
+
+
+def test_a_trade_that_would_leave_the_band_pauses_into_an_auction_that_ends_by_itself() -> None:
+    pit = Pit(band_bps=1000, auction_seconds=5)
+    pit.order("e", "sell", 1, 1100)
+    pit.order("e", "sell", 2, 1101)
+    order, events = pit.order("d", "buy", 3, 1200)
+    assert trades(events) == [(1, 1100)]
+    (changed,) = of(TradingStateChanged, events)
+    assert (changed.state, changed.ends_at) == (T.VOLATILITY_AUCTION, pit.now + 5 * SECOND)
+    assert last_report(events, order).status is S.PARTIALLY_FILLED
+    assert trades(pit.order("f", "sell", 1, 1150)[1]) == [], "the auction collects"
+    pit.tick(4)
+    events = pit.tick(2)
+    assert [changed.state for changed in of(TradingStateChanged, events)] == [T.CONTINUOUS]
+    assert trades(events) == [(2, 1101)]
+    assert not pit.engine.markets["Y"].book.is_crossed
+
+
+def test_the_band_follows_the_last_trade() -> None:
+    pit = Pit(band_bps=1000)
+    pit.trade_at(1100)
+    assert trades(pit.trade_at(1210)) == [(1, 1210)]
+    assert trades(pit.trade_at(1332)) == []
+    assert pit.engine.markets["Y"].state is T.VOLATILITY_AUCTION
+
+
+# --- states and auctions ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("state", "code"), [(T.HALTED, Code.MARKET_HALTED), (T.CLOSED, Code.MARKET_CLOSED)])
+def test_a_halted_or_closed_market_takes_cancels_alone(state: TradingState, code: Code) -> None:
+    pit = Pit()
+    order, _ = pit.order("d", "buy", 1, 900)
+    pit.state(state)
+    assert pit.order("d", "buy", 1, 900)[1][0].code == code
+    assert pit.replace("d", order, quantity=1, price=901)[0].code == code
+    assert last_report(pit.cancel("d", order), order).status is S.CANCELED
+
+
+def test_an_auction_collects_tells_where_it_stands_and_uncrosses_at_one_price() -> None:
+    pit = Pit(state=T.PRE_OPEN)
+    pit.order("d", "buy", 10, 1010)
+    pit.order("e", "sell", 6, 990)
+    pit.order("f", "sell", 8, 1000)
+    assert pit.state(T.OPENING_AUCTION)
+    (update,) = of(AuctionUpdate, pit.tick(1))
+    assert (update.price, update.quantity, update.imbalance) == (1000, 10, -4)
+    assert pit.tick(1) == [], "told once"
+    events = pit.state(T.CONTINUOUS)
+    assert {price for _, price in trades(events)} == {1000}
+    assert sum(quantity for quantity, _ in trades(events)) == 10
+    assert pit.levels("sell", "Y") == [(1000, 4, 1)]
+    assert pit.engine.markets["Y"].reference_price == 1000
+
+
+@pytest.mark.parametrize(
+    ("buys", "sells", "reference", "price"),
+    [
+        ([(10, 105)], [(10, 95)], 100, 100),
+        ([(10, 105)], [(10, 95)], 90, 95),
+        ([(10, 105)], [(10, 95)], 120, 105),
+        ([(10, 100), (5, 95)], [(10, 90)], 92, 96),
+        ([(10, 105), (10, 104)], [(10, 100), (10, 103)], 50, 103),
+        ([(10, 105)], [(4, 95), (4, 101)], 95, 101),
+        ([(10, 99)], [(10, 101)], 100, None),
+    ],
+    ids=["between", "low", "high", "least imbalance", "most volume", "imbalance over nearness", "nothing crosses"],
+)
+def test_an_auction_trades_the_most_then_leaves_the_least_then_is_nearest_to_the_reference(
+    buys: list[tuple[int, int]], sells: list[tuple[int, int]], reference: int, price: int | None
+) -> None:
+    pit = Pit(state=T.OPENING_AUCTION)
+    pit.engine.markets["Y"].set_reference(reference)
+    for side, orders in (("buy", buys), ("sell", sells)):
+        for quantity, limit in orders:
+            pit.order("d" if side == "buy" else "e", side, quantity, limit)
+    events = pit.state(T.CONTINUOUS)
+    assert {traded for _, traded in trades(events)} == ({price} if price else set())
+
+
+def test_a_closing_auction_uncrosses_before_day_orders_expire() -> None:
+    pit = Pit()
+    pit.state(T.CLOSING_AUCTION)
+    order, _ = pit.order("d", "buy", 5, 1010, time_in_force=TimeInForce.DAY)
+    pit.order("e", "sell", 3, 1000)
+    events = pit.state(T.CLOSED)
+    assert fills(events, order) == [(3, 1000)]
+    assert last_report(events, order).status is S.EXPIRED
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"price": 1000, "time_in_force": TimeInForce.IOC}, {"price": 1000, "time_in_force": TimeInForce.FOK},
+     {"price": 1000, "post_only": True}],
+)  # fmt: skip
+def test_an_auction_takes_no_order_that_must_trade_at_once(change: dict[str, Any]) -> None:
+    pit = Pit(state=T.OPENING_AUCTION)
+    price = change.pop("price", None)
+    assert pit.order("d", "sell", 1, price, **change)[1][0].code == Code.NOT_IN_AUCTION
+
+
+def test_stops_wait_through_an_auction_and_fire_at_its_price() -> None:
+    pit = Pit(state=T.OPENING_AUCTION)
+    order, _ = pit.order("f", "sell", 1, order_type=OrderType.STOP_MARKET, trigger_price=1000)
+    pit.order("d", "buy", 5, 1000)
+    pit.order("e", "sell", 2, 1000)
+    assert fills(pit.state(T.CONTINUOUS), order) == [(1, 1000)]
+
+
+def test_an_iceberg_trades_its_hidden_part_in_an_auction() -> None:
+    pit = Pit(state=T.OPENING_AUCTION)
+    pit.order("d", "buy", 9, 1000, display_quantity=2)
+    order, _ = pit.order("e", "sell", 8, 1000)
+    assert sum(quantity for quantity, _ in fills(pit.state(T.CONTINUOUS), order)) == 8
+    assert pit.levels("buy", "Y") == [(1000, 1, 1)]
+
+
+def test_both_sides_of_an_auction_pay_the_makers_fee() -> None:
+    pit = Pit(state=T.OPENING_AUCTION)
+    pit.order("d", "buy", 1, 1000)
+    pit.order("e", "sell", 1, 1000)
+    (execution,) = of(Execution, pit.state(T.CONTINUOUS))
+    assert execution.buyer_fee == execution.seller_fee == 1000 * TICK_VALUE // 1000
