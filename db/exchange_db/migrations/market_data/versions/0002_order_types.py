@@ -1,5 +1,7 @@
 """Order types, times in force and trading states."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -7,7 +9,7 @@ revision = "0002"
 down_revision = "0001"
 
 
-def order_columns() -> tuple[sa.Column, ...]:
+def order_columns() -> tuple[sa.Column[Any], ...]:
     return (
         sa.Column("time_in_force", sa.Text, nullable=False, server_default="gtc"),
         sa.Column("expire_at", sa.BigInteger, nullable=False, server_default="0"),
@@ -17,7 +19,7 @@ def order_columns() -> tuple[sa.Column, ...]:
     )
 
 
-def security_columns() -> tuple[sa.Column, ...]:
+def security_columns() -> tuple[sa.Column[Any], ...]:
     return (
         sa.Column("pricing_rule", sa.Text, nullable=False, server_default="resting"),
         sa.Column("band_bps", sa.Integer, nullable=False, server_default="0"),
