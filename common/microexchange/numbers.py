@@ -103,7 +103,8 @@ def divide_half_even(numerator: int, denominator: int) -> int:
     `denominator` is positive.
     """
     quotient, rest = divmod(numerator, denominator)
-    double = 2 * rest
-    if double > denominator or (double == denominator and quotient & 1):
-        return quotient + 1
+    if rest:
+        rest *= 2
+        if rest > denominator or (rest == denominator and quotient & 1):
+            return quotient + 1
     return quotient

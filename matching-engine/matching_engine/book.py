@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
-from microexchange.messages import OrderType, Side, TimeInForce
+from microexchange.messages import NewOrder, Side
 
 if TYPE_CHECKING:
     from matching_engine.credit import Account
@@ -15,14 +15,15 @@ _BUY = Side.BUY
 
 
 class Order:
-    """An order that lives: it is entering, waits for its trigger, or rests in the book."""
+    """An order that lives: it is entering, waits for its trigger, or rests in the book.
+
+    What never changes is in `entry`, the command that entered it.
+    """
 
     __slots__ = (
         "account",
         "arrival",
-        "client_order_id",
-        "display_quantity",
-        "expire_at",
+        "entry",
         "hold_per_lot",
         "leaves",
         "level",
@@ -30,50 +31,27 @@ class Order:
         "notional",
         "older",
         "order_id",
-        "order_type",
-        "post_only",
         "price",
         "quantity",
         "side",
-        "symbol",
-        "time_in_force",
         "trigger_price",
         "visible",
     )
 
-    def __init__(
-        self,
-        order_id: int,
-        account: Account,
-        client_order_id: str,
-        symbol: str,
-        side: Side,
-        order_type: OrderType,
-        quantity: int,
-        price: int | None,
-        time_in_force: TimeInForce,
-        expire_at: int,
-        trigger_price: int | None,
-        post_only: bool,
-        display_quantity: int,
-    ) -> None:
-        self.order_id = order_id
+    def __init__(self, entry: NewOrder, account: Account) -> None:
+        self.entry = entry
         self.account = account
-        self.client_order_id = client_order_id
-        self.symbol = symbol
-        self.side = side
-        self.order_type = order_type
-        self.quantity = quantity
-        self.price = price
+        self.order_id = entry.command_id
+        self.side = entry.side
+        self.price = entry.price
         """Limit in ticks; None for an order that takes any price."""
-        self.time_in_force = time_in_force
-        self.expire_at = expire_at
-        self.trigger_price = trigger_price
-        self.post_only = post_only
-        self.display_quantity = display_quantity
+        self.trigger_price = entry.trigger_price
+        quantity = entry.quantity
+        self.quantity = quantity
         self.leaves = quantity
         """Lots that can still trade."""
-        self.visible = min(display_quantity, quantity) if display_quantity else quantity
+        shown = entry.display_quantity
+        self.visible = shown if 0 < shown < quantity else quantity
         """Lots that the book shows; the rest of an iceberg is behind them."""
         self.notional = 0
         """Cash units for which lots have traded."""

@@ -68,19 +68,13 @@ class Account:
             holding = self.holdings[symbol] = Holding()
         return holding
 
-    def keep(self, order: Order) -> None:
-        """The order rests or waits from now on."""
-        self.orders[order.order_id] = order
-        if order.client_order_id:
-            self.by_client_order_id[order.client_order_id] = order.order_id
-
     def drop(self, order: Order) -> None:
         """The order has ended."""
-        if self.orders.pop(order.order_id, None) is not None and order.client_order_id:
-            del self.by_client_order_id[order.client_order_id]
+        if self.orders.pop(order.order_id, None) is not None and order.entry.client_order_id:
+            del self.by_client_order_id[order.entry.client_order_id]
 
 
-def hold_per_lot(price: int, tick_value: int, highest_fee_bps: int) -> int:
-    """Cash units that one lot of a buy at `price` ticks holds: its value and the highest fee, rounded up."""
+def hold_per_lot(price: int, tick_value: int, held_fee_bps: int) -> int:
+    """Cash units that one lot of a buy at `price` ticks holds: its value and the fee, rounded up."""
     value = price * tick_value
-    return value - (-value * max(highest_fee_bps, 0)) // BPS
+    return value - (-value * held_fee_bps) // BPS

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Any
 
+import msgspec
+
 from matching_engine.auction import NOTHING, uncrossing
 from matching_engine.book import Level, Order
 from matching_engine.credit import BPS, Account, hold_per_lot
 from matching_engine.market import Market
 from matching_engine.stops import TRIGGERED
-from microexchange.ids import gateway_of
+from microexchange.ids import COUNTER_BITS, MAX_GATEWAY
 from microexchange.messages import (
     AccountOpened,
     AuctionUpdate,
@@ -112,6 +114,7 @@ class Engine:
             SuspendClient: self._suspend_client,
             ResumeClient: self._resume_client,
             ListSecurity: self._list_security,
+            GatewayLogon: self._logon,
             SetTradingState: self._set_trading_state,
             TimeTick: self._time_tick,
         }
@@ -121,15 +124,13 @@ class Engine:
 
         A command seen before causes nothing, and neither does one whose id or time no gateway could have given.
         """
-        if isinstance(command, GatewayLogon):
-            return [self._logon(command)]
-        command_id = command.command_id
-        gateway = gateway_of(command_id)
-        if not (self.last_command_ids.get(gateway, 0) < command_id <= MAX_INT and 0 <= command.timestamp <= MAX_NOW):
-            return []
+        command_id, now = command.command_id, command.timestamp
+        gateway = (command_id >> COUNTER_BITS) & MAX_GATEWAY
+        if not (self.last_command_ids.get(gateway, 0) < command_id <= MAX_INT and 0 <= now <= MAX_NOW):
+            return self._logon(command) if isinstance(command, GatewayLogon) else []
         self.last_command_ids[gateway] = command_id
-        if command.timestamp > self.now:
-            self.now = command.timestamp
+        if now > self.now:
+            self.now = now
             if self._timers and self._timers[0][0] <= self.now:
                 events = self._end_what_is_due(command)
                 events += self._handlers[type(command)](command)
@@ -138,9 +139,9 @@ class Engine:
 
     # --- gateways, accounts, securities -----------------------------------------------------------------------
 
-    def _logon(self, command: GatewayLogon) -> GatewayLoggedOn:
+    def _logon(self, command: GatewayLogon) -> list[Event]:
         last = self.last_command_ids.get(command.gateway, 0)
-        return GatewayLoggedOn(command.gateway, command.epoch, command.timestamp, last)
+        return [GatewayLoggedOn(command.gateway, command.epoch, command.timestamp, last)]
 
     def _list_security(self, command: ListSecurity) -> list[Event]:
         if command.symbol in self.markets:
@@ -241,7 +242,7 @@ class Engine:
         events: list[Event] = [_accepted(command)]
         for order_id in sorted(account.orders):
             order = account.orders[order_id]
-            if command.symbol in ("", order.symbol) and command.side in (None, order.side):
+            if command.symbol in ("", order.entry.symbol) and command.side in (None, order.side):
                 events += self._cancel(order, command)
         return events
 
@@ -255,7 +256,7 @@ class Engine:
         status: OrderStatus = OrderStatus.CANCELED,
     ) -> list[Event]:
         """Ends an order that rests or waits."""
-        market = self.markets[order.symbol]
+        market = self.markets[order.entry.symbol]
         level = None
         if order.level is not None:
             level = market.book.side(order.side).remove(order)
@@ -263,7 +264,7 @@ class Engine:
             market.stops.remove(order)
         _release(order, market, order.leaves)
         order.account.drop(order)
-        events: list[Event] = [_report(order, command, exec_type, status, 0, code, text)]
+        events: list[Event] = [_report(order, command, exec_type, status, 0, code or "", text)]
         if level is not None:
             events.append(_price_update(market, order.side, level, command.timestamp))
         return events
@@ -279,7 +280,7 @@ class Engine:
             at, name, order_id = heappop(timers)
             if order_id:
                 order = self.accounts[name].orders.get(order_id)
-                if order is not None and order.expire_at == at:
+                if order is not None and order.entry.expire_at == at:
                     events += self._expire(order, command)
             elif self.markets[name].ends_at == at:
                 events += self._enter_state(self.markets[name], _CONTINUOUS, command, "the auction is over")
@@ -301,32 +302,14 @@ class Engine:
     def _new_order(self, command: NewOrder) -> list[Event]:
         account = self.accounts.get(command.client_id)
         market = self.markets.get(command.symbol)
-        order = Order(
-            command.command_id,
-            account or Account(command.client_id, 0),
-            command.client_order_id,
-            command.symbol,
-            command.side,
-            command.order_type,
-            command.quantity,
-            command.price,
-            command.time_in_force,
-            command.expire_at,
-            command.trigger_price,
-            command.post_only,
-            command.display_quantity,
-        )
-        refusal: Reason | None = None
         if market is None:
-            refusal = Code.UNKNOWN_SYMBOL, f"{command.symbol} is not listed"
-        elif account is None:
-            refusal = Code.UNKNOWN_CLIENT, f"{command.client_id} has no account"
-        else:
-            refusal = self._refuse(order, account, market)
-        if refusal is not None or market is None:
-            code, text = refusal or (Code.INTERNAL, "")
-            _clamp(order)
-            return [_report(order, command, ExecType.REJECTED, OrderStatus.REJECTED, 0, code, text)]
+            return _turned_away(command, Code.UNKNOWN_SYMBOL, f"{command.symbol} is not listed")
+        if account is None:
+            return _turned_away(command, Code.UNKNOWN_CLIENT, f"{command.client_id} has no account")
+        order = Order(command, account)
+        refusal = self._refuse(order, account, market)
+        if refusal is not None:
+            return _turned_away(command, *refusal)
 
         _hold(order, market)
         events: list[Event] = [_report(order, command, _NEW, _S_NEW, order.leaves)]
@@ -345,60 +328,61 @@ class Engine:
         """Why an order cannot enter, or None. All is looked at before anything changes."""
         if account.suspended:
             return Code.CLIENT_SUSPENDED, f"{account.client_id} is suspended"
-        quantity, price = order.quantity, order.price
+        entry = order.entry
+        quantity, price, kind = entry.quantity, entry.price, entry.order_type
         if not 1 <= quantity <= market.max_quantity:
             most = from_steps(market.max_quantity, market.lot_size)
             return Code.LIMIT_EXCEEDED, f"quantity must be at most {most}, and one lot at least"
-        if order.order_type in _WITH_PRICE:
+        if kind is _LIMIT or kind in _WITH_PRICE:
             if price is None or not 1 <= price <= MAX_TICKS:
-                return Code.INVALID_FIELD, f"a {order.order_type} order needs a price between 1 and {MAX_TICKS} ticks"
+                return Code.INVALID_FIELD, f"a {kind} order needs a price between 1 and {MAX_TICKS} ticks"
             if price * quantity * market.tick_value > market.max_value:
                 return Code.LIMIT_EXCEEDED, f"the order's value is over {cash_to_text(market.max_value)}"
         elif price is not None:
-            return Code.INVALID_FIELD, f"a {order.order_type} order has no price"
+            return Code.INVALID_FIELD, f"a {kind} order has no price"
         refusal = None
         if (
-            order.order_type is not _LIMIT
-            or order.time_in_force is not _GTC
-            or order.post_only
-            or order.display_quantity
-            or order.trigger_price is not None
-            or order.expire_at
+            kind is not _LIMIT
+            or entry.time_in_force is not _GTC
+            or entry.post_only
+            or entry.display_quantity
+            or entry.trigger_price is not None
+            or entry.expire_at
         ):
             refusal = self._refuse_instructions(order, market)
         if refusal is None and market.state is not _CONTINUOUS:
             refusal = _refuse_in_state(order, market)
         if refusal is not None:
             return refusal
-        if order.client_order_id in account.by_client_order_id:
-            open_id = account.by_client_order_id[order.client_order_id]
-            return Code.DUPLICATE_CLIENT_ORDER_ID, f"{order.client_order_id} is the open order {open_id}"
-        if order.trigger_price is None or order.side is _SELL or price is not None:
-            refusal = self._refuse_credit(order, market, order.leaves, 0, 0)
-        if refusal is None and order.time_in_force is _FOK and not self._is_fillable(order, market):
+        if entry.client_order_id and entry.client_order_id in account.by_client_order_id:
+            open_id = account.by_client_order_id[entry.client_order_id]
+            return Code.DUPLICATE_CLIENT_ORDER_ID, f"{entry.client_order_id} is the open order {open_id}"
+        if price is not None or entry.trigger_price is None or entry.side is _SELL:
+            refusal = self._refuse_credit(order, market, quantity, 0, 0)
+        if refusal is None and entry.time_in_force is _FOK and not self._is_fillable(order, market):
             return Code.NOT_FILLABLE, "not all of it could trade at once"
         return refusal
 
     def _refuse_instructions(self, order: Order, market: Market) -> Reason | None:
         """What is wrong with an order's time in force, trigger and display, or None."""
-        kind, life = order.order_type, order.time_in_force
+        kind, life = order.entry.order_type, order.entry.time_in_force
         if (kind in TRIGGERED) != (order.trigger_price is not None):
             need = "needs a" if kind in TRIGGERED else "has no"
             return Code.INVALID_FIELD, f"a {kind} order {need} trigger price"
         if order.trigger_price is not None and not 1 <= order.trigger_price <= MAX_TICKS:
             return Code.INVALID_FIELD, f"the trigger price must be between 1 and {MAX_TICKS} ticks"
-        if (life is TimeInForce.GTD) != (order.expire_at != 0):
+        if (life is TimeInForce.GTD) != (order.entry.expire_at != 0):
             return Code.INVALID_FIELD, "a gtd order, and no other, says when it ends"
-        if life is TimeInForce.GTD and not self.now < order.expire_at <= MAX_INT:
+        if life is TimeInForce.GTD and not self.now < order.entry.expire_at <= MAX_INT:
             return Code.INVALID_FIELD, "a gtd order must end in the future"
-        if not 0 <= order.display_quantity <= order.quantity:
+        if not 0 <= order.entry.display_quantity <= order.quantity:
             return Code.INVALID_FIELD, "the display quantity must be between one lot and the quantity"
         at_once = life in (_IOC, _FOK) or kind not in _WITH_PRICE
-        if at_once and (order.post_only or order.display_quantity):
+        if at_once and (order.entry.post_only or order.entry.display_quantity):
             return Code.INVALID_FIELD, "an order that never rests can be neither post_only nor show a part of itself"
-        if order.trigger_price is not None and (order.post_only or life is _FOK):
+        if order.trigger_price is not None and (order.entry.post_only or life is _FOK):
             return Code.INVALID_FIELD, "an order with a trigger can be neither post_only nor fok"
-        if order.post_only and market.state is _CONTINUOUS and self._would_trade(order, market):
+        if order.entry.post_only and market.state is _CONTINUOUS and self._would_trade(order, market):
             return Code.WOULD_TRADE, "it would trade on entry, and is post_only"
         return None
 
@@ -414,16 +398,16 @@ class Engine:
     ) -> Reason | None:
         """Whether the client can bear `lots` of the order, where the order gives back what it holds already."""
         account = order.account
-        holding = account.holdings.get(order.symbol)
+        holding = account.holdings.get(market.symbol)
         if order.side is _SELL:
-            sellable = market.listing.short_limit + released_lots
+            sellable = market.short_limit + released_lots
             if holding is not None:
                 sellable += holding.quantity - holding.offered
             if lots > sellable:
                 needed, has, short = (from_steps(n, market.lot_size) for n in (lots, sellable, lots - sellable))
                 return Code.INSUFFICIENT_SHARES, f"the order sells {needed}, {has} can be sold: {short} too few"
             return None
-        limit = market.listing.position_limit
+        limit = market.position_limit
         if limit:
             exposure = lots - released_lots + (0 if holding is None else holding.quantity + holding.bid)
             if exposure > limit:
@@ -432,7 +416,10 @@ class Engine:
                     f"it could come to hold {from_steps(exposure, market.lot_size)}, the limit is "
                     f"{from_steps(limit, market.lot_size)}",
                 )
-        cost = self._most_cost(order, market, lots)
+        if order.price is not None:
+            cost = lots * hold_per_lot(order.price, market.tick_value, market.held_fee_bps)
+        else:
+            cost = self._cost_on_offer(market, lots)
         power = account.cash - account.held + released_cash
         if cost > power:
             return (
@@ -443,17 +430,15 @@ class Engine:
         return None
 
     @staticmethod
-    def _most_cost(order: Order, market: Market, lots: int) -> int:
-        """The most cash units that a buy can take: all at its limit, or, without one, what is on offer now in the band."""
-        if order.price is not None:
-            return lots * hold_per_lot(order.price, market.tick_value, market.highest_fee_bps)
+    def _cost_on_offer(market: Market, lots: int) -> int:
+        """The most cash units that a buy without a limit can take: what is on offer now, within the band."""
         cost = 0
         for level in market.book.asks.best_first():
             if level.price > market.high:
                 break
             for resting in level:
                 taken = min(lots, resting.leaves)
-                cost += taken * hold_per_lot(level.price, market.tick_value, market.highest_fee_bps)
+                cost += taken * hold_per_lot(level.price, market.tick_value, market.held_fee_bps)
                 lots -= taken
                 if not lots:
                     return cost
@@ -485,8 +470,9 @@ class Engine:
         """Trades what can trade now; the rest rests, or ends."""
         ended_by = self._match(order, market, command, events)
         if not order.leaves:
-            order.account.drop(order)
-        elif ended_by is None and order.price is not None and order.time_in_force is not _IOC:
+            if order.arrival:
+                order.account.drop(order)
+        elif ended_by is None and order.price is not None and order.entry.time_in_force is not _IOC:
             self._rest(order, market, command, events)
         else:
             if ended_by is None:
@@ -498,7 +484,7 @@ class Engine:
             _release(order, market, order.leaves)
             order.account.drop(order)
             events.append(_report(order, command, _CANCELED, OrderStatus.CANCELED, 0, *ended_by))
-        if market.state is _CONTINUOUS and market.has_band and market.book.is_crossed:
+        if market.has_band and market.state is _CONTINUOUS and market.book.is_crossed:
             reason = f"a trade would have left the band {market.low} to {market.high}"
             events += self._enter_state(market, TradingState.VOLATILITY_AUCTION, command, reason)
 
@@ -506,24 +492,28 @@ class Engine:
         """Puts what is left of an order into the book."""
         assert order.price is not None, "only a limit can rest"  # noqa: S101
         self._arrive(order)
-        level = market.book.side(order.side).add(order, order.price)
-        order.account.keep(order)
-        events.append(_price_update(market, order.side, level, command.timestamp))
+        side = order.side
+        level = (market.book.bids if side is _BUY else market.book.asks).add(order, order.price)
+        events.append(_price_update(market, side, level, command.timestamp))
 
     def _wait(self, order: Order, market: Market) -> None:
         """Lets an order wait for its trigger."""
         self._arrive(order)
         market.stops.add(order)
-        order.account.keep(order)
 
     def _arrive(self, order: Order) -> None:
-        order.arrival = self.next_arrival
-        self.next_arrival += 1
-        if order.expire_at:
+        """The order comes to rest or to wait."""
+        order.arrival = arrival = self.next_arrival
+        self.next_arrival = arrival + 1
+        account, entry, order_id = order.account, order.entry, order.order_id
+        account.orders[order_id] = order
+        if entry.client_order_id:
+            account.by_client_order_id[entry.client_order_id] = order_id
+        if entry.expire_at:
             self._plan_expiry(order)
 
     def _plan_expiry(self, order: Order) -> None:
-        heappush(self._timers, (order.expire_at, order.account.client_id, order.order_id))
+        heappush(self._timers, (order.entry.expire_at, order.account.client_id, order.order_id))
 
     def plan_end(self, market: Market, ends_at: int) -> None:
         """The state of `market` ends by itself at that time; at 0 it does not."""
@@ -533,15 +523,18 @@ class Engine:
 
     def put_back(self, order: Order, rests: bool) -> None:
         """Puts an order of a snapshot where it was: behind all that were put back before it."""
-        market = self.markets[order.symbol]
+        market = self.markets[order.entry.symbol]
         _hold(order, market)
         if rests:
             assert order.price is not None, "only a limit can rest"  # noqa: S101
             market.book.side(order.side).add(order, order.price)
         else:
             market.stops.add(order)
-        order.account.keep(order)
-        if order.expire_at:
+        account, name = order.account, order.entry.client_order_id
+        account.orders[order.order_id] = order
+        if name:
+            account.by_client_order_id[name] = order.order_id
+        if order.entry.expire_at:
             self._plan_expiry(order)
 
     def _fire(self, market: Market, command: Command, events: list[Event]) -> None:
@@ -571,7 +564,7 @@ class Engine:
         order = self._find(command)
         if order is None:
             return [_unknown_order(command)]
-        market = self.markets[order.symbol]
+        market = self.markets[order.entry.symbol]
         traded = order.quantity - order.leaves
         quantity = order.quantity if command.quantity is None else command.quantity
         price = order.price if command.price is None else command.price
@@ -601,7 +594,7 @@ class Engine:
         _release(order, market, order.leaves)
         order.account.drop(order)
         order.quantity, order.leaves, order.price, order.trigger_price = quantity, leaves, price, trigger
-        order.visible = min(order.display_quantity or leaves, leaves)
+        order.visible = min(order.entry.display_quantity or leaves, leaves)
         _hold(order, market)
         events.append(_report(order, command, ExecType.REPLACED, _status(order), leaves))
         if level is not None:
@@ -637,21 +630,21 @@ class Engine:
                 f"most {from_steps(market.max_quantity, market.lot_size)}",
             )
         if command.price is not None and order.price is None:
-            return Code.INVALID_FIELD, f"a {order.order_type} order has no price"
+            return Code.INVALID_FIELD, f"a {order.entry.order_type} order has no price"
         if command.trigger_price is not None and not waits:
             return Code.INVALID_FIELD, "the order has no trigger to wait for"
         if any(ticks is not None and not 1 <= ticks <= MAX_TICKS for ticks in (price, trigger)):
             return Code.INVALID_FIELD, f"prices must be between 1 and {MAX_TICKS} ticks"
         if price is not None and price * quantity * market.tick_value > market.max_value:
             return Code.LIMIT_EXCEEDED, f"the order's value is over {cash_to_text(market.max_value)}"
-        if order.display_quantity > quantity:
+        if order.entry.display_quantity > quantity:
             return Code.INVALID_FIELD, "the new quantity must not be less than the display quantity"
         if market.state in (TradingState.HALTED, TradingState.CLOSED):
             return _refuse_in_state(order, market)
         leaves = quantity - traded
         old_price, order.price = order.price, price
         try:
-            if order.post_only and market.state is _CONTINUOUS and self._would_trade(order, market):
+            if order.entry.post_only and market.state is _CONTINUOUS and self._would_trade(order, market):
                 return Code.WOULD_TRADE, "it would trade on entry, and is post_only"
             if waits and order.side is _BUY and price is None:
                 return None
@@ -690,14 +683,18 @@ class Engine:
                     ended_by = self._prevent(taker, maker, market, command, events)
                     if ended_by is not None:
                         break
+                elif market.rests:
+                    self._trade(taker, maker, level, market, command, events, price, price, price)
                 else:
-                    self._trade_continuous(taker, maker, level, market, command, events)
+                    self._trade_by_rule(taker, maker, level, market, command, events)
             if not taker.leaves or ended_by is not None:
                 break
             level = opposite.best()
         for level in touched:
             events.append(_price_update(market, opposite.side, level, command.timestamp))
-        if self.next_trade_id != first_trade:
+        if not market.has_band:
+            market.reference_price = market.last_price or market.reference_price
+        elif self.next_trade_id != first_trade:
             market.set_reference(market.last_price)
         return ended_by
 
@@ -745,12 +742,12 @@ class Engine:
         events.append(_report(taker, command, _CANCELED, OrderStatus.CANCELED, 0, *reason))
         return reason
 
-    def _trade_continuous(
+    def _trade_by_rule(
         self, taker: Order, maker: Order, level: Level, market: Market, command: Command, events: list[Event]
     ) -> None:
         """One trade of an entering order, at the price that the security's rule says."""
         price = level.price
-        if market.rests or taker.price is None:
+        if taker.price is None:
             self._trade(taker, maker, level, market, command, events, price, price, price)
         elif market.listing.pricing_rule is PricingRule.MIDPOINT:
             price = divide_half_even(price + taker.price, 2)
@@ -772,15 +769,17 @@ class Engine:
         taker_level: Level | None = None,
     ) -> None:
         """Books one trade at `price` ticks, for which each side pays or receives its own price."""
-        quantity = taker.visible if taker_level is not None else taker.leaves
+        # In an auction nobody takes: both trade what they show, and pay the maker's fee.
+        if taker_level is None:
+            quantity, taker_fee_bps = taker.leaves, market.taker_fee_bps
+        else:
+            quantity, taker_fee_bps = taker.visible, market.maker_fee_bps
         if maker.visible < quantity:
             quantity = maker.visible
         lot_value = market.tick_value * quantity
         maker_notional, taker_notional = maker_price * lot_value, taker_price * lot_value
         maker_fee = divide_half_even(maker_notional * market.maker_fee_bps, BPS)
-        # In an auction nobody takes: both pay the maker's fee.
-        taker_bps = market.taker_fee_bps if taker_level is None else market.maker_fee_bps
-        taker_fee = divide_half_even(taker_notional * taker_bps, BPS)
+        taker_fee = divide_half_even(taker_notional * taker_fee_bps, BPS)
         trade_id = self.next_trade_id
         self.next_trade_id = trade_id + 1
         market.last_price = price
@@ -799,19 +798,27 @@ class Engine:
         buyer, seller = buy.account, sell.account
         buyer.held -= quantity * buy.hold_per_lot
         buyer.cash -= buy_notional + buy_fee
-        bought = buyer.holding(symbol)
+        bought = buyer.holdings[symbol]
         bought.quantity += quantity
         bought.bid -= quantity
         seller.cash += sell_notional - sell_fee
-        sold = seller.holding(symbol)
+        sold = seller.holdings[symbol]
         sold.quantity -= quantity
         sold.offered -= quantity
 
-        _take_visible(maker, level, market, quantity)
+        maker.visible -= quantity
+        level.quantity -= quantity
+        if not maker.visible:
+            _show_more(maker, level, market)
         if taker_level is not None:
-            _take_visible(taker, taker_level, market, quantity)
+            taker.visible -= quantity
+            taker_level.quantity -= quantity
+            if not taker.visible:
+                _show_more(taker, taker_level, market)
         else:
-            taker.visible = min(taker.display_quantity or taker.leaves, taker.leaves)
+            taker.visible = taker.leaves
+            if taker.entry.display_quantity:
+                taker.visible = min(taker.entry.display_quantity, taker.leaves)
         events += (
             Execution(
                 trade_id,
@@ -828,7 +835,7 @@ class Engine:
                 sell_notional,
                 buy_fee,
                 sell_fee,
-                market.listing.short_limit,
+                market.short_limit,
             ),
             Trade(
                 trade_id,
@@ -842,8 +849,34 @@ class Engine:
                 maker_fee,
                 taker_fee,
             ),
-            _fill(maker, command, quantity, maker_price, maker_fee, trade_id, _MAKER),
-            _fill(taker, command, quantity, taker_price, taker_fee, trade_id, _TAKER),
+            _report(
+                maker,
+                command,
+                _TRADE,
+                _S_PARTIAL if maker.leaves else _S_FILLED,
+                maker.leaves,
+                "",
+                "",
+                quantity,
+                maker_price,
+                maker_fee,
+                trade_id,
+                _MAKER,
+            ),
+            _report(
+                taker,
+                command,
+                _TRADE,
+                _S_PARTIAL if taker.leaves else _S_FILLED,
+                taker.leaves,
+                "",
+                "",
+                quantity,
+                taker_price,
+                taker_fee,
+                trade_id,
+                _TAKER,
+            ),
         )
 
     # --- states and auctions ----------------------------------------------------------------------------------
@@ -870,7 +903,7 @@ class Engine:
         if state is TradingState.CLOSED:
             waiting = sorted(market.stops.orders.values(), key=lambda order: order.arrival)
             for order in [*market.book.bids, *market.book.asks, *waiting]:
-                if order.time_in_force is TimeInForce.DAY:
+                if order.entry.time_in_force is TimeInForce.DAY:
                     events += self._expire(order, command)
         elif state is _CONTINUOUS and market.stops.orders:
             self._fire(market, command, events)
@@ -906,19 +939,20 @@ class Engine:
 
 def _hold(order: Order, market: Market) -> None:
     """Holds what an order needs while it lives. A buy without a limit trades at once or not at all: it holds nothing."""
-    holding = order.account.holding(order.symbol)
+    account = order.account
+    holding = account.holdings.get(market.symbol) or account.holding(market.symbol)
     if order.side is _SELL:
         holding.offered += order.leaves
         return
     holding.bid += order.leaves
     if order.price is not None:
-        order.hold_per_lot = hold_per_lot(order.price, market.tick_value, market.highest_fee_bps)
-        order.account.held += order.leaves * order.hold_per_lot
+        order.hold_per_lot = hold_per_lot(order.price, market.tick_value, market.held_fee_bps)
+        account.held += order.leaves * order.hold_per_lot
 
 
 def _release(order: Order, market: Market, quantity: int) -> None:
     """Gives back what `quantity` lots of the order hold: they are cancelled."""
-    holding = order.account.holdings[order.symbol]
+    holding = order.account.holdings[market.symbol]
     if order.side is _SELL:
         holding.offered -= quantity
     else:
@@ -926,17 +960,13 @@ def _release(order: Order, market: Market, quantity: int) -> None:
         order.account.held -= quantity * order.hold_per_lot
 
 
-def _take_visible(order: Order, level: Level, market: Market, quantity: int) -> None:
-    """Takes traded lots out of a resting order's level. An iceberg whose slice is used up shows the next, behind the
-    others; an order without any left leaves."""
-    order.visible -= quantity
-    level.quantity -= quantity
-    if order.visible:
-        return
+def _show_more(order: Order, level: Level, market: Market) -> None:
+    """All that showed of a resting order has traded: an iceberg shows its next slice, behind the others; an order without
+    any left leaves."""
     side = market.book.bids if order.side is _BUY else market.book.asks
     side.remove(order)
     if order.leaves:
-        order.visible = min(order.display_quantity, order.leaves)
+        order.visible = min(order.entry.display_quantity, order.leaves)
         side.add(order, level.price)
     else:
         order.account.drop(order)
@@ -966,18 +996,23 @@ def _refuse_in_state(order: Order, market: Market) -> Reason | None:
         return Code.MARKET_HALTED, f"{market.symbol} is halted"
     if market.state is TradingState.CLOSED:
         return Code.MARKET_CLOSED, f"{market.symbol} is closed"
-    if order.trigger_price is None and (order.price is None or order.post_only or order.time_in_force in (_IOC, _FOK)):
+    if order.trigger_price is None and (
+        order.price is None or order.entry.post_only or order.entry.time_in_force in (_IOC, _FOK)
+    ):
         return Code.NOT_IN_AUCTION, f"{market.symbol} collects orders for an auction: enter a limit order that can rest"
     return None
 
 
-def _clamp(order: Order) -> None:
-    """Brings the numbers of a refused order into the range that a report can carry."""
+def _turned_away(command: NewOrder, code: Code, text: str) -> list[Event]:
+    """The report of a refused order, its numbers brought into the range that a report can carry."""
+    numbers = {}
     for name in ("quantity", "price", "trigger_price", "expire_at", "display_quantity"):
-        number = getattr(order, name)
-        if number is not None:
-            setattr(order, name, max(-MAX_INT, min(number, MAX_INT)))
-    order.leaves = order.quantity
+        number = getattr(command, name)
+        if number is not None and abs(number) > MAX_INT:
+            numbers[name] = MAX_INT if number > 0 else -MAX_INT
+    entry = msgspec.structs.replace(command, **numbers) if numbers else command
+    order = Order(entry, Account(command.client_id, 0))
+    return [_report(order, command, ExecType.REJECTED, OrderStatus.REJECTED, 0, code, text)]
 
 
 def _accepted(command: Command) -> CommandAccepted:
@@ -1016,19 +1051,25 @@ def _report(
     exec_type: ExecType,
     status: OrderStatus,
     leaves: int,
-    code: Code | None = None,
+    code: str = "",
     text: str = "",
+    quantity: int = 0,
+    price: int = 0,
+    fee: int = 0,
+    trade_id: int = 0,
+    liquidity: Liquidity = Liquidity.NONE,
 ) -> OrderReport:
-    """An order report that is not a fill."""
+    """How an order stands, and what happened to it. The last five are of a fill."""
+    entry = order.entry
     return OrderReport(
         order.order_id,
         command.command_id,
         command.timestamp,
-        order.account.client_id,
-        order.client_order_id,
-        order.symbol,
+        entry.client_id,
+        entry.client_order_id,
+        entry.symbol,
         order.side,
-        order.order_type,
+        entry.order_type,
         order.quantity,
         order.price,
         exec_type,
@@ -1036,51 +1077,16 @@ def _report(
         leaves,
         order.quantity - order.leaves,
         order.notional,
-        0,
-        0,
-        0,
-        0,
-        Liquidity.NONE,
-        "" if code is None else code.value,
-        text,
-        order.time_in_force,
-        order.expire_at,
-        order.trigger_price,
-        order.post_only,
-        order.display_quantity,
-    )
-
-
-def _fill(
-    order: Order, command: Command, quantity: int, price: int, fee: int, trade_id: int, liquidity: Liquidity
-) -> OrderReport:
-    """The report of one fill."""
-    return OrderReport(
-        order.order_id,
-        command.command_id,
-        command.timestamp,
-        order.account.client_id,
-        order.client_order_id,
-        order.symbol,
-        order.side,
-        order.order_type,
-        order.quantity,
-        order.price,
-        _TRADE,
-        _S_PARTIAL if order.leaves else _S_FILLED,
-        order.leaves,
-        order.quantity - order.leaves,
-        order.notional,
         quantity,
         price,
         fee,
         trade_id,
         liquidity,
-        "",
-        "",
-        order.time_in_force,
-        order.expire_at,
+        code,
+        text,
+        entry.time_in_force,
+        entry.expire_at,
         order.trigger_price,
-        order.post_only,
-        order.display_quantity,
+        entry.post_only,
+        entry.display_quantity,
     )

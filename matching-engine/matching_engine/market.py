@@ -29,8 +29,8 @@ class Market:
         "book_sequence",
         "ends_at",
         "has_band",
+        "held_fee_bps",
         "high",
-        "highest_fee_bps",
         "last_price",
         "listing",
         "lot_size",
@@ -38,8 +38,10 @@ class Market:
         "maker_fee_bps",
         "max_quantity",
         "max_value",
+        "position_limit",
         "reference_price",
         "rests",
+        "short_limit",
         "state",
         "stops",
         "symbol",
@@ -53,12 +55,15 @@ class Market:
         self.tick_value = listing.tick_value
         self.maker_fee_bps = listing.maker_fee_bps
         self.taker_fee_bps = listing.taker_fee_bps
-        self.highest_fee_bps = max(listing.maker_fee_bps, listing.taker_fee_bps)
+        self.held_fee_bps = max(listing.maker_fee_bps, listing.taker_fee_bps, 0)
+        """The highest fee that an order may have to pay: what a buy holds for it."""
         self.lot_size = Decimal(listing.lot_size)
         self.max_quantity = listing.max_order_quantity or MAX_LOTS
         self.max_value = listing.max_order_value or MAX_CASH
         self.rests = listing.pricing_rule is PricingRule.RESTING
         """Whether trades are at the resting order's price."""
+        self.short_limit = listing.short_limit
+        self.position_limit = listing.position_limit
         self.has_band = listing.band_bps > 0
         self.book = Book()
         self.stops = StopBook()

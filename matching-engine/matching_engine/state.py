@@ -7,25 +7,17 @@ from matching_engine.book import Order
 from matching_engine.credit import Account
 from matching_engine.engine import Engine
 from matching_engine.market import Market
-from microexchange.messages import OrderType, SecurityListed, SelfTradePrevention, Side, TimeInForce, TradingState
+from microexchange.messages import NewOrder, SecurityListed, SelfTradePrevention, TradingState
 
 
 class OrderState(msgspec.Struct, array_like=True, gc=False):
     """An order that rests or waits."""
 
-    order_id: int
-    client_id: str
-    client_order_id: str
-    symbol: str
-    side: Side
-    order_type: OrderType
+    entry: NewOrder
+    """The command that entered it."""
     quantity: int
     price: int | None
-    time_in_force: TimeInForce
-    expire_at: int
     trigger_price: int | None
-    post_only: bool
-    display_quantity: int
     leaves: int
     visible: int
     notional: int
@@ -116,19 +108,10 @@ def take(engine: Engine) -> EngineState:
 
 def _order_state(order: Order) -> OrderState:
     return OrderState(
-        order.order_id,
-        order.account.client_id,
-        order.client_order_id,
-        order.symbol,
-        order.side,
-        order.order_type,
+        order.entry,
         order.quantity,
         order.price,
-        order.time_in_force,
-        order.expire_at,
         order.trigger_price,
-        order.post_only,
-        order.display_quantity,
         order.leaves,
         order.visible,
         order.notional,
@@ -160,21 +143,10 @@ def restore(state: EngineState) -> Engine:
         for symbol, quantity in opened.holdings.items():
             account.holding(symbol).quantity = quantity
     for kept in state.orders:
-        order = Order(
-            kept.order_id,
-            engine.accounts[kept.client_id],
-            kept.client_order_id,
-            kept.symbol,
-            kept.side,
-            kept.order_type,
-            kept.quantity,
-            kept.price,
-            kept.time_in_force,
-            kept.expire_at,
-            kept.trigger_price,
-            kept.post_only,
-            kept.display_quantity,
-        )
+        order = Order(kept.entry, engine.accounts[kept.entry.client_id])
+        order.quantity = kept.quantity
+        order.price = kept.price
+        order.trigger_price = kept.trigger_price
         order.leaves = kept.leaves
         order.visible = kept.visible
         order.notional = kept.notional

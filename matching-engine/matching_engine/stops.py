@@ -32,7 +32,7 @@ class StopBook:
         """The order waits from now on. Its `arrival` is its place among those with the same trigger."""
         self.orders[order.order_id] = order
         assert order.trigger_price is not None, "the order has a trigger"  # noqa: S101
-        if waits_for_rise(order.order_type, order.side):
+        if waits_for_rise(order.entry.order_type, order.side):
             heappush(self._rising, (order.trigger_price, order.arrival, order.order_id))
         else:
             heappush(self._falling, (-order.trigger_price, order.arrival, order.order_id))

@@ -154,8 +154,8 @@ def test_holds_are_the_sum_over_open_orders(steps: list[Any]) -> None:
         assert account.held == sum(order.leaves * order.hold_per_lot for order in orders)
         for symbol, holding in account.holdings.items():
             for side, held in ((Side.SELL, holding.offered), (Side.BUY, holding.bid)):
-                assert held == sum(o.leaves for o in orders if o.symbol == symbol and o.side is side)
-        assert {o.client_order_id for o in orders if o.client_order_id} == set(account.by_client_order_id)
+                assert held == sum(o.leaves for o in orders if o.entry.symbol == symbol and o.side is side)
+        assert {o.entry.client_order_id for o in orders if o.entry.client_order_id} == set(account.by_client_order_id)
 
 
 @settings(max_examples=300)
@@ -172,7 +172,7 @@ def test_the_book_is_never_crossed_and_its_levels_are_the_sum_of_their_orders(st
                 orders = list(level)
                 assert level.quantity == sum(order.visible for order in orders) > 0
                 assert level.count == len(orders)
-                plain = [order.arrival for order in orders if not order.display_quantity]
+                plain = [order.arrival for order in orders if not order.entry.display_quantity]
                 assert plain == sorted(plain), "first come, first served"
                 assert all(0 < order.visible <= order.leaves for order in orders)
 

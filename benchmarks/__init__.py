@@ -1,0 +1,1 @@
+"""What docs/performance.md quotes, each runnable by one command: `./mx bench NAME [--json]`."""

@@ -1,0 +1,85 @@
+"""`./mx bench book`: the bare book, add, cancel, marketable, one symbol, and the peers that install from PyPI.
+
+Ours is `matching_engine.book` with a loop that trades; no credit, no fees, no events.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks import harness
+from benchmarks.flow import Step, flow
+from benchmarks.peers import peers
+from matching_engine.book import Book, Order
+from matching_engine.credit import Account
+from microexchange.messages import NewOrder, OrderType, Side
+
+
+def prepare_ours(steps: list[Step]) -> Callable[[], Any]:
+    """A run of the flow over our book. The orders are made beforehand: they come off the wire in an exchange."""
+    account = Account("a", 0)
+    orders = {
+        step.order: Order(
+            NewOrder(
+                step.order, 0, "a", "X", Side.BUY if step.is_buy else Side.SELL, OrderType.LIMIT, step.quantity, step.price
+            ),
+            account,
+        )
+        for step in steps
+        if step.kind != "cancel"
+    }
+    book = Book()
+    plan = [(step.kind == "cancel", orders[step.order], step.price) for step in steps]
+    return lambda: run(book, plan)
+
+
+def run(book: Book, plan: list[tuple[bool, Order, int]]) -> int:
+    """Runs the flow; returns how many trades there were."""
+    bids, asks, buy = book.bids, book.asks, Side.BUY
+    trades = 0
+    for is_cancel, order, price in plan:
+        own, other = (bids, asks) if order.side is buy else (asks, bids)
+        if is_cancel:
+            if order.level is not None:
+                own.remove(order)
+            continue
+        level = other.best()
+        while level is not None and (level.price <= price if own is bids else level.price >= price):
+            maker = level.head
+            while maker is not None and order.visible:
+                quantity = min(order.visible, maker.visible)
+                order.visible -= quantity
+                maker.visible -= quantity
+                level.quantity -= quantity
+                trades += 1
+                if not maker.visible:
+                    other.remove(maker)
+                maker = level.head
+            if not order.visible:
+                break
+            level = other.best()
+        if order.visible:
+            own.add(order, price)
+    return trades
+
+
+def main() -> None:
+    """Measures, and prints a table."""
+    options = harness.arguments(__doc__ or "")
+    steps = flow(options.events)
+    trades = prepare_ours(steps)()
+    contenders: dict[str, Callable[[], Callable[[], Any]]] = {"microexchange book": lambda: prepare_ours(steps)}
+    notes = {"microexchange book": f"{trades:,} trades"}
+    for peer in peers():
+        contenders[peer.name] = lambda peer=peer: peer.prepare(steps)
+        notes[peer.name] = peer.note(steps, trades)
+    figures = [
+        harness.Figure(figure.name, figure.rates, notes[figure.name])
+        for figure in harness.side_by_side(len(steps), contenders, options.rounds)
+    ]
+    print(harness.table(figures, "events/s"))
+    values = {figure.name: {"events_per_second": figure.median, "noise": figure.noise} for figure in figures}
+    harness.finish(options, "book", {"events": len(steps), "figures": values})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""`./mx bench engine`: the whole engine: ids, credit, matching, fees, every event made."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks import harness
+from benchmarks.flow import flow
+from matching_engine.engine import Engine
+from microexchange.ids import IdSequence
+from microexchange.messages import CancelOrder, Command, ListSecurity, NewOrder, OpenAccount, OrderType, Side
+from microexchange.numbers import MAX_CASH
+
+CLIENTS = 50
+NOW = 1_800_000_000_000_000_000
+
+
+def opening(ids: IdSequence) -> list[Command]:
+    """One security, and clients with plenty of everything."""
+    commands: list[Command] = [ListSecurity(ids.next(NOW), 1, "X", "X", "0.01", "1", 100_000)]
+    for number in range(CLIENTS):
+        commands.append(OpenAccount(ids.next(NOW), 1, f"c{number}", MAX_CASH, {"X": 10**9}))
+    return commands
+
+
+def commands_of(count: int) -> tuple[list[Command], list[Command]]:
+    """The opening, and the flow as commands of fifty clients."""
+    ids = IdSequence(0)
+    start = opening(ids)
+    commands: list[Command] = []
+    entered: dict[int, tuple[int, str]] = {}
+    for number, step in enumerate(flow(count)):
+        command_id, client = ids.next(NOW), f"c{number % CLIENTS}"
+        if step.kind == "cancel":
+            order_id, owner = entered[step.order]
+            commands.append(CancelOrder(command_id, 1, owner, order_id))
+        else:
+            entered[step.order] = command_id, client
+            side = Side.BUY if step.is_buy else Side.SELL
+            commands.append(NewOrder(command_id, 1, client, "X", side, OrderType.LIMIT, step.quantity, step.price))
+    return start, commands
+
+
+def prepare(start: list[Command], commands: list[Command]) -> Callable[[], Any]:
+    """A run of the commands over a new engine."""
+    engine = Engine()
+    for command in start:
+        engine.apply(command)
+
+    def run() -> int:
+        apply, events = engine.apply, 0
+        for command in commands:
+            events += len(apply(command))
+        return events
+
+    return run
+
+
+def one_by_one(start: list[Command], commands: list[Command]) -> list[float]:
+    """Seconds of each command, sorted."""
+    engine = Engine()
+    for command in start:
+        engine.apply(command)
+    clock, apply, times = time.perf_counter, engine.apply, []
+    for command in commands:
+        began = clock()
+        apply(command)
+        times.append(clock() - began)
+    return sorted(times)
+
+
+def growth(sizes: list[int], commands: int = 20_000) -> dict[int, float]:
+    """Commands a second with so many orders resting, far from the market and near."""
+    rates = {}
+    for size in sizes:
+        ids = IdSequence(0)
+        engine = Engine()
+        for command in opening(ids):
+            engine.apply(command)
+        for number in range(size):
+            is_buy = number % 2 == 0
+            away = 100 + number % 20_000
+            price = 100_000 - away if is_buy else 100_000 + away
+            side = Side.BUY if is_buy else Side.SELL
+            engine.apply(NewOrder(ids.next(NOW), 1, f"c{number % CLIENTS}", "X", side, OrderType.LIMIT, 1, price))
+        _, flow_commands = commands_of(commands)
+        shift = ids.next(NOW)
+        moved = [_after(command, shift) for command in flow_commands]
+        rates[size] = harness.measure(
+            len(moved), lambda engine=engine, moved=moved: lambda: [engine.apply(c) for c in moved]
+        )
+    return rates
+
+
+def _after(command: Any, shift: int) -> Command:
+    """The command with ids behind `shift`."""
+    fields = {name: getattr(command, name) for name in command.__struct_fields__}
+    fields["command_id"] += shift
+    if "order_id" in fields:
+        fields["order_id"] += shift
+    return type(command)(**fields)
+
+
+def main() -> None:
+    """Measures, and prints tables."""
+    options = harness.arguments(__doc__ or "")
+    start, commands = commands_of(options.events)
+    (figure,) = harness.side_by_side(
+        len(commands), {"microexchange engine": lambda: prepare(start, commands)}, options.rounds
+    )
+    events = prepare(start, commands)()
+    figure = harness.Figure(figure.name, figure.rates, f"{events / len(commands):.1f} events a command")
+    print(harness.table([figure], "commands/s"))
+    times = one_by_one(start, commands)
+    p50, p99 = (times[int(len(times) * part)] * 1e6 for part in (0.5, 0.99))
+    print(f"\none command: p50 {p50:.1f} µs, p99 {p99:.1f} µs")
+    rates = growth([0, 10_000, 100_000, 1_000_000])
+    print("\n| resting orders | commands/s |\n| ---: | ---: |")
+    for size, rate in rates.items():
+        print(f"| {size:,} | {rate:,.0f} |")
+    values = {
+        "commands_per_second": figure.median,
+        "noise": figure.noise,
+        "p50_us": p50,
+        "p99_us": p99,
+        "by_resting_orders": rates,
+    }
+    harness.finish(options, "engine", {"commands": len(commands), "figures": values})
+
+
+if __name__ == "__main__":
+    main()

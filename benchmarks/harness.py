@@ -1,0 +1,97 @@
+"""Runs measurements side by side, and says how noisy they were.
+
+Every contender runs once in each round, so that a busy minute of the machine hits all of them; the median of the rounds is
+the figure, and the spread from the slowest to the fastest round the noise.
+"""
+
+import argparse
+import gc
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One contender's result."""
+
+    name: str
+    rates: list[float]
+    """Events a second, by round."""
+    note: str = ""
+
+    @property
+    def median(self) -> float:
+        """The figure."""
+        return statistics.median(self.rates)
+
+    @property
+    def noise(self) -> float:
+        """How far the rounds lie apart: (fastest - slowest) / median."""
+        return (max(self.rates) - min(self.rates)) / self.median
+
+
+def measure(count: int, prepare: Callable[[], Callable[[], Any]]) -> float:
+    """Events a second of one run: `prepare` makes everything anew, and what it returns is timed."""
+    work = prepare()
+    gc.collect()
+    gc.disable()
+    began = time.perf_counter()
+    work()
+    seconds = time.perf_counter() - began
+    gc.enable()
+    return count / seconds
+
+
+def side_by_side(count: int, contenders: dict[str, Callable[[], Callable[[], Any]]], rounds: int = ROUNDS) -> list[Figure]:
+    """The contenders' figures, measured in turns."""
+    rates: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, prepare in contenders.items():
+            rates[name].append(measure(count, prepare))
+    return [Figure(name, values) for name, values in rates.items()]
+
+
+def machine() -> dict[str, Any]:
+    """Where this was measured."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    return {"processor": model, "cores": os.cpu_count(), "python": platform.python_version(), "system": platform.system()}
+
+
+def arguments(description: str) -> argparse.Namespace:
+    """The options that all benchmarks have."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object on the last line")
+    parser.add_argument("--events", type=int, default=200_000)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    return parser.parse_args()
+
+
+def table(figures: Sequence[Figure], unit: str) -> str:
+    """The figures as Markdown, each with its ratio to the first."""
+    first = figures[0].median
+    rows = [f"| | {unit} | of the first | noise | |", "| --- | ---: | ---: | ---: | --- |"]
+    for figure in figures:
+        ratio = figure.median / first
+        rows.append(f"| {figure.name} | {figure.median:,.0f} | {ratio:.2f} | {figure.noise:.0%} | {figure.note} |")
+    return "\n".join(rows)
+
+
+def finish(options: argparse.Namespace, name: str, figures: dict[str, Any]) -> None:
+    """Prints the JSON line, where it was asked for."""
+    if options.json:
+        print(json.dumps({"benchmark": name, "machine": machine(), **figures}))
