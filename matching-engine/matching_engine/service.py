@@ -125,10 +125,13 @@ class EngineService:
 
     async def _snapshot(self) -> None:
         """Saves the state of this moment, once all output up to it is durable: so none of it can be lost."""
-        snapshot = Snapshot(
-            self._offset, self._instructions.next_sequence, self._reports.next_sequence, state.take(self._engine)
-        )
-        await self._instructions.flushed()
-        await self._reports.flushed()
-        await asyncio.to_thread(self._store.save, snapshot)
-        self._saved_offset = snapshot.offset
+        offset, instruction, report = self._offset, self._instructions.next_sequence, self._reports.next_sequence
+        writing = self._store.begin(offset, lambda: Snapshot(offset, instruction, report, state.take(self._engine)))
+        try:
+            await self._instructions.flushed()
+            await self._reports.flushed()
+        except BaseException:
+            writing.abandon()
+            raise
+        await asyncio.to_thread(writing.finish)
+        self._saved_offset = offset

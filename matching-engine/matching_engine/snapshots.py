@@ -5,10 +5,14 @@ is passed over for the one before. The last three are kept.
 """
 
 import fcntl
+import gc
 import hashlib
 import os
+import signal
+import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 import msgspec
 import structlog
@@ -49,19 +53,45 @@ class SnapshotStore:
         except BlockingIOError as error:
             self._lock.close()
             raise FolderInUseError(f"another matching engine runs on {folder}") from error
+        self._begun = 0
+        for unfinished in folder.glob("*.new"):
+            unfinished.unlink()
 
     def next_epoch(self) -> int:
         """A number that grows with each start on this folder."""
         path = self._folder / "epoch"
         epoch = int(path.read_text()) + 1 if path.exists() else 1
-        self._write(path, str(epoch).encode())
+        aside = path.with_suffix(".new")
+        _write_durably(aside, str(epoch).encode())
+        aside.replace(path)
+        self._sync_folder()
         return epoch
+
+    def begin(self, offset: int, take: Callable[[], Snapshot]) -> "Writing":
+        """Begins to write the snapshot that `take` makes of this moment.
+
+        The process forks, and the child has all the time it needs: what it sees stands still, while the market goes on. For
+        the market it takes as long as a fork. Nothing is to be seen of it until `Writing.finish`.
+        """
+        path = self._folder / f"snapshot-{offset:020d}.bin"
+        self._begun += 1
+        aside = path.with_suffix(f".{self._begun}.new")
+        with warnings.catch_warnings():
+            # Other threads may hold locks, which the child then waits for in vain: it takes none but the allocator's.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if pid == 0:
+            _write_in_child(aside, take)
+        return Writing(self, pid, aside, path)
 
     def save(self, snapshot: Snapshot) -> None:
         """Writes `snapshot` durably, and drops the oldest."""
-        payload = msgspec.msgpack.encode(snapshot)
-        digest = hashlib.blake2b(payload, digest_size=_DIGEST_SIZE).digest()
-        self._write(self._folder / f"snapshot-{snapshot.offset:020d}.bin", _MAGIC + digest + payload)
+        self.begin(snapshot.offset, lambda: snapshot).finish()
+
+    def publish(self, aside: Path, path: Path) -> None:
+        """Gives a written file its name, durably, and drops the oldest."""
+        aside.replace(path)
+        self._sync_folder()
         for old in self._files()[KEPT:]:
             old.unlink(missing_ok=True)
 
@@ -89,13 +119,7 @@ class SnapshotStore:
         """Newest first."""
         return sorted(self._folder.glob("snapshot-*.bin"), reverse=True)
 
-    def _write(self, path: Path, content: bytes) -> None:
-        aside = path.with_suffix(".new")
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
+    def _sync_folder(self) -> None:
         descriptor = os.open(self._folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -105,3 +129,55 @@ class SnapshotStore:
     def close(self) -> None:
         """Lets another engine have the folder."""
         self._lock.close()
+
+
+class Writing:
+    """A snapshot that a child process is writing."""
+
+    def __init__(self, store: SnapshotStore, pid: int, aside: Path, path: Path) -> None:
+        self._store = store
+        self._pid = pid
+        self._aside = aside
+        self._path = path
+
+    def finish(self) -> None:
+        """Waits for the child, and gives the file its name. Raises `OSError` where it could not be written."""
+        _, status = os.waitpid(self._pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        if code:
+            self._aside.unlink(missing_ok=True)
+            reason = os.strerror(code) if 0 < code < _OTHER_FAULT else f"its writer ended with {code}"
+            raise OSError(max(code, 1), f"cannot write {self._path}: {reason}")
+        self._store.publish(self._aside, self._path)
+
+    def abandon(self) -> None:
+        """Ends the child; of this snapshot nothing remains."""
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+        self._aside.unlink(missing_ok=True)
+
+
+_OTHER_FAULT = 255
+"""Exit status of a child that failed otherwise than by an error of the system, whose number it gives."""
+
+
+def _write_in_child(aside: Path, take: Callable[[], Snapshot]) -> NoReturn:
+    """Writes the snapshot and ends the process, without any of the parent's clean-up."""
+    status = _OTHER_FAULT
+    try:
+        gc.disable()
+        payload = msgspec.msgpack.encode(take())
+        digest = hashlib.blake2b(payload, digest_size=_DIGEST_SIZE).digest()
+        _write_durably(aside, _MAGIC + digest + payload)
+        status = 0
+    except OSError as error:
+        status = min(error.errno or 1, _OTHER_FAULT - 1)
+    finally:
+        os._exit(status)
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,5 +1,6 @@
 """Snapshots: state as data, files that survive."""
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import pytest
 from matching_engine import state
 from matching_engine.engine import Engine
 from matching_engine.snapshots import FolderInUseError, Snapshot, SnapshotStore
+from microexchange.messages import OrderReport, OrderType, TimeInForce, TimeTick, TradingStateChanged
 from tests.unit.market import Floor
+from tests.unit.test_order_types import Pit
 
 
 def busy_floor() -> Floor:
@@ -121,3 +124,54 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(OSError, match="ermission"):
         SnapshotStore(tmp_path / "engine")
+
+
+def test_a_snapshot_is_of_the_moment_it_was_begun_and_not_to_be_seen_before_it_is_finished(tmp_path: Path) -> None:
+    store, floor = SnapshotStore(tmp_path), busy_floor()
+    before = state.take(floor.engine)
+    writing = store.begin(7, lambda: Snapshot(7, 1, 1, state.take(floor.engine)))
+    floor.buy("b", 20, 1003)
+    assert store.newest() is None
+    writing.finish()
+    newest = store.newest()
+    assert newest is not None
+    assert newest.state == before != state.take(floor.engine)
+
+
+def test_an_abandoned_snapshot_leaves_nothing(tmp_path: Path) -> None:
+    store = SnapshotStore(tmp_path)
+    store.begin(7, lambda: snapshot(7)).abandon()
+    assert store.newest() is None
+    assert not list(tmp_path.glob("*.new"))
+
+
+def test_a_snapshot_that_cannot_be_written_is_an_error_and_the_last_one_stays(tmp_path: Path) -> None:
+    store = SnapshotStore(tmp_path)
+    store.save(snapshot(1))
+
+    def full() -> Snapshot:
+        raise OSError(errno.ENOSPC, "no space")
+
+    with pytest.raises(OSError, match="No space left on device"):
+        store.begin(2, full).finish()
+    with pytest.raises(OSError, match="its writer ended"):
+        store.begin(3, lambda: 1 / 0).finish()  # type: ignore[arg-type, return-value]
+    assert store.newest() == snapshot(1)
+
+
+def test_an_engine_with_every_kind_of_order_comes_back_the_same() -> None:
+    pit = Pit(band_bps=1000, auction_seconds=5, short_limit=3, position_limit=500)
+    pit.order("d", "buy", 5, 990, display_quantity=2, time_in_force=TimeInForce.GTD, expire_at=10**15)
+    pit.order("d", "sell", 5, 1200, post_only=True, client_order_id="mine")
+    pit.order("e", "sell", 2, order_type=OrderType.STOP_MARKET, trigger_price=900, time_in_force=TimeInForce.DAY)
+    pit.order("e", "buy", 2, 1100, order_type=OrderType.STOP_LIMIT, trigger_price=1050)
+    pit.order("f", "sell", 1, 1101)
+    pit.order("d", "buy", 1, 1150)
+    assert pit.engine.markets["Y"].ends_at, "an auction is under way"
+    taken = state.take(pit.engine)
+    other = state.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(taken), type=state.EngineState))
+    assert state.take(other) == taken
+    later = TimeTick(pit.id(), 2 * 10**15)
+    events = pit.engine.apply(later)
+    assert {type(event) for event in events} >= {OrderReport, TradingStateChanged}
+    assert other.apply(later) == events

@@ -1,0 +1,63 @@
+"""The engine agrees with the naive book on every trade and every level. MX_REFERENCE_COMMANDS says on how many commands."""
+
+import os
+import random
+
+from microexchange.messages import CancelOrder, NewOrder, OrderType, ReplaceOrder, Side, TimeInForce, Trade
+from microexchange.numbers import MAX_CASH
+from tests.property.reference import NaiveBook
+from tests.unit.market import Floor, of
+
+COMMANDS = int(os.environ.get("MX_REFERENCE_COMMANDS", "60000"))
+LIVES = [TimeInForce.GTC] * 6 + [TimeInForce.IOC, TimeInForce.FOK]
+
+
+def test_the_engine_agrees_with_the_naive_book() -> None:
+    dice = random.Random(20)
+    buyers = [f"b{number}" for number in range(4)]
+    sellers = [f"s{number}" for number in range(4)]
+    floor = Floor(clients=(*buyers, *sellers), cash=MAX_CASH, shares=10**9)
+    naive, engine = NaiveBook(), floor.engine
+    owners: dict[int, str] = {}
+    numbers: list[int] = []
+    for step in range(COMMANDS):
+        draw = dice.random()
+        command_id = floor.id()
+        # Few orders at few prices, so that everything meets everything; now and then the book is swept.
+        if draw < 0.62 or not numbers:
+            is_buy = dice.random() < 0.5
+            owner = dice.choice(buyers if is_buy else sellers)
+            price = None if dice.random() < 0.08 else 1000 + dice.randint(-6, 6)
+            quantity = dice.randint(1, 12)
+            life = TimeInForce.GTC if price is None else dice.choice(LIVES)
+            plain = price is None or life is not TimeInForce.GTC
+            display = 0 if plain or dice.random() < 0.8 else dice.randint(1, quantity)
+            post = not plain and dice.random() < 0.1
+            kind = OrderType.MARKET if price is None else OrderType.LIMIT
+            side = Side.BUY if is_buy else Side.SELL
+            command = NewOrder(
+                command_id, 1, owner, "X", side, kind, quantity, price, "", life, 0, None, post, display
+            )
+            events = engine.apply(command)
+            naive.enter(command_id, is_buy, price, quantity, life.value, display, post)
+            owners[command_id] = owner
+            numbers.append(command_id)
+        else:
+            target = numbers[-1 - min(int(dice.expovariate(0.05)), len(numbers) - 1)]
+            if draw < 0.85:
+                events = engine.apply(CancelOrder(command_id, 1, owners[target], target))
+                naive.cancel(target)
+            else:
+                quantity, price = dice.randint(1, 12), 1000 + dice.randint(-6, 6)
+                events = engine.apply(ReplaceOrder(command_id, 1, owners[target], target, quantity, price))
+                naive.amend(target, quantity, price)
+        made = [(t.maker_order_id, t.taker_order_id, t.price, t.quantity) for t in of(Trade, events)]
+        assert made == naive.trades, f"step {step}: {command_id}"
+        naive.trades.clear()
+        if step % 50 == 0 or step == COMMANDS - 1:
+            assert floor.levels("buy") == naive.levels(True)
+            assert floor.levels("sell") == naive.levels(False)
+        if len(naive.entries) > 60:
+            for entry in naive.entries[:30]:
+                engine.apply(CancelOrder(floor.id(), 1, owners[entry.number], entry.number))
+            del naive.entries[:30]
