@@ -14,6 +14,12 @@ from matching_engine.credit import Account
 from microexchange.messages import NewOrder, OrderType, Side
 
 
+def entry(step: Step) -> NewOrder:
+    """The command that enters the order of a step."""
+    side = Side.BUY if step.is_buy else Side.SELL
+    return NewOrder(step.order, 0, "a", "X", side, OrderType.LIMIT, step.quantity, step.price)
+
+
 def prepare_ours(steps: list[Step]) -> Callable[[], Any]:
     """A run of the flow over our book. The orders are made beforehand: they come off the wire in an exchange."""
     account = Account("a", 0)
@@ -33,9 +39,9 @@ def prepare_ours(steps: list[Step]) -> Callable[[], Any]:
 
 
 def run(book: Book, plan: list[tuple[bool, Order, int]]) -> int:
-    """Runs the flow; returns how many trades there were."""
+    """Runs the flow; returns how many lots were traded."""
     bids, asks, buy = book.bids, book.asks, Side.BUY
-    trades = 0
+    traded = 0
     for is_cancel, order, price in plan:
         own, other = (bids, asks) if order.side is buy else (asks, bids)
         if is_cancel:
@@ -50,7 +56,7 @@ def run(book: Book, plan: list[tuple[bool, Order, int]]) -> int:
                 order.visible -= quantity
                 maker.visible -= quantity
                 level.quantity -= quantity
-                trades += 1
+                traded += quantity
                 if not maker.visible:
                     other.remove(maker)
                 maker = level.head
@@ -59,24 +65,29 @@ def run(book: Book, plan: list[tuple[bool, Order, int]]) -> int:
             level = other.best()
         if order.visible:
             own.add(order, price)
-    return trades
+    return traded
 
 
 def main() -> None:
     """Measures, and prints a table."""
     options = harness.arguments(__doc__ or "")
     steps = flow(options.events)
-    trades = prepare_ours(steps)()
-    contenders: dict[str, Callable[[], Callable[[], Any]]] = {"microexchange book": lambda: prepare_ours(steps)}
-    notes = {"microexchange book": f"{trades:,} trades"}
+    ours = {"microexchange": (len(steps), lambda: prepare_ours(steps))}
+    contenders: dict[str, harness.Contender] = dict(ours)
+    notes = {"microexchange": f"{prepare_ours(steps)():,} lots traded"}
     for peer in peers():
-        contenders[peer.name] = lambda peer=peer: peer.prepare(steps)
-        notes[peer.name] = peer.note(steps, trades)
+        part = steps[: peer.most_steps]
+        contenders[peer.name] = (len(part), lambda peer=peer, part=part: peer.prepare(part))
+        theirs, expected = peer.prepare(part)(), prepare_ours(part)()
+        verdict = "the same lots" if theirs == expected else f"{theirs:,} lots where we trade {expected:,}"
+        notes[peer.name] = verdict + ("" if len(part) == len(steps) else f", over the first {len(part):,} events")
     figures = [
         harness.Figure(figure.name, figure.rates, notes[figure.name])
-        for figure in harness.side_by_side(len(steps), contenders, options.rounds)
+        for figure in harness.side_by_side(contenders, options.rounds)
     ]
     print(harness.table(figures, "events/s"))
+    if options.plot:
+        harness.plot(options.plot, "One book: adds, cancels, marketable orders", figures, "events/s")
     values = {figure.name: {"events_per_second": figure.median, "noise": figure.noise} for figure in figures}
     harness.finish(options, "book", {"events": len(steps), "figures": values})
 

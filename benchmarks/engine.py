@@ -86,10 +86,13 @@ def growth(sizes: list[int], commands: int = 20_000) -> dict[int, float]:
         _, flow_commands = commands_of(commands)
         shift = ids.next(NOW)
         moved = [_after(command, shift) for command in flow_commands]
-        rates[size] = harness.measure(
-            len(moved), lambda engine=engine, moved=moved: lambda: [engine.apply(c) for c in moved]
-        )
+        rates[size] = harness.measure(len(moved), lambda engine=engine, moved=moved: lambda: _apply_all(engine, moved))
     return rates
+
+
+def _apply_all(engine: Engine, commands: list[Command]) -> None:
+    for command in commands:
+        engine.apply(command)
 
 
 def _after(command: Any, shift: int) -> Command:
@@ -105,9 +108,8 @@ def main() -> None:
     """Measures, and prints tables."""
     options = harness.arguments(__doc__ or "")
     start, commands = commands_of(options.events)
-    (figure,) = harness.side_by_side(
-        len(commands), {"microexchange engine": lambda: prepare(start, commands)}, options.rounds
-    )
+    contenders: dict[str, harness.Contender] = {"microexchange": (len(commands), lambda: prepare(start, commands))}
+    (figure,) = harness.side_by_side(contenders, options.rounds)
     events = prepare(start, commands)()
     figure = harness.Figure(figure.name, figure.rates, f"{events / len(commands):.1f} events a command")
     print(harness.table([figure], "commands/s"))

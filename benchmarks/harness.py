@@ -51,11 +51,15 @@ def measure(count: int, prepare: Callable[[], Callable[[], Any]]) -> float:
     return count / seconds
 
 
-def side_by_side(count: int, contenders: dict[str, Callable[[], Callable[[], Any]]], rounds: int = ROUNDS) -> list[Figure]:
+Contender = tuple[int, Callable[[], Callable[[], Any]]]
+"""How many events, and what prepares a run over them."""
+
+
+def side_by_side(contenders: dict[str, Contender], rounds: int = ROUNDS) -> list[Figure]:
     """The contenders' figures, measured in turns."""
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
-        for name, prepare in contenders.items():
+        for name, (count, prepare) in contenders.items():
             rates[name].append(measure(count, prepare))
     return [Figure(name, values) for name, values in rates.items()]
 
@@ -77,6 +81,7 @@ def arguments(description: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", action="store_true", help="print the figures as one JSON object on the last line")
     parser.add_argument("--events", type=int, default=200_000)
+    parser.add_argument("--plot", type=Path, help="write the figures as an SVG to this file")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     return parser.parse_args()
 
@@ -95,3 +100,28 @@ def finish(options: argparse.Namespace, name: str, figures: dict[str, Any]) -> N
     """Prints the JSON line, where it was asked for."""
     if options.json:
         print(json.dumps({"benchmark": name, "machine": machine(), **figures}))
+
+
+def plot(path: Path, title: str, figures: Sequence[Figure], unit: str) -> None:
+    """Draws the figures as bars on a logarithmic scale, as an SVG of our own making: a bar, a name, a number."""
+    import math
+
+    most = max(figure.median for figure in figures)
+    least = min(figure.median for figure in figures)
+    decades = math.ceil(math.log10(most)) - math.floor(math.log10(least))
+    floor = math.floor(math.log10(least))
+    width, row, left = 760, 34, 210
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {row * len(figures) + 60}" font-family="sans-serif">',
+        f'<rect width="{width}" height="{row * len(figures) + 60}" fill="white"/>',
+        f'<text x="12" y="24" font-size="15" fill="#222">{title}</text>',
+    ]
+    for number, figure in enumerate(figures):
+        length = (math.log10(figure.median) - floor) / decades * (width - left - 130)
+        y = 44 + row * number
+        lines += [
+            f'<text x="{left - 10}" y="{y + 15}" font-size="13" text-anchor="end" fill="#222">{figure.name}</text>',
+            f'<rect x="{left}" y="{y}" width="{length:.0f}" height="20" fill="{"#1f77b4" if not number else "#9aa5b1"}"/>',
+            f'<text x="{left + length + 8:.0f}" y="{y + 15}" font-size="13" fill="#222">{figure.median:,.0f} {unit}</text>',
+        ]
+    path.write_text("\n".join([*lines, "</svg>"]) + "\n")

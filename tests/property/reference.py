@@ -19,6 +19,7 @@ class Entry:
     shown: int
     place: int
     """Its turn at its price: smaller first."""
+    post: bool
     done: int = 0
 
 
@@ -50,7 +51,7 @@ class NaiveBook:
             return "rejected"
         if life == "fok" and sum(e.left for e in reach) < quantity:
             return "rejected"
-        entry = Entry(number, is_buy, price, quantity, display, 0, 0)
+        entry = Entry(number, is_buy, price, quantity, display, 0, 0, post)
         self.trade(entry)
         if not entry.left:
             return "filled"
@@ -104,6 +105,8 @@ class NaiveBook:
         if price == entry.price and left <= entry.left:
             entry.left = left
             entry.shown = min(entry.shown, left)
+            return
+        if entry.post and self.reach(entry.is_buy, price):
             return
         self.entries.remove(entry)
         entry.left, entry.price = left, price

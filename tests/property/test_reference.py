@@ -35,9 +35,7 @@ def test_the_engine_agrees_with_the_naive_book() -> None:
             post = not plain and dice.random() < 0.1
             kind = OrderType.MARKET if price is None else OrderType.LIMIT
             side = Side.BUY if is_buy else Side.SELL
-            command = NewOrder(
-                command_id, 1, owner, "X", side, kind, quantity, price, "", life, 0, None, post, display
-            )
+            command = NewOrder(command_id, 1, owner, "X", side, kind, quantity, price, "", life, 0, None, post, display)
             events = engine.apply(command)
             naive.enter(command_id, is_buy, price, quantity, life.value, display, post)
             owners[command_id] = owner
