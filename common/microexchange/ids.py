@@ -11,6 +11,7 @@ EPOCH_MS = 1_704_067_200_000
 GATEWAY_BITS = 10
 COUNTER_BITS = 12
 MAX_GATEWAY = (1 << GATEWAY_BITS) - 1
+"""The highest number. It is the engine's own, for orders that it enters itself: no gateway has it."""
 _COUNTER_MASK = (1 << COUNTER_BITS) - 1
 
 

@@ -246,6 +246,24 @@ class SetTradingState(Record, frozen=True):
     state: TradingState
 
 
+class SaveBook(Record, frozen=True):
+    """Remember the orders that rest in a security's book, under a name."""
+
+    command_id: int
+    timestamp: int
+    symbol: str
+    name: str
+
+
+class LoadBook(Record, frozen=True):
+    """Put a book back to what was saved: cancel what rests now, and enter what rested then against today's credit."""
+
+    command_id: int
+    timestamp: int
+    symbol: str
+    name: str
+
+
 class TimeTick(Record, frozen=True):
     """Nothing but the time: lets orders expire and auctions end in a quiet market."""
 
@@ -316,6 +334,8 @@ Command = (
     | ResumeClient
     | ListSecurity
     | SetTradingState
+    | SaveBook
+    | LoadBook
     | TimeTick
     | GatewayLogon
 )
@@ -463,6 +483,28 @@ class TradingStateChanged(Record, frozen=True):
     reason: str = ""
 
 
+class BookSaved(Record, frozen=True):
+    """The orders of a book are remembered."""
+
+    command_id: int
+    timestamp: int
+    symbol: str
+    name: str
+    orders: int
+
+
+class BookLoaded(Record, frozen=True):
+    """A book is back to what was saved, but for the orders that were refused: their reports come before this."""
+
+    command_id: int
+    timestamp: int
+    symbol: str
+    name: str
+    orders: int
+    """How many rest again."""
+    refused: int
+
+
 class AuctionUpdate(Record, frozen=True):
     """Where an auction would uncross if it ended now."""
 
@@ -566,6 +608,8 @@ Report = (
     | ClientResumed
     | SecurityListed
     | TradingStateChanged
+    | BookSaved
+    | BookLoaded
     | AuctionUpdate
     | GatewayLoggedOn
     | Trade

@@ -45,11 +45,13 @@ class Code(StrEnum):
     WOULD_TRADE = "WOULD_TRADE"
     NOT_FILLABLE = "NOT_FILLABLE"
     POSITION_LIMIT = "POSITION_LIMIT"
+    UNKNOWN_SAVED_BOOK = "UNKNOWN_SAVED_BOOK"
 
     # More of why an order ended.
     PRICE_BAND = "PRICE_BAND"
     UNFILLED = "UNFILLED"
     EXPIRED = "EXPIRED"
+    BOOK_LOADED = "BOOK_LOADED"
 
     # What the clearinghouse refuses: each means a fault in the exchange.
     SETTLEMENT_FAULT = "SETTLEMENT_FAULT"
@@ -85,9 +87,11 @@ HTTP_STATUS: dict[Code, int] = {
     Code.WOULD_TRADE: 409,
     Code.NOT_FILLABLE: 409,
     Code.POSITION_LIMIT: 409,
+    Code.UNKNOWN_SAVED_BOOK: 404,
     Code.PRICE_BAND: 409,
     Code.UNFILLED: 409,
     Code.EXPIRED: 409,
+    Code.BOOK_LOADED: 409,
     Code.SETTLEMENT_FAULT: 500,
 }
 """The HTTP status that goes with each code."""
@@ -122,9 +126,11 @@ MEANING: dict[Code, str] = {
     Code.WOULD_TRADE: "A post_only order would have traded on entry.",
     Code.NOT_FILLABLE: "A fok order could not be filled whole at once, so none of it was.",
     Code.POSITION_LIMIT: "With its open buys the client would hold more than the limit of the security.",
+    Code.UNKNOWN_SAVED_BOOK: "No book of that security was saved under that name.",
     Code.PRICE_BAND: "The rest of a market order would have traded outside the price band and was cancelled.",
     Code.UNFILLED: "The rest of an ioc order did not trade at once and was cancelled.",
     Code.EXPIRED: "The order's time is over.",
+    Code.BOOK_LOADED: "The admin has put the book back to an earlier state, which this order was not part of.",
     Code.SETTLEMENT_FAULT: "The clearinghouse could not settle what the engine matched. The client is suspended.",
 }
 """What each code means, in one sentence."""

@@ -15,10 +15,12 @@ from matching_engine.book import Level, Order
 from matching_engine.credit import BPS, Account, hold_per_lot
 from matching_engine.market import Market
 from matching_engine.stops import TRIGGERED
-from microexchange.ids import COUNTER_BITS, MAX_GATEWAY
+from microexchange.ids import COUNTER_BITS, MAX_GATEWAY, IdSequence
 from microexchange.messages import (
     AccountOpened,
     AuctionUpdate,
+    BookLoaded,
+    BookSaved,
     CancelAll,
     CancelOrder,
     ClientResumed,
@@ -33,6 +35,7 @@ from microexchange.messages import (
     GatewayLogon,
     Liquidity,
     ListSecurity,
+    LoadBook,
     NewOrder,
     OpenAccount,
     OrderReport,
@@ -42,6 +45,7 @@ from microexchange.messages import (
     PricingRule,
     ReplaceOrder,
     ResumeClient,
+    SaveBook,
     SecurityListed,
     SelfTradePrevention,
     SetTradingState,
@@ -69,6 +73,7 @@ from microexchange.refusals import Code
 MAX_ISSUED_CASH = 90 * MAX_CASH
 """The most cash that all accounts together are given, so that any sum of balances fits 64 bits."""
 
+MAX_SAVED_BOOKS = 100
 MAX_AUCTION_SECONDS = 86_400
 MAX_INT = (1 << 63) - 1
 """What an id, and every other number in a report, may be at most: the databases count in 64 bits."""
@@ -103,6 +108,8 @@ class Engine:
         """Cash units that accounts were opened with."""
         self.now = 0
         """The latest time that a command has told."""
+        self.saved_books: dict[tuple[str, str], list[NewOrder]] = {}
+        """Orders that rested when a book was saved, in priority, by symbol and name."""
         self._timers: list[tuple[int, str, int]] = []
         """(time, client or symbol, order id or 0): what ends by itself, the soonest first. Some of it has ended before."""
         self._handlers: dict[type, Callable[[Any], list[Event]]] = {
@@ -116,6 +123,8 @@ class Engine:
             ListSecurity: self._list_security,
             GatewayLogon: self._logon,
             SetTradingState: self._set_trading_state,
+            SaveBook: self._save_book,
+            LoadBook: self._load_book,
             TimeTick: self._time_tick,
         }
 
@@ -651,6 +660,63 @@ class Engine:
             return self._refuse_credit(order, market, leaves, order.leaves * order.hold_per_lot, order.leaves)
         finally:
             order.price = old_price
+
+    # --- saved books --------------------------------------------------------------------------------------------
+
+    def _save_book(self, command: SaveBook) -> list[Event]:
+        market = self.markets.get(command.symbol)
+        if market is None:
+            return [_rejected(command, "", Code.UNKNOWN_SYMBOL, f"{command.symbol} is not listed")]
+        key = (command.symbol, command.name)
+        if key not in self.saved_books and len(self.saved_books) >= MAX_SAVED_BOOKS:
+            return [_rejected(command, "", Code.LIMIT_EXCEEDED, f"{MAX_SAVED_BOOKS} books are saved already")]
+        resting = [*market.book.bids, *market.book.asks]
+        self.saved_books[key] = [
+            msgspec.structs.replace(order.entry, quantity=order.leaves, price=order.price) for order in resting
+        ]
+        saved = BookSaved(command.command_id, command.timestamp, command.symbol, command.name, len(resting))
+        return [_accepted(command), saved]
+
+    def _load_book(self, command: LoadBook) -> list[Event]:
+        market = self.markets.get(command.symbol)
+        saved = self.saved_books.get((command.symbol, command.name))
+        if market is None or saved is None:
+            text = f"no book of {command.symbol} was saved as {command.name}"
+            return [_rejected(command, "", Code.UNKNOWN_SAVED_BOOK, text)]
+        events: list[Event] = [_accepted(command)]
+        for order in [*market.book.bids, *market.book.asks]:
+            events += self._cancel(order, command, Code.BOOK_LOADED, f"the book was put back to {command.name}")
+        # The orders that were saved have ended or were just cancelled: those that rest again are new ones.
+        ids = IdSequence(MAX_GATEWAY, self.last_command_ids.get(MAX_GATEWAY, 0))
+        refused = 0
+        for entry in saved:
+            order_id = self.last_command_ids[MAX_GATEWAY] = ids.next(self.now)
+            account = self.accounts[entry.client_id]
+            order = Order(msgspec.structs.replace(entry, command_id=order_id), account)
+            # A saved book was not crossed where it traded, and must not trade on its way back: it enters as a collection.
+            refusal = self._refuse_credit(order, market, order.leaves, 0, 0)
+            if account.suspended:
+                refusal = Code.CLIENT_SUSPENDED, f"{account.client_id} is suspended"
+            elif entry.client_order_id in account.by_client_order_id:
+                refusal = Code.DUPLICATE_CLIENT_ORDER_ID, f"{entry.client_order_id} is another open order by now"
+            elif entry.expire_at and entry.expire_at <= self.now:
+                refusal = Code.EXPIRED, "its time is over"
+            if refusal is not None:
+                refused += 1
+                events.append(_report(order, command, ExecType.REJECTED, OrderStatus.REJECTED, 0, *refusal))
+                continue
+            _hold(order, market)
+            events.append(_report(order, command, _NEW, _S_NEW, order.leaves))
+            self._rest(order, market, command, events)
+        events.append(
+            BookLoaded(command.command_id, command.timestamp, market.symbol, command.name, len(saved) - refused, refused)
+        )
+        if market.state is _CONTINUOUS:
+            # A book that was saved while it collected may be crossed.
+            self._uncross(market, command, events)
+            if market.stops.orders:
+                self._fire(market, command, events)
+        return events
 
     # --- matching ---------------------------------------------------------------------------------------------
 

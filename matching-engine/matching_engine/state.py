@@ -61,6 +61,8 @@ class EngineState(msgspec.Struct, array_like=True):
     accounts: list[AccountState]
     orders: list[OrderState]
     """In order of priority within each side of each book, then those that wait."""
+    saved_books: list[tuple[str, str, list[NewOrder]]]
+    """(symbol, name, orders)."""
 
 
 def take(engine: Engine) -> EngineState:
@@ -103,6 +105,7 @@ def take(engine: Engine) -> EngineState:
             )
             for order in orders
         ],
+        [(symbol, name, list(orders)) for (symbol, name), orders in engine.saved_books.items()],
     )
 
 
@@ -128,6 +131,7 @@ def restore(state: EngineState) -> Engine:
     engine.next_trade_id = state.next_trade_id
     engine.next_arrival = state.next_arrival
     engine.issued_cash = state.issued_cash
+    engine.saved_books = {(symbol, name): list(orders) for symbol, name, orders in state.saved_books}
     for listed in state.markets:
         market = engine.markets[listed.listing.symbol] = Market(listed.listing)
         market.state = listed.state

@@ -342,11 +342,13 @@ class OrderDesk:
         now = time.time_ns()
         self._commands.put([CancelAll(self._next_id(now), now, client_id)])
 
-    async def command(self, command: Command) -> None:
-        """Sends the admin's command, and returns when the engine has taken it. Raises `Refusal`."""
-        for report in await self._ask(command):
+    async def command(self, command: Command) -> list[Record]:
+        """Sends the admin's command, and returns what it caused. Raises `Refusal`."""
+        reports = await self._ask(command)
+        for report in reports:
             if isinstance(report, CommandRejected):
                 raise Refusal(Code(report.code), report.text)
+        return reports
 
     async def tell_time(self) -> None:
         """Tells the engine once a second what time it is, so that orders expire and auctions end in a quiet market."""

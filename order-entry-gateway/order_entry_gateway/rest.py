@@ -6,7 +6,19 @@ import msgspec
 from fastapi import FastAPI, Query, Request, Response
 
 from microexchange.auth import ADMIN, Keys
-from microexchange.messages import AccountOpened, ResumeClient, SetTradingState, Side, SuspendClient
+from microexchange.messages import (
+    AccountOpened,
+    BookLoaded,
+    BookSaved,
+    LoadBook,
+    OrderReport,
+    OrderStatus,
+    ResumeClient,
+    SaveBook,
+    SetTradingState,
+    Side,
+    SuspendClient,
+)
 from microexchange.numbers import cash_to_text
 from microexchange.presentation import AccountView, ErrorView, OrderView, order_view
 from microexchange.refusals import Code, Refusal
@@ -28,6 +40,9 @@ _order_decoder = msgspec.json.Decoder(OrderRequest)
 _amend_decoder = msgspec.json.Decoder(AmendRequest)
 _state_decoder = msgspec.json.Decoder(StateRequest)
 _client_decoder = msgspec.json.Decoder(ClientRequest)
+
+
+SavedName = Annotated[str, Query(min_length=1, max_length=64, description="Name of the saved book.")]
 
 
 def client_of(keys: Keys, request: Request) -> str:
@@ -127,6 +142,29 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment) 
         command_id, now = desk.next_command()
         await desk.command(ResumeClient(command_id, now, client_id))
         return json_response({"ok": True})
+
+    @app.post("/admin/save", tags=["admin"], **doc("Remember the orders of a book", *admin_doc))
+    async def post_save(request: Request, symbol: str, name: SavedName = "default") -> Response:
+        require_admin(keys, request)
+        find_security(desk.view.securities, symbol)
+        command_id, now = desk.next_command()
+        reports = await desk.command(SaveBook(command_id, now, symbol, name))
+        return json_response({"ok": True, "orders": sum(r.orders for r in reports if isinstance(r, BookSaved))})
+
+    @app.post("/admin/load", tags=["admin"], **doc("Put a book back to what was saved", *admin_doc))
+    async def post_load(request: Request, symbol: str, name: SavedName = "default") -> Response:
+        require_admin(keys, request)
+        find_security(desk.view.securities, symbol)
+        command_id, now = desk.next_command()
+        reports = await desk.command(LoadBook(command_id, now, symbol, name))
+        refused = [r for r in reports if isinstance(r, OrderReport) and r.status is OrderStatus.REJECTED]
+        return json_response(
+            {
+                "ok": True,
+                "orders": sum(report.orders for report in reports if isinstance(report, BookLoaded)),
+                "refused": [order_view(report, desk.security(report.symbol)) for report in refused],
+            }
+        )
 
     async def _answer(request: Request, text: str, action: Any) -> Response:
         report = await action(client_of(keys, request), parse_order_id(text))

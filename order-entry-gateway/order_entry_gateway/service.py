@@ -33,7 +33,7 @@ class GatewaySettings(ServiceSettings):
     """What the gateway is told."""
 
     port: int = Field(default=8000, ge=0, le=65535, description="Port of REST and WebSocket.")
-    gateway_number: int = Field(default=0, ge=0, le=MAX_GATEWAY, description="Tells several gateways of one market apart.")
+    gateway_number: int = Field(default=0, ge=0, lt=MAX_GATEWAY, description="Tells several gateways of one market apart.")
     endowment_cash: Decimal = Field(default=Decimal(10_000), description="Cash that a new account begins with.")
     endowment_shares: dict[str, Decimal] = Field(
         default={"*": Decimal(100)},

@@ -20,6 +20,7 @@ from microexchange.messages import (
     ExecType,
     Execution,
     ListSecurity,
+    LoadBook,
     NewOrder,
     OpenAccount,
     OrderReport,
@@ -29,6 +30,7 @@ from microexchange.messages import (
     PricingRule,
     ReplaceOrder,
     ResumeClient,
+    SaveBook,
     SelfTradePrevention,
     SettlementStatus,
     SetTradingState,
@@ -77,6 +79,7 @@ actions = st.lists(
         st.tuples(st.just("cancel all"), st.sampled_from(CLIENTS), st.sampled_from(("", "X"))),
         st.tuples(st.just("state"), st.sampled_from(SYMBOLS), st.sampled_from(STATES)),
         st.tuples(st.just("tick"), st.integers(0, 20)),
+        st.tuples(st.sampled_from((SaveBook, LoadBook)), st.sampled_from(SYMBOLS)),
         st.tuples(st.just("suspend"), st.sampled_from(("c", "nobody"))),
         st.tuples(st.just("resume"), st.just("c")),
     ),
@@ -112,6 +115,8 @@ def commands_of(steps: list[Any]) -> list[Any]:
                 commands.append(CancelAll(floor.id(), now, client, symbol))
             case "state", symbol, state:
                 commands.append(SetTradingState(floor.id(), now, symbol, state))
+            case type() as kind, symbol:
+                commands.append(kind(floor.id(), now, symbol, "then"))
             case "tick", seconds:
                 now += seconds * SECOND
                 commands.append(TimeTick(floor.id(), now))

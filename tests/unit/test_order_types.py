@@ -11,6 +11,7 @@ from microexchange.messages import (
     ExecType,
     Execution,
     ListSecurity,
+    LoadBook,
     NewOrder,
     OpenAccount,
     OrderReport,
@@ -18,6 +19,7 @@ from microexchange.messages import (
     OrderType,
     PricingRule,
     ReplaceOrder,
+    SaveBook,
     SelfTradePrevention,
     SetTradingState,
     Side,
@@ -648,3 +650,43 @@ def test_both_sides_of_an_auction_pay_the_makers_fee() -> None:
     pit.order("e", "sell", 1, 1000)
     (execution,) = of(Execution, pit.state(T.CONTINUOUS))
     assert execution.buyer_fee == execution.seller_fee == 1000 * TICK_VALUE // 1000
+
+
+# --- saved books --------------------------------------------------------------------------------------------------------
+
+
+def test_a_saved_book_comes_back_in_its_priority_with_new_orders() -> None:
+    pit = Pit()
+    orders = [pit.order(client, "sell", 5, 1000)[0] for client in ("d", "e", "f")]
+    pit.order("d", "buy", 2, 990)
+    (_, saved) = pit.apply(SaveBook(pit.id(), pit.now, "Y", "noon"))
+    assert saved.orders == 4
+    pit.order("f", "buy", 7, 1000)
+    pit.order("e", "sell", 1, 995)
+    events = pit.apply(LoadBook(pit.id(), pit.now, "Y", "noon"))
+    assert (events[-1].orders, events[-1].refused) == (4, 0)
+    assert pit.levels("sell", "Y") == [(1000, 15, 3)]
+    assert pit.levels("buy", "Y") == [(990, 2, 1)]
+    assert {r.code for r in of(OrderReport, events) if r.status is S.CANCELED} == {Code.BOOK_LOADED}
+    _, events = pit.order("a", "buy", 6, 1000)
+    makers = of(Trade, events)
+    assert [last_report(events, trade.maker_order_id).client_id for trade in makers] == ["d", "e"], "in priority"
+    assert not {trade.maker_order_id for trade in makers} & set(orders), "an order that has ended does not come back"
+
+
+def test_what_no_longer_fits_todays_credit_is_reported() -> None:
+    pit = Pit()
+    pit.order("d", "sell", 100, 1000)
+    pit.order("e", "sell", 5, 1001)
+    pit.apply(SaveBook(pit.id(), pit.now, "Y", "noon"))
+    pit.order("f", "buy", 40, 1000)
+    events = pit.apply(LoadBook(pit.id(), pit.now, "Y", "noon"))
+    refused = [report for report in of(OrderReport, events) if report.status is S.REJECTED]
+    assert [(report.client_id, report.code) for report in refused] == [("d", Code.INSUFFICIENT_SHARES)]
+    assert pit.levels("sell", "Y") == [(1001, 5, 1)]
+
+
+def test_only_a_saved_book_can_be_loaded() -> None:
+    pit = Pit()
+    assert pit.apply(LoadBook(pit.id(), pit.now, "Y", "noon"))[0].code == Code.UNKNOWN_SAVED_BOOK
+    assert pit.apply(SaveBook(pit.id(), pit.now, "NONE", "noon"))[0].code == Code.UNKNOWN_SYMBOL
