@@ -774,6 +774,7 @@ class Engine:
                 _release(order, market, smaller)
                 order.quantity -= smaller
                 order.leaves -= smaller
+            taker.visible = min(taker.entry.display_quantity or taker.leaves, taker.leaves)
             if taker.leaves:
                 events.append(_report(taker, command, ExecType.RESTATED, _status(taker), taker.leaves, Code.SELF_TRADE))
             self._shrink(maker, market, command, events, text)

@@ -1,0 +1,194 @@
+"""The language of the golden files: commands a person can read, and the events they cause.
+
+A line that begins with `>` is a command; the lines below it are what the engine says, in order. Orders are called #1, #2, …
+in the order in which they were entered. Prices are in ticks of 0.01, quantities in lots of one share.
+"""
+
+import re
+from typing import Any
+
+from matching_engine.engine import Engine
+from microexchange.ids import IdSequence
+from microexchange.messages import (
+    AuctionUpdate,
+    BookLoaded,
+    BookSaved,
+    CancelAll,
+    CancelOrder,
+    ClientSuspended,
+    CommandRejected,
+    ExecType,
+    Execution,
+    ListSecurity,
+    LoadBook,
+    NewOrder,
+    OpenAccount,
+    OrderReport,
+    OrderType,
+    PriceUpdate,
+    PricingRule,
+    ReplaceOrder,
+    ResumeClient,
+    SaveBook,
+    SelfTradePrevention,
+    SetTradingState,
+    Side,
+    SuspendClient,
+    TimeInForce,
+    TimeTick,
+    TradingState,
+    TradingStateChanged,
+)
+from microexchange.numbers import CASH_SCALE, cash_to_text
+
+SECOND = 1_000_000_000
+CLIENTS = ("alice", "bob", "carol")
+
+
+class Stage:
+    """An engine with one security, X, reference price 1000, fees 10 and 20 bps. Each client has 10,000.00 and 100 X."""
+
+    def __init__(self) -> None:
+        self._engine = Engine()
+        self._ids = IdSequence(0)
+        self._now = 1
+        self._orders: dict[int, int] = {}
+        self._terms: dict[str, Any] = {}
+        self._preventions: dict[str, SelfTradePrevention] = {}
+        self._open = False
+
+    def play(self, line: str) -> list[str]:
+        """Plays a command; the events as lines."""
+        verb, *words = line.split()
+        if verb == "terms":
+            self._terms = {key: _term(key, value) for key, value in (word.split("=") for word in words)}
+            return []
+        if verb == "prevention":
+            self._preventions[words[0]] = SelfTradePrevention(words[1])
+            return []
+        if not self._open:
+            self._begin()
+        return [text for event in self._engine.apply(self._command(verb, words)) if (text := self._say(event))]
+
+    def _id(self) -> int:
+        return self._ids.next(1_800_000_000 * SECOND)
+
+    def _begin(self) -> None:
+        self._open = True
+        fees = {"maker_fee_bps": 10, "taker_fee_bps": 20}
+        self._engine.apply(ListSecurity(self._id(), 1, "X", "X Inc.", "0.01", "1", 1000, **{**fees, **self._terms}))
+        for client in CLIENTS:
+            prevention = self._preventions.get(client, SelfTradePrevention.CANCEL_NEWEST)
+            self._engine.apply(OpenAccount(self._id(), 1, client, 10_000 * CASH_SCALE, {"X": 100}, prevention))
+
+    def _command(self, verb: str, words: list[str]) -> Any:
+        command_id, now = self._id(), self._now
+        match verb:
+            case "buy" | "sell":
+                self._orders[command_id] = len(self._orders) + 1
+                return _order(command_id, now, verb, words)
+            case "cancel":
+                return CancelOrder(command_id, now, words[0], self._number(words[1]))
+            case "cancel-all":
+                return CancelAll(command_id, now, words[0])
+            case "amend":
+                change = {key: int(value) for key, value in (word.split("=") for word in words[2:])}
+                return ReplaceOrder(command_id, now, words[0], self._number(words[1]), **change)
+            case "state":
+                return SetTradingState(command_id, now, "X", TradingState(words[0]))
+            case "wait":
+                self._now += int(float(words[0]) * SECOND)
+                return TimeTick(command_id, self._now)
+            case "suspend":
+                return SuspendClient(command_id, now, words[0])
+            case "resume":
+                return ResumeClient(command_id, now, words[0])
+            case "save":
+                return SaveBook(command_id, now, "X", words[0])
+            case "load":
+                return LoadBook(command_id, now, "X", words[0])
+        raise ValueError(f"there is no command {verb!r}")
+
+    def _number(self, name: str) -> int:
+        return next(order_id for order_id, number in self._orders.items() if f"#{number}" == name)
+
+    def _name(self, order_id: int) -> str:
+        return f"#{self._orders.setdefault(order_id, len(self._orders) + 1)}"
+
+    def _say(self, event: Any) -> str:
+        match event:
+            case OrderReport():
+                what = f"{self._name(event.order_id)} {event.client_id} {event.exec_type}"
+                if event.exec_type is ExecType.TRADE:
+                    fill = f"{event.last_quantity} @ {event.last_price}, fee {cash_to_text(event.fee)}"
+                    return f"{what} {fill}: {event.status}, {event.leaves_quantity} left"
+                price = "any" if event.price is None else event.price
+                terms = f"{event.side} {event.leaves_quantity} @ {price}" if not event.status.is_final else event.code
+                return f"{what} {terms}".rstrip()
+            case Execution():
+                buyer = f"{event.buyer} pays {cash_to_text(event.buyer_pays)}"
+                return f"settle {event.quantity}: {buyer}, {event.seller} receives {cash_to_text(event.seller_receives)}"
+            case PriceUpdate():
+                return f"book {event.side} {event.price}: {event.quantity}"
+            case TradingStateChanged():
+                return f"state {event.state}"
+            case AuctionUpdate():
+                return f"auction {event.quantity} @ {event.price}, imbalance {event.imbalance}"
+            case CommandRejected():
+                return f"refused {event.code}"
+            case ClientSuspended():
+                return f"suspended {event.client_id}"
+            case BookSaved():
+                return f"saved {event.orders} orders"
+            case BookLoaded():
+                return f"loaded {event.orders} orders, {event.refused} refused"
+        return ""
+
+
+def _term(key: str, value: str) -> Any:
+    if key == "pricing_rule":
+        return PricingRule(value)
+    return TradingState(value) if key == "state" else int(value)
+
+
+def _order(command_id: int, now: int, side: str, words: list[str]) -> NewOrder:
+    """`alice 5 @ 1000 ioc`, `alice 5` for a market order, `alice 5 stop 1100`, `alice 5 @ 1105 stop 1100`, …"""
+    text = " ".join(words)
+    client, quantity = words[0], int(words[1])
+    price = re.search(r"@ (-?\d+)", text)
+    trigger = re.search(r"(stop|take) (\d+)", text)
+    ends = re.search(r"until (\d+)", text)
+    shown = re.search(r"show (\d+)", text)
+    kind = OrderType.LIMIT if price else OrderType.MARKET
+    if trigger:
+        names = {"stop": ("stop_market", "stop_limit"), "take": ("take_profit", "take_profit_limit")}
+        kind = OrderType(names[trigger[1]][price is not None])
+    life = next((life for life in TimeInForce if life.value in words), TimeInForce.GTD if ends else TimeInForce.GTC)
+    return NewOrder(
+        command_id,
+        now,
+        client,
+        "X",
+        Side(side),
+        kind,
+        quantity,
+        int(price[1]) if price else None,
+        "",
+        life,
+        1 + int(ends[1]) * SECOND if ends else 0,
+        int(trigger[2]) if trigger else None,
+        "post" in words,
+        int(shown[1]) if shown else 0,
+    )
+
+
+def replay(text: str) -> str:
+    """The file with the events that the engine says now."""
+    stage = Stage()
+    lines: list[str] = []
+    for line in text.splitlines():
+        if line.startswith(">"):
+            lines += [line, *(f"    {said}" for said in stage.play(line[1:].strip()))]
+        elif not line.startswith("    "):
+            lines.append(line)
+    return "\n".join(lines) + "\n"
