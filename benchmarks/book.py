@@ -85,9 +85,12 @@ def main() -> None:
         harness.Figure(figure.name, figure.rates, notes[figure.name])
         for figure in harness.side_by_side(contenders, options.rounds)
     ]
-    print(harness.table(figures, "events/s"))
-    if options.plot:
-        harness.plot(options.plot, "One book: adds, cancels, marketable orders", figures, "events/s")
+    text = harness.table(figures, "events/s")
+    print(text)
+    if options.write:
+        picture = harness.PAGE.parent / "images" / "bench-book.svg"
+        harness.plot(picture, "One book: adds, cancels, marketable orders (logarithmic)", figures, "events/s")
+        harness.write_section("book", f"{text}\n\n![Events a second of each book](images/bench-book.svg)")
     values = {figure.name: {"events_per_second": figure.median, "noise": figure.noise} for figure in figures}
     harness.finish(options, "book", {"events": len(steps), "figures": values})
 

@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from benchmarks import harness
 from benchmarks.flow import flow
 from matching_engine.engine import Engine
@@ -84,8 +86,7 @@ def growth(sizes: list[int], commands: int = 20_000) -> dict[int, float]:
             side = Side.BUY if is_buy else Side.SELL
             engine.apply(NewOrder(ids.next(NOW), 1, f"c{number % CLIENTS}", "X", side, OrderType.LIMIT, 1, price))
         _, flow_commands = commands_of(commands)
-        shift = ids.next(NOW)
-        moved = [_after(command, shift) for command in flow_commands]
+        moved = renumbered(flow_commands, ids)
         rates[size] = harness.measure(len(moved), lambda engine=engine, moved=moved: lambda: _apply_all(engine, moved))
     return rates
 
@@ -95,13 +96,17 @@ def _apply_all(engine: Engine, commands: list[Command]) -> None:
         engine.apply(command)
 
 
-def _after(command: Any, shift: int) -> Command:
-    """The command with ids behind `shift`."""
-    fields = {name: getattr(command, name) for name in command.__struct_fields__}
-    fields["command_id"] += shift
-    if "order_id" in fields:
-        fields["order_id"] += shift
-    return type(command)(**fields)
+def renumbered(commands: list[Command], ids: IdSequence) -> list[Command]:
+    """The same commands with the next ids of `ids`."""
+    new: dict[int, int] = {}
+    result: list[Command] = []
+    for command in commands:
+        new[command.command_id] = ids.next(NOW)
+        change = {"command_id": new[command.command_id]}
+        if isinstance(command, CancelOrder):
+            change["order_id"] = new[command.order_id]
+        result.append(msgspec.structs.replace(command, **change))
+    return result
 
 
 def main() -> None:
@@ -112,14 +117,21 @@ def main() -> None:
     (figure,) = harness.side_by_side(contenders, options.rounds)
     events = prepare(start, commands)()
     figure = harness.Figure(figure.name, figure.rates, f"{events / len(commands):.1f} events a command")
-    print(harness.table([figure], "commands/s"))
     times = one_by_one(start, commands)
     p50, p99 = (times[int(len(times) * part)] * 1e6 for part in (0.5, 0.99))
-    print(f"\none command: p50 {p50:.1f} µs, p99 {p99:.1f} µs")
     rates = growth([0, 10_000, 100_000, 1_000_000])
-    print("\n| resting orders | commands/s |\n| ---: | ---: |")
-    for size, rate in rates.items():
-        print(f"| {size:,} | {rate:,.0f} |")
+    text = "\n".join(
+        [
+            harness.table([figure], "commands/s"),
+            f"\nOne command: p50 {p50:.1f} µs, p99 {p99:.1f} µs.\n",
+            "| resting orders | commands/s |",
+            "| ---: | ---: |",
+            *(f"| {size:,} | {rate:,.0f} |" for size, rate in rates.items()),
+        ]
+    )
+    print(text)
+    if options.write:
+        harness.write_section("engine", text)
     values = {
         "commands_per_second": figure.median,
         "noise": figure.noise,

@@ -76,12 +76,12 @@ def machine() -> dict[str, Any]:
     return {"processor": model, "cores": os.cpu_count(), "python": platform.python_version(), "system": platform.system()}
 
 
-def arguments(description: str) -> argparse.Namespace:
+def arguments(description: str, events: int = 200_000) -> argparse.Namespace:
     """The options that all benchmarks have."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", action="store_true", help="print the figures as one JSON object on the last line")
-    parser.add_argument("--events", type=int, default=200_000)
-    parser.add_argument("--plot", type=Path, help="write the figures as an SVG to this file")
+    parser.add_argument("--events", type=int, default=events)
+    parser.add_argument("--write", action="store_true", help="write tables and plots into docs/performance.md")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     return parser.parse_args()
 
@@ -94,6 +94,21 @@ def table(figures: Sequence[Figure], unit: str) -> str:
         ratio = figure.median / first
         rows.append(f"| {figure.name} | {figure.median:,.0f} | {ratio:.2f} | {figure.noise:.0%} | {figure.note} |")
     return "\n".join(rows)
+
+
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+
+
+def write_section(name: str, text: str) -> None:
+    """Puts `text` into the page, between the marks of the benchmark `name`."""
+    page = PAGE.read_text()
+    begin, end = f"<!-- bench {name} -->\n", f"<!-- end {name} -->"
+    before, _, rest = page.partition(begin)
+    _, mark, after = rest.partition(end)
+    if not mark:
+        raise ValueError(f"{PAGE} has no section for {name}")
+    where = ", ".join(f"{key} {value}" for key, value in machine().items())
+    PAGE.write_text(f"{before}{begin}\n{text}\n\nMeasured on: {where}.\n\n{end}{after}")
 
 
 def finish(options: argparse.Namespace, name: str, figures: dict[str, Any]) -> None:

@@ -147,6 +147,82 @@ def test_what_is_wrong_is_refused_with_a_code(exchange: Running) -> None:
         assert talk.hear()["error"]["code"] == "UNKNOWN_SYMBOL"
 
 
+def test_order_types_amendments_and_cancels_over_rest_and_websocket(exchange: Running) -> None:
+    grace, heidi = exchange.open_account("grace"), exchange.open_account("heidi")
+    stop = exchange.order(grace, symbol="INTC", side="sell", quantity=2, order_type="stop_market", trigger_price="44.00")
+    assert (stop.json()["status"], stop.json()["trigger_price"]) == ("NEW", "44.00")
+    soon = "2030-01-01T00:00:00Z"
+    gtd = {"time_in_force": "gtd", "expire_at": soon, "display_quantity": 3}
+    order = exchange.order(grace, symbol="INTC", side="buy", quantity=10, price="43.00", **gtd).json()
+    assert (order["expire_at"], order["display_quantity"]) == ("2030-01-01T00:00:00.000000Z", "3")
+    assert exchange.http.get(f"{exchange.feed}/book/INTC").json()["bids"][0] == ["43.00", "3", 1]
+
+    # The last price falls to 43.00: the stop fires and meets nobody but its own client, which the market prevents.
+    amended = exchange.http.patch(f"{exchange.gateway}/orders/{order['order_id']}", json={"quantity": 6}, headers=grace)
+    assert (amended.json()["quantity"], amended.json()["leaves_quantity"]) == ("6", "6")
+    sold = exchange.order(heidi, symbol="INTC", side="sell", quantity=1, order_type="ioc", price="43.00").json()
+    assert (sold["status"], len(sold["trades"])) == ("FILLED", 1)
+    stopped = exchange.http.get(f"{exchange.gateway}/orders/{stop.json()['order_id']}", headers=grace).json()
+    assert (stopped["status"], stopped["code"]) == ("CANCELED", "SELF_TRADE")
+
+    assert exchange.order(heidi, symbol="INTC", side="sell", quantity=99, order_type="fok", price="43.00").status_code == 409
+    assert exchange.order(heidi, symbol="INTC", side="sell", quantity=1, price="43.00", post_only=True).status_code == 409
+    refused = exchange.order(heidi, symbol="INTC", side="buy", quantity=1, order_type="stop_limit", price="1.00")
+    assert refused.json()["error"]["field"] == "trigger_price"
+
+    with exchange.socket(exchange.gateway, "/ws/orders", grace) as talk:
+        changed = talk.ask({"id": 1, "op": "amend", "order_id": order["order_id"], "price": "42.50"})
+        assert (changed["order"]["price"], changed["order"]["filled_quantity"]) == ("42.50", "1")
+        gone = talk.ask({"id": 2, "op": "cancel_all", "symbol": "INTC", "side": "buy"})
+        assert [one["status"] for one in gone["orders"]] == ["CANCELED"]
+        assert talk.ask({"id": 3, "op": "cancel_all"})["orders"] == []
+    with exchange.socket(exchange.gateway, "/ws/orders") as talk:
+        key = heidi["Authorization"].removeprefix("Bearer ")
+        talk.ask({"id": 1, "op": "login", "key": key, "cancel_on_disconnect": True})
+        rests = talk.ask({"id": 2, "op": "order", "symbol": "INTC", "side": "buy", "quantity": 1, "price": "1.00"})["order"]
+        assert rests["resting"]
+    url = f"{exchange.gateway}/orders/{rests['order_id']}"
+    eventually(lambda: exchange.http.get(url, headers=heidi).json()["status"] == "CANCELED", 20)
+    left = exchange.order(heidi, symbol="INTC", side="buy", quantity=1, price="1.00").json()
+    assert [one["order_id"] for one in exchange.http.delete(f"{exchange.gateway}/orders", headers=heidi).json()] == [
+        left["order_id"]
+    ]
+
+
+def test_the_admin_halts_resumes_auctions_suspends_and_puts_books_back(exchange: Running) -> None:
+    token = (exchange.data / "secrets" / "admin-token").read_text()
+    admin, ivan = {"Authorization": f"Bearer {token}"}, exchange.open_account("ivan")
+    state = f"{exchange.gateway}/admin/securities/META/state"
+    put, order = exchange.http.put, {"symbol": "META", "side": "buy", "quantity": 1, "price": "10.00"}
+    assert put(state, json={"state": "halted"}, headers=ivan).status_code == 403
+    assert put(state, json={"state": "halted"}).status_code == 401
+    assert put(state, json={"state": "asleep"}, headers=admin).json()["error"]["field"] == "state"
+    for _ in range(2):
+        assert put(state, json={"state": "halted"}, headers=admin).json() == {"ok": True}
+    assert exchange.order(ivan, **order).json()["error"]["code"] == "MARKET_HALTED"
+    listed = {one["symbol"]: one["state"] for one in exchange.http.get(f"{exchange.feed}/securities").json()}
+    assert (listed["META"], listed["AAPL"]) == ("halted", "continuous")
+    put(state, json={"state": "opening_auction"}, headers=admin)
+    assert exchange.order(ivan, **order).status_code == 201
+    put(state, json={"state": "continuous"}, headers=admin)
+
+    saved = exchange.http.post(f"{exchange.gateway}/admin/save?symbol=META", headers=admin).json()
+    assert saved == {"ok": True, "orders": 1}
+    exchange.http.delete(f"{exchange.gateway}/orders", headers=ivan)
+    loaded = exchange.http.post(f"{exchange.gateway}/admin/load?symbol=META", headers=admin).json()
+    assert (loaded["orders"], loaded["refused"]) == (1, [])
+    unknown = exchange.http.post(f"{exchange.gateway}/admin/load?symbol=META&name=never", headers=admin)
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "UNKNOWN_SAVED_BOOK")
+
+    suspended = f"{exchange.gateway}/admin/clients/ivan/suspended"
+    assert put(suspended, headers=admin).json() == {"ok": True}
+    assert exchange.order(ivan, **order).json()["error"]["code"] == "CLIENT_SUSPENDED"
+    assert exchange.http.delete(suspended, headers=admin).json() == {"ok": True}
+    assert exchange.order(ivan, **order).status_code == 201
+    exchange.until_at_rest()
+    exchange.assert_every_cent_is_there()
+
+
 def test_both_services_have_openapi_pages_and_all_have_health(exchange: Running) -> None:
     for base in (exchange.gateway, exchange.feed):
         assert exchange.http.get(f"{base}/docs").status_code == 200
