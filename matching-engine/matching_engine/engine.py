@@ -90,6 +90,8 @@ _MAKER, _TAKER = Liquidity.MAKER, Liquidity.TAKER
 _S_NEW, _S_PARTIAL, _S_FILLED = OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED, OrderStatus.FILLED
 _STP = SelfTradePrevention
 
+_HALF = BPS // 2
+
 Reason = tuple[Code, str]
 """Why something is refused or has ended: a code and a sentence."""
 
@@ -426,7 +428,8 @@ class Engine:
                     f"{from_steps(limit, market.lot_size)}",
                 )
         if order.price is not None:
-            cost = lots * hold_per_lot(order.price, market.tick_value, market.held_fee_bps)
+            order.hold_per_lot = hold_per_lot(order.price, market.tick_value, market.held_fee_bps)
+            cost = lots * order.hold_per_lot
         else:
             cost = self._cost_on_offer(market, lots)
         power = account.cash - account.held + released_cash
@@ -503,7 +506,10 @@ class Engine:
         self._arrive(order)
         side = order.side
         level = (market.book.bids if side is _BUY else market.book.asks).add(order, order.price)
-        events.append(_price_update(market, side, level, command.timestamp))
+        market.book_sequence = sequence = market.book_sequence + 1
+        events.append(
+            PriceUpdate(market.symbol, sequence, command.timestamp, side, level.price, level.quantity, level.count)
+        )
 
     def _wait(self, order: Order, market: Market) -> None:
         """Lets an order wait for its trigger."""
@@ -533,6 +539,7 @@ class Engine:
     def put_back(self, order: Order, rests: bool) -> None:
         """Puts an order of a snapshot where it was: behind all that were put back before it."""
         market = self.markets[order.entry.symbol]
+        _set_hold(order, market)
         _hold(order, market)
         if rests:
             assert order.price is not None, "only a limit can rest"  # noqa: S101
@@ -603,6 +610,7 @@ class Engine:
         _release(order, market, order.leaves)
         order.account.drop(order)
         order.quantity, order.leaves, order.price, order.trigger_price = quantity, leaves, price, trigger
+        _set_hold(order, market)
         order.visible = min(order.entry.display_quantity or leaves, leaves)
         _hold(order, market)
         events.append(_report(order, command, ExecType.REPLACED, _status(order), leaves))
@@ -651,15 +659,16 @@ class Engine:
         if market.state in (TradingState.HALTED, TradingState.CLOSED):
             return _refuse_in_state(order, market)
         leaves = quantity - traded
-        old_price, order.price = order.price, price
+        before, held_per_lot = order.price, order.hold_per_lot
+        order.price = price
         try:
             if order.entry.post_only and market.state is _CONTINUOUS and self._would_trade(order, market):
                 return Code.WOULD_TRADE, "it would trade on entry, and is post_only"
             if waits and order.side is _BUY and price is None:
                 return None
-            return self._refuse_credit(order, market, leaves, order.leaves * order.hold_per_lot, order.leaves)
+            return self._refuse_credit(order, market, leaves, order.leaves * held_per_lot, order.leaves)
         finally:
-            order.price = old_price
+            order.price, order.hold_per_lot = before, held_per_lot
 
     # --- saved books --------------------------------------------------------------------------------------------
 
@@ -845,8 +854,13 @@ class Engine:
             quantity = maker.visible
         lot_value = market.tick_value * quantity
         maker_notional, taker_notional = maker_price * lot_value, taker_price * lot_value
-        maker_fee = divide_half_even(maker_notional * market.maker_fee_bps, BPS)
-        taker_fee = divide_half_even(taker_notional * taker_fee_bps, BPS)
+        # Half-even, as divide_half_even, without two calls for each trade.
+        maker_fee, rest = divmod(maker_notional * market.maker_fee_bps, BPS)
+        if rest > _HALF or (rest == _HALF and maker_fee & 1):
+            maker_fee += 1
+        taker_fee, rest = divmod(taker_notional * taker_fee_bps, BPS)
+        if rest > _HALF or (rest == _HALF and taker_fee & 1):
+            taker_fee += 1
         trade_id = self.next_trade_id
         self.next_trade_id = trade_id + 1
         market.last_price = price
@@ -1005,16 +1019,21 @@ class Engine:
 
 
 def _hold(order: Order, market: Market) -> None:
-    """Holds what an order needs while it lives. A buy without a limit trades at once or not at all: it holds nothing."""
+    """Holds what an order needs while it lives: for a buy, as much for each lot as its credit check has found. A buy without
+    a limit trades at once or not at all, and holds nothing."""
     account = order.account
     holding = account.holdings.get(market.symbol) or account.holding(market.symbol)
     if order.side is _SELL:
         holding.offered += order.leaves
         return
     holding.bid += order.leaves
-    if order.price is not None:
+    account.held += order.leaves * order.hold_per_lot
+
+
+def _set_hold(order: Order, market: Market) -> None:
+    """What one lot of the order holds, at its price."""
+    if order.side is _BUY and order.price is not None:
         order.hold_per_lot = hold_per_lot(order.price, market.tick_value, market.held_fee_bps)
-        account.held += order.leaves * order.hold_per_lot
 
 
 def _release(order: Order, market: Market, quantity: int) -> None:
