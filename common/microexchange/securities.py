@@ -2,11 +2,12 @@
 
 import csv
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal, InvalidOperation
+from typing import Any
 
-from microexchange.messages import ListSecurity, SecurityListed
-from microexchange.numbers import MAX_LOTS, MAX_TICKS, NotExactError, from_steps, tick_value, to_steps
+from microexchange.messages import ListSecurity, PricingRule, SecurityListed, TradingState
+from microexchange.numbers import MAX_LOTS, MAX_TICKS, NotExactError, cash_to_units, from_steps, tick_value, to_steps
 from microexchange.refusals import Code, Refusal
 
 SYMBOL = re.compile(r"[A-Za-z0-9.-]{1,16}")
@@ -60,12 +61,16 @@ class ListingError(ValueError):
 def read_listing(lines: Iterable[str]) -> list[ListSecurity]:
     """The securities of a listing file: CSV with the columns symbol, name, tick_size, lot_size, reference_price.
 
+    Optional columns are the other terms: pricing_rule, maker_fee_bps, taker_fee_bps, band_bps, auction_seconds, state, and, as
+    decimals, max_order_quantity, max_order_value, short_limit and position_limit. An empty cell is the default.
     Returns commands without id and time: the gateway gives them when it sends them. Raises `ListingError`.
     """
     reader = csv.DictReader(lines)
-    missing = {"symbol", "name", "tick_size", "lot_size", "reference_price"} - set(reader.fieldnames or ())
-    if missing:
+    columns = set(reader.fieldnames or ())
+    if missing := _REQUIRED - columns:
         raise ListingError(f"the listing has no column {', '.join(sorted(missing))}")
+    if unknown := columns - _REQUIRED - set(_OPTIONAL):
+        raise ListingError(f"a listing has no column {', '.join(sorted(map(str, unknown)))}")
     listed: dict[str, ListSecurity] = {}
     for row in reader:
         symbol, place = row["symbol"], f"line {reader.line_num}"
@@ -76,7 +81,31 @@ def read_listing(lines: Iterable[str]) -> list[ListSecurity]:
         try:
             tick_value(row["tick_size"], row["lot_size"])
             reference = to_steps(Decimal(row["reference_price"]), Decimal(row["tick_size"]))
-        except (NotExactError, InvalidOperation, TypeError) as error:
+            terms = {name: read(row[name], Decimal(row["lot_size"])) for name, read in _OPTIONAL.items() if row.get(name)}
+        except (ValueError, InvalidOperation, TypeError) as error:
             raise ListingError(f"{place}: {symbol}: {error}") from error
-        listed[symbol] = ListSecurity(0, 0, symbol, row["name"], row["tick_size"], row["lot_size"], reference)
+        listed[symbol] = ListSecurity(0, 0, symbol, row["name"], row["tick_size"], row["lot_size"], reference, **terms)
     return list(listed.values())
+
+
+def _whole(text: str, _lot_size: Decimal) -> int:
+    return int(text)
+
+
+def _in_lots(text: str, lot_size: Decimal) -> int:
+    return to_steps(Decimal(text), lot_size)
+
+
+_REQUIRED = {"symbol", "name", "tick_size", "lot_size", "reference_price"}
+_OPTIONAL: dict[str, Callable[[str, Decimal], Any]] = {
+    "maker_fee_bps": _whole,
+    "taker_fee_bps": _whole,
+    "pricing_rule": lambda text, _: PricingRule(text),
+    "band_bps": _whole,
+    "auction_seconds": _whole,
+    "max_order_quantity": _in_lots,
+    "max_order_value": lambda text, _: cash_to_units(Decimal(text)),
+    "short_limit": _in_lots,
+    "position_limit": _in_lots,
+    "state": lambda text, _: TradingState(text),
+}

@@ -229,6 +229,18 @@ def test_a_listing_file_becomes_commands() -> None:
     assert (one.symbol, one.tick_size, one.lot_size, one.reference_price) == ("BTC-USDT", "0.01", "0.0001", 6_000_000)
 
 
+def test_a_listing_may_say_all_other_terms() -> None:
+    header = HEADER + ",pricing_rule,maker_fee_bps,band_bps,max_order_quantity,max_order_value,short_limit,state"
+    one, other = read_listing([header, "A,x,0.01,0.1,1,midpoint,-5,500,10,1000.50,2,pre_open", "B,x,0.01,1,1,,,,,,,"])
+    assert (one.pricing_rule, one.maker_fee_bps, one.band_bps, one.state) == ("midpoint", -5, 500, "pre_open")
+    assert (one.max_order_quantity, one.max_order_value, one.short_limit) == (100, 100_050_000_000, 20)
+    assert (other.pricing_rule, other.maker_fee_bps, other.band_bps) == ("resting", 10, 0)
+    with pytest.raises(ListingError, match="line 2: A"):
+        read_listing([HEADER + ",pricing_rule", "A,x,0.01,1,1,cheapest"])
+    with pytest.raises(ListingError, match="colour"):
+        read_listing([HEADER + ",colour", "A,x,0.01,1,1,red"])
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [

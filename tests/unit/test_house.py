@@ -30,7 +30,10 @@ MAY_IMPORT = {
 CORES = [
     "matching-engine/matching_engine/book.py",
     "matching-engine/matching_engine/credit.py",
+    "matching-engine/matching_engine/auction.py",
     "matching-engine/matching_engine/engine.py",
+    "matching-engine/matching_engine/market.py",
+    "matching-engine/matching_engine/stops.py",
     "matching-engine/matching_engine/state.py",
     "clearinghouse/clearinghouse/ledger.py",
     "market-data-feed/market_data_feed/market.py",
