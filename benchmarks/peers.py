@@ -124,6 +124,7 @@ class OrderMatching(Peer):
         make = importlib.import_module("order_matching.order").LimitOrder
         orders = importlib.import_module("order_matching.orders").Orders
         side = importlib.import_module("order_matching.enums").Side
+        importlib.import_module("loguru").logger.disable("order_matching")
         start = datetime(2026, 1, 1)  # noqa: DTZ001 - it takes no time zone
         logging.disable(logging.CRITICAL)
         made = {

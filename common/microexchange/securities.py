@@ -61,8 +61,8 @@ class ListingError(ValueError):
 def read_listing(lines: Iterable[str]) -> list[ListSecurity]:
     """The securities of a listing file: CSV with the columns symbol, name, tick_size, lot_size, reference_price.
 
-    Optional columns are the other terms: pricing_rule, maker_fee_bps, taker_fee_bps, band_bps, auction_seconds, state, and, as
-    decimals, max_order_quantity, max_order_value, short_limit and position_limit. An empty cell is the default.
+    Optional columns are the other terms: pricing_rule, maker_fee_bps, taker_fee_bps, band_bps, auction_seconds, state, and,
+    as decimals, max_order_quantity, max_order_value, short_limit and position_limit. An empty cell is the default.
     Returns commands without id and time: the gateway gives them when it sends them. Raises `ListingError`.
     """
     reader = csv.DictReader(lines)
