@@ -188,12 +188,8 @@ async def test_the_database_is_the_last_line_of_defence(clearing: Clearing) -> N
     async with clearing.running():
         await clearing.until(lambda: len(clearing.reports()) == 2)
         # Somebody takes a's cash behind the clearinghouse's back: what it has in memory is no longer so.
-        await clearing.query("ALTER TABLE accounts ADD CONSTRAINT poor CHECK (client_id <> 'a' OR cash > 9990)")
-        await clearing.log.append(ORDER_EXECUTION, [body(3, trade(1))])
-        await asyncio.sleep(0.3)
-        assert len(clearing.reports()) == 2, "not settled against the constraint"
-        await clearing.query("ALTER TABLE accounts DROP CONSTRAINT poor")
         await clearing.query("UPDATE accounts SET cash = 7 WHERE client_id = 'a'")
+        await clearing.log.append(ORDER_EXECUTION, [body(3, trade(1))])
         await clearing.until(lambda: len(clearing.reports()) == 3)
     assert clearing.reports()[2].status is SettlementStatus.REJECTED
 
