@@ -10,13 +10,13 @@ from pydantic import Field
 
 from clearinghouse.ledger import Ledger
 from clearinghouse.store import Progress, Settled, Store
-from microexchange.databases import CLEARING_DATA, database_url
+from microexchange.databases import CLEARING_DATA, CONNECTION_LOST, connect, database_url
 from microexchange.health import Health
 from microexchange.log import Backoff, open_log
 from microexchange.messages import CLEARING, DATA_FEED, ORDER_EXECUTION, Batch, Instruction, SettlementStatus
 from microexchange.outbox import Outbox
-from microexchange.positions import Positions, SequenceGapError
-from microexchange.service import background, check_position, read_batches, run_until
+from microexchange.positions import Positions
+from microexchange.service import background, check_position, read_batches, run_until, take_fresh
 from microexchange.settings import ServiceSettings
 from microexchange.web import bind, make_app, serve
 
@@ -79,15 +79,7 @@ class ClearingService:
         backoff = Backoff()
         while True:
             try:
-                async with await psycopg.AsyncConnection.connect(
-                    self._url,
-                    autocommit=True,
-                    connect_timeout=5,
-                    application_name="microexchange clearinghouse",
-                    keepalives_idle=5,
-                    keepalives_interval=2,
-                    keepalives_count=3,
-                ) as connection:
+                async with await connect(self._url, "clearinghouse") as connection:
                     store = Store(connection)
                     while not await store.lock():
                         self._health.wait("database", "another clearinghouse settles; this one stands by")
@@ -100,7 +92,7 @@ class ClearingService:
                         self._reports.announce = True
                         self._reports_made.set()
                     await self._settle(store, self._reports)
-            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            except CONNECTION_LOST as error:
                 _logger.error("database unavailable", cause=str(error).strip())
                 self._health.wait("database", "cannot reach it; see the log")
             except psycopg.IntegrityError as error:
@@ -139,13 +131,7 @@ class ClearingService:
 
     def _settle_batch(self, progress: Progress, ledger: Ledger, offset: int, batch: Batch[Instruction]) -> list[Settled]:
         """Settles what is new in a batch, and moves the progress behind it."""
-        try:
-            fresh = progress.positions.take(batch)
-            self._health.clear("gap")
-        except SequenceGapError as error:
-            _logger.error("gap", topic=ORDER_EXECUTION, offset=offset, cause=str(error))
-            self._health.wait("gap", str(error))
-            fresh = []
+        fresh = take_fresh(progress.positions, ORDER_EXECUTION, batch, self._health)
         progress.offset = offset + 1
         first = progress.positions.by_producer[batch.producer].sequence - len(fresh) + 1
         return [(instruction, ledger.settle(number, instruction)) for number, instruction in enumerate(fresh, first)]

@@ -6,6 +6,8 @@
 
 from urllib.parse import urlsplit, urlunsplit
 
+import psycopg
+
 CLEARING_DATA = "clearing_data"
 MARKET_DATA = "market_data"
 EXCHANGE_LOG = "exchange_log"
@@ -21,6 +23,24 @@ def database_url(server_url: str, namespace: str, name: str) -> str:
     # urlunsplit drops an empty authority, and `postgresql:/x` is no URL.
     text = urlunsplit(("postgresql", parts.netloc or "x", f"/{namespace}{name}", parts.query, ""))
     return text if parts.netloc else text.replace("//x/", "///", 1)
+
+
+CONNECTION_LOST = (psycopg.OperationalError, psycopg.InterfaceError)
+"""What psycopg raises when the server or the connection to it is gone."""
+
+
+async def connect(url: str, purpose: str) -> psycopg.AsyncConnection:
+    """A connection that commits each statement by itself, unless told otherwise, and that notices within seconds when the
+    server is gone. `purpose` is the name that the server shows for it. Raises one of `CONNECTION_LOST`."""
+    return await psycopg.AsyncConnection.connect(
+        url,
+        autocommit=True,
+        connect_timeout=5,
+        application_name=f"microexchange {purpose}",
+        keepalives_idle=5,
+        keepalives_interval=2,
+        keepalives_count=3,
+    )
 
 
 def without_secrets(url: str) -> str:

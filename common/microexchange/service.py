@@ -18,7 +18,8 @@ import uvloop
 
 from microexchange.health import Health
 from microexchange.log import Log, LogUnavailableError
-from microexchange.messages import Batch, MalformedBatchError, UndecodableError, decode_batch
+from microexchange.messages import Batch, MalformedBatchError, R, UndecodableError, decode_batch
+from microexchange.positions import Positions, SequenceGapError
 from microexchange.settings import ServiceSettings
 from microexchange.telemetry import configure_logging
 from microexchange.web import PortBusyError
@@ -130,6 +131,19 @@ async def background(*tasks: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         yield
         for task in running:
             task.cancel()
+
+
+def take_fresh(positions: Positions, topic: str, batch: Batch[R], health: Health) -> list[R]:
+    """The records of `batch` that are new. Where some are missing before it, none: the service is not ready until the
+    producer has sent them again."""
+    try:
+        fresh = positions.take(batch)
+    except SequenceGapError as error:
+        _logger.error("gap", topic=topic, cause=str(error))
+        health.wait("gap", str(error))
+        return []
+    health.clear("gap")
+    return fresh
 
 
 async def read_batches(

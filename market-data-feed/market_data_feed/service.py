@@ -3,7 +3,6 @@
 import asyncio
 from typing import Any
 
-import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool
 from pydantic import Field
@@ -16,18 +15,17 @@ from market_data_feed.state import FeedState
 from market_data_feed.store import Pending, Store, seal
 from market_data_feed.websocket import add_websocket
 from microexchange.auth import Keys
-from microexchange.databases import MARKET_DATA, database_url
+from microexchange.databases import CONNECTION_LOST, MARKET_DATA, connect, database_url
 from microexchange.health import Health
 from microexchange.log import Backoff, open_log
-from microexchange.messages import DATA_FEED, Batch, Record
-from microexchange.positions import Positions, SequenceGapError
-from microexchange.service import background, check_position, read_batches
+from microexchange.messages import DATA_FEED
+from microexchange.positions import Positions
+from microexchange.service import background, check_position, read_batches, take_fresh
 from microexchange.settings import ServiceSettings
 from microexchange.web import bind, make_app, serve
 
 _logger = structlog.get_logger(__name__)
 _DESCRIPTION = "Securities, books, trades, balances, the leaderboard. `/ws` is the WebSocket for books and trades, live."
-_LOST = (psycopg.OperationalError, psycopg.InterfaceError)
 
 MOST_PENDING = 50_000
 """Reports that may wait to be stored; then the feed reads on only as fast as it stores."""
@@ -101,7 +99,7 @@ class FeedService:
         self._health.clear("log")
         async for batches in read_batches(self._log, DATA_FEED, self._offset, self._health):
             for offset, batch in batches:
-                reports = self._take(batch)
+                reports = take_fresh(self._positions, DATA_FEED, batch, self._health)
                 for report in reports:
                     market.apply(report)
                     self._pending.add(market.totals.reports, report)
@@ -112,30 +110,12 @@ class FeedService:
                 self._room.clear()
                 await self._room.wait()
 
-    def _take(self, batch: Batch[Any]) -> list[Record]:
-        try:
-            fresh = self._positions.take(batch)
-            self._health.clear("gap")
-        except SequenceGapError as error:
-            _logger.error("gap", topic=DATA_FEED, cause=str(error))
-            self._health.wait("gap", str(error))
-            return []
-        return fresh
-
     async def _store_for_ever(self) -> None:
         """Stores; where the database goes away, goes on when it is back. Meanwhile the feed tells on."""
         backoff = Backoff()
         while True:
             try:
-                async with await psycopg.AsyncConnection.connect(
-                    self._url,
-                    autocommit=True,
-                    connect_timeout=5,
-                    application_name="microexchange feed",
-                    keepalives_idle=5,
-                    keepalives_interval=2,
-                    keepalives_count=3,
-                ) as connection:
+                async with await connect(self._url, "feed") as connection:
                     store = Store(connection)
                     while not await store.lock():
                         self._health.wait("database", "another feed stores; this one stands by")
@@ -148,7 +128,7 @@ class FeedService:
                         _logger.info("ready", offset=self._offset)
                     self._health.clear("database")
                     await self._store(store)
-            except _LOST as error:
+            except CONNECTION_LOST as error:
                 _logger.error("database unavailable", cause=str(error).strip())
                 self._health.wait("database", "cannot reach it; see the log")
             await backoff.wait()

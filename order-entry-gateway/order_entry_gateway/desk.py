@@ -45,10 +45,10 @@ from microexchange.messages import (
     gateway_name,
 )
 from microexchange.outbox import Outbox
-from microexchange.positions import Position, Positions, SequenceGapError
+from microexchange.positions import Position, Positions
 from microexchange.refusals import Code, Refusal
 from microexchange.securities import Security
-from microexchange.service import ConfigurationError, read_batches
+from microexchange.service import ConfigurationError, read_batches, take_fresh
 from order_entry_gateway.requests import AmendRequest, replace_order
 from order_entry_gateway.view import MarketView, faulted_clients
 
@@ -177,23 +177,13 @@ class OrderDesk:
                 elif batch.producer == CLEARING:
                     self._on_clearing(batch)
 
-    def _take(self, batch: Batch[Any]) -> list[Any]:
-        try:
-            fresh = self._positions.take(batch)
-            self._health.clear("gap")
-        except SequenceGapError as error:
-            _logger.error("gap", topic=DATA_FEED, cause=str(error))
-            self._health.wait("gap", str(error))
-            return []
-        return fresh
-
     def _on_engine(self, batch: Batch[Any]) -> None:
         """Takes in a body of the engine's. All that a command caused is in one body, so its answer is complete with it."""
         answered: dict[int, list[Record]] = {}
         trade: Trade | None = None
         """The last trade, until the command that caused it is known: the first of its fills tells."""
         waiting, listeners, view = self._waiting, self.listeners, self.view
-        for report in self._take(batch):
+        for report in take_fresh(self._positions, DATA_FEED, batch, self._health):
             view.apply(report)
             if isinstance(report, OrderReport):
                 for listener in tuple(listeners.get(report.client_id, ())):
@@ -230,7 +220,7 @@ class OrderDesk:
             )
 
     def _on_clearing(self, batch: Batch[Any]) -> None:
-        for report in self._take(batch):
+        for report in take_fresh(self._positions, DATA_FEED, batch, self._health):
             if isinstance(report, SettlementReport):
                 self._faulted.update(dict.fromkeys(faulted_clients(report), report.text))
         if self._logged_on.is_set():

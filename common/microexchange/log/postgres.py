@@ -10,11 +10,8 @@ from collections.abc import AsyncGenerator, Sequence
 import psycopg
 import structlog
 
-from microexchange.databases import EXCHANGE_LOG, database_url
+from microexchange.databases import CONNECTION_LOST, EXCHANGE_LOG, connect, database_url
 from microexchange.log.protocol import Backoff, Entry, LogUnavailableError
-
-_LOST = (psycopg.OperationalError, psycopg.InterfaceError)
-"""What psycopg raises when the server or the connection to it is gone."""
 
 _logger = structlog.get_logger(__name__)
 
@@ -34,15 +31,7 @@ class PostgresLog:
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def _connect(self) -> psycopg.AsyncConnection:
-        return await psycopg.AsyncConnection.connect(
-            self._url,
-            autocommit=True,
-            connect_timeout=5,
-            application_name="microexchange log",
-            keepalives_idle=5,
-            keepalives_interval=2,
-            keepalives_count=3,
-        )
+        return await connect(self._url, "log")
 
     async def append(self, topic: str, bodies: Sequence[bytes]) -> None:
         """See `Log.append`."""
@@ -57,7 +46,7 @@ class PostgresLog:
                     maybe_written = True
                     await connection.execute("SELECT append(%s, %b)", (topic, list(bodies)))
                     return
-                except _LOST as error:
+                except CONNECTION_LOST as error:
                     await self._drop_appender(topic)
                     if backoff.exhausted:
                         raise LogUnavailableError(self._url, _first_line(error), maybe_written=maybe_written) from error
@@ -95,7 +84,7 @@ class PostgresLog:
                         else:
                             async for _ in connection.notifies(timeout=self.IDLE, stop_after=1):
                                 pass
-            except _LOST as error:
+            except CONNECTION_LOST as error:
                 if backoff.delay == Backoff.FIRST:
                     _logger.warning("log reader lost its connection", topic=topic, offset=offset, cause=_first_line(error))
             await backoff.wait()
@@ -108,7 +97,7 @@ class PostgresLog:
                     'SELECT coalesce(max("offset") + 1, 0) FROM log WHERE topic = %s', (topic,)
                 )
                 row = await cursor.fetchone()
-        except _LOST as error:
+        except CONNECTION_LOST as error:
             raise LogUnavailableError(self._url, _first_line(error)) from error
         assert row is not None  # noqa: S101 - an aggregate has a row
         return int(row[0])
