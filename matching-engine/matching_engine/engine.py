@@ -136,7 +136,7 @@ class Engine:
         A command seen before causes nothing, and neither does one whose id or time no gateway could have given.
         """
         command_id, now = command.command_id, command.timestamp
-        gateway = (command_id >> COUNTER_BITS) & MAX_GATEWAY
+        gateway = (command_id >> COUNTER_BITS) & MAX_GATEWAY  # as gateway_of says, without a call for each command
         if not (self.last_command_ids.get(gateway, 0) < command_id <= MAX_INT and 0 <= now <= MAX_NOW):
             return self._logon(command) if isinstance(command, GatewayLogon) else []
         self.last_command_ids[gateway] = command_id
@@ -432,7 +432,7 @@ class Engine:
             cost = lots * order.hold_per_lot
         else:
             cost = self._cost_on_offer(market, lots)
-        power = account.cash - account.held + released_cash
+        power = account.buying_power + released_cash
         if cost > power:
             return (
                 Code.INSUFFICIENT_CASH,
@@ -520,15 +520,16 @@ class Engine:
         """The order comes to rest or to wait."""
         order.arrival = arrival = self.next_arrival
         self.next_arrival = arrival + 1
+        self._keep(order)
+
+    def _keep(self, order: Order) -> None:
+        """The order is to be found under its ids, and ends at its time if it has one."""
         account, entry, order_id = order.account, order.entry, order.order_id
         account.orders[order_id] = order
         if entry.client_order_id:
             account.by_client_order_id[entry.client_order_id] = order_id
         if entry.expire_at:
-            self._plan_expiry(order)
-
-    def _plan_expiry(self, order: Order) -> None:
-        heappush(self._timers, (order.entry.expire_at, order.account.client_id, order.order_id))
+            heappush(self._timers, (entry.expire_at, entry.client_id, order_id))
 
     def plan_end(self, market: Market, ends_at: int) -> None:
         """The state of `market` ends by itself at that time; at 0 it does not."""
@@ -546,12 +547,7 @@ class Engine:
             market.book.side(order.side).add(order, order.price)
         else:
             market.stops.add(order)
-        account, name = order.account, order.entry.client_order_id
-        account.orders[order.order_id] = order
-        if name:
-            account.by_client_order_id[name] = order.order_id
-        if order.entry.expire_at:
-            self._plan_expiry(order)
+        self._keep(order)
 
     def _fire(self, market: Market, command: Command, events: list[Event]) -> None:
         """Enters the waiting orders whose trigger is touched, and those that their trades touch. Each fires once, so this
@@ -777,6 +773,7 @@ class Engine:
         """Keeps a client's orders from trading with each other. Returns why the taker must end, or None."""
         prevention = taker.account.self_trade_prevention
         text = f"it would have traded with this client's order {taker.order_id}"
+        reason = Code.SELF_TRADE, f"it would have traded with this client's order {maker.order_id}"
         if prevention is _STP.DECREMENT:
             smaller = min(taker.leaves, maker.leaves)
             for order in (maker, taker):
@@ -787,15 +784,16 @@ class Engine:
             if taker.leaves:
                 events.append(_report(taker, command, ExecType.RESTATED, _status(taker), taker.leaves, Code.SELF_TRADE))
             self._shrink(maker, market, command, events, text)
-            return None if taker.leaves else self._end_decremented(taker, maker, command, events)
+            if taker.leaves:
+                return None
+            events.append(_report(taker, command, _CANCELED, OrderStatus.CANCELED, 0, *reason))
+            return reason
         if prevention is not _STP.CANCEL_NEWEST:
             market.book.side(maker.side).remove(maker)
             _release(maker, market, maker.leaves)
             maker.account.drop(maker)
             events.append(_report(maker, command, _CANCELED, OrderStatus.CANCELED, 0, Code.SELF_TRADE, text))
-        if prevention is _STP.CANCEL_OLDEST:
-            return None
-        return Code.SELF_TRADE, f"it would have traded with this client's order {maker.order_id}"
+        return None if prevention is _STP.CANCEL_OLDEST else reason
 
     @staticmethod
     def _shrink(maker: Order, market: Market, command: Command, events: list[Event], text: str) -> None:
@@ -811,12 +809,6 @@ class Engine:
             maker.visible = min(maker.visible, maker.leaves)
             level.quantity += maker.visible
             events.append(_report(maker, command, ExecType.RESTATED, _status(maker), maker.leaves, Code.SELF_TRADE, text))
-
-    @staticmethod
-    def _end_decremented(taker: Order, maker: Order, command: Command, events: list[Event]) -> Reason:
-        reason = Code.SELF_TRADE, f"it would have traded with this client's order {maker.order_id}"
-        events.append(_report(taker, command, _CANCELED, OrderStatus.CANCELED, 0, *reason))
-        return reason
 
     def _trade_by_rule(
         self, taker: Order, maker: Order, level: Level, market: Market, command: Command, events: list[Event]
