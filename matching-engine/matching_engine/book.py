@@ -25,6 +25,7 @@ class Order:
         "arrival",
         "entry",
         "hold_per_lot",
+        "holding",
         "leaves",
         "level",
         "newer",
@@ -39,18 +40,19 @@ class Order:
     )
 
     def __init__(self, entry: NewOrder, account: Account) -> None:
+        symbol, quantity, shown = entry.symbol, entry.quantity, entry.display_quantity
         self.entry = entry
         self.account = account
+        self.holding = account.holdings.get(symbol) or account.holding(symbol)
+        """What the account holds of the order's security."""
         self.order_id = entry.command_id
         self.side = entry.side
         self.price = entry.price
         """Limit in ticks; None for an order that takes any price."""
         self.trigger_price = entry.trigger_price
-        quantity = entry.quantity
         self.quantity = quantity
         self.leaves = quantity
         """Lots that can still trade."""
-        shown = entry.display_quantity
         self.visible = shown if 0 < shown < quantity else quantity
         """Lots that the book shows; the rest of an iceberg is behind them."""
         self.notional = 0

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from matching_engine.auction import NOTHING, uncrossing
-from matching_engine.book import Level, Order
+from matching_engine.book import BookSide, Level, Order
 from matching_engine.credit import BPS, Account, hold_per_lot
 from matching_engine.market import Market
 from matching_engine.stops import TRIGGERED
@@ -86,7 +86,7 @@ _WITH_PRICE = frozenset({OrderType.LIMIT, OrderType.STOP_LIMIT, OrderType.TAKE_P
 _GTC, _IOC, _FOK = TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK
 _NEW, _TRADE, _CANCELED = ExecType.NEW, ExecType.TRADE, ExecType.CANCELED
 _CONTINUOUS = TradingState.CONTINUOUS
-_MAKER, _TAKER = Liquidity.MAKER, Liquidity.TAKER
+_MAKER, _TAKER, _NEITHER = Liquidity.MAKER, Liquidity.TAKER, Liquidity.NONE
 _S_NEW, _S_PARTIAL, _S_FILLED = OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED, OrderStatus.FILLED
 _STP = SelfTradePrevention
 
@@ -135,11 +135,11 @@ class Engine:
 
         A command seen before causes nothing, and neither does one whose id or time no gateway could have given.
         """
-        command_id, now = command.command_id, command.timestamp
+        command_id, now, last_ids = command.command_id, command.timestamp, self.last_command_ids
         gateway = (command_id >> COUNTER_BITS) & MAX_GATEWAY  # as gateway_of says, without a call for each command
-        if not (self.last_command_ids.get(gateway, 0) < command_id <= MAX_INT and 0 <= now <= MAX_NOW):
+        if not (last_ids.get(gateway, 0) < command_id <= MAX_INT and 0 <= now <= MAX_NOW):
             return self._logon(command) if isinstance(command, GatewayLogon) else []
-        self.last_command_ids[gateway] = command_id
+        last_ids[gateway] = command_id
         if now > self.now:
             self.now = now
             if self._timers and self._timers[0][0] <= self.now:
@@ -239,12 +239,9 @@ class Engine:
     # --- the end of orders ------------------------------------------------------------------------------------
 
     def _cancel_order(self, command: CancelOrder) -> list[Event]:
-        order = self._find(command)
-        return [_unknown_order(command)] if order is None else self._cancel(order, command)
-
-    def _find(self, command: CancelOrder | ReplaceOrder) -> Order | None:
         account = self.accounts.get(command.client_id)
-        return None if account is None else account.orders.get(command.order_id)
+        order = None if account is None else account.orders.get(command.order_id)
+        return [_unknown_order(command)] if order is None else self._cancel(order, command)
 
     def _cancel_all(self, command: CancelAll) -> list[Event]:
         account = self.accounts.get(command.client_id)
@@ -267,18 +264,15 @@ class Engine:
         status: OrderStatus = OrderStatus.CANCELED,
     ) -> list[Event]:
         """Ends an order that rests or waits."""
-        market = self.markets[order.entry.symbol]
-        level = None
-        if order.level is not None:
-            level = market.book.side(order.side).remove(order)
-        else:
-            market.stops.remove(order)
-        _release(order, market, order.leaves)
+        market, side = self.markets[order.entry.symbol], order.side
+        _release(order, order.leaves)
         order.account.drop(order)
-        events: list[Event] = [_report(order, command, exec_type, status, 0, code or "", text)]
-        if level is not None:
-            events.append(_price_update(market, order.side, level, command.timestamp))
-        return events
+        report = _report(order, command, exec_type, status, 0, code or "", text)
+        if order.level is None:
+            market.stops.remove(order)
+            return [report]
+        level = (market.book.bids if side is _BUY else market.book.asks).remove(order)
+        return [report, _price_update(market, side, level, command.timestamp)]
 
     def _expire(self, order: Order, command: Command) -> list[Event]:
         return self._cancel(order, command, Code.EXPIRED, "its time is over", ExecType.EXPIRED, OrderStatus.EXPIRED)
@@ -322,7 +316,11 @@ class Engine:
         if refusal is not None:
             return _turned_away(command, *refusal)
 
-        _hold(order, market)
+        if order.side is _SELL:  # as _hold does, without a call for each order
+            order.holding.offered += order.leaves
+        else:
+            order.holding.bid += order.leaves
+            account.held += order.leaves * order.hold_per_lot
         events: list[Event] = [_report(order, command, _NEW, _S_NEW, order.leaves)]
         if order.trigger_price is not None:
             self._wait(order, market)
@@ -408,19 +406,16 @@ class Engine:
         self, order: Order, market: Market, lots: int, released_cash: int, released_lots: int
     ) -> Reason | None:
         """Whether the client can bear `lots` of the order, where the order gives back what it holds already."""
-        account = order.account
-        holding = account.holdings.get(market.symbol)
+        holding = order.holding
         if order.side is _SELL:
-            sellable = market.short_limit + released_lots
-            if holding is not None:
-                sellable += holding.quantity - holding.offered
+            sellable = holding.quantity - holding.offered + market.short_limit + released_lots
             if lots > sellable:
                 needed, has, short = (from_steps(n, market.lot_size) for n in (lots, sellable, lots - sellable))
                 return Code.INSUFFICIENT_SHARES, f"the order sells {needed}, {has} can be sold: {short} too few"
             return None
         limit = market.position_limit
         if limit:
-            exposure = lots - released_lots + (0 if holding is None else holding.quantity + holding.bid)
+            exposure = lots - released_lots + holding.quantity + holding.bid
             if exposure > limit:
                 return (
                     Code.POSITION_LIMIT,
@@ -428,11 +423,13 @@ class Engine:
                     f"{from_steps(limit, market.lot_size)}",
                 )
         if order.price is not None:
-            order.hold_per_lot = hold_per_lot(order.price, market.tick_value, market.held_fee_bps)
+            # As hold_per_lot says, without a call for each buy.
+            value = order.price * market.tick_value
+            order.hold_per_lot = value - (-value * market.held_fee_bps) // BPS
             cost = lots * order.hold_per_lot
         else:
             cost = self._cost_on_offer(market, lots)
-        power = account.buying_power + released_cash
+        power = order.account.cash - order.account.held + released_cash
         if cost > power:
             return (
                 Code.INSUFFICIENT_CASH,
@@ -480,20 +477,25 @@ class Engine:
 
     def _execute(self, order: Order, market: Market, command: Command, events: list[Event]) -> None:
         """Trades what can trade now; the rest rests, or ends."""
-        ended_by = self._match(order, market, command, events)
+        ended_by = None
+        is_buy, limit = order.side is _BUY, order.price
+        opposite = market.book.asks if is_buy else market.book.bids
+        level = opposite.best()
+        if level is not None and (limit is None or (level.price <= limit if is_buy else level.price >= limit)):
+            ended_by = self._match(order, level, opposite, market, command, events)
         if not order.leaves:
             if order.arrival:
                 order.account.drop(order)
-        elif ended_by is None and order.price is not None and order.entry.time_in_force is not _IOC:
+        elif ended_by is None and limit is not None and order.entry.time_in_force is not _IOC:
             self._rest(order, market, command, events)
         else:
             if ended_by is None:
                 ended_by = (
                     (Code.NO_LIQUIDITY, "nothing more on the other side")
-                    if order.price is None
+                    if limit is None
                     else (Code.UNFILLED, "what did not trade at once is cancelled")
                 )
-            _release(order, market, order.leaves)
+            _release(order, order.leaves)
             order.account.drop(order)
             events.append(_report(order, command, _CANCELED, OrderStatus.CANCELED, 0, *ended_by))
         if market.has_band and market.state is _CONTINUOUS and market.book.is_crossed:
@@ -503,24 +505,22 @@ class Engine:
     def _rest(self, order: Order, market: Market, command: Command, events: list[Event]) -> None:
         """Puts what is left of an order into the book."""
         assert order.price is not None, "only a limit can rest"  # noqa: S101
-        self._arrive(order)
+        order.arrival = self.next_arrival
+        self.next_arrival += 1
+        entry = order.entry
+        order.account.orders[order.order_id] = order  # all that _keep does for most orders
+        if entry.client_order_id or entry.expire_at:
+            self._keep(order)
         side = order.side
         level = (market.book.bids if side is _BUY else market.book.asks).add(order, order.price)
-        market.book_sequence = sequence = market.book_sequence + 1
-        events.append(
-            PriceUpdate(market.symbol, sequence, command.timestamp, side, level.price, level.quantity, level.count)
-        )
+        events.append(_price_update(market, side, level, command.timestamp))
 
     def _wait(self, order: Order, market: Market) -> None:
         """Lets an order wait for its trigger."""
-        self._arrive(order)
-        market.stops.add(order)
-
-    def _arrive(self, order: Order) -> None:
-        """The order comes to rest or to wait."""
-        order.arrival = arrival = self.next_arrival
-        self.next_arrival = arrival + 1
+        order.arrival = self.next_arrival
+        self.next_arrival += 1
         self._keep(order)
+        market.stops.add(order)
 
     def _keep(self, order: Order) -> None:
         """The order is to be found under its ids, and ends at its time if it has one."""
@@ -541,7 +541,7 @@ class Engine:
         """Puts an order of a snapshot where it was: behind all that were put back before it."""
         market = self.markets[order.entry.symbol]
         _set_hold(order, market)
-        _hold(order, market)
+        _hold(order)
         if rests:
             assert order.price is not None, "only a limit can rest"  # noqa: S101
             market.book.side(order.side).add(order, order.price)
@@ -564,7 +564,7 @@ class Engine:
                 if order.price is None and order.side is _BUY:
                     refusal = self._refuse_credit(order, market, order.leaves, 0, order.leaves)
                 if refusal is not None:
-                    _release(order, market, order.leaves)
+                    _release(order, order.leaves)
                     order.account.drop(order)
                     events.append(_report(order, command, _CANCELED, OrderStatus.CANCELED, 0, *refusal))
                 else:
@@ -573,7 +573,8 @@ class Engine:
     # --- changing an order ------------------------------------------------------------------------------------
 
     def _replace_order(self, command: ReplaceOrder) -> list[Event]:
-        order = self._find(command)
+        account = self.accounts.get(command.client_id)
+        order = None if account is None else account.orders.get(command.order_id)
         if order is None:
             return [_unknown_order(command)]
         market = self.markets[order.entry.symbol]
@@ -590,7 +591,7 @@ class Engine:
         events: list[Event] = []
         if level is not None and price == order.price and leaves <= order.leaves:
             # Less of the same keeps its place.
-            _release(order, market, order.leaves - leaves)
+            _release(order, order.leaves - leaves)
             level.quantity -= order.visible
             order.quantity, order.leaves = quantity, leaves
             order.visible = min(order.visible, leaves)
@@ -603,12 +604,12 @@ class Engine:
             market.book.side(order.side).remove(order)
         else:
             market.stops.remove(order)
-        _release(order, market, order.leaves)
+        _release(order, order.leaves)
         order.account.drop(order)
         order.quantity, order.leaves, order.price, order.trigger_price = quantity, leaves, price, trigger
         _set_hold(order, market)
         order.visible = min(order.entry.display_quantity or leaves, leaves)
-        _hold(order, market)
+        _hold(order)
         events.append(_report(order, command, ExecType.REPLACED, _status(order), leaves))
         if level is not None:
             events.append(_price_update(market, order.side, level, command.timestamp))
@@ -710,7 +711,7 @@ class Engine:
                 refused += 1
                 events.append(_report(order, command, ExecType.REJECTED, OrderStatus.REJECTED, 0, *refusal))
                 continue
-            _hold(order, market)
+            _hold(order)
             events.append(_report(order, command, _NEW, _S_NEW, order.leaves))
             self._rest(order, market, command, events)
         events.append(
@@ -725,21 +726,18 @@ class Engine:
 
     # --- matching ---------------------------------------------------------------------------------------------
 
-    def _match(self, taker: Order, market: Market, command: Command, events: list[Event]) -> Reason | None:
-        """Trades `taker` with the other side: best price first, oldest first, while its limit and the band allow.
+    def _match(
+        self, taker: Order, best: Level, opposite: BookSide, market: Market, command: Command, events: list[Event]
+    ) -> Reason | None:
+        """Trades `taker` with the other side: from its best price on, oldest first, while limit and band allow.
 
         Returns why the rest of the order must end now, or None.
         """
-        opposite = market.book.asks if taker.side is _BUY else market.book.bids
-        limit = taker.price
-        is_buy = taker.side is _BUY
-        level = opposite.best()
-        if level is None or (limit is not None and (level.price > limit if is_buy else level.price < limit)):
-            return None
+        limit, is_buy, account = taker.price, taker.side is _BUY, taker.account
         touched: list[Level] = []
         ended_by: Reason | None = None
-        account = taker.account
         first_trade = self.next_trade_id
+        level: Level | None = best
         while level is not None:
             price = level.price
             if limit is not None and (price > limit if is_buy else price < limit):
@@ -777,7 +775,7 @@ class Engine:
         if prevention is _STP.DECREMENT:
             smaller = min(taker.leaves, maker.leaves)
             for order in (maker, taker):
-                _release(order, market, smaller)
+                _release(order, smaller)
                 order.quantity -= smaller
                 order.leaves -= smaller
             taker.visible = min(taker.entry.display_quantity or taker.leaves, taker.leaves)
@@ -790,7 +788,7 @@ class Engine:
             return reason
         if prevention is not _STP.CANCEL_NEWEST:
             market.book.side(maker.side).remove(maker)
-            _release(maker, market, maker.leaves)
+            _release(maker, maker.leaves)
             maker.account.drop(maker)
             events.append(_report(maker, command, _CANCELED, OrderStatus.CANCELED, 0, Code.SELF_TRADE, text))
         return None if prevention is _STP.CANCEL_OLDEST else reason
@@ -846,17 +844,20 @@ class Engine:
             quantity = maker.visible
         lot_value = market.tick_value * quantity
         maker_notional, taker_notional = maker_price * lot_value, taker_price * lot_value
-        # Half-even, as divide_half_even, without two calls for each trade.
-        maker_fee, rest = divmod(maker_notional * market.maker_fee_bps, BPS)
-        if rest > _HALF or (rest == _HALF and maker_fee & 1):
-            maker_fee += 1
-        taker_fee, rest = divmod(taker_notional * taker_fee_bps, BPS)
-        if rest > _HALF or (rest == _HALF and taker_fee & 1):
-            taker_fee += 1
+        # Half-even, as divide_half_even, without two calls for each trade: rounded half up, and an odd tie goes down.
+        scaled = maker_notional * market.maker_fee_bps + _HALF
+        maker_fee = scaled // BPS
+        if maker_fee & 1 and not scaled % BPS:
+            maker_fee -= 1
+        scaled = taker_notional * taker_fee_bps + _HALF
+        taker_fee = scaled // BPS
+        if taker_fee & 1 and not scaled % BPS:
+            taker_fee -= 1
         trade_id = self.next_trade_id
         self.next_trade_id = trade_id + 1
         market.last_price = price
         timestamp, symbol = command.timestamp, market.symbol
+        command_id, maker_entry, taker_entry = command.command_id, maker.entry, taker.entry
 
         maker.leaves -= quantity
         maker.notional += maker_notional
@@ -871,11 +872,11 @@ class Engine:
         buyer, seller = buy.account, sell.account
         buyer.held -= quantity * buy.hold_per_lot
         buyer.cash -= buy_notional + buy_fee
-        bought = buyer.holdings[symbol]
+        bought = buy.holding
         bought.quantity += quantity
         bought.bid -= quantity
         seller.cash += sell_notional - sell_fee
-        sold = seller.holdings[symbol]
+        sold = sell.holding
         sold.quantity -= quantity
         sold.offered -= quantity
 
@@ -890,8 +891,8 @@ class Engine:
                 _show_more(taker, taker_level, market)
         else:
             taker.visible = taker.leaves
-            if taker.entry.display_quantity:
-                taker.visible = min(taker.entry.display_quantity, taker.leaves)
+            if taker_entry.display_quantity:
+                taker.visible = min(taker_entry.display_quantity, taker.leaves)
         events += (
             Execution(
                 trade_id,
@@ -922,33 +923,63 @@ class Engine:
                 maker_fee,
                 taker_fee,
             ),
-            _report(
-                maker,
-                command,
+            OrderReport(
+                maker.order_id,
+                command_id,
+                timestamp,
+                maker_entry.client_id,
+                maker_entry.client_order_id,
+                symbol,
+                maker.side,
+                maker_entry.order_type,
+                maker.quantity,
+                maker.price,
                 _TRADE,
                 _S_PARTIAL if maker.leaves else _S_FILLED,
                 maker.leaves,
-                "",
-                "",
+                maker.quantity - maker.leaves,
+                maker.notional,
                 quantity,
                 maker_price,
                 maker_fee,
                 trade_id,
                 _MAKER,
+                "",
+                "",
+                maker_entry.time_in_force,
+                maker_entry.expire_at,
+                maker.trigger_price,
+                maker_entry.post_only,
+                maker_entry.display_quantity,
             ),
-            _report(
-                taker,
-                command,
+            OrderReport(
+                taker.order_id,
+                command_id,
+                timestamp,
+                taker_entry.client_id,
+                taker_entry.client_order_id,
+                symbol,
+                taker.side,
+                taker_entry.order_type,
+                taker.quantity,
+                taker.price,
                 _TRADE,
                 _S_PARTIAL if taker.leaves else _S_FILLED,
                 taker.leaves,
-                "",
-                "",
+                taker.quantity - taker.leaves,
+                taker.notional,
                 quantity,
                 taker_price,
                 taker_fee,
                 trade_id,
                 _TAKER,
+                "",
+                "",
+                taker_entry.time_in_force,
+                taker_entry.expire_at,
+                taker.trigger_price,
+                taker_entry.post_only,
+                taker_entry.display_quantity,
             ),
         )
 
@@ -1010,16 +1041,14 @@ class Engine:
 # --- credit: what an order holds, and gives back -----------------------------------------------------------------
 
 
-def _hold(order: Order, market: Market) -> None:
+def _hold(order: Order) -> None:
     """Holds what an order needs while it lives: for a buy, as much for each lot as its credit check has found. A buy without
     a limit trades at once or not at all, and holds nothing."""
-    account = order.account
-    holding = account.holdings.get(market.symbol) or account.holding(market.symbol)
     if order.side is _SELL:
-        holding.offered += order.leaves
-        return
-    holding.bid += order.leaves
-    account.held += order.leaves * order.hold_per_lot
+        order.holding.offered += order.leaves
+    else:
+        order.holding.bid += order.leaves
+        order.account.held += order.leaves * order.hold_per_lot
 
 
 def _set_hold(order: Order, market: Market) -> None:
@@ -1028,13 +1057,12 @@ def _set_hold(order: Order, market: Market) -> None:
         order.hold_per_lot = hold_per_lot(order.price, market.tick_value, market.held_fee_bps)
 
 
-def _release(order: Order, market: Market, quantity: int) -> None:
+def _release(order: Order, quantity: int) -> None:
     """Gives back what `quantity` lots of the order hold: they are cancelled."""
-    holding = order.account.holdings[market.symbol]
     if order.side is _SELL:
-        holding.offered -= quantity
+        order.holding.offered -= quantity
     else:
-        holding.bid -= quantity
+        order.holding.bid -= quantity
         order.account.held -= quantity * order.hold_per_lot
 
 
@@ -1106,16 +1134,18 @@ def _unknown_client(command: Command, client_id: str) -> CommandRejected:
 
 
 def _unknown_order(command: CancelOrder | ReplaceOrder) -> CommandRejected:
-    text = f"{command.client_id} has no open order {command.order_id}"
-    return _rejected(command, command.client_id, Code.UNKNOWN_ORDER, text, command.order_id)
+    text = "this client has no open order of that id"
+    return CommandRejected(
+        command.command_id, command.timestamp, command.client_id, Code.UNKNOWN_ORDER, text, command.order_id
+    )
 
 
 # --- reports -----------------------------------------------------------------------------------------------------
 
 
 def _price_update(market: Market, side: Side, level: Level, timestamp: int) -> PriceUpdate:
-    market.book_sequence += 1
-    return PriceUpdate(market.symbol, market.book_sequence, timestamp, side, level.price, level.quantity, level.count)
+    market.book_sequence = sequence = market.book_sequence + 1
+    return PriceUpdate(market.symbol, sequence, timestamp, side, level.price, level.quantity, level.count)
 
 
 def _status(order: Order) -> OrderStatus:
@@ -1131,13 +1161,8 @@ def _report(
     leaves: int,
     code: str = "",
     text: str = "",
-    quantity: int = 0,
-    price: int = 0,
-    fee: int = 0,
-    trade_id: int = 0,
-    liquidity: Liquidity = Liquidity.NONE,
 ) -> OrderReport:
-    """How an order stands, and what happened to it. The last five are of a fill."""
+    """How an order stands, and what happened to it other than a fill: those `Engine._trade` reports."""
     entry = order.entry
     return OrderReport(
         order.order_id,
@@ -1155,11 +1180,11 @@ def _report(
         leaves,
         order.quantity - order.leaves,
         order.notional,
-        quantity,
-        price,
-        fee,
-        trade_id,
-        liquidity,
+        0,
+        0,
+        0,
+        0,
+        _NEITHER,
         code,
         text,
         entry.time_in_force,
