@@ -18,14 +18,12 @@ from microexchange.messages import (
     CancelAll,
     CancelOrder,
     Event,
-    ExecType,
     Execution,
     ListSecurity,
     LoadBook,
     NewOrder,
     OpenAccount,
     OrderReport,
-    OrderStatus,
     OrderType,
     PriceUpdate,
     PricingRule,
@@ -44,6 +42,7 @@ from microexchange.messages import (
     TradingStateChanged,
     Transfer,
 )
+from tests.property import invariants
 from tests.unit.market import Floor
 
 CLIENTS = ("a", "b", "c")
@@ -176,12 +175,12 @@ def busy_order(dice: random.Random, client: str, symbol: str, price: int) -> dic
 days = st.one_of(actions, st.integers(0, 2**32).map(busy_day), st.integers(0, 2**32).map(busy_day))
 
 
-def commands_of(steps: list[Any]) -> list[Any]:
+def commands_of(steps: list[Any], pricing_rule: PricingRule = PricingRule.SPREAD_CAPTURE) -> list[Any]:
     """A listing of two securities with different rules, three accounts with different preventions, then the steps."""
     # Little cash and few shares, so that credit matters: a price of 12 ticks is 0.12, 40 lots of it 4.80.
     floor = Floor(clients=(), cash=0)
     commands = list(floor.log)
-    terms = {"pricing_rule": PricingRule.SPREAD_CAPTURE, "band_bps": 3000, "auction_seconds": 5, "short_limit": 4}
+    terms = {"pricing_rule": pricing_rule, "band_bps": 3000, "auction_seconds": 5, "short_limit": 4}
     limits = {"position_limit": 60, "max_order_quantity": 35}
     commands.append(ListSecurity(floor.id(), 1, "Y", "Y", "0.01", "1", 6, -3, 7, **terms, **limits))
     for client, prevention in zip(CLIENTS, PREVENTIONS, strict=True):
@@ -227,27 +226,15 @@ def digest(events: list[Event]) -> str:
 @given(days)
 def test_cash_and_shares_are_conserved_and_nobody_owes(steps: list[Any]) -> None:
     engine, events = run(commands_of(steps))
-    fees = sum(e.buyer_fee + e.seller_fee + e.buyer_pays - e.seller_receives for e in events if isinstance(e, Execution))
-    assert sum(account.cash for account in engine.accounts.values()) + fees == engine.issued_cash
-    for symbol, issued in (("X", 150), ("Y", 60)):
-        assert sum(account.holding(symbol).quantity for account in engine.accounts.values()) == issued
-    for account in engine.accounts.values():
-        assert account.buying_power >= 0
-        for symbol, holding in account.holdings.items():
-            assert holding.quantity - holding.offered >= -engine.markets[symbol].listing.short_limit
+    invariants.cash_and_shares_are_conserved(engine, events, {"X": 150, "Y": 60})
+    invariants.nobody_owes(engine)
 
 
 @settings(max_examples=100)
 @given(days)
 def test_holds_are_the_sum_over_open_orders(steps: list[Any]) -> None:
     engine, _ = run(commands_of(steps))
-    for account in engine.accounts.values():
-        orders = account.orders.values()
-        assert account.held == sum(order.leaves * order.hold_per_lot for order in orders)
-        for symbol, holding in account.holdings.items():
-            for side, held in ((Side.SELL, holding.offered), (Side.BUY, holding.bid)):
-                assert held == sum(o.leaves for o in orders if o.entry.symbol == symbol and o.side is side)
-        assert {o.entry.client_order_id for o in orders if o.entry.client_order_id} == set(account.by_client_order_id)
+    invariants.holds_are_the_sum_over_open_orders(engine)
 
 
 @settings(max_examples=100)
@@ -256,17 +243,8 @@ def test_the_book_is_never_crossed_and_its_levels_are_the_sum_of_their_orders(st
     engine = Engine()
     for command in commands_of(steps):
         engine.apply(command)
-        for market in engine.markets.values():
-            assert market.state is not TradingState.CONTINUOUS or not market.book.is_crossed
-    for market in engine.markets.values():
-        for side in (market.book.bids, market.book.asks):
-            for level in side.best_first():
-                orders = list(level)
-                assert level.quantity == sum(order.visible for order in orders) > 0
-                assert level.count == len(orders)
-                plain = [order.arrival for order in orders if not order.entry.display_quantity]
-                assert plain == sorted(plain), "first come, first served"
-                assert all(0 < order.visible <= order.leaves for order in orders)
+        invariants.no_book_is_crossed(engine)
+    invariants.levels_are_the_sum_of_their_orders(engine)
 
 
 @settings(max_examples=100)
@@ -304,21 +282,7 @@ def opposite(side: Side) -> Side:
 @given(days)
 def test_every_order_ends_once_and_its_quantities_add_up(steps: list[Any]) -> None:
     engine, events = run(commands_of(steps))
-    reports: dict[int, list[OrderReport]] = {}
-    for event in events:
-        if isinstance(event, OrderReport):
-            reports.setdefault(event.order_id, []).append(event)
-    still_open = {order_id for account in engine.accounts.values() for order_id in account.orders}
-    for order_id, history in reports.items():
-        finals = [report for report in history if report.status.is_final]
-        assert len(finals) == (0 if order_id in still_open else 1)
-        assert not finals or history[-1] is finals[0], "nothing is told of an order after its end"
-        filled = sum(report.last_quantity for report in history if report.exec_type is ExecType.TRADE)
-        assert filled == history[-1].cumulative_quantity
-        if history[-1].status is OrderStatus.FILLED:
-            assert filled == history[-1].quantity, "what prevention took is no longer part of it"
-        elif not finals:
-            assert filled + history[-1].leaves_quantity == history[-1].quantity
+    invariants.every_order_ends_once_and_adds_up(engine, events)
 
 
 @settings(max_examples=100)
