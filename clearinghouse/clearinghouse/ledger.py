@@ -98,7 +98,7 @@ class Ledger:
     def _fault(self, instruction: Instruction, legs: Legs) -> str | None:
         """What the rules have against the legs, or None."""
         if isinstance(instruction, Transfer):
-            return None if instruction.client_id not in self.cash else f"{instruction.client_id} has an account already"
+            return self._fault_of_transfer(instruction)
         cash: defaultdict[str, int] = defaultdict(int)
         shares: defaultdict[tuple[str, str], int] = defaultdict(int)
         for account, units in legs.cash:
@@ -114,6 +114,20 @@ class Ledger:
             missing -= instruction.short_limit
             if missing > 0 and shares[client, instruction.symbol] < 0:
                 return f"{client} holds {missing} lots of {instruction.symbol} too few"
+        return None
+
+    def _fault_of_transfer(self, transfer: Transfer) -> str | None:
+        client = transfer.client_id
+        if transfer.opens:
+            return f"{client} has an account already" if client in self.cash else None
+        if client not in self.cash:
+            return f"{client} has no account"
+        if transfer.cash < 0 and self.cash[client] + transfer.cash < 0:
+            return f"{client} has {-self.cash[client] - transfer.cash} units of cash too little"
+        for symbol, lots in transfer.shares.items():
+            missing = -lots - self.holdings.get((client, symbol), 0)
+            if lots < 0 and missing > 0:
+                return f"{client} holds {missing} lots of {symbol} too few"
         return None
 
     def moves_taken(self) -> None:

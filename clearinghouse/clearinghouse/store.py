@@ -113,6 +113,8 @@ class Store:
                                 report.text,
                                 report.cash[0][1],
                                 Jsonb(after),
+                                transfer.opens,
+                                transfer.memo,
                             )
                         )
             if ledger.new_accounts:

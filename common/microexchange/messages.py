@@ -229,6 +229,19 @@ class OpenAccount(Record, frozen=True):
     self_trade_prevention: SelfTradePrevention = SelfTradePrevention.CANCEL_NEWEST
 
 
+class TransferAssets(Record, frozen=True):
+    """Move cash and shares between the issuer and a client: a deposit, an endowment of shares; negative, a withdrawal."""
+
+    command_id: int
+    timestamp: int
+    client_id: str
+    cash: int
+    shares: dict[str, int] = {}
+    """Lots by symbol."""
+    memo: str = ""
+    """What it is for."""
+
+
 class ResumeClient(Record, frozen=True):
     """Let a suspended client trade again."""
 
@@ -330,6 +343,7 @@ Command = (
     | ReplaceOrder
     | CancelAll
     | OpenAccount
+    | TransferAssets
     | SuspendClient
     | ResumeClient
     | ListSecurity
@@ -369,7 +383,7 @@ class Execution(Record, frozen=True):
 
 
 class Transfer(Record, frozen=True):
-    """Cash and shares to book from the issuer to a client."""
+    """Cash and shares to book from the issuer to a client; negative, from the client to the issuer."""
 
     transfer_id: int
     """The id of the command that caused it."""
@@ -378,6 +392,9 @@ class Transfer(Record, frozen=True):
     cash: int
     shares: dict[str, int]
     """Lots by symbol."""
+    opens: bool = True
+    """Whether it is the account's first, which opens it."""
+    memo: str = ""
 
 
 Instruction = Execution | Transfer
@@ -453,6 +470,17 @@ class AccountOpened(Record, frozen=True):
     client_id: str
     cash: int
     shares: dict[str, int]
+
+
+class AssetsTransferred(Record, frozen=True):
+    """The issuer gave a client cash and shares; negative, took them back. Fields as in `TransferAssets`."""
+
+    command_id: int
+    timestamp: int
+    client_id: str
+    cash: int
+    shares: dict[str, int]
+    memo: str = ""
 
 
 class ClientSuspended(Record, frozen=True):
@@ -604,6 +632,7 @@ Report = (
     | CommandRejected
     | CommandAccepted
     | AccountOpened
+    | AssetsTransferred
     | ClientSuspended
     | ClientResumed
     | SecurityListed

@@ -160,6 +160,14 @@ def report_view(report: OrderReport, security: Security) -> ReportView:
     )
 
 
+class OrdersView(Answer, frozen=True):
+    """A page of orders, newest first."""
+
+    orders: list[OrderView]
+    next_before: str | None
+    """`before=` of the next page; null on the last."""
+
+
 class AccountView(Answer, frozen=True):
     """An account that was opened. The key is shown this once."""
 
@@ -167,6 +175,16 @@ class AccountView(Answer, frozen=True):
     api_key: str
     cash: str
     shares: dict[str, str]
+
+
+class TransferView(Answer, frozen=True):
+    """A deposit, or a withdrawal, whose numbers are negative."""
+
+    transfer_id: str
+    client_id: str
+    cash: str
+    shares: dict[str, str]
+    memo: str
 
 
 class BalanceView(Answer, frozen=True):
@@ -177,6 +195,37 @@ class BalanceView(Answer, frozen=True):
     equity: str
     """Cash, and each holding at its last price (the reference price before the first trade)."""
     suspended: bool
+
+
+class MovementView(Answer, frozen=True):
+    """One line of a statement: what a trade or a transfer moved, and what the account had after it."""
+
+    movement_id: str
+    """Grows; `after=` of the next page."""
+    timestamp: str
+    kind: str
+    """`buy`, `sell` or `transfer`."""
+    cash: str
+    """What came in, fee included; negative for what went out."""
+    shares: dict[str, str]
+    """The same of shares, by symbol."""
+    fee: str
+    price: str | None
+    cash_after: str
+    shares_after: dict[str, str]
+    """Of the securities that moved."""
+    trade_id: str | None
+    order_id: str | None
+    transfer_id: str | None
+    memo: str
+
+
+class StatementView(Answer, frozen=True):
+    """A page of a statement, oldest first."""
+
+    movements: list[MovementView]
+    next_after: str | None
+    """`after=` of the next page; null on the last."""
 
 
 class HoldingView(Answer, frozen=True):

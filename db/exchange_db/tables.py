@@ -73,6 +73,8 @@ settlements = sa.Table(
     sa.Column("buyer_quantity", sa.BigInteger, nullable=False),
     sa.Column("seller_cash", sa.BigInteger, nullable=False),
     sa.Column("seller_quantity", sa.BigInteger, nullable=False),
+    sa.Index("settlements_by_buyer", "buyer", "instruction"),
+    sa.Index("settlements_by_seller", "seller", "instruction"),
 )
 """One row for each execution: its legs, and the balances after it."""
 
@@ -89,8 +91,14 @@ transfers = sa.Table(
     sa.Column("text", sa.Text, nullable=False),
     sa.Column("cash_after", sa.BigInteger, nullable=False),
     sa.Column("shares_after", JSONB, nullable=False),
+    sa.Column("opens", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("memo", sa.Text, nullable=False, server_default=""),
+    sa.Index("transfers_by_client", "client_id", "instruction"),
 )
-"""One row for each booking of cash and shares from the issuer to a client."""
+"""One row for each booking of cash and shares between the issuer and a client.
+
+The views `cash_legs` (instruction, account, units) and `share_legs` (instruction, account, symbol, lots) have every leg of
+every settled instruction: each balance is the sum of its legs, and the legs of an instruction sum to zero."""
 
 clearing_consumed = sa.Table(
     "consumed",
@@ -138,6 +146,13 @@ order_reports = sa.Table(
     sa.Column("post_only", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("display_quantity", sa.BigInteger, nullable=False, server_default="0"),
     sa.Index("order_reports_by_client", "client_id", "order_id", "report_id"),
+    sa.Index(
+        "order_reports_by_client_order_id",
+        "client_id",
+        "client_order_id",
+        "order_id",
+        postgresql_where=sa.text("client_order_id <> ''"),
+    ),
 )
 """Every order report. The newest of an order that is not PENDING_NEW is how the order stands."""
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from microexchange.messages import (
     AccountOpened,
+    AssetsTransferred,
     ClientResumed,
     ClientSuspended,
     ExecType,
@@ -60,7 +61,7 @@ class Client:
     cash: int = 0
     suspended: bool = False
     opened_with: int = 0
-    """Cash units at the opening: cash, and shares at their reference prices."""
+    """Cash units that the issuer gave: at the opening, with shares at their reference prices, and since, at their marks."""
     holdings: dict[str, int] = field(default_factory=dict)
     orders: dict[int, OpenOrder] = field(default_factory=dict)
     """Open orders by id."""
@@ -130,6 +131,11 @@ class Market:
                 self.value(symbol, lots, self.securities[symbol].listing.reference_price)
                 for symbol, lots in report.shares.items()
             )
+            self.changes.clients.add(report.client_id)
+        elif isinstance(report, AssetsTransferred):
+            # What comes from outside is no profit, and what goes there no loss.
+            worth = sum(self.value(symbol, lots, self.mark(symbol)) for symbol, lots in report.shares.items())
+            self.client(report.client_id).opened_with += report.cash + worth
             self.changes.clients.add(report.client_id)
         elif isinstance(report, ClientSuspended):
             self.client(report.client_id).suspended = True

@@ -1,12 +1,15 @@
 """The feed's REST interface."""
 
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import psycopg
 from fastapi import FastAPI, Query, Request, Response
 from psycopg_pool import PoolTimeout
+from starlette.responses import StreamingResponse
 
 from market_data_feed.state import FeedState
+from market_data_feed.statement import as_csv, movements
 from microexchange.auth import Keys, require
 from microexchange.messages import Side, Trade
 from microexchange.presentation import (
@@ -17,6 +20,7 @@ from microexchange.presentation import (
     LeaderView,
     OrderView,
     SecurityView,
+    StatementView,
     TradesView,
     trade_view,
 )
@@ -33,7 +37,8 @@ def _trade(row: tuple[Any, ...]) -> Trade:
 
 def add_routes(app: FastAPI, state: FeedState, keys: Keys) -> None:
     """Adds the routes of market data to `app`."""
-    doc = document(app, SecurityView, BookView, TradesView, BalanceView, HoldingView, LeaderView, OrderView, ErrorView)
+    answers = (SecurityView, BookView, TradesView, BalanceView, HoldingView, LeaderView, OrderView, StatementView, ErrorView)
+    doc = document(app, *answers)
     securities = {"type": "array", "items": {"$ref": "#/components/schemas/SecurityView"}}
     orders = {"type": "array", "items": {"$ref": "#/components/schemas/OrderView"}}
     leaders = {"type": "array", "items": {"$ref": "#/components/schemas/LeaderView"}}
@@ -102,6 +107,47 @@ def add_routes(app: FastAPI, state: FeedState, keys: Keys) -> None:
     @app.get("/orders/{client_id}", tags=["accounts"], **doc("Your open orders", None, orders, 200, 401, 403, 404))
     async def get_orders(request: Request, client_id: str) -> Response:
         return json_response(state.market.open_orders_view(known_client(request, client_id)))
+
+    @app.get(
+        "/accounts/{client_id}/statement",
+        tags=["accounts"],
+        **doc("Every movement of your account, oldest first", None, StatementView, 200, 401, 403, 404, 422, 503),
+    )
+    async def get_statement(
+        request: Request,
+        client_id: str,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        after: Annotated[int, Query(ge=0, le=MAX_ID, description="Movement id: only later ones.")] = 0,
+    ) -> Response:
+        known_client(request, client_id)
+        try:
+            found = await movements(state.ledger, state.market.securities, client_id, after, limit)
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            raise Refusal(Code.UNAVAILABLE, "the ledger is not available: try again shortly") from error
+        last = found[-1].movement_id if len(found) == limit else None
+        return json_response(StatementView(movements=found, next_after=last))
+
+    @app.get(
+        "/accounts/{client_id}/statement.csv",
+        tags=["accounts"],
+        summary="The whole statement as CSV",
+        response_class=StreamingResponse,
+    )
+    async def get_statement_csv(request: Request, client_id: str) -> Response:
+        known_client(request, client_id)
+        lines = as_csv(state.ledger, state.market.securities, client_id)
+        try:
+            first = await anext(lines)
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            raise Refusal(Code.UNAVAILABLE, "the ledger is not available: try again shortly") from error
+
+        async def all_lines() -> AsyncIterator[str]:
+            yield first
+            async for line in lines:
+                yield line
+
+        name = f'attachment; filename="statement-{client_id}.csv"'
+        return StreamingResponse(all_lines(), media_type="text/csv", headers={"Content-Disposition": name})
 
     @app.get("/stats", tags=["market"], summary="Counts since the market began")
     async def get_stats() -> Response:

@@ -15,7 +15,7 @@ from market_data_feed.state import FeedState
 from market_data_feed.store import Pending, Store, seal
 from market_data_feed.websocket import add_websocket
 from microexchange.auth import Keys
-from microexchange.databases import CONNECTION_LOST, MARKET_DATA, connect, database_url
+from microexchange.databases import CLEARING_DATA, CONNECTION_LOST, MARKET_DATA, connect, database_url
 from microexchange.health import Health
 from microexchange.log import Backoff, open_log
 from microexchange.messages import DATA_FEED
@@ -42,14 +42,18 @@ class FeedService:
 
     def __init__(self, settings: FeedSettings) -> None:
         self._settings = settings
-        self._url = database_url(settings.database_url.get_secret_value(), settings.namespace, MARKET_DATA)
+        server = settings.database_url.get_secret_value()
+        self._url = database_url(server, settings.namespace, MARKET_DATA)
+        ledger_url = database_url(server, settings.namespace, CLEARING_DATA)
         self._log = open_log(settings.log_url.get_secret_value(), settings.namespace)
         self._keys = Keys(settings.data_dir)
         self._health = Health()
         self._health.wait("database", "connecting")
         self._health.wait("log", "looking for the position in it")
         pool = AsyncConnectionPool(self._url, min_size=0, max_size=8, open=False)
-        self._state = FeedState(Market(), Hub(), pool)
+        read_only = {"options": "-c default_transaction_read_only=on"}
+        ledger = AsyncConnectionPool(ledger_url, min_size=0, max_size=4, open=False, kwargs=read_only)
+        self._state = FeedState(Market(), Hub(), pool, ledger)
         self._positions = Positions()
         self._offset = 0
         self._stored_offset = 0
@@ -82,7 +86,7 @@ class FeedService:
             return RedirectResponse("/docs")
 
         try:
-            async with self._state.pool, background(self._store_for_ever(), self._read()):
+            async with self._state.pool, self._state.ledger, background(self._store_for_ever(), self._read()):
                 await serve(app, listener, stop)
                 # What is not stored now is read again at the next start.
                 for _ in range(50):

@@ -16,6 +16,9 @@ class FeedState:
     market: Market
     hub: Hub
     pool: AsyncConnectionPool
+    """To `market_data`."""
+    ledger: AsyncConnectionPool
+    """To `clearing_data`, to read."""
 
     def totals(self) -> dict[str, Any]:
         """Counts since the market began."""

@@ -18,6 +18,7 @@ from matching_engine.stops import TRIGGERED
 from microexchange.ids import COUNTER_BITS, MAX_GATEWAY, IdSequence
 from microexchange.messages import (
     AccountOpened,
+    AssetsTransferred,
     AuctionUpdate,
     BookLoaded,
     BookSaved,
@@ -57,6 +58,7 @@ from microexchange.messages import (
     TradingState,
     TradingStateChanged,
     Transfer,
+    TransferAssets,
 )
 from microexchange.numbers import (
     MAX_CASH,
@@ -120,6 +122,7 @@ class Engine:
             ReplaceOrder: self._replace_order,
             CancelAll: self._cancel_all,
             OpenAccount: self._open_account,
+            TransferAssets: self._transfer_assets,
             SuspendClient: self._suspend_client,
             ResumeClient: self._resume_client,
             ListSecurity: self._list_security,
@@ -211,6 +214,47 @@ class Engine:
             Transfer(command.command_id, command.timestamp, client_id, cash, shares),
             AccountOpened(command.command_id, command.timestamp, client_id, cash, shares),
         ]
+
+    def _transfer_assets(self, command: TransferAssets) -> list[Event]:
+        client_id, cash, shares = command.client_id, command.cash, command.shares
+        account = self.accounts.get(client_id)
+        if account is None:
+            return [_unknown_client(command, client_id)]
+        refusal = self._refuse_transfer(account, cash, shares)
+        if refusal is not None:
+            return [_rejected(command, client_id, *refusal)]
+        account.cash += cash
+        self.issued_cash += cash
+        for symbol, lots in shares.items():
+            account.holding(symbol).quantity += lots
+        return [
+            Transfer(command.command_id, command.timestamp, client_id, cash, shares, False, command.memo),
+            AssetsTransferred(command.command_id, command.timestamp, client_id, cash, shares, command.memo),
+        ]
+
+    def _refuse_transfer(self, account: Account, cash: int, shares: dict[str, int]) -> Reason | None:
+        """Why the account cannot be given that, or have that taken from it, or None. What open orders hold stays."""
+        if not cash and not any(shares.values()):
+            return Code.INVALID_FIELD, "there is nothing to transfer"
+        if abs(cash) > MAX_CASH or self.issued_cash + cash > MAX_ISSUED_CASH:
+            return Code.LIMIT_EXCEEDED, "the exchange cannot count that much cash"
+        if cash < 0 and -cash > account.buying_power:
+            return (
+                Code.INSUFFICIENT_CASH,
+                f"{cash_to_text(-cash)} cannot be withdrawn: {cash_to_text(max(account.buying_power, 0))} is free",
+            )
+        for symbol, lots in shares.items():
+            if symbol not in self.markets:
+                return Code.UNKNOWN_SYMBOL, f"{symbol} is not listed"
+            holding = account.holdings.get(symbol)
+            has, offered = (0, 0) if holding is None else (holding.quantity, holding.offered)
+            if not -MAX_LOTS <= has + lots <= MAX_LOTS:
+                return Code.LIMIT_EXCEEDED, f"an account cannot hold that much of {symbol}"
+            if lots < 0 and -lots > has - offered:
+                size = self.markets[symbol].lot_size
+                wanted, free = from_steps(-lots, size), from_steps(max(has - offered, 0), size)
+                return Code.INSUFFICIENT_SHARES, f"{wanted} {symbol} cannot be withdrawn: {free} are free"
+        return None
 
     def _suspend_client(self, command: SuspendClient) -> list[Event]:
         account = self.accounts.get(command.client_id)

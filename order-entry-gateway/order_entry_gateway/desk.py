@@ -378,6 +378,33 @@ class OrderDesk:
             raise Refusal(Code.UNKNOWN_ORDER, f"you have no order {order_id}", "order_id")
         return report
 
+    async def search(
+        self, client_id: str, client_order_id: str, symbol: str, only_open: bool, before: int, limit: int
+    ) -> tuple[list[OrderReport], int | None]:
+        """A page of the client's orders, the newest first, each by its newest report, and where the next page begins.
+
+        What is remembered here is newer than what is stored; what has not come here yet cannot have been answered either.
+        Raises `Refusal`.
+        """
+        found: dict[int, OrderReport] = {}
+        for order_id in self.view.orders_of.get(client_id, ()):
+            report = self.view.orders[order_id]
+            if order_id < before and client_order_id in ("", report.client_order_id) and symbol in ("", report.symbol):
+                found[order_id] = report
+        known = {"client": client_id, "name": client_order_id, "symbol": symbol, "before": before, "limit": limit}
+        stored: list[OrderReport] = []
+        try:
+            async with self._stored.connection(timeout=2) as connection:
+                cursor = await connection.execute((_BY_NAME if client_order_id else _BY_CLIENT).encode(), known)
+                stored = [order_report(row) for row in await cursor.fetchall()]
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            if not (client_order_id and found):
+                raise Refusal(Code.UNAVAILABLE, "the database of past orders is not available: try again shortly") from error
+        found = {**{report.order_id: report for report in stored}, **found}
+        page = sorted(found.values(), key=lambda report: report.order_id, reverse=True)
+        more = page[limit - 1].order_id if len(page) >= limit else None
+        return [report for report in page[:limit] if not (only_open and report.status.is_final)], more
+
     async def _find_stored(self, client_id: str, order_id: int) -> OrderReport | None:
         try:
             async with self._stored.connection(timeout=2) as connection:
@@ -393,6 +420,13 @@ _NEWEST_REPORT = (
     f"SELECT {', '.join(COLUMNS)} FROM order_reports WHERE client_id = %s AND order_id = %s "  # noqa: S608 - our own names
     f"ORDER BY exec_type = '{ExecType.PENDING_NEW}', report_id DESC LIMIT 1"
 )
+_SEARCH = (
+    f"SELECT DISTINCT ON (order_id) {', '.join(COLUMNS)} FROM order_reports "  # noqa: S608 - our own names
+    "WHERE client_id = %(client)s AND order_id < %(before)s AND (%(symbol)s = '' OR symbol = %(symbol)s) {more} "
+    f"ORDER BY order_id DESC, exec_type = '{ExecType.PENDING_NEW}', report_id DESC LIMIT %(limit)s"
+)
+_BY_CLIENT = _SEARCH.replace("{more}", "")
+_BY_NAME = _SEARCH.replace("{more}", "AND client_order_id = %(name)s AND client_order_id <> ''")
 
 
 def _trades_of(order_id: int, reports: list[Record]) -> list[Trade]:

@@ -18,6 +18,7 @@ from microexchange.messages import (
     Side,
     TimeInForce,
     TradingState,
+    TransferAssets,
 )
 from microexchange.numbers import MAX_CASH, MAX_LOTS, NotExactError, cash_to_units, to_steps
 from microexchange.refusals import Code, Refusal
@@ -79,6 +80,15 @@ class ClientRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     client_id: str
     self_trade_prevention: SelfTradePrevention = SelfTradePrevention.CANCEL_NEWEST
+
+
+class TransferRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Deposit or withdraw: cash, shares, or both."""
+
+    cash: Decimal = Decimal(0)
+    shares: dict[str, Decimal] = {}
+    """Quantity by symbol."""
+    memo: Annotated[str, msgspec.Meta(max_length=256, description="What it is for; stands in the statement.")] = ""
 
 
 class StateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -233,6 +243,30 @@ def open_account(
         endowment.lots(securities),
         request.self_trade_prevention,
     )
+
+
+def transfer_assets(
+    request: TransferRequest,
+    securities: dict[str, Security],
+    client_id: str,
+    sign: int,
+    command_id: int,
+    timestamp: int,
+) -> TransferAssets:
+    """The command that deposits, or with a `sign` of -1 withdraws. Raises `Refusal`."""
+    try:
+        units = cash_to_units(request.cash)
+    except NotExactError as error:
+        raise Refusal(Code.INVALID_FIELD, f"cash: {error}", "cash") from error
+    if not 0 <= units <= MAX_CASH:
+        raise Refusal(Code.INVALID_FIELD, f"cash must be between 0 and {MAX_CASH // 10**8}", "cash")
+    shares = {
+        symbol: sign * find_security(securities, symbol).lots(quantity, "shares")
+        for symbol, quantity in request.shares.items()
+    }
+    if not units and not shares:
+        raise Refusal(Code.INVALID_FIELD, "say what: cash, shares, or both", "cash")
+    return TransferAssets(command_id, timestamp, client_id, sign * units, shares, request.memo)
 
 
 def order_id(text: str) -> int:

@@ -1,6 +1,6 @@
 """The gateway's REST interface."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import FastAPI, Query, Request, Response
@@ -8,6 +8,7 @@ from fastapi import FastAPI, Query, Request, Response
 from microexchange.auth import ADMIN, Keys
 from microexchange.messages import (
     AccountOpened,
+    AssetsTransferred,
     BookLoaded,
     BookSaved,
     LoadBook,
@@ -20,7 +21,7 @@ from microexchange.messages import (
     SuspendClient,
 )
 from microexchange.numbers import cash_to_text
-from microexchange.presentation import AccountView, ErrorView, OrderView, order_view
+from microexchange.presentation import AccountView, ErrorView, OrdersView, OrderView, TransferView, order_view
 from microexchange.refusals import Code, Refusal
 from microexchange.web import decode_json, document, json_response, read_body
 from order_entry_gateway.desk import OrderDesk
@@ -30,9 +31,11 @@ from order_entry_gateway.requests import (
     Endowment,
     OrderRequest,
     StateRequest,
+    TransferRequest,
     find_security,
     new_order,
     open_account,
+    transfer_assets,
 )
 from order_entry_gateway.requests import order_id as parse_order_id
 
@@ -40,8 +43,10 @@ _order_decoder = msgspec.json.Decoder(OrderRequest)
 _amend_decoder = msgspec.json.Decoder(AmendRequest)
 _state_decoder = msgspec.json.Decoder(StateRequest)
 _client_decoder = msgspec.json.Decoder(ClientRequest)
+_transfer_decoder = msgspec.json.Decoder(TransferRequest)
 
 
+MAX_ID = (1 << 63) - 1
 SavedName = Annotated[str, Query(min_length=1, max_length=64, description="Name of the saved book.")]
 
 
@@ -61,7 +66,19 @@ def require_admin(keys: Keys, request: Request) -> None:
 
 def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment) -> None:
     """Adds the routes of order entry to `app`."""
-    doc = document(app, OrderRequest, AmendRequest, ClientRequest, StateRequest, OrderView, AccountView, ErrorView)
+    doc = document(
+        app,
+        OrderRequest,
+        AmendRequest,
+        ClientRequest,
+        StateRequest,
+        TransferRequest,
+        OrderView,
+        OrdersView,
+        AccountView,
+        TransferView,
+        ErrorView,
+    )
     orders = {"type": "array", "items": {"$ref": "#/components/schemas/OrderView"}}
     accepted = {"type": "object", "properties": {"ok": {"type": "boolean"}}}
     admin_doc = (None, accepted, 200, 401, 403, 404, 503)
@@ -84,6 +101,22 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment) 
         command = new_order(wanted, desk.view.securities, client_id, command_id, now)
         report, trades = await desk.enter(command)
         return json_response(order_view(report, desk.security(report.symbol), trades), 201)
+
+    @app.get("/orders", tags=["orders"], **doc("Your orders, newest first", None, OrdersView, 200, 401, 404, 422, 503))
+    async def get_orders(
+        request: Request,
+        client_order_id: Annotated[str, Query(max_length=64, description="With this name of yours alone.")] = "",
+        symbol: Annotated[str, Query(max_length=16, description="Of this security alone.")] = "",
+        status: Annotated[Literal["all", "open"], Query(description="Open ones alone, or all.")] = "all",
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        before: Annotated[int, Query(ge=1, le=MAX_ID, description="Order id: only older ones.")] = MAX_ID,
+    ) -> Response:
+        client_id = client_of(keys, request)
+        if symbol:
+            find_security(desk.view.securities, symbol)
+        reports, more = await desk.search(client_id, client_order_id, symbol, status == "open", before, limit)
+        views = [order_view(report, desk.security(report.symbol)) for report in reports]
+        return json_response(OrdersView(orders=views, next_before=None if more is None else str(more)))
 
     @app.get("/orders/{order_id}", tags=["orders"], **doc("An order of yours", None, OrderView, 200, 401, 404, 503))
     async def get_order(request: Request, order_id: str) -> Response:
@@ -143,6 +176,30 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment) 
         await desk.command(ResumeClient(command_id, now, client_id))
         return json_response({"ok": True})
 
+    async def transfer(request: Request, client_id: str, sign: int) -> Response:
+        require_admin(keys, request)
+        wanted = decode_json(_transfer_decoder, await read_body(request))
+        command_id, now = desk.next_command()
+        command = transfer_assets(wanted, desk.view.securities, client_id, sign, command_id, now)
+        (done,) = [report for report in await desk.command(command) if isinstance(report, AssetsTransferred)]
+        return json_response(transfer_view(desk, done), 201)
+
+    @app.post(
+        "/admin/clients/{client_id}/deposits",
+        tags=["admin"],
+        **doc("Give a client cash or shares", TransferRequest, TransferView, 201, 401, 403, 404, 409, 422, 503),
+    )
+    async def post_deposit(request: Request, client_id: str) -> Response:
+        return await transfer(request, client_id, 1)
+
+    @app.post(
+        "/admin/clients/{client_id}/withdrawals",
+        tags=["admin"],
+        **doc("Take cash or shares from a client", TransferRequest, TransferView, 201, 401, 403, 404, 409, 422, 503),
+    )
+    async def post_withdrawal(request: Request, client_id: str) -> Response:
+        return await transfer(request, client_id, -1)
+
     @app.post("/admin/save", tags=["admin"], **doc("Remember the orders of a book", *admin_doc))
     async def post_save(request: Request, symbol: str, name: SavedName = "default") -> Response:
         require_admin(keys, request)
@@ -169,6 +226,17 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment) 
     async def _answer(request: Request, text: str, action: Any) -> Response:
         report = await action(client_of(keys, request), parse_order_id(text))
         return json_response(order_view(report, desk.security(report.symbol)))
+
+
+def transfer_view(desk: OrderDesk, done: AssetsTransferred) -> TransferView:
+    """The answer to a deposit or a withdrawal."""
+    return TransferView(
+        transfer_id=str(done.command_id),
+        client_id=done.client_id,
+        cash=cash_to_text(done.cash),
+        shares={symbol: desk.security(symbol).quantity_text(lots) for symbol, lots in done.shares.items()},
+        memo=done.memo,
+    )
 
 
 def account_view(desk: OrderDesk, keys: Keys, opened: AccountOpened) -> AccountView:

@@ -25,6 +25,8 @@ class MarketView:
         self.suspended: set[str] = set()
         self.orders: OrderedDict[int, OrderReport] = OrderedDict()
         """Newest report by order id, the latest changed last."""
+        self.orders_of: dict[str, set[int]] = {}
+        """The ids in `orders` by client."""
 
     def apply(self, report: Record) -> None:
         """Takes in one report of the engine's."""
@@ -44,10 +46,17 @@ class MarketView:
 
     def _remember(self, report: OrderReport) -> None:
         orders = self.orders
+        if report.order_id in orders:
+            orders.move_to_end(report.order_id)
+        else:
+            self.orders_of.setdefault(report.client_id, set()).add(report.order_id)
         orders[report.order_id] = report
-        orders.move_to_end(report.order_id)
         if len(orders) > self.MOST_ORDERS:
-            orders.popitem(last=False)
+            order_id, oldest = orders.popitem(last=False)
+            left = self.orders_of[oldest.client_id]
+            left.discard(order_id)
+            if not left:
+                del self.orders_of[oldest.client_id]
 
 
 def faulted_clients(report: SettlementReport) -> list[str]:

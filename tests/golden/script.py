@@ -10,6 +10,7 @@ from typing import Any
 from matching_engine.engine import Engine
 from microexchange.ids import IdSequence
 from microexchange.messages import (
+    AssetsTransferred,
     AuctionUpdate,
     BookLoaded,
     BookSaved,
@@ -38,6 +39,7 @@ from microexchange.messages import (
     TimeTick,
     TradingState,
     TradingStateChanged,
+    TransferAssets,
 )
 from microexchange.numbers import CASH_SCALE, cash_to_text
 
@@ -99,6 +101,10 @@ class Stage:
             case "wait":
                 self._now += int(float(words[0]) * SECOND)
                 return TimeTick(command_id, self._now)
+            case "deposit" | "withdraw":
+                sign = 1 if verb == "deposit" else -1
+                shares = {"X": sign * int(words[2])} if len(words) > 2 else {}
+                return TransferAssets(command_id, now, words[0], sign * int(words[1]) * CASH_SCALE, shares)
             case "suspend":
                 return SuspendClient(command_id, now, words[0])
             case "resume":
@@ -138,6 +144,8 @@ class Stage:
                 return f"refused {event.code}"
             case ClientSuspended():
                 return f"suspended {event.client_id}"
+            case AssetsTransferred():
+                return f"transferred {event.client_id} {cash_to_text(event.cash)}, {event.shares.get('X', 0)} X"
             case BookSaved():
                 return f"saved {event.orders} orders"
             case BookLoaded():

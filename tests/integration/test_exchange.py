@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 
+import httpx
 import psycopg
 import pytest
 
@@ -221,6 +222,84 @@ def test_the_admin_halts_resumes_auctions_suspends_and_puts_books_back(exchange:
     assert exchange.order(ivan, **order).status_code == 201
     exchange.until_at_rest()
     exchange.assert_every_cent_is_there()
+
+
+def test_deposits_and_withdrawals_are_settled_and_stand_in_the_statement(exchange: Running) -> None:
+    token = (exchange.data / "secrets" / "admin-token").read_text()
+    admin, judy, kim = {"Authorization": f"Bearer {token}"}, exchange.open_account("judy"), exchange.open_account("kim")
+    account = f"{exchange.gateway}/admin/clients/judy"
+
+    def move(way: str, **what: object) -> httpx.Response:
+        return exchange.http.post(f"{account}/{way}", json=what, headers=admin)
+
+    def profit() -> str:
+        exchange.until_at_rest()
+        leaders = exchange.http.get(f"{exchange.feed}/leaderboard").json()
+        return next(leader["profit"] for leader in leaders if leader["client_id"] == "judy")
+
+    before = profit()
+    assert exchange.http.post(f"{account}/deposits", json={"cash": 1}, headers=judy).status_code == 403
+    given = move("deposits", cash="250.50", shares={"AMZN": 5}, memo="a prize")
+    assert (given.status_code, given.json()["cash"], given.json()["shares"]) == (201, "250.50", {"AMZN": "5"})
+    exchange.order(judy, symbol="AMZN", side="buy", quantity=1, price="10.00", client_order_id="hold")
+    for refused, status, code in (
+        (move("withdrawals", cash="10240.50"), 409, "INSUFFICIENT_CASH"),
+        (move("withdrawals", shares={"AMZN": 106}), 409, "INSUFFICIENT_SHARES"),
+        (move("withdrawals"), 422, "INVALID_FIELD"),
+        (move("deposits", cash="-1"), 422, "INVALID_FIELD"),
+        (move("deposits", cash="0.000000001"), 422, "INVALID_FIELD"),
+        (move("deposits", shares={"NONE": 1}), 404, "UNKNOWN_SYMBOL"),
+        (exchange.http.post(account.replace("judy", "nobody") + "/deposits", json={"cash": 1}, headers=admin), 404,
+         "UNKNOWN_CLIENT"),
+    ):  # fmt: skip
+        assert (refused.status_code, refused.json()["error"]["code"]) == (status, code), refused.text
+    assert move("withdrawals", cash="10200").json()["cash"] == "-10200.00"
+    assert profit() == before, "what is given is no profit, and what is taken no loss"
+    exchange.order(kim, symbol="AMZN", side="sell", quantity=1, price="10.00")
+    exchange.until_at_rest()
+
+    page = exchange.http.get(f"{exchange.feed}/accounts/judy/statement", headers=judy).json()
+    assert [(m["kind"], m["cash"], m["shares"].get("AMZN"), m["cash_after"], m["memo"]) for m in page["movements"]] == [
+        ("transfer", "10000.00", "100", "10000.00", ""),
+        ("transfer", "250.50", "5", "10250.50", "a prize"),
+        ("transfer", "-10200.00", None, "50.50", ""),
+        ("buy", "-10.01", "1", "40.49", ""),
+    ]
+    assert page["movements"][-1]["shares_after"] == {"AMZN": "106"}
+    seen, after = [], "0"
+    while after is not None:
+        part = exchange.http.get(f"{exchange.feed}/accounts/judy/statement?limit=3&after={after}", headers=judy).json()
+        seen, after = seen + part["movements"], part["next_after"]
+    assert seen == page["movements"]
+    lines = exchange.http.get(f"{exchange.feed}/accounts/judy/statement.csv", headers=judy).text.splitlines()
+    assert len(lines) == 5
+    assert lines[0].startswith("movement_id,timestamp,kind,cash,shares")
+    assert lines[2].endswith("a prize")
+    assert exchange.http.get(f"{exchange.feed}/accounts/judy/statement", headers=kim).status_code == 403
+    exchange.assert_every_cent_is_there()
+
+
+def test_a_client_finds_its_orders_by_its_own_names_and_page_by_page(exchange: Running) -> None:
+    lena = exchange.open_account("lena")
+    for number in range(5):
+        exchange.order(lena, symbol="GOOG", side="buy", quantity=1, price="1.00", client_order_id=f"mine-{number}")
+    exchange.order(lena, symbol="GOOG", side="buy", quantity=10**6, price="1.00", client_order_id="too-much")
+
+    def orders(query: str) -> list[tuple[str, str]]:
+        found = exchange.http.get(f"{exchange.gateway}/orders?{query}", headers=lena).json()
+        return [(order["client_order_id"], order["status"]) for order in found["orders"]]
+
+    assert orders("client_order_id=mine-3") == [("mine-3", "NEW")]
+    assert orders("client_order_id=too-much") == [("too-much", "REJECTED")]
+    assert orders("client_order_id=never-sent") == []
+    assert [name for name, _ in orders("status=open")] == [f"mine-{number}" for number in (4, 3, 2, 1, 0)]
+    first = exchange.http.get(f"{exchange.gateway}/orders?limit=4", headers=lena).json()
+    second = exchange.http.get(f"{exchange.gateway}/orders?limit=4&before={first['next_before']}", headers=lena).json()
+    names = [order["client_order_id"] for page in (first, second) for order in page["orders"]]
+    assert names == ["too-much", *(f"mine-{number}" for number in (4, 3, 2, 1, 0))]
+    assert second["next_before"] is None
+    exchange.http.delete(f"{exchange.gateway}/orders", headers=lena)
+    assert orders("status=open") == []
 
 
 def test_both_services_have_openapi_pages_and_all_have_health(exchange: Running) -> None:

@@ -1,15 +1,18 @@
 """What must be true of an engine at any moment: each function asserts one thing."""
 
 from matching_engine.engine import Engine
-from microexchange.messages import Event, ExecType, Execution, OrderReport, OrderStatus, Side, TradingState
+from microexchange.messages import Event, ExecType, Execution, OrderReport, OrderStatus, Side, TradingState, Transfer
 
 
-def cash_and_shares_are_conserved(engine: Engine, events: list[Event], issued: dict[str, int]) -> None:
-    """Of all that was issued nothing is lost or made, the exchange's take counted; `events` are all since the beginning."""
+def cash_and_shares_are_conserved(engine: Engine, events: list[Event]) -> None:
+    """Of all that the issuer gave nothing is lost or made, the exchange's take counted; `events` are all there were."""
     fees = sum(e.buyer_fee + e.seller_fee + e.buyer_pays - e.seller_receives for e in events if isinstance(e, Execution))
-    assert sum(account.cash for account in engine.accounts.values()) + fees == engine.issued_cash
-    for symbol, lots in issued.items():
-        assert sum(account.holding(symbol).quantity for account in engine.accounts.values()) == lots
+    given = [event for event in events if isinstance(event, Transfer)]
+    assert sum(account.cash for account in engine.accounts.values()) + fees == sum(transfer.cash for transfer in given)
+    assert engine.issued_cash == sum(transfer.cash for transfer in given)
+    for symbol in engine.markets:
+        issued = sum(transfer.shares.get(symbol, 0) for transfer in given)
+        assert sum(account.holding(symbol).quantity for account in engine.accounts.values()) == issued
 
 
 def nobody_owes(engine: Engine) -> None:

@@ -83,6 +83,28 @@ def test_an_account_is_opened_once() -> None:
     assert ledger.cash["a"] == 10_000
 
 
+def test_a_deposit_and_a_withdrawal_go_to_an_account_that_is_open() -> None:
+    ledger = open_ledger()
+    assert ledger.settle(3, Transfer(9, 1, "a", 100, {"X": 2}, False)).status is SettlementStatus.SETTLED
+    assert ledger.settle(4, Transfer(10, 1, "a", -10_100, {"X": -7}, False)).cash == [("a", 0)]
+    assert sum(ledger.cash.values()) == 0
+
+
+@pytest.mark.parametrize(
+    ("transfer", "says"),
+    [
+        (Transfer(9, 1, "nobody", 1, {}, False), "nobody has no account"),
+        (Transfer(9, 1, "a", -10_001, {}, False), "a has 1 units of cash too little"),
+        (Transfer(9, 1, "a", 0, {"X": -6}, False), "a holds 1 lots of X too few"),
+    ],
+)
+def test_a_withdrawal_of_what_is_not_there_is_rejected(transfer: Transfer, says: str) -> None:
+    ledger = open_ledger()
+    report = ledger.settle(3, transfer)
+    assert (report.status, report.text) == (SettlementStatus.REJECTED, says)
+    assert ledger.cash["a"] == 10_000
+
+
 def test_a_client_may_pay_with_what_the_same_trade_brings() -> None:
     ledger = open_ledger()
     own = msgspec.structs.replace(EXECUTION, seller="a", buyer_pays=20_000, seller_receives=20_000)

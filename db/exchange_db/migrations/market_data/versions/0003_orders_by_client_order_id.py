@@ -1,0 +1,20 @@
+"""Clients find their orders by their own names for them."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    op.create_index(
+        "order_reports_by_client_order_id",
+        "order_reports",
+        ["client_id", "client_order_id", "order_id"],
+        postgresql_where=sa.text("client_order_id <> ''"),
+    )
+
+
+def downgrade() -> None:
+    op.drop_index("order_reports_by_client_order_id")

@@ -1,0 +1,99 @@
+"""A client's statement: every movement of its account, from the official record, `clearing_data`.
+
+A trade with oneself is two movements, so the key of a movement is twice its instruction, and one more for a sale.
+"""
+
+import csv
+import io
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from microexchange.numbers import cash_to_text
+from microexchange.presentation import MovementView, time_text
+from microexchange.securities import Security
+
+_TRADE = """
+SELECT instruction * 2 + {sale} AS movement, timestamp, '{kind}' AS kind, {order_id} AS order_id, trade_id, 0 AS transfer_id,
+    price, {units} AS cash, {fee} AS fee, {cash_after} AS cash_after, jsonb_build_object(symbol, {sign}quantity) AS shares,
+    jsonb_build_object(symbol, {shares_after}) AS shares_after, '' AS memo
+FROM settlements
+WHERE {client} = %(client)s AND status = 'SETTLED' AND instruction >= %(after)s / 2 AND instruction * 2 + {sale} > %(after)s
+ORDER BY instruction LIMIT %(limit)s
+"""
+_BUYS = _TRADE.format(
+    sale=0, kind="buy", order_id="buy_order_id", units="-buyer_pays - buyer_fee", fee="buyer_fee", sign="",
+    cash_after="buyer_cash", shares_after="buyer_quantity", client="buyer",
+)  # fmt: skip
+_SALES = _TRADE.format(
+    sale=1, kind="sell", order_id="sell_order_id", units="seller_receives - seller_fee", fee="seller_fee", sign="-",
+    cash_after="seller_cash", shares_after="seller_quantity", client="seller",
+)  # fmt: skip
+_TRANSFERS = """
+SELECT instruction * 2, timestamp, 'transfer', 0, 0, transfer_id, 0, cash, 0, cash_after, shares, shares_after, memo
+FROM transfers
+WHERE client_id = %(client)s AND status = 'SETTLED' AND instruction >= %(after)s / 2 AND instruction * 2 > %(after)s
+ORDER BY instruction LIMIT %(limit)s
+"""
+_STATEMENT = f"({_BUYS}) UNION ALL ({_SALES}) UNION ALL ({_TRANSFERS}) ORDER BY movement LIMIT %(limit)s"
+
+_COLUMNS = MovementView.__struct_fields__
+
+
+async def movements(
+    pool: AsyncConnectionPool, securities: Mapping[str, Security], client_id: str, after: int, limit: int
+) -> list[MovementView]:
+    """The first `limit` movements behind the key `after`, oldest first. Raises what psycopg raises."""
+    async with pool.connection(timeout=2) as connection, connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(_STATEMENT.encode(), {"client": client_id, "after": after, "limit": limit})
+        return [_view(row, securities) for row in await cursor.fetchall()]
+
+
+async def as_csv(
+    pool: AsyncConnectionPool, securities: Mapping[str, Security], client_id: str, page: int = 1000
+) -> AsyncIterator[str]:
+    """The whole statement as CSV, a page of rows at a time."""
+    line = io.StringIO()
+    writer = csv.writer(line)
+    writer.writerow(_COLUMNS)
+    after = 0
+    while True:
+        found = await movements(pool, securities, client_id, after, page)
+        for movement in found:
+            writer.writerow([_cell(getattr(movement, column)) for column in _COLUMNS])
+        yield line.getvalue()
+        line.seek(0)
+        line.truncate()
+        if len(found) < page:
+            return
+        after = int(found[-1].movement_id)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, dict):
+        return " ".join(f"{symbol}={quantity}" for symbol, quantity in value.items())
+    return "" if value is None else value
+
+
+def _view(row: dict[str, Any], securities: Mapping[str, Security]) -> MovementView:
+    def texts(shares: dict[str, int]) -> dict[str, str]:
+        return {symbol: securities[symbol].quantity_text(lots) for symbol, lots in shares.items()}
+
+    symbol = next(iter(row["shares"])) if row["trade_id"] else None
+    return MovementView(
+        movement_id=str(row["movement"]),
+        timestamp=time_text(row["timestamp"]),
+        kind=row["kind"],
+        cash=cash_to_text(row["cash"]),
+        shares=texts(row["shares"]),
+        fee=cash_to_text(row["fee"]),
+        price=None if symbol is None else securities[symbol].price_text(row["price"]),
+        cash_after=cash_to_text(row["cash_after"]),
+        shares_after=texts(row["shares_after"]),
+        trade_id=str(row["trade_id"]) if row["trade_id"] else None,
+        order_id=str(row["order_id"]) if row["order_id"] else None,
+        transfer_id=str(row["transfer_id"]) if row["transfer_id"] else None,
+        memo=row["memo"],
+    )
