@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from typing import Any
 
 import psycopg
@@ -12,6 +13,7 @@ from clearinghouse.ledger import Ledger
 from clearinghouse.store import Progress, Settled, Store
 from microexchange.databases import CLEARING_DATA, CONNECTION_LOST, connect, database_url
 from microexchange.health import Health
+from microexchange.latency import LatencyWindow
 from microexchange.log import Backoff, open_log
 from microexchange.messages import CLEARING, DATA_FEED, ORDER_EXECUTION, Batch, Instruction, SettlementStatus
 from microexchange.outbox import Outbox
@@ -45,6 +47,7 @@ class ClearingService:
         self._reports: Outbox | None = None
         self._reports_made = asyncio.Event()
         self._rejected = 0
+        self._times = LatencyWindow()
 
     def _status(self) -> dict[str, Any]:
         engine = self._progress.positions.by_producer.get("engine")
@@ -53,6 +56,8 @@ class ClearingService:
             "instruction_sequence": engine.sequence if engine else 0,
             "reported": self._reports.confirmed - 1 if self._reports else 0,
             "rejected": self._rejected,
+            "settle_p50": self._times.percentile(50),
+            "settle_p95": self._times.percentile(95),
         }
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -112,14 +117,16 @@ class ClearingService:
         _logger.info("ready", offset=progress.offset, accounts=len(ledger.cash))
         async for batches in read_batches(self._log, ORDER_EXECUTION, progress.offset, self._health):
             settled: list[Settled] = []
+            began = time.perf_counter()
             for number, (offset, batch) in enumerate(batches, 1):
                 settled += self._settle_batch(progress, ledger, offset, batch)
                 if len(settled) >= MOST_SETTLED or number == len(batches):
                     progress.reported = reports.confirmed - 1
                     await store.commit(settled, ledger, progress)
+                    self._times.add(time.perf_counter() - began)
                     self._report(reports, settled)
                     await reports.room()
-                    settled = []
+                    settled, began = [], time.perf_counter()
 
     def _report(self, reports: Outbox, settled: list[Settled]) -> None:
         """Reports what is committed."""

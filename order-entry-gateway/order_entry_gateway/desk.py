@@ -14,6 +14,7 @@ from exchange_db.reports import COLUMNS, order_report
 from microexchange.databases import MARKET_DATA, database_url
 from microexchange.health import Health
 from microexchange.ids import IdSequence
+from microexchange.latency import LatencyWindow
 from microexchange.log import Log, LogUnavailableError
 from microexchange.messages import (
     CLEARING,
@@ -55,32 +56,6 @@ from order_entry_gateway.view import MarketView, faulted_clients
 _logger = structlog.get_logger(__name__)
 
 OnReport = Callable[[OrderReport], None]
-
-
-class LatencyWindow:
-    """Order-to-report times of the last few thousand orders, in seconds."""
-
-    SIZE = 10_000
-
-    def __init__(self) -> None:
-        self._times: list[float] = []
-        self.count = 0
-        """All orders answered so far."""
-
-    def add(self, seconds: float) -> None:
-        """Counts one order."""
-        if len(self._times) < self.SIZE:
-            self._times.append(seconds)
-        else:
-            self._times[self.count % self.SIZE] = seconds
-        self.count += 1
-
-    def percentile(self, percent: float) -> float | None:
-        """The time that `percent` of the orders stayed under; None before the first."""
-        if not self._times:
-            return None
-        ordered = sorted(self._times)
-        return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
 
 class OrderDesk:

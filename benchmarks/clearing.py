@@ -1,0 +1,150 @@
+"""`./mx bench clearing`: the clearinghouse alone, as a process, from a full log into a real Postgres; and a batch of one."""
+
+import asyncio
+import contextlib
+import random
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks import harness, servers
+from microexchange.log import Log, open_log
+from microexchange.messages import (
+    DATA_FEED,
+    ENGINE,
+    ORDER_EXECUTION,
+    VERSION,
+    Batch,
+    Execution,
+    Instruction,
+    Side,
+    Transfer,
+    encode_batch,
+)
+from microexchange.numbers import MAX_CASH
+
+CLIENTS, SYMBOLS = 500, 8
+IN_A_BODY = 100
+"""Executions that share a body of the log: what the engine makes of a busy moment."""
+SINGLES = 300
+
+
+def instructions(count: int) -> list[Instruction]:
+    """Accounts, and trades among them."""
+    dice = random.Random(1)
+    names, symbols = [f"client-{n}" for n in range(CLIENTS)], [f"S{n}" for n in range(SYMBOLS)]
+    made: list[Instruction] = [
+        Transfer(n, 1, name, MAX_CASH // 10, dict.fromkeys(symbols, 10**9)) for n, name in enumerate(names, 1)
+    ]
+    for number in range(1, count + 1):
+        buyer, seller = dice.sample(names, 2)
+        price, quantity = dice.randint(9_000, 11_000), dice.randint(1, 10)
+        value = price * quantity * 10**6
+        orders = (2 * number, buyer, 2 * number + 1, seller)
+        money = (value, value, value // 500, value // 1000)
+        made.append(Execution(number, number, dice.choice(symbols), quantity, price, Side.BUY, *orders, *money))
+    return made
+
+
+async def fill(log: Log, made: list[Instruction]) -> None:
+    """Puts them on the log, in bodies of a busy moment."""
+    bodies = [
+        encode_batch(Batch(VERSION, ENGINE, 1, first + 1, 0, made[first : first + IN_A_BODY]))
+        for first in range(0, len(made), IN_A_BODY)
+    ]
+    for first in range(0, len(bodies), 50):
+        await log.append(ORDER_EXECUTION, bodies[first : first + 50])
+
+
+async def one_by_one(log: Log, service: servers.Service, sequence: int) -> float:
+    """Median seconds from the append of one execution until its settlement report is on `data_feed`."""
+    times = []
+    trade = instructions(1)[-1]
+    offset = await log.tail(DATA_FEED)
+    async with contextlib.aclosing(log.read(DATA_FEED, offset)) as reader:
+        for number in range(SINGLES):
+            body = encode_batch(Batch(VERSION, ENGINE, 1, sequence + number, 0, [_renumbered(trade, sequence + number)]))
+            began = time.perf_counter()
+            await log.append(ORDER_EXECUTION, [body])
+            await anext(reader)
+            times.append(time.perf_counter() - began)
+            await asyncio.sleep(0.002)
+    return statistics.median(times)
+
+
+def _renumbered(instruction: Instruction, number: int) -> Instruction:
+    assert isinstance(instruction, Execution)
+    fields = {name: getattr(instruction, name) for name in instruction.__struct_fields__}
+    return Execution(**{**fields, "trade_id": number})
+
+
+async def measure(database: str, url: str, name: str, made: list[Instruction]) -> tuple[float, float, float]:
+    """Executions a second from a full log; median seconds of a batch of one, to its report and inside the clearinghouse."""
+    log = open_log(url, name)
+    with servers.fresh(database, url, name), tempfile.TemporaryDirectory() as folder:
+        await fill(log, made)
+        service = servers.Service("clearinghouse", database, url, name, Path(folder))
+        try:
+            # From when a tenth is done: a start has its own price.
+            first = await _until(service, len(made) // 10)
+            last = await _until(service, len(made))
+            rate = (last[1] - first[1]) / (last[0] - first[0])
+            await asyncio.sleep(1)
+            single = await one_by_one(log, service, len(made) + 1)
+            inside = service.status()["settle_p50"]
+        finally:
+            service.stop()
+    await log.close()
+    return rate, single, inside
+
+
+async def _until(service: servers.Service, count: int) -> tuple[float, int]:
+    while True:
+        done = int(service.status().get("instruction_sequence", 0))
+        if done >= count:
+            return time.perf_counter(), done
+        await asyncio.sleep(0.02)
+
+
+def main() -> None:
+    """Measures, and prints a table."""
+    options = harness.arguments(__doc__ or "", events=100_000)
+    made = instructions(options.events)
+    with servers.postgres() as database:
+        logs = {"embedded log": database}
+        if (broker := servers.rabbitmq()) is not None:
+            logs["RabbitMQ"] = broker
+        results: dict[str, list[tuple[float, float, float]]] = {name: [] for name in logs}
+        for number in range(options.rounds):
+            for place, (name, url) in enumerate(logs.items()):
+                results[name].append(asyncio.run(measure(database, url, f"b{number}{place}_", made)))
+    figures = [harness.Figure(name, [rate for rate, _, _ in rounds]) for name, rounds in results.items()]
+    singles = {name: statistics.median(single for _, single, _ in rounds) * 1000 for name, rounds in results.items()}
+    inside = {name: statistics.median(one for _, _, one in rounds) * 1000 for name, rounds in results.items()}
+    text = "\n".join(
+        [
+            harness.table(figures, "executions/s"),
+            "",
+            "| a batch of one | settled and committed in | from the append to the report on the feed's topic |",
+            "| --- | ---: | ---: |",
+            *(f"| {name} | {inside[name]:.1f} ms | {singles[name]:.1f} ms |" for name in results),
+        ]
+    )
+    print(text)
+    if options.write:
+        harness.write_section("clearing", text)
+    values = {
+        figure.name: {
+            "executions_per_second": figure.median,
+            "noise": figure.noise,
+            "single_ms": inside[figure.name],
+            "single_to_report_ms": singles[figure.name],
+        }
+        for figure in figures
+    }
+    harness.finish(options, "clearing", {"executions": options.events, "figures": values})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Servers for benchmarks: the embedded Postgres in a folder of its own, and RabbitMQ where one answers."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pika
+
+import exchange_db
+from exchange_launcher.postgres import EmbeddedPostgres
+from microexchange.log.rabbitmq import EXCHANGE
+from microexchange.messages import TOPICS
+
+AMQP_URL = os.environ.get("MX_TEST_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/%2f")
+
+
+@contextlib.contextmanager
+def postgres() -> Iterator[str]:
+    """The URL of a fresh embedded server."""
+    folder = Path(tempfile.mkdtemp(prefix="mx-bench-"))
+    server = EmbeddedPostgres(folder / "postgres")
+    server.start()
+    try:
+        yield server.url
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def rabbitmq() -> str | None:
+    """The URL of a broker, or None where there is none."""
+    try:
+        parameters = pika.URLParameters(AMQP_URL)
+        parameters.socket_timeout = 3
+        pika.BlockingConnection(parameters).close()
+    except Exception:
+        return None
+    return AMQP_URL
+
+
+@contextlib.contextmanager
+def fresh(database: str, log: str, namespace: str) -> Iterator[None]:
+    """Databases of that namespace, and streams that are deleted afterwards."""
+    exchange_db.migrate(database, namespace)
+    try:
+        yield
+    finally:
+        if log.startswith("amqp"):
+            connection = pika.BlockingConnection(pika.URLParameters(log))
+            channel = connection.channel()
+            for topic in TOPICS:
+                channel.queue_delete(namespace + topic)
+            channel.exchange_delete(namespace + EXCHANGE)
+            connection.close()
+
+
+class Service:
+    """A service as a process, asked over its `/status`."""
+
+    def __init__(self, module: str, database: str, log: str, namespace: str, folder: Path, **settings: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        environment = {
+            **os.environ,
+            "MX_DATABASE_URL": database,
+            "MX_LOG_URL": log,
+            "MX_NAMESPACE": namespace,
+            "MX_DATA_DIR": str(folder),
+            "MX_PORT": str(self.port),
+            **settings,
+        }
+        self.log = (folder / f"{module}.log").open("w")
+        self.process = subprocess.Popen([sys.executable, "-m", module], env=environment, stderr=self.log)
+
+    def status(self) -> dict[str, Any]:
+        """Its status; empty while it does not answer."""
+        try:
+            answer: dict[str, Any] = httpx.get(f"http://127.0.0.1:{self.port}/status", timeout=30).json()
+        except httpx.HTTPError:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"it ended: {Path(self.log.name).read_text()}") from None
+            return {}
+        return answer
+
+    def until_ready(self) -> None:
+        """Waits until it waits for nothing."""
+        while (status := self.status()).get("waiting_for", True):
+            time.sleep(0.05)
+            assert status is not None
+
+    def stop(self) -> None:
+        """Ends it."""
+        self.process.terminate()
+        self.process.wait(30)
+        self.log.close()
