@@ -99,6 +99,15 @@ def drop_databases(url: str, namespace: str) -> None:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(namespace + name)))
 
 
+@pytest.fixture(scope="module")
+def module_namespace(postgres_url: str) -> Iterator[str]:
+    """The same, for all tests of a module."""
+    namespace = new_namespace()
+    exchange_db.migrate(postgres_url, namespace)
+    yield namespace
+    drop_databases(postgres_url, namespace)
+
+
 @pytest.fixture
 def rabbitmq_namespace(amqp_url: str) -> Iterator[str]:
     """A namespace on the broker, whose exchange and streams are deleted afterwards."""

@@ -28,6 +28,10 @@ MOST_SETTLED = 2000
 """Settlements after which a transaction is committed."""
 
 
+class ReplacedError(RuntimeError):
+    """Another clearinghouse had taken over, and is gone again."""
+
+
 class ClearingSettings(ServiceSettings):
     """What the clearinghouse is told."""
 
@@ -47,6 +51,7 @@ class ClearingService:
         self._reports: Outbox | None = None
         self._reports_made = asyncio.Event()
         self._rejected = 0
+        self._epoch = 0
         self._times = LatencyWindow()
 
     def _status(self) -> dict[str, Any]:
@@ -92,10 +97,13 @@ class ClearingService:
                     backoff = Backoff()
                     if self._reports is None:
                         progress, _ = await store.load()
-                        epoch = await store.next_epoch()
+                        epoch = self._epoch = await store.next_epoch()
                         self._reports = Outbox(self._log, DATA_FEED, CLEARING, epoch, self._health, progress.reported + 1)
                         self._reports.announce = True
                         self._reports_made.set()
+                    elif await store.epoch() != self._epoch:
+                        # Nobody reads any more what this process reports: a new one begins with a new epoch.
+                        raise ReplacedError("another clearinghouse has settled meanwhile: this process begins anew")
                     await self._settle(store, self._reports)
             except CONNECTION_LOST as error:
                 _logger.error("database unavailable", cause=str(error).strip())

@@ -69,6 +69,11 @@ class Store:
         assert row is not None  # noqa: S101 - RETURNING returns
         return int(row[0])
 
+    async def epoch(self) -> int:
+        """The newest epoch: another process's, if one has started since."""
+        rows = await self._all("SELECT epoch FROM consumed")
+        return int(rows[0][0]) if rows else 0
+
     async def load(self) -> tuple[Progress, Ledger]:
         """The committed state."""
         progress = Progress(0, Positions(), 0)

@@ -13,11 +13,12 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
+import msgspec
 import structlog
 import uvloop
 
 from microexchange.health import Health
-from microexchange.log import Log, LogUnavailableError
+from microexchange.log import Backoff, Log, LogUnavailableError
 from microexchange.messages import Batch, MalformedBatchError, R, UndecodableError, decode_batch
 from microexchange.positions import Positions, SequenceGapError
 from microexchange.settings import ServiceSettings
@@ -121,6 +122,35 @@ async def check_position(log: Log, topic: str, offset: int) -> None:
                     f"{topic} was read up to offset {offset}, but this log ends at {tail}: it is not the log that this "
                     "data belongs to. Name that log, or choose another data folder and namespace"
                 )
+
+
+_FULL = 200
+"""Bodies at once from which on more may be waiting."""
+_epoch_decoder = msgspec.msgpack.Decoder(tuple[int, str, int, int, int, msgspec.Raw])
+
+
+async def until_replaced(log: Log, topic: str, producer: str, epoch: int) -> None:
+    """Watches `topic` for ever. Raises `ConfigurationError` when another process writes there as this `producer`, in a newer
+    epoch: from then on nobody reads what this one writes, and it must stop."""
+    backoff = Backoff()
+    while True:
+        try:
+            offset = await log.tail(topic)
+            break
+        except LogUnavailableError:
+            await backoff.wait()
+    async for entries in log.read(topic, max(offset - 1, 0)):
+        for _, body in entries:
+            with contextlib.suppress(msgspec.MsgspecError):
+                _, writer, its_epoch, *_ = _epoch_decoder.decode(body)
+                if writer == producer and its_epoch > epoch:
+                    raise ConfigurationError(
+                        f"another {producer} has taken over: it writes in epoch {its_epoch}, this process in {epoch}. "
+                        "Run one at a time, or give each exchange a namespace of its own"
+                    )
+        if len(entries) < _FULL:
+            # No hurry: meanwhile nothing of it is read by anybody.
+            await asyncio.sleep(0.5)
 
 
 @contextlib.asynccontextmanager

@@ -37,6 +37,13 @@ class DatabaseSettings(_Settings):
     database_url: SecretStr | None = Field(default=None, description="The Postgres server: postgresql://…")
 
 
+class PlaceSettings(DatabaseSettings):
+    """Where a command finds an exchange that it did not start."""
+
+    log_url: SecretStr | None = Field(default=None, description="The log; without one, it is in the database's server.")
+    data_dir: Path = Field(default_factory=default_data_dir, description="Folder of snapshots and secrets.")
+
+
 class ServiceSettings(_Settings):
     """What every service is told."""
 

@@ -1,6 +1,8 @@
 """The command line."""
 
 import asyncio
+import contextlib
+import dataclasses
 import re
 from pathlib import Path
 from typing import Annotated
@@ -8,13 +10,15 @@ from typing import Annotated
 import psycopg
 import typer
 from rich.console import Console
+from rich.table import Table
 
 import exchange_db
-from exchange_launcher.up import UpError, UpOptions, up
+from exchange_launcher.audit import AuditError, Check, Places, audit
+from exchange_launcher.up import UpError, UpOptions, running_postgres, up
 from microexchange import __version__
 from microexchange.auth import read_or_make_secret, write_private
 from microexchange.databases import without_secrets
-from microexchange.settings import NAMESPACE, DatabaseSettings, default_data_dir
+from microexchange.settings import NAMESPACE, DatabaseSettings, PlaceSettings, default_data_dir
 
 app = typer.Typer(
     name="microexchange", help="A complete stock exchange.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -105,6 +109,51 @@ def migrate(
         raise _fail(f"the database at {without_secrets(database)} is not usable: {str(error).strip()}") from None
     for name, (revision, _) in exchange_db.check(database, namespace).items():
         console.print(f"{name}: revision {revision}{' (new)' if name in made else ''}")
+
+
+@app.command(name="audit")
+def audit_command(
+    data: Annotated[Path | None, typer.Option(help="Folder of the market. Default: MX_DATA_DIR, or as for up.")] = None,
+    log: Annotated[str | None, typer.Option(help="The log. Default: MX_LOG_URL, or the database's server.")] = None,
+    database: Annotated[str | None, typer.Option(help="Default: MX_DATABASE_URL, or the folder's own Postgres.")] = None,
+    namespace: Annotated[str | None, typer.Option(help="Before all names. Default: MX_NAMESPACE.")] = None,
+    whole: Annotated[bool, typer.Option("--whole", help="Decide everything again, from the first command on.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
+) -> None:
+    """Prove that every cent and every share is where it must be. Safe while the exchange runs. Exit status 1 if not."""
+    settings = PlaceSettings()
+    folder = (data or settings.data_dir).absolute()
+    server = database or (settings.database_url.get_secret_value() if settings.database_url else None)
+    log = log or (settings.log_url.get_secret_value() if settings.log_url else None)
+    try:
+        with contextlib.ExitStack() as stack:
+            if server is None:
+                server = stack.enter_context(running_postgres(folder))
+            within = settings.namespace if namespace is None else namespace
+            places = Places(server, log or server, within, folder, whole)
+            checks = asyncio.run(audit(places))
+    except (AuditError, UpError) as error:
+        raise _fail(error) from None
+    differences = sum(check.count for check in checks)
+    if as_json:
+        console.print_json(data={"differences": differences, "checks": [dataclasses.asdict(check) for check in checks]})
+    else:
+        _print_checks(checks)
+    if differences:
+        raise typer.Exit(1)
+
+
+def _print_checks(checks: list[Check]) -> None:
+    table = Table(title="Audit", title_justify="left")
+    for heading in ("", "as of", "compared", ""):
+        table.add_column(heading, justify="right" if heading == "compared" else "left")
+    for check in checks:
+        result = f"[red]{check.count:,} differ[/]" if check.count else "[green]ok[/]"
+        table.add_row(check.name, check.as_of, f"{check.compared:,}", result)
+    console.print(table)
+    for check in checks:
+        for difference in check.differences:
+            console.print(f"{check.name}: {difference}", style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -371,6 +371,27 @@ def _lock(data: Path) -> IO[str]:
     return lock
 
 
+@contextlib.contextmanager
+def running_postgres(data: Path) -> Iterator[str]:
+    """The URL of the folder's own Postgres: of the exchange that runs on it, or started for as long as the block lasts.
+    Raises `UpError`."""
+    try:
+        server = EmbeddedPostgres(data / "postgres")
+        if server.is_running:
+            yield server.url
+            return
+        if not (data / "postgres" / "PG_VERSION").exists():
+            raise UpError(f"there is no exchange in {data}: name its folder with --data, or its server with --database")
+        with _lock(data):
+            server.start()
+            try:
+                yield server.url
+            finally:
+                server.stop()
+    except EmbeddedPostgresError as error:
+        raise UpError(str(error)) from error
+
+
 async def up(options: UpOptions, console: Console) -> None:
     """Runs an exchange until it is told to stop. Raises `UpError`."""
     stop = asyncio.Event()
@@ -413,4 +434,4 @@ async def _unless(stop: asyncio.Event, work: Callable[[], Awaitable[None]]) -> b
     return True
 
 
-__all__ = ["Exchange", "ServiceFailedError", "UpError", "UpOptions", "up"]
+__all__ = ["Exchange", "ServiceFailedError", "UpError", "UpOptions", "running_postgres", "up"]

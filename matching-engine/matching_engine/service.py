@@ -13,7 +13,7 @@ from microexchange.health import Health
 from microexchange.log import Backoff, LogUnavailableError, open_log
 from microexchange.messages import DATA_FEED, ENGINE, ORDER_ENTRY, ORDER_EXECUTION, Event, Execution, Transfer
 from microexchange.outbox import Outbox
-from microexchange.service import background, check_position, read_batches, run_until
+from microexchange.service import background, check_position, read_batches, run_until, until_replaced
 from microexchange.settings import ServiceSettings
 from microexchange.web import bind, make_app, serve
 
@@ -33,7 +33,7 @@ class EngineService:
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
         self._store = SnapshotStore(settings.data_dir / "engine")
-        epoch = self._store.next_epoch()
+        epoch = self._epoch = self._store.next_epoch()
         snapshot = self._store.newest()
         if snapshot is None:
             snapshot = Snapshot(0, 1, 1, state.take(Engine()))
@@ -67,7 +67,14 @@ class EngineService:
         app = make_app("matching-engine", "Health and status of the matching engine.", self._health, self._status)
         try:
             async with background(self._instructions.run(), self._reports.run()):
-                await run_until(stop, serve(app, listener, stop), self._fold(), self._take_snapshots(), self._await_replay())
+                await run_until(
+                    stop,
+                    serve(app, listener, stop),
+                    self._fold(),
+                    self._take_snapshots(),
+                    self._await_replay(),
+                    until_replaced(self._log, ORDER_EXECUTION, ENGINE, self._epoch),
+                )
                 try:
                     await asyncio.wait_for(self._snapshot(), 15)
                 except TimeoutError:

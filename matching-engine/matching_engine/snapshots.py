@@ -9,8 +9,9 @@ import gc
 import hashlib
 import os
 import signal
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, NoReturn
 
@@ -41,6 +42,31 @@ class FolderInUseError(OSError):
     """Another engine that runs has the folder."""
 
 
+def read_snapshots(folder: Path) -> Iterator[Snapshot]:
+    """The snapshots in `folder`, newest first. A damaged one is passed over. Needs no lock: a snapshot never changes."""
+    for path in _files(folder):
+        try:
+            yield _read(path)
+        except (OSError, ValueError) as error:
+            _logger.error("passed over a damaged snapshot", file=str(path), cause=str(error))
+
+
+def _files(folder: Path) -> list[Path]:
+    """Newest first."""
+    return sorted(folder.glob("snapshot-*.bin"), reverse=True)
+
+
+def _read(path: Path) -> Snapshot:
+    content = path.read_bytes()
+    header = len(_MAGIC) + _DIGEST_SIZE
+    payload = content[header:]
+    if content[: len(_MAGIC)] != _MAGIC:
+        raise ValueError("not a snapshot of this version")
+    if content[len(_MAGIC) : header] != hashlib.blake2b(payload, digest_size=_DIGEST_SIZE).digest():
+        raise ValueError("the checksum does not fit")
+    return msgspec.msgpack.decode(payload, type=Snapshot)
+
+
 class SnapshotStore:
     """The snapshots in one folder, which one engine at a time may have."""
 
@@ -58,9 +84,10 @@ class SnapshotStore:
             unfinished.unlink()
 
     def next_epoch(self) -> int:
-        """A number that grows with each start on this folder."""
+        """A number that grows with each start on this folder; and, as the time is in it, from folder to folder, unless the
+        clock goes back."""
         path = self._folder / "epoch"
-        epoch = int(path.read_text()) + 1 if path.exists() else 1
+        epoch = max(int(path.read_text()) + 1 if path.exists() else 1, time.time_ns())
         aside = path.with_suffix(".new")
         _write_durably(aside, str(epoch).encode())
         aside.replace(path)
@@ -92,32 +119,12 @@ class SnapshotStore:
         """Gives a written file its name, durably, and drops the oldest."""
         aside.replace(path)
         self._sync_folder()
-        for old in self._files()[KEPT:]:
+        for old in _files(self._folder)[KEPT:]:
             old.unlink(missing_ok=True)
 
     def newest(self) -> Snapshot | None:
         """The newest snapshot that is whole, or None."""
-        for path in self._files():
-            try:
-                return self._read(path)
-            except (OSError, ValueError) as error:
-                _logger.error("passed over a damaged snapshot", file=str(path), cause=str(error))
-        return None
-
-    @staticmethod
-    def _read(path: Path) -> Snapshot:
-        content = path.read_bytes()
-        header = len(_MAGIC) + _DIGEST_SIZE
-        payload = content[header:]
-        if content[: len(_MAGIC)] != _MAGIC:
-            raise ValueError("not a snapshot of this version")
-        if content[len(_MAGIC) : header] != hashlib.blake2b(payload, digest_size=_DIGEST_SIZE).digest():
-            raise ValueError("the checksum does not fit")
-        return msgspec.msgpack.decode(payload, type=Snapshot)
-
-    def _files(self) -> list[Path]:
-        """Newest first."""
-        return sorted(self._folder.glob("snapshot-*.bin"), reverse=True)
+        return next(read_snapshots(self._folder), None)
 
     def _sync_folder(self) -> None:
         descriptor = os.open(self._folder, os.O_RDONLY)

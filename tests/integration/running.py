@@ -1,5 +1,6 @@
 """A whole exchange for a test: `up` as a process, clients over HTTP and WebSocket, and the sums in Postgres."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -16,12 +17,10 @@ from typing import Any
 
 import httpx
 import psutil
-import psycopg
 from websockets.sync.client import ClientConnection, connect
 
+from exchange_launcher.audit import Places, audit
 from exchange_launcher.postgres import EmbeddedPostgres
-from matching_engine.snapshots import SnapshotStore
-from microexchange.databases import CLEARING_DATA, MARKET_DATA, database_url
 from microexchange.messages import CLEARING, ENGINE
 
 SERVICES = ("matching_engine", "clearinghouse", "market_data_feed", "order_entry_gateway")
@@ -140,12 +139,6 @@ class Running:
 
     # --- the books ------------------------------------------------------------------------------------------------
 
-    def query(self, database: str, statement: str) -> list[Any]:
-        """Rows of a statement on one of the databases."""
-        server = self._database or EmbeddedPostgres(self.data / "postgres").url
-        with psycopg.connect(database_url(server, self._namespace, database)) as connection:
-            return connection.execute(statement.encode()).fetchall()
-
     def until_at_rest(self) -> dict[str, Any]:
         """Waits until all that the engine said is settled and stored; the feed's status then."""
 
@@ -165,46 +158,15 @@ class Running:
 
         return eventually(check, 60, "at rest")
 
-    def assert_every_cent_is_there(self) -> None:
-        """Cash and shares add up, each balance is the sum of its legs, every trade is settled once, the feed agrees."""
-        rows = dict(self.query(CLEARING_DATA, "SELECT client_id, cash FROM accounts"))
-        assert sum(rows.values()) == 0
-        assert all(cash >= 0 for client, cash in rows.items() if not client.startswith("$"))
-        for symbol, quantity in self.query(CLEARING_DATA, "SELECT symbol, sum(quantity) FROM holdings GROUP BY 1"):
-            assert quantity == 0, symbol
-        assert self.query(CLEARING_DATA, "SELECT count(*) FROM settlements WHERE status <> 'SETTLED'") == [(0,)]
-        legs = self.query(
-            CLEARING_DATA,
-            """
-            SELECT account, sum(units)::bigint FROM (
-                SELECT buyer, -buyer_pays - buyer_fee FROM settlements
-                UNION ALL SELECT seller, seller_receives - seller_fee FROM settlements
-                UNION ALL SELECT '$fees', buyer_fee + seller_fee FROM settlements
-                UNION ALL SELECT '$spread', buyer_pays - seller_receives FROM settlements
-                UNION ALL SELECT client_id, cash FROM transfers
-                UNION ALL SELECT '$issuer', -cash FROM transfers
-            ) AS legs(account, units) GROUP BY 1
-            """,
-        )
-        for account, units in legs:
-            assert rows[account] == units, account
-        settled = [t for (t,) in self.query(CLEARING_DATA, "SELECT trade_id FROM settlements ORDER BY 1")]
-        assert settled == list(range(1, len(settled) + 1)), "every trade is settled once, and none is missing"
-        told = [t for (t,) in self.query(MARKET_DATA, "SELECT trade_id FROM trades ORDER BY 1")]
-        assert told == settled
-        feed = dict(self.query(MARKET_DATA, "SELECT client_id, cash FROM clients"))
-        assert feed == {client: cash for client, cash in rows.items() if not client.startswith("$")}
-        holdings = "SELECT client_id, symbol, quantity FROM holdings WHERE client_id NOT LIKE '$%' ORDER BY 1, 2"
-        assert self.query(MARKET_DATA, holdings) == self.query(CLEARING_DATA, holdings)
+    def audit(self, whole: bool = False) -> list[str]:
+        """What `microexchange audit` finds, on the exchange as it runs; empty if it is clean."""
+        server = self._database or EmbeddedPostgres(self.data / "postgres").url
+        checks = asyncio.run(audit(Places(server, self._log or server, self._namespace, self.data, whole)))
+        return [f"{check.name}: {difference}" for check in checks for difference in check.differences]
 
-    def assert_the_snapshot_has(self, ledger: dict[str, int]) -> None:
-        """The stopped engine's snapshot has these balances."""
-        store = SnapshotStore(self.data / "engine")
-        snapshot = store.newest()
-        store.close()
-        assert snapshot is not None
-        engine = {account.client_id: account.cash for account in snapshot.state.accounts}
-        assert engine == {client: cash for client, cash in ledger.items() if not client.startswith("$")}
+    def assert_every_cent_is_there(self) -> None:
+        """All that the audit proves is so, every decision of the engine's made again."""
+        assert self.audit(whole=True) == []
 
     def close(self) -> None:
         """Ends what runs, and removes the folder."""

@@ -10,7 +10,7 @@ import msgspec
 import psycopg
 import pytest
 
-from clearinghouse.service import ClearingService, ClearingSettings
+from clearinghouse.service import ClearingService, ClearingSettings, ReplacedError
 from microexchange.databases import CLEARING_DATA, database_url
 from microexchange.log.memory import MemoryLog
 from microexchange.messages import (
@@ -54,12 +54,16 @@ class Clearing:
         }
         self.service: ClearingService
 
+    def begin(self) -> "asyncio.Task[None]":
+        """A clearinghouse that runs until it fails."""
+        self.service = ClearingService(ClearingSettings(**self._arguments, port=free_ports(1)[0]))
+        self.service._log = self.log
+        return asyncio.create_task(self.service.run(asyncio.Event()))
+
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[ClearingService]:
         """A clearinghouse that is killed at the end of the block."""
-        self.service = ClearingService(ClearingSettings(**self._arguments, port=free_ports(1)[0]))
-        self.service._log = self.log
-        task = asyncio.create_task(self.service.run(asyncio.Event()))
+        task = self.begin()
         try:
             yield self.service
         finally:
@@ -219,6 +223,27 @@ async def test_a_second_clearinghouse_stands_by_until_the_first_is_gone(clearing
             await first.aclose()
             await clearing.log.append(ORDER_EXECUTION, [body(3, trade(1))])
             await clearing.until(lambda: [r.instruction for r in clearing.reports()][-1] == 3)
+
+
+async def test_a_clearinghouse_that_was_replaced_meanwhile_begins_anew(clearing: Clearing) -> None:
+    await clearing.log.append(ORDER_EXECUTION, [body(1, *OPENINGS)])
+    async with contextlib.AsyncExitStack() as other:
+        first = clearing.begin()
+        await clearing.until(lambda: len(clearing.reports()) == 2)
+        second = await other.enter_async_context(clearing.running())
+        await clearing.until(lambda: "stands by" in second._health.waiting_for.get("database", ""))
+        # The first one's connection is lost: the second has the lock before it is back.
+        while "database" in second._health.waiting_for:
+            await clearing.query(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid) "
+                "WHERE locktype = 'advisory' AND application_name = 'microexchange clearinghouse' AND datname = current_database() AND granted"
+            )
+            await asyncio.sleep(0.3)
+        await other.aclose()
+        await clearing.log.append(ORDER_EXECUTION, [body(3, trade(1))])
+        with pytest.raises(BaseExceptionGroup) as raised:
+            await asyncio.wait_for(first, 20)
+        assert raised.group_contains(ReplacedError)
 
 
 async def test_a_record_of_a_newer_version_stalls_it_and_is_named(clearing: Clearing) -> None:

@@ -1,0 +1,70 @@
+"""Two engines on one log: the older one's output is ignored, and it stops itself."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+import pytest
+
+from matching_engine.service import EngineService, EngineSettings
+from microexchange.log import open_log
+from microexchange.messages import (
+    DATA_FEED,
+    ORDER_ENTRY,
+    ORDER_EXECUTION,
+    VERSION,
+    Batch,
+    ListSecurity,
+    OpenAccount,
+    Record,
+    decode_batch,
+    encode_batch,
+)
+from microexchange.positions import Positions
+from microexchange.service import ConfigurationError
+from tests.integration.running import free_ports
+
+
+def engine(url: str, namespace: str, folder: Path) -> EngineService:
+    return EngineService(
+        EngineSettings(log_url=url, database_url=url, namespace=namespace, data_dir=folder, port=free_ports(1)[0])
+    )
+
+
+async def test_an_engine_that_was_replaced_stops_itself_and_what_it_still_says_is_ignored(
+    postgres_url: str, postgres_namespace: str, tmp_path: Path
+) -> None:
+    log = open_log(postgres_url, postgres_namespace)
+    commands: list[Record] = [ListSecurity(1 << 10, 1, "X", "X", "0.01", "1", 100)]
+    commands += [OpenAccount(number << 10, 1, f"c{number}", 1000, {"X": 5}) for number in range(2, 12)]
+    await log.append(ORDER_ENTRY, [encode_batch(Batch(VERSION, "gateway-0", 1, 1, 0, commands))])
+
+    stale = engine(postgres_url, postgres_namespace, tmp_path / "a")
+    stale_task = asyncio.create_task(stale.run(asyncio.Event()))
+    while await log.tail(ORDER_EXECUTION) < 2:
+        await asyncio.sleep(0.05)
+    fresh = engine(postgres_url, postgres_namespace, tmp_path / "b")
+    fresh_task = asyncio.create_task(fresh.run(asyncio.Event()))
+    with pytest.raises((ConfigurationError, BaseExceptionGroup)) as raised:
+        await asyncio.wait_for(stale_task, 30)
+    assert raised.group_contains(ConfigurationError) if isinstance(raised.value, BaseExceptionGroup) else True
+
+    # Both have read the same commands and written what they caused; a reader takes each record once.
+    more: list[Record] = [OpenAccount(12 << 10, 1, "c12", 1000, {"X": 5})]
+    await log.append(ORDER_ENTRY, [encode_batch(Batch(VERSION, "gateway-0", 1, 12, 0, more))])
+    for topic, wanted in ((ORDER_EXECUTION, 11), (DATA_FEED, 12)):
+        positions, taken, seen = Positions(), [], 0
+        async with asyncio.timeout(20), contextlib.aclosing(log.read(topic, 0)) as batches:
+            async for entries in batches:
+                for _, body in entries:
+                    batch = decode_batch(topic, body)
+                    seen += len(batch.records)
+                    taken += positions.take(batch)
+                if len(taken) >= wanted:
+                    break
+        assert len(taken) == wanted
+        assert seen > wanted, "the fresh engine wrote again what the stale one had written"
+    fresh_task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await fresh_task
+    await log.close()
