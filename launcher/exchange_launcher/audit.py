@@ -23,7 +23,7 @@ from matching_engine.engine import Engine
 from matching_engine.snapshots import Snapshot, read_snapshots
 from microexchange.databases import CLEARING_DATA, MARKET_DATA, database_url
 from microexchange.log import open_log
-from microexchange.messages import CLEARING, ENGINE, ORDER_ENTRY, Execution, Instruction, Side, Transfer, decode_batch
+from microexchange.messages import CLEARING, ENGINE, ORDER_ENTRY, Batch, Execution, Instruction, Side, Transfer, decode_batch
 from microexchange.numbers import cash_to_text
 
 PATIENCE = 30.0
@@ -179,33 +179,33 @@ async def _replay(places: Places, report_sequence: int) -> _Replayed:
     result = _Replayed(engine, snapshot.offset, snapshot.instruction_sequence - 1, snapshot.report_sequence - 1, {})
     if result.report_sequence >= report_sequence:
         return result
-    async with contextlib.aclosing(_commands(places, snapshot.offset)) as commands:
-        async for command in commands:
-            for event in engine.apply(command):
-                if isinstance(event, (Execution, Transfer)):
-                    result.instruction_sequence += 1
-                    result.instructions[result.instruction_sequence] = event
-                else:
-                    result.report_sequence += 1
-            if result.report_sequence >= report_sequence:
-                break
+    async with contextlib.aclosing(_batches(places, snapshot.offset)) as batches:
+        async for batch in batches:
+            for command in engine.fresh(batch):
+                if result.report_sequence >= report_sequence:
+                    return result
+                for event in engine.apply(command):
+                    if isinstance(event, (Execution, Transfer)):
+                        result.instruction_sequence += 1
+                        result.instructions[result.instruction_sequence] = event
+                    else:
+                        result.report_sequence += 1
     return result
 
 
-async def _commands(places: Places, offset: int) -> AsyncGenerator[Any]:
-    """The commands on the log from `offset` on, until it ends."""
+async def _batches(places: Places, offset: int) -> AsyncGenerator[Batch[Any]]:
+    """The batches of commands on the log from `offset` on, until it ends."""
     log = open_log(places.log, places.namespace)
     try:
-        async with contextlib.aclosing(log.read(ORDER_ENTRY, offset)) as batches:
+        async with contextlib.aclosing(log.read(ORDER_ENTRY, offset)) as entries:
             while True:
                 try:
-                    entries = await asyncio.wait_for(anext(batches), LOG_PATIENCE)
+                    bodies = await asyncio.wait_for(anext(entries), LOG_PATIENCE)
                 except TimeoutError:
                     return
-                for _, body in entries:
+                for _, body in bodies:
                     with contextlib.suppress(ValueError):  # what is no batch, the engine passes over too
-                        for command in decode_batch(ORDER_ENTRY, body).records:
-                            yield command
+                        yield decode_batch(ORDER_ENTRY, body)
     finally:
         await log.close()
 

@@ -4,7 +4,7 @@
 says each rule in words, with its source.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
@@ -20,6 +20,7 @@ from microexchange.messages import (
     AccountOpened,
     AssetsTransferred,
     AuctionUpdate,
+    Batch,
     BookLoaded,
     BookSaved,
     CancelAll,
@@ -59,6 +60,7 @@ from microexchange.messages import (
     TradingStateChanged,
     Transfer,
     TransferAssets,
+    gateway_name,
 )
 from microexchange.numbers import (
     MAX_CASH,
@@ -106,6 +108,8 @@ class Engine:
         self.accounts: dict[str, Account] = {}
         self.last_command_ids: dict[int, int] = {}
         """The highest command id seen, by gateway number."""
+        self.gateway_epochs: dict[str, int] = {}
+        """The epoch in which each gateway has logged on last, by its name."""
         self.next_trade_id = 1
         self.next_arrival = 1
         self.issued_cash = 0
@@ -133,6 +137,11 @@ class Engine:
             TimeTick: self._time_tick,
         }
 
+    def fresh(self, batch: Batch[Command]) -> Sequence[Command]:
+        """The commands of `batch`, to be applied in order. None if its gateway's process has been replaced: what that one
+        had under way nobody was promised, and its ids may come again."""
+        return () if batch.epoch < self.gateway_epochs.get(batch.producer, 0) else batch.records
+
     def apply(self, command: Command) -> list[Event]:
         """Applies one command, and tells all that it caused, in order.
 
@@ -154,6 +163,7 @@ class Engine:
     # --- gateways, accounts, securities -----------------------------------------------------------------------
 
     def _logon(self, command: GatewayLogon) -> list[Event]:
+        self.gateway_epochs[gateway_name(command.gateway)] = command.epoch
         last = self.last_command_ids.get(command.gateway, 0)
         return [GatewayLoggedOn(command.gateway, command.epoch, command.timestamp, last)]
 

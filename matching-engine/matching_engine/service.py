@@ -88,7 +88,7 @@ class EngineService:
         await check_position(self._log, ORDER_ENTRY, self._offset)
         async for batches in read_batches(self._log, ORDER_ENTRY, self._offset, self._health):
             for offset, batch in batches:
-                for command in batch.records:
+                for command in engine.fresh(batch):
                     to_settle: list[Event] = []
                     to_tell: list[Event] = []
                     for event in engine.apply(command):

@@ -9,7 +9,6 @@ import gc
 import hashlib
 import os
 import signal
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ import msgspec
 import structlog
 
 from matching_engine.state import EngineState
+from microexchange.epochs import next_epoch
 
 _logger = structlog.get_logger(__name__)
 _MAGIC = b"microexchange snapshot 1\n"
@@ -84,15 +84,8 @@ class SnapshotStore:
             unfinished.unlink()
 
     def next_epoch(self) -> int:
-        """A number that grows with each start on this folder; and, as the time is in it, from folder to folder, unless the
-        clock goes back."""
-        path = self._folder / "epoch"
-        epoch = max(int(path.read_text()) + 1 if path.exists() else 1, time.time_ns())
-        aside = path.with_suffix(".new")
-        _write_durably(aside, str(epoch).encode())
-        aside.replace(path)
-        self._sync_folder()
-        return epoch
+        """The epoch of this start."""
+        return next_epoch(self._folder / "epoch")
 
     def begin(self, offset: int, take: Callable[[], Snapshot]) -> "Writing":
         """Begins to write the snapshot that `take` makes of this moment.

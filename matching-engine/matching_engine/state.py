@@ -63,6 +63,7 @@ class EngineState(msgspec.Struct, array_like=True):
     """In order of priority within each side of each book, then those that wait."""
     saved_books: list[tuple[str, str, list[NewOrder]]]
     """(symbol, name, orders)."""
+    gateway_epochs: dict[str, int] = {}
 
 
 def take(engine: Engine) -> EngineState:
@@ -106,6 +107,7 @@ def take(engine: Engine) -> EngineState:
             for order in orders
         ],
         [(symbol, name, list(orders)) for (symbol, name), orders in engine.saved_books.items()],
+        dict(engine.gateway_epochs),
     )
 
 
@@ -128,6 +130,7 @@ def restore(state: EngineState) -> Engine:
     engine = Engine()
     engine.now = state.now
     engine.last_command_ids = dict(state.last_command_ids)
+    engine.gateway_epochs = dict(state.gateway_epochs)
     engine.next_trade_id = state.next_trade_id
     engine.next_arrival = state.next_arrival
     engine.issued_cash = state.issued_cash

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from exchange_db.reports import COLUMNS, order_report
 from microexchange.databases import MARKET_DATA, database_url
+from microexchange.epochs import next_epoch
 from microexchange.health import Health
 from microexchange.ids import IdSequence
 from microexchange.latency import LatencyWindow
@@ -61,7 +63,9 @@ OnReport = Callable[[OrderReport], None]
 class OrderDesk:
     """One gateway's way into the market, and its ear on `data_feed`."""
 
-    def __init__(self, log: Log, gateway: int, database: str, namespace: str, health: Health, timeout: float) -> None:
+    def __init__(
+        self, log: Log, gateway: int, database: str, namespace: str, health: Health, timeout: float, epoch_file: Path
+    ) -> None:
         self.view = MarketView()
         self.latency = LatencyWindow()
         self.listeners: dict[str, set[OnReport]] = {}
@@ -71,6 +75,7 @@ class OrderDesk:
         self._database = database_url(database, namespace, MARKET_DATA)
         self._health = health
         self._timeout = timeout
+        self._epoch_file = epoch_file
         self._stored = AsyncConnectionPool(self._database, min_size=0, max_size=4, open=False)
         """Connections for questions about orders that are no longer in memory."""
         self._ids = IdSequence(gateway)
@@ -110,8 +115,7 @@ class OrderDesk:
                 "WHERE status = 'REJECTED' AND trade_id > 0"
             )
             self._faulted.update(dict.fromkeys((client for (client,) in await cursor.fetchall()), "a fault in settlement"))
-        own = self._positions.by_producer.get(gateway_name(self._gateway))
-        self._epoch = max(time.time_ns(), own.epoch + 1 if own else 0)
+        self._epoch = next_epoch(self._epoch_file)
         self._commands = Outbox(self._log, ORDER_ENTRY, gateway_name(self._gateway), self._epoch, self._health)
         self._reports = Outbox(self._log, DATA_FEED, gateway_name(self._gateway), self._epoch, self._health)
         await self._stored.open()

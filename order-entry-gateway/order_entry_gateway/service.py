@@ -15,7 +15,7 @@ from microexchange.auth import Keys
 from microexchange.health import Health
 from microexchange.ids import MAX_GATEWAY
 from microexchange.log import Backoff, open_log
-from microexchange.messages import ListSecurity
+from microexchange.messages import ListSecurity, gateway_name
 from microexchange.securities import ListingError, read_listing
 from microexchange.service import ConfigurationError, background
 from microexchange.settings import ServiceSettings
@@ -63,6 +63,7 @@ class GatewayService:
             settings.namespace,
             self._health,
             settings.report_timeout,
+            settings.data_dir / gateway_name(settings.gateway_number) / "epoch",
         )
 
     def _status(self) -> dict[str, Any]:

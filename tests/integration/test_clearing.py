@@ -236,7 +236,8 @@ async def test_a_clearinghouse_that_was_replaced_meanwhile_begins_anew(clearing:
         while "database" in second._health.waiting_for:
             await clearing.query(
                 "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid) "
-                "WHERE locktype = 'advisory' AND application_name = 'microexchange clearinghouse' AND datname = current_database() AND granted"
+                "WHERE locktype = 'advisory' AND granted AND datname = current_database() "
+                "AND application_name = 'microexchange clearinghouse'"
             )
             await asyncio.sleep(0.3)
         await other.aclose()

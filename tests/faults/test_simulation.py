@@ -1,0 +1,69 @@
+"""Thousands of schedules of faults, and the proof that they would find what they look for."""
+
+import os
+from typing import Any
+
+import msgspec
+import pytest
+
+from matching_engine.engine import Engine
+from tests.faults.simulation import EngineNode, simulate
+
+SCHEDULES = int(os.environ.get("MX_SCHEDULES", "1500"))
+ENOUGH = 3000
+"""Schedules within which a broken rule must be found."""
+
+
+@pytest.mark.parametrize("part", range(3))
+def test_no_schedule_of_faults_loses_doubles_or_makes_up_anything(part: int) -> None:
+    each = SCHEDULES // 3
+    acknowledged = settled = faults = 0
+    for seed in range(part * each, (part + 1) * each):
+        world = simulate(seed)
+        acknowledged += len(world.acknowledged)
+        settled += len(world.clearing.settled)
+        faults += world.faults
+    assert acknowledged > 20 * each, "the clients did something"
+    assert settled > 2 * each, "and trades came of it"
+    assert faults > 10 * each, "under faults"
+
+
+def test_a_seed_replays_exactly() -> None:
+    first, second = simulate(7), simulate(7)
+    assert first.log == second.log
+    assert first.acknowledged == second.acknowledged
+
+
+def finds_a_fault() -> bool:
+    for seed in range(ENOUGH):
+        try:
+            simulate(seed)
+        except (AssertionError, KeyError):
+            return True
+    return False
+
+
+def test_it_finds_an_engine_that_takes_what_a_replaced_gateway_had_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Engine, "fresh", lambda _, batch: batch.records)
+    assert finds_a_fault()
+
+
+def test_it_finds_a_snapshot_that_is_kept_before_what_was_said_is_durable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def keep(self: EngineNode) -> None:
+        if self._begun is not None:
+            self.snapshots.append(msgspec.msgpack.encode(self._begun))
+            self._begun = None
+
+    monkeypatch.setattr(EngineNode, "finish_snapshot", keep)
+    assert finds_a_fault()
+
+
+def test_it_finds_an_engine_that_applies_a_command_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    apply = Engine.apply
+
+    def forgetful(self: Engine, command: Any) -> Any:
+        self.last_command_ids.clear()
+        return apply(self, command)
+
+    monkeypatch.setattr(Engine, "apply", forgetful)
+    assert finds_a_fault()
