@@ -142,6 +142,8 @@ class Proxy:
     async def mend(self) -> None:
         """Lets clients through, at the same port as before."""
         self._flowing.set()
+        if self._server is not None:
+            return
         self._server = await asyncio.start_server(self._on_client, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -164,10 +166,14 @@ class Proxy:
 
     async def _on_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        if isinstance(self._target, str):
-            server_reader, server_writer = await asyncio.open_unix_connection(self._target)
-        else:
-            server_reader, server_writer = await asyncio.open_connection(*self._target)
+        try:
+            if isinstance(self._target, str):
+                server_reader, server_writer = await asyncio.open_unix_connection(self._target)
+            else:
+                server_reader, server_writer = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.transport.abort()
+            return
         self._links |= {writer, server_writer}
         try:
             await asyncio.gather(self._pump(reader, server_writer, False), self._pump(server_reader, writer, True))

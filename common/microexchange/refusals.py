@@ -67,7 +67,7 @@ HTTP_STATUS: dict[Code, int] = {
     Code.METHOD_NOT_ALLOWED: 405,
     Code.TOO_LARGE: 413,
     Code.UNAVAILABLE: 503,
-    Code.OUTCOME_UNKNOWN: 503,
+    Code.OUTCOME_UNKNOWN: 504,
     Code.INTERNAL: 500,
     Code.CLIENT_EXISTS: 409,
     Code.UNKNOWN_CLIENT: 404,

@@ -15,7 +15,7 @@ from microexchange.service import EXIT_CONFIG
 
 OFTEN = 5
 WITHIN = 30.0
-"""A service that dies this often within so many seconds is not started again: it cannot work."""
+"""A service that fails this often within so many seconds is not started again: it cannot work."""
 
 
 class ServiceFailedError(RuntimeError):
@@ -71,7 +71,9 @@ class Child:
             began = loop.time()
             status = await self._process.wait()
             now = loop.time()
-            self._deaths.append(now)
+            if status != -signal.SIGKILL:
+                # Who is killed did not fail: somebody else has done it, or the machine is out of memory for a while.
+                self._deaths.append(now)
             often = len(self._deaths) == OFTEN and now - self._deaths[0] < WITHIN
             if status == EXIT_CONFIG or often:
                 on_failure(ServiceFailedError(f"{self.name} failed ({_explain(status)}): {self.last_error()}"))

@@ -81,9 +81,9 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment) 
     )
     orders = {"type": "array", "items": {"$ref": "#/components/schemas/OrderView"}}
     accepted = {"type": "object", "properties": {"ok": {"type": "boolean"}}}
-    admin_doc = (None, accepted, 200, 401, 403, 404, 503)
+    admin_doc = (None, accepted, 200, 401, 403, 404, 503, 504)
 
-    @app.post("/clients", tags=["clients"], **doc("Open an account", ClientRequest, AccountView, 201, 409, 422, 503))
+    @app.post("/clients", tags=["clients"], **doc("Open an account", ClientRequest, AccountView, 201, 409, 422, 503, 504))
     async def post_clients(request: Request) -> Response:
         wanted = decode_json(_client_decoder, await read_body(request))
         command_id, now = desk.next_command()
@@ -92,7 +92,7 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment) 
         return json_response(account_view(desk, keys, opened), 201)
 
     @app.post(
-        "/orders", tags=["orders"], **doc("Enter an order", OrderRequest, OrderView, 201, 401, 403, 404, 409, 422, 503)
+        "/orders", tags=["orders"], **doc("Enter an order", OrderRequest, OrderView, 201, 401, 403, 404, 409, 422, 503, 504)
     )
     async def post_orders(request: Request) -> Response:
         client_id = client_of(keys, request)
@@ -122,14 +122,16 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment) 
     async def get_order(request: Request, order_id: str) -> Response:
         return await _answer(request, order_id, desk.find)
 
-    @app.delete("/orders/{order_id}", tags=["orders"], **doc("Cancel an order", None, OrderView, 200, 401, 404, 409, 503))
+    @app.delete(
+        "/orders/{order_id}", tags=["orders"], **doc("Cancel an order", None, OrderView, 200, 401, 404, 409, 503, 504)
+    )
     async def delete_order(request: Request, order_id: str) -> Response:
         return await _answer(request, order_id, desk.cancel)
 
     @app.patch(
         "/orders/{order_id}",
         tags=["orders"],
-        **doc("Change an order", AmendRequest, OrderView, 200, 401, 404, 409, 422, 503),
+        **doc("Change an order", AmendRequest, OrderView, 200, 401, 404, 409, 422, 503, 504),
     )
     async def patch_order(request: Request, order_id: str) -> Response:
         client_id = client_of(keys, request)
@@ -137,7 +139,7 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment) 
         report, trades = await desk.replace(client_id, parse_order_id(order_id), wanted)
         return json_response(order_view(report, desk.security(report.symbol), trades))
 
-    @app.delete("/orders", tags=["orders"], **doc("Cancel all your orders", None, orders, 200, 401, 404, 422, 503))
+    @app.delete("/orders", tags=["orders"], **doc("Cancel all your orders", None, orders, 200, 401, 404, 422, 503, 504))
     async def delete_orders(
         request: Request,
         symbol: Annotated[str, Query(description="Of this security alone.")] = "",
@@ -152,7 +154,7 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment) 
     @app.put(
         "/admin/securities/{symbol}/state",
         tags=["admin"],
-        **doc("Halt, resume, open, close, or begin an auction", StateRequest, accepted, 200, 401, 403, 404, 422, 503),
+        **doc("Halt, resume, open, close, or begin an auction", StateRequest, accepted, 200, 401, 403, 404, 422, 503, 504),
     )
     async def put_state(request: Request, symbol: str) -> Response:
         require_admin(keys, request)
@@ -187,7 +189,7 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment) 
     @app.post(
         "/admin/clients/{client_id}/deposits",
         tags=["admin"],
-        **doc("Give a client cash or shares", TransferRequest, TransferView, 201, 401, 403, 404, 409, 422, 503),
+        **doc("Give a client cash or shares", TransferRequest, TransferView, 201, 401, 403, 404, 409, 422, 503, 504),
     )
     async def post_deposit(request: Request, client_id: str) -> Response:
         return await transfer(request, client_id, 1)
@@ -195,7 +197,7 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment) 
     @app.post(
         "/admin/clients/{client_id}/withdrawals",
         tags=["admin"],
-        **doc("Take cash or shares from a client", TransferRequest, TransferView, 201, 401, 403, 404, 409, 422, 503),
+        **doc("Take cash or shares from a client", TransferRequest, TransferView, 201, 401, 403, 404, 409, 422, 503, 504),
     )
     async def post_withdrawal(request: Request, client_id: str) -> Response:
         return await transfer(request, client_id, -1)

@@ -173,6 +173,29 @@ async def test_the_tail_is_the_offset_of_the_next_body(world: World) -> None:
     assert await log.tail(TOPIC) == 1001
 
 
+async def test_the_tail_is_told_while_others_append_without_a_pause(world: World) -> None:
+    log, busy = world.open(), world.open()
+    appended = 0
+
+    async def append() -> None:
+        nonlocal appended
+        while True:
+            await busy.append(TOPIC, [b"more"])
+            appended += 1
+            await asyncio.sleep(0.005)
+
+    writing = asyncio.create_task(append())
+    try:
+        while appended < 20:
+            await asyncio.sleep(0.01)
+        before = appended
+        async with asyncio.timeout(15):
+            tail = await log.tail(TOPIC)
+        assert before <= tail <= appended + 1
+    finally:
+        writing.cancel()
+
+
 async def test_a_body_of_a_megabyte_goes_through_unchanged(world: World) -> None:
     log = world.open()
     body = bytes(range(256)) * 4096

@@ -54,7 +54,7 @@ class Running:
     def __init__(self, log: str | None = None, database: str | None = None, namespace: str = "") -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="mx-"))
         self.data = self.folder / "data"
-        self._log = log
+        self.log = log
         self.use(database, namespace)
         self.process: subprocess.Popen[str] | None = None
         self.output = self.folder / "output"
@@ -62,8 +62,8 @@ class Running:
 
     def use(self, database: str | None, namespace: str) -> None:
         """From the next start on, uses this server."""
-        self._database, self._namespace = database, namespace
-        self._server = ["--log", self._log] if self._log else []
+        self.database, self._namespace = database, namespace
+        self._server = ["--log", self.log] if self.log else []
         self._server += ["--database", database, "--namespace", namespace] if database else []
 
     def start(self, *arguments: str, wait: bool = True) -> None:
@@ -160,8 +160,8 @@ class Running:
 
     def audit(self, whole: bool = False) -> list[str]:
         """What `microexchange audit` finds, on the exchange as it runs; empty if it is clean."""
-        server = self._database or EmbeddedPostgres(self.data / "postgres").url
-        checks = asyncio.run(audit(Places(server, self._log or server, self._namespace, self.data, whole)))
+        server = self.database or EmbeddedPostgres(self.data / "postgres").url
+        checks = asyncio.run(audit(Places(server, self.log or server, self._namespace, self.data, whole)))
         return [f"{check.name}: {difference}" for check in checks for difference in check.differences]
 
     def assert_every_cent_is_there(self) -> None:

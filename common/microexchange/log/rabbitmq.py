@@ -5,6 +5,7 @@ the message. (RabbitMQ documentation, "Streams" and "Consumer Acknowledgements a
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
@@ -189,6 +190,8 @@ class RabbitLog:
     QUIET = 0.1
     FIRST = 1.0
     """Seconds that `tail` waits for more, and for the first message of a stream that may be empty."""
+    BUSY = 1.0
+    """Seconds after which `tail` waits no longer for a stream to fall quiet that others write to without a pause."""
 
     def __init__(self, url: str, namespace: str = "", patience: float = 1.0) -> None:
         self._url = url
@@ -275,15 +278,17 @@ class RabbitLog:
         try:
             inbox = _Inbox(link, 0)
             await link.consume(self._stream(topic), "last", self.PREFETCH, inbox.on_message)
-            tail = 0
-            while True:
+            tail, enough = 0, float("inf")
+            while time.monotonic() < enough:
                 try:
                     async with asyncio.timeout(self.QUIET if tail else self.FIRST):
                         entries = await inbox.take()
                 except TimeoutError:
-                    return tail
+                    break
                 inbox.acknowledge()
+                enough = min(enough, time.monotonic() + self.BUSY)
                 tail = entries[-1][0] + 1 if entries else tail
+            return tail
         except _LinkLostError as error:
             raise LogUnavailableError(self._url, error) from error
         finally:

@@ -1,0 +1,44 @@
+"""A short ordeal over each log; `./mx faults --minutes N` is a long one."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults.ordeal import Ordeal, can_stop_the_broker
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(params=["embedded", "rabbitmq"])
+def ordeal(request: pytest.FixtureRequest) -> Iterator[Ordeal]:
+    if request.param == "embedded":
+        made = Ordeal(1)
+    else:
+        made = Ordeal(2, request.getfixturevalue("amqp_url"), request.getfixturevalue("postgres_url"))
+    yield made
+    made.close()
+
+
+def test_what_was_accepted_lives_on_once_and_every_cent_is_there_after_each_fault(ordeal: Ordeal) -> None:
+    try:
+        ordeal.start()
+        for _ in range(3):
+            ordeal.inject(ordeal.kill_a_service)
+        ordeal.inject(ordeal.deliver_twice)
+        ordeal.inject(ordeal.set_the_clock_back)
+        ordeal.inject(ordeal.damage_the_snapshot)
+        ordeal.inject(ordeal.stop_and_start)
+        if ordeal.is_embedded:
+            ordeal.inject(ordeal.kill_postgres)
+            ordeal.inject(ordeal.kill_all_at_once)
+        else:
+            ordeal.inject(ordeal.cut_the_broker)
+            ordeal.inject(ordeal.cut_the_database)
+            if can_stop_the_broker():
+                ordeal.inject(lambda: ordeal.stop_the_broker(5), "stop_the_broker")
+        outcome = ordeal.finish()
+    except BaseException:
+        print(ordeal.last_words())
+        raise
+    assert outcome.told["accepted"] > 200, str(outcome)
+    assert outcome.is_clean, str(outcome)
