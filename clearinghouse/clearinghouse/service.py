@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 import structlog
+from prometheus_client import Counter
 from pydantic import Field
 
 from clearinghouse.ledger import Ledger
@@ -23,6 +24,11 @@ from microexchange.settings import ServiceSettings
 from microexchange.web import bind, make_app, serve
 
 _logger = structlog.get_logger(__name__)
+
+_counter = Counter(
+    "microexchange_settlements", "Settlements since the start. REJECTED ones are faults in the exchange.", ["status"]
+)
+_settlements = {status: _counter.labels(status.value) for status in SettlementStatus}
 
 MOST_SETTLED = 2000
 """Settlements after which a transaction is committed."""
@@ -139,6 +145,7 @@ class ClearingService:
     def _report(self, reports: Outbox, settled: list[Settled]) -> None:
         """Reports what is committed."""
         for _, report in settled:
+            _settlements[report.status].inc()
             if report.status is SettlementStatus.REJECTED:
                 self._rejected += 1
                 _logger.critical("settlement rejected", instruction=report.instruction, cause=report.text)

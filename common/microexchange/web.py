@@ -25,6 +25,8 @@ _encoder = msgspec.json.Encoder(enc_hook=str)
 
 MAX_BODY = 1 << 20
 """The largest request body, in bytes."""
+DEAD_MS = 30_000
+"""Milliseconds after which a client that takes nothing of what was sent to it is disconnected."""
 RETRY_AFTER = "1"
 """Seconds, for the header of a 503."""
 
@@ -189,6 +191,10 @@ def bind(host: str, port: int, flag: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # A client that reads nothing keeps its connection, and what waits for it, no longer than this. Sockets that are
+        # accepted inherit it.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_MS)
     try:
         listener.bind((host, port))
     except OSError as error:

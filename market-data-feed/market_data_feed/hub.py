@@ -21,14 +21,15 @@ class Subscriber:
 
     def __init__(self) -> None:
         self.queue: asyncio.Queue[str | None] = asyncio.Queue()
-        self.too_slow = False
+        self.overflowed = asyncio.Event()
+        """Set once the reader is too far behind: nothing more is queued for it."""
 
     def send(self, text: str) -> None:
         """Queues a message, unless the reader is too far behind."""
-        if self.too_slow:
+        if self.overflowed.is_set():
             return
         if self.queue.qsize() >= MOST_QUEUED:
-            self.too_slow = True
+            self.overflowed.set()
             self.queue.put_nowait(None)
         else:
             self.queue.put_nowait(text)

@@ -13,6 +13,8 @@ from microexchange.refusals import Code, Refusal
 from microexchange.web import decode_json, json_text
 
 GOING_AWAY, TOO_SLOW = 1001, 1013
+CLOSING_SECONDS = 5.0
+"""How long a slow reader has to hear why it is disconnected."""
 DEPTH = 1000
 """Levels of each side in a snapshot."""
 
@@ -53,13 +55,18 @@ class Session:
         await self._socket.accept()
         writing = asyncio.create_task(self._write())
         reading = asyncio.create_task(self._read())
+        overflowing = asyncio.create_task(self._subscriber.overflowed.wait())
         try:
-            await asyncio.wait((writing, reading), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((writing, reading, overflowing), return_when=asyncio.FIRST_COMPLETED)
+            if overflowing.done():
+                # The writer tells the reason, if the reader takes anything at all.
+                self._state.hub.leave(self._subscriber)
+                await asyncio.wait((writing, reading), timeout=CLOSING_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._state.hub.leave(self._subscriber)
-            writing.cancel()
-            reading.cancel()
-            await asyncio.gather(writing, reading, return_exceptions=True)
+            for task in (writing, reading, overflowing):
+                task.cancel()
+            await asyncio.gather(writing, reading, overflowing, return_exceptions=True)
 
     async def _read(self) -> None:
         while True:
@@ -97,7 +104,7 @@ class Session:
     async def _write(self) -> None:
         queue = self._subscriber.queue
         while (text := await queue.get()) is not None:
-            if self._subscriber.too_slow:
+            if self._subscriber.overflowed.is_set():
                 break
             try:
                 await self._socket.send_text(text)

@@ -23,6 +23,8 @@ from order_entry_gateway.requests import AmendRequest, OrderRequest, find_securi
 _logger = structlog.get_logger(__name__)
 
 LOGIN_SECONDS = 10.0
+CLOSING_SECONDS = 5.0
+"""How long a client has to hear why it is disconnected."""
 MOST_PENDING = 1000
 """Requests of one connection that may wait for the market at a time."""
 MOST_QUEUED = 10_000
@@ -105,6 +107,7 @@ class Session:
         self._outgoing: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(MOST_QUEUED)
         self._pending: set[asyncio.Task[None]] = set()
         self._closing: tuple[int, str] | None = None
+        self._ends = asyncio.Event()
         self._cancel_on_disconnect = False
 
     async def run(self) -> None:
@@ -119,8 +122,12 @@ class Session:
                 self._close(POLICY, refusal.message)
         writing = asyncio.create_task(self._write())
         reading = asyncio.create_task(self._read())
+        ending = asyncio.create_task(self._ends.wait())
         try:
-            await asyncio.wait((writing, reading), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((writing, reading, ending), return_when=asyncio.FIRST_COMPLETED)
+            if ending.done():
+                # The writer tells the reason, if the reader takes anything at all.
+                await asyncio.wait((writing,), timeout=CLOSING_SECONDS)
         finally:
             if self._client_id is not None:
                 self._desk.listeners[self._client_id].discard(self._on_report)
@@ -129,9 +136,9 @@ class Session:
                 if self._cancel_on_disconnect:
                     self._desk.cancel_all_later(self._client_id)
             # What was asked for goes on in the market; only nobody waits for the answers any more.
-            for task in (writing, reading, *self._pending):
+            for task in (writing, reading, ending, *self._pending):
                 task.cancel()
-            await asyncio.gather(writing, reading, *self._pending, return_exceptions=True)
+            await asyncio.gather(writing, reading, ending, *self._pending, return_exceptions=True)
 
     async def _read(self) -> None:
         while True:
@@ -230,6 +237,7 @@ class Session:
         """Closes the connection, after what waits where there is room for the mark."""
         if self._closing is None:
             self._closing = (code, reason)
+            self._ends.set()
             while self._outgoing.full():
                 self._outgoing.get_nowait()
             self._outgoing.put_nowait(None)

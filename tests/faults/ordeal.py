@@ -178,7 +178,7 @@ class Ordeal:
         self._until_trading()
 
     def _open(self) -> None:
-        with _environment(MX_TEST_CLOCK=str(self._clock), PYTHONPATH=str(CLOCK)):
+        with environment(MX_TEST_CLOCK=str(self._clock), PYTHONPATH=str(CLOCK)):
             self.running.start("--bots", str(self._bots))
 
     def _until_trading(self) -> None:
@@ -284,6 +284,23 @@ class Ordeal:
         time.sleep(seconds)
         subprocess.run(["rabbitmqctl", "-q", "start_app"], check=True, capture_output=True)
         subprocess.run(["rabbitmqctl", "-q", "await_startup"], check=True, capture_output=True)
+
+    def kill_the_broker(self) -> None:
+        """SIGKILL for the broker and the whole exchange at once: what was confirmed must be there when both are back."""
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.name() == "beam.smp" and any("rabbit" in word for word in process.cmdline()):
+                    process.kill()
+        assert self.running.process is not None
+        victims = psutil.Process(self.running.process.pid).children(recursive=True)
+        for victim in [psutil.Process(self.running.process.pid), *victims]:
+            with contextlib.suppress(psutil.Error):
+                victim.kill()
+        self.running.process.wait(30)
+        subprocess.run(["rabbitmq-server", "-detached"], check=True, capture_output=True)
+        eventually(can_stop_the_broker, 60, "the broker runs again")
+        subprocess.run(["rabbitmqctl", "-q", "await_startup"], check=True, capture_output=True)
+        self._open()
 
     def cut_the_broker(self) -> None:
         """All connections to the broker are cut, some times in a row."""
@@ -435,7 +452,8 @@ class Outcome:
 
 
 @contextlib.contextmanager
-def _environment(**values: str) -> Iterator[None]:
+def environment(**values: str) -> Iterator[None]:
+    """These variables, for the processes that are started in the block."""
     before = dict(os.environ)
     os.environ.update(values)
     try:
@@ -459,7 +477,7 @@ def faults_of(ordeal: Ordeal) -> list[Callable[[], None]]:
     if ordeal.is_embedded:
         return [*common, ordeal.kill_postgres, ordeal.take_postgres_away]
     away = [ordeal.cut_the_broker, ordeal.cut_the_database, ordeal.take_the_database_away]
-    return [*common, *away, *([ordeal.stop_the_broker] if can_stop_the_broker() else [])]
+    return [*common, *away, *([ordeal.stop_the_broker, ordeal.kill_the_broker] if can_stop_the_broker() else [])]
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import psycopg
 import pytest
@@ -56,7 +57,8 @@ class Clearing:
 
     def begin(self) -> "asyncio.Task[None]":
         """A clearinghouse that runs until it fails."""
-        self.service = ClearingService(ClearingSettings(**self._arguments, port=free_ports(1)[0]))
+        (self.port,) = free_ports(1)
+        self.service = ClearingService(ClearingSettings(**self._arguments, port=self.port))
         self.service._log = self.log
         return asyncio.create_task(self.service.run(asyncio.Event()))
 
@@ -180,6 +182,8 @@ async def test_what_cannot_be_settled_is_rejected_and_the_rest_goes_on(clearing:
     await clearing.log.append(ORDER_EXECUTION, [body(1, *OPENINGS), body(3, trade(1, pays=20_000), trade(2))])
     async with clearing.running():
         await clearing.until(lambda: len(clearing.reports()) == 4)
+        metrics = await asyncio.to_thread(lambda: httpx.get(f"http://127.0.0.1:{clearing.port}/metrics").text)
+    assert 'microexchange_settlements_total{status="REJECTED"}' in metrics
     rejected, settled = clearing.reports()[2:]
     assert (rejected.status, settled.status) == (SettlementStatus.REJECTED, SettlementStatus.SETTLED)
     assert await clearing.query("SELECT status, text FROM settlements WHERE trade_id = 1") == [
