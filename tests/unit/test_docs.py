@@ -32,6 +32,15 @@ def test_the_bot_in_the_readme_is_the_example() -> None:
     assert shown == example[example.index("from trading_bots") :]
 
 
+def test_every_test_that_the_guarantees_name_exists() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", (ROOT / "docs" / "guarantees.md").read_text())
+    assert len(named) > 15
+    for path, test in named:
+        assert re.search(
+            rf"^(async )?def {test}\(" if test else "def test_|TestCase", (ROOT / path).read_text(), re.MULTILINE
+        ), test
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
