@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from microexchange.messages import (
+    Liquidity,
     OrderReport,
     OrderStatus,
     OrderType,
@@ -168,6 +169,48 @@ class OrdersView(Answer, frozen=True):
     """`before=` of the next page; null on the last."""
 
 
+class FillView(Answer, frozen=True):
+    """What one of your orders traded."""
+
+    fill_id: str
+    """Grows; `before=` of the next page."""
+    trade_id: str
+    order_id: str
+    client_order_id: str
+    timestamp: str
+    symbol: str
+    side: Side
+    quantity: str
+    price: str
+    fee: str
+    liquidity: Liquidity
+
+
+class FillsView(Answer, frozen=True):
+    """A page of fills, newest first."""
+
+    fills: list[FillView]
+    next_before: str | None
+    """`before=` of the next page; null on the last."""
+
+
+def fill_view(fill_id: int, report: OrderReport, security: Security) -> FillView:
+    """The fill that `report` tells of, for its client."""
+    return FillView(
+        fill_id=str(fill_id),
+        trade_id=str(report.trade_id),
+        order_id=str(report.order_id),
+        client_order_id=report.client_order_id,
+        timestamp=time_text(report.timestamp),
+        symbol=report.symbol,
+        side=report.side,
+        quantity=security.quantity_text(report.last_quantity),
+        price=security.price_text(report.last_price),
+        fee=cash_to_text(report.fee),
+        liquidity=report.liquidity,
+    )
+
+
 class AccountView(Answer, frozen=True):
     """An account that was opened. The key is shown this once."""
 
@@ -297,6 +340,14 @@ class ErrorDetail(Answer, frozen=True, omit_defaults=True):
     code: str
     message: str
     field: str | None = None
+
+
+class BatchAnswer(Answer, frozen=True, omit_defaults=True):
+    """What came of one order of a batch."""
+
+    ok: bool
+    order: OrderView | None = None
+    error: ErrorDetail | None = None
 
 
 class ErrorView(Answer, frozen=True):

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import msgspec
 import structlog
@@ -22,6 +22,7 @@ from microexchange.refusals import HTTP_STATUS, Code, Refusal
 
 _logger = structlog.get_logger(__name__)
 _encoder = msgspec.json.Encoder(enc_hook=str)
+_msgpack_encoder = msgspec.msgpack.Encoder(enc_hook=str)
 
 MAX_BODY = 1 << 20
 """The largest request body, in bytes."""
@@ -34,6 +35,11 @@ RETRY_AFTER = "1"
 def json_response(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A JSON answer, encoded by msgspec."""
     return Response(_encoder.encode(content), status, headers, "application/json")
+
+
+def msgpack_bytes(content: Any) -> bytes:
+    """The same in msgpack, for a WebSocket that speaks it."""
+    return _msgpack_encoder.encode(content)
 
 
 def json_text(content: Any) -> str:
@@ -49,14 +55,18 @@ def refuse(refusal: Refusal) -> Response:
     return json_response(refusal.as_json(), refusal.http_status, headers)
 
 
-def decode_json(decoder: "msgspec.json.Decoder[Any]", body: bytes) -> Any:
-    """Decodes and checks a JSON body. Raises `Refusal` (`MALFORMED`, or `INVALID_FIELD` with the field's name)."""
+def decode_json(decoder: "msgspec.json.Decoder[Any] | msgspec.msgpack.Decoder[Any]", body: bytes) -> Any:
+    """Decodes and checks a JSON body, or one of msgpack with such a decoder.
+
+    Raises `Refusal` (`MALFORMED`, or `INVALID_FIELD` with the field's name).
+    """
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Refusal(Code.MALFORMED, f"the body is not valid JSON: {error}") from error
+        kind = "JSON" if isinstance(decoder, msgspec.json.Decoder) else "msgpack"
+        raise Refusal(Code.MALFORMED, f"the body is not valid {kind}: {error}") from error
 
 
 def _invalid(text: str) -> Refusal:
@@ -167,9 +177,12 @@ def document(app: FastAPI, *types: type) -> Callable[..., dict[str, Any]]:
     app.openapi = openapi  # type: ignore[method-assign]
 
     def content(type_: Any) -> dict[str, Any]:
+        if get_origin(type_) is list:
+            items = get_args(type_)[0].__name__
+            return {"application/json": {"schema": {"type": "array", "items": {"$ref": f"#/components/schemas/{items}"}}}}
         return {"application/json": {"schema": {"$ref": f"#/components/schemas/{type_.__name__}"}}}
 
-    def describe(summary: str, body: type | None, answer: Any, *statuses: int) -> dict[str, Any]:
+    def describe(summary: str, body: Any, answer: Any, *statuses: int) -> dict[str, Any]:
         good, *bad = statuses
         schema = content(answer) if isinstance(answer, type) else {"application/json": {"schema": answer}}
         responses: dict[int, Any] = {good: {"description": "Done", "content": schema}}

@@ -153,6 +153,7 @@ order_reports = sa.Table(
         "order_id",
         postgresql_where=sa.text("client_order_id <> ''"),
     ),
+    sa.Index("order_reports_of_fills", "client_id", "report_id", postgresql_where=sa.text("exec_type = 'TRADE'")),
 )
 """Every order report. The newest of an order that is not PENDING_NEW is how the order stands."""
 

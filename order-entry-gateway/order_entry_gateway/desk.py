@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import psycopg
@@ -24,7 +24,6 @@ from microexchange.messages import (
     ENGINE,
     ORDER_ENTRY,
     AccountOpened,
-    Batch,
     CancelAll,
     CancelOrder,
     Command,
@@ -57,7 +56,12 @@ from order_entry_gateway.view import MarketView, faulted_clients
 
 _logger = structlog.get_logger(__name__)
 
-OnReport = Callable[[OrderReport], None]
+OnReport = Callable[[int, OrderReport], None]
+"""Hears an order report and its number: the `report_id` that the feed stores it under."""
+MOST_RECENT = 100_000
+"""Order reports that are kept for those who come back; older ones the feed has stored."""
+MOST_RESUMED = 10_000
+"""Order reports that who comes back may have missed."""
 
 
 class OrderDesk:
@@ -81,6 +85,11 @@ class OrderDesk:
         self._ids = IdSequence(gateway)
         self.last_command_id = 0
         """The newest id that was given; 0 before the first."""
+        self.report_id = 0
+        """The number of the newest report on `data_feed`, as the feed counts them."""
+        self._recent: deque[tuple[int, OrderReport]] = deque(maxlen=MOST_RECENT)
+        self._leaving: dict[str, asyncio.TimerHandle] = {}
+        """Clients whose connection is gone, until their orders are cancelled."""
         self._waiting: dict[int, asyncio.Future[list[Record]]] = {}
         self._logged_on = asyncio.Event()
         self._faulted: dict[str, str] = {}
@@ -99,10 +108,10 @@ class OrderDesk:
         async with await psycopg.AsyncConnection.connect(self._database, connect_timeout=5) as connection:
             # One snapshot: the listing, the suspended and the offset that they are true at.
             await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
-            cursor = await connection.execute('SELECT "offset", producers FROM consumed WHERE topic = %s', (DATA_FEED,))
-            row = await cursor.fetchone()
+            query = 'SELECT "offset", producers, totals FROM consumed WHERE topic = %s'
+            row = await (await connection.execute(query, (DATA_FEED,))).fetchone()
             if row is not None:
-                self._offset = row[0]
+                self._offset, self.report_id = row[0], row[2]["reports"]
                 self._positions = Positions({name: Position(*at) for name, at in row[1].items()})
             terms = ", ".join(SecurityListed.__struct_fields__[2:])
             cursor = await connection.execute(f"SELECT {terms} FROM securities".encode())  # noqa: S608 - our own names
@@ -136,7 +145,10 @@ class OrderDesk:
         _logger.info("logged on", gateway=self._gateway, epoch=self._epoch)
 
     async def flush(self) -> None:
-        """Waits until all that was sent is durable."""
+        """Waits until all that was sent is durable. Before that it cancels the orders of those who have left: a gateway that
+        stops does not wait for them to come back."""
+        for client_id in list(self._leaving):
+            self._cancel_all_of(client_id)
         await self._commands.flushed()
         await self._reports.flushed()
 
@@ -151,22 +163,26 @@ class OrderDesk:
         async for batches in read_batches(self._log, DATA_FEED, self._offset, self._health):
             for offset, batch in batches:
                 self._offset = offset + 1
+                fresh = take_fresh(self._positions, DATA_FEED, batch, self._health)
+                first, self.report_id = self.report_id + 1, self.report_id + len(fresh)
                 if batch.producer == ENGINE:
-                    self._on_engine(batch)
+                    self._on_engine(fresh, first)
                 elif batch.producer == CLEARING:
-                    self._on_clearing(batch)
+                    self._on_clearing(fresh)
 
-    def _on_engine(self, batch: Batch[Any]) -> None:
-        """Takes in a body of the engine's. All that a command caused is in one body, so its answer is complete with it."""
+    def _on_engine(self, reports: Sequence[Record], first: int) -> None:
+        """Takes in a body of the engine's; `first` is the number of its first report. All that a command caused is in one
+        body, so its answer is complete with it."""
         answered: dict[int, list[Record]] = {}
         trade: Trade | None = None
         """The last trade, until the command that caused it is known: the first of its fills tells."""
         waiting, listeners, view = self._waiting, self.listeners, self.view
-        for report in take_fresh(self._positions, DATA_FEED, batch, self._health):
+        for number, report in enumerate(reports, first):
             view.apply(report)
             if isinstance(report, OrderReport):
+                self._recent.append((number, report))
                 for listener in tuple(listeners.get(report.client_id, ())):
-                    listener(report)
+                    listener(number, report)
                 command_id = report.command_id
                 if trade is not None and report.trade_id == trade.trade_id:
                     if command_id in waiting:
@@ -182,10 +198,10 @@ class OrderDesk:
                 command_id = getattr(report, "command_id", 0)
             if command_id in waiting:
                 answered.setdefault(command_id, []).append(report)
-        for command_id, reports in answered.items():
+        for command_id, caused in answered.items():
             future = waiting.pop(command_id)
             if not future.done():
-                future.set_result(reports)
+                future.set_result(caused)
 
     def _on_logged_on(self, report: GatewayLoggedOn) -> None:
         if report.gateway != self._gateway:
@@ -198,8 +214,8 @@ class OrderDesk:
                 f"another gateway has logged on as number {self._gateway}: give each its own MX_GATEWAY_NUMBER"
             )
 
-    def _on_clearing(self, batch: Batch[Any]) -> None:
-        for report in take_fresh(self._positions, DATA_FEED, batch, self._health):
+    def _on_clearing(self, reports: Sequence[Record]) -> None:
+        for report in reports:
             if isinstance(report, SettlementReport):
                 self._faulted.update(dict.fromkeys(faulted_clients(report), report.text))
         if self._logged_on.is_set():
@@ -306,8 +322,21 @@ class OrderDesk:
         reports = await self._ask(CancelAll(command_id, now, client_id, symbol, side))
         return [report for report in reports if isinstance(report, OrderReport)]
 
-    def cancel_all_later(self, client_id: str) -> None:
-        """Cancels all open orders of a client whose connection is gone: nobody waits for the answer."""
+    def leave(self, client_id: str, grace: float) -> None:
+        """A client that wants its orders cancelled then has lost its connection: they are, unless it is back in `grace`
+        seconds."""
+        self.come_back(client_id)
+        loop = asyncio.get_running_loop()
+        self._leaving[client_id] = loop.call_later(grace, self._cancel_all_of, client_id)
+
+    def come_back(self, client_id: str) -> None:
+        """The client is here: what `leave` has planned is off."""
+        planned = self._leaving.pop(client_id, None)
+        if planned is not None:
+            planned.cancel()
+
+    def _cancel_all_of(self, client_id: str) -> None:
+        self.come_back(client_id)
         now = time.time_ns()
         self._commands.put([CancelAll(self._next_id(now), now, client_id)])
 
@@ -384,6 +413,35 @@ class OrderDesk:
         more = page[limit - 1].order_id if len(page) >= limit else None
         return [report for report in page[:limit] if not (only_open and report.status.is_final)], more
 
+    async def missed(self, client_id: str, after: int) -> list[tuple[int, OrderReport]]:
+        """The engine's reports of the client's orders behind the number `after`, oldest first, up to this moment. Raises
+        `Refusal`."""
+        found: list[tuple[int, OrderReport]] = []
+        if not self._recent or self._recent[0][0] > after + 1:
+            known = {"client": client_id, "after": after, "limit": MOST_RESUMED + 1}
+            try:
+                async with self._stored.connection(timeout=2) as connection:
+                    cursor = await connection.execute(_MISSED.encode(), known)
+                    found = [(report_id, order_report(row)) for report_id, *row in await cursor.fetchall()]
+            except (psycopg.OperationalError, PoolTimeout) as error:
+                raise Refusal(Code.UNAVAILABLE, "the database of reports is not available: try again shortly") from error
+        last = found[-1][0] if found else after
+        found += [entry for entry in self._recent if entry[0] > last and entry[1].client_id == client_id]
+        if len(found) > MOST_RESUMED:
+            text = f"more than {MOST_RESUMED} reports were missed: log in without resume_from, and ask GET /orders"
+            raise Refusal(Code.TOO_LARGE, text, "resume_from")
+        return found
+
+    async def fills(self, client_id: str, symbol: str, before: int, limit: int) -> list[tuple[int, OrderReport]]:
+        """The client's fills that the feed has stored, newest first, each with its number. Raises `Refusal`."""
+        known = {"client": client_id, "symbol": symbol, "before": before, "limit": limit}
+        try:
+            async with self._stored.connection(timeout=2) as connection:
+                cursor = await connection.execute(_FILLS.encode(), known)
+                return [(report_id, order_report(row)) for report_id, *row in await cursor.fetchall()]
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            raise Refusal(Code.UNAVAILABLE, "the database of fills is not available: try again shortly") from error
+
     async def _find_stored(self, client_id: str, order_id: int) -> OrderReport | None:
         try:
             async with self._stored.connection(timeout=2) as connection:
@@ -403,6 +461,16 @@ _SEARCH = (
     f"SELECT DISTINCT ON (order_id) {', '.join(COLUMNS)} FROM order_reports "  # noqa: S608 - our own names
     "WHERE client_id = %(client)s AND order_id < %(before)s AND (%(symbol)s = '' OR symbol = %(symbol)s) {more} "
     f"ORDER BY order_id DESC, exec_type = '{ExecType.PENDING_NEW}', report_id DESC LIMIT %(limit)s"
+)
+_FILLS = (
+    f"SELECT report_id, {', '.join(COLUMNS)} FROM order_reports "  # noqa: S608 - our own names
+    "WHERE client_id = %(client)s AND exec_type = 'TRADE' AND report_id < %(before)s "
+    "AND (%(symbol)s = '' OR symbol = %(symbol)s) ORDER BY report_id DESC LIMIT %(limit)s"
+)
+_MISSED = (
+    f"SELECT report_id, {', '.join(COLUMNS)} FROM order_reports "  # noqa: S608 - our own names
+    f"WHERE client_id = %(client)s AND report_id > %(after)s AND exec_type <> '{ExecType.PENDING_NEW}' "
+    "ORDER BY report_id LIMIT %(limit)s"
 )
 _BY_CLIENT = _SEARCH.replace("{more}", "")
 _BY_NAME = _SEARCH.replace("{more}", "AND client_order_id = %(name)s AND client_order_id <> ''")

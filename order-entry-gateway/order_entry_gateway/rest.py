@@ -1,5 +1,6 @@
 """The gateway's REST interface."""
 
+import asyncio
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -21,7 +22,17 @@ from microexchange.messages import (
     SuspendClient,
 )
 from microexchange.numbers import cash_to_text
-from microexchange.presentation import AccountView, ErrorView, OrdersView, OrderView, TransferView, order_view
+from microexchange.presentation import (
+    AccountView,
+    BatchAnswer,
+    ErrorView,
+    FillsView,
+    OrdersView,
+    OrderView,
+    TransferView,
+    fill_view,
+    order_view,
+)
 from microexchange.refusals import Code, Refusal
 from microexchange.web import decode_json, document, json_response, read_body
 from order_entry_gateway.desk import OrderDesk
@@ -40,6 +51,7 @@ from order_entry_gateway.requests import (
 from order_entry_gateway.requests import order_id as parse_order_id
 
 _order_decoder = msgspec.json.Decoder(OrderRequest)
+_batch_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _amend_decoder = msgspec.json.Decoder(AmendRequest)
 _state_decoder = msgspec.json.Decoder(StateRequest)
 _client_decoder = msgspec.json.Decoder(ClientRequest)
@@ -47,6 +59,7 @@ _transfer_decoder = msgspec.json.Decoder(TransferRequest)
 
 
 MAX_ID = (1 << 63) - 1
+MOST_IN_A_BATCH = 500
 SavedName = Annotated[str, Query(min_length=1, max_length=64, description="Name of the saved book.")]
 
 
@@ -75,12 +88,17 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment) 
         TransferRequest,
         OrderView,
         OrdersView,
+        BatchAnswer,
+        FillsView,
         AccountView,
         TransferView,
         ErrorView,
     )
     orders = {"type": "array", "items": {"$ref": "#/components/schemas/OrderView"}}
     accepted = {"type": "object", "properties": {"ok": {"type": "boolean"}}}
+    cancel_statuses = (401, 404, 409, 422, 503, 504)
+    batch = {"type": "array", "items": {"$ref": "#/components/schemas/BatchAnswer"}}
+    batch_doc = (f"Enter up to {MOST_IN_A_BATCH} orders", list[OrderRequest], batch, 200, 400, 401, 413, 422)
     admin_doc = (None, accepted, 200, 401, 403, 404, 503, 504)
 
     @app.post("/clients", tags=["clients"], **doc("Open an account", ClientRequest, AccountView, 201, 409, 422, 503, 504))
@@ -101,6 +119,51 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment) 
         command = new_order(wanted, desk.view.securities, client_id, command_id, now)
         report, trades = await desk.enter(command)
         return json_response(order_view(report, desk.security(report.symbol), trades), 201)
+
+    @app.post("/orders/batch", tags=["orders"], **doc(*batch_doc))
+    async def post_batch(request: Request) -> Response:
+        client_id = client_of(keys, request)
+        entries = decode_json(_batch_decoder, await read_body(request))
+        if len(entries) > MOST_IN_A_BATCH:
+            raise Refusal(Code.TOO_LARGE, f"a batch has at most {MOST_IN_A_BATCH} orders")
+        return json_response(await asyncio.gather(*(_enter(client_id, bytes(entry)) for entry in entries)))
+
+    async def _enter(client_id: str, entry: bytes) -> dict[str, Any]:
+        try:
+            wanted = decode_json(_order_decoder, entry)
+            command_id, now = desk.next_command()
+            command = new_order(wanted, desk.view.securities, client_id, command_id, now)
+            report, trades = await desk.enter(command)
+        except Refusal as refusal:
+            return {"ok": False, **refusal.as_json()}
+        return {"ok": True, "order": order_view(report, desk.security(report.symbol), trades)}
+
+    @app.post("/orders/{order_id}/cancel", tags=["orders"], **doc("Cancel an order", None, accepted, 200, *cancel_statuses))
+    async def post_cancel(
+        request: Request,
+        order_id: str,
+        symbol: Annotated[str, Query(max_length=16, description="Only if it is of this security.")] = "",
+    ) -> Response:
+        client_id, number = client_of(keys, request), parse_order_id(order_id)
+        if symbol and (await desk.find(client_id, number)).symbol != symbol:
+            raise Refusal(Code.UNKNOWN_ORDER, f"you have no order {number} of {symbol}", "symbol")
+        await desk.cancel(client_id, number)
+        return json_response({"ok": True})
+
+    @app.get("/fills", tags=["orders"], **doc("Your fills, newest first", None, FillsView, 200, 401, 404, 422, 503))
+    async def get_fills(
+        request: Request,
+        symbol: Annotated[str, Query(max_length=16, description="Of this security alone.")] = "",
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        before: Annotated[int, Query(ge=1, le=MAX_ID, description="Fill id: only older ones.")] = MAX_ID,
+    ) -> Response:
+        client_id = client_of(keys, request)
+        if symbol:
+            find_security(desk.view.securities, symbol)
+        found = await desk.fills(client_id, symbol, before, limit)
+        views = [fill_view(number, report, desk.security(report.symbol)) for number, report in found]
+        more = views[-1].fill_id if len(views) == limit else None
+        return json_response(FillsView(fills=views, next_before=more))
 
     @app.get("/orders", tags=["orders"], **doc("Your orders, newest first", None, OrdersView, 200, 401, 404, 422, 503))
     async def get_orders(

@@ -5,7 +5,8 @@ own `id` and are answered with it, in whatever order the market answers.
 """
 
 import asyncio
-from typing import Any
+import time
+from typing import Annotated, Any
 
 import msgspec
 import structlog
@@ -14,14 +15,17 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from microexchange.auth import ADMIN, Keys
 from microexchange.messages import OrderReport, Side
-from microexchange.presentation import order_view, report_view
+from microexchange.presentation import order_view, report_view, time_text
 from microexchange.refusals import Code, Refusal
-from microexchange.web import decode_json, json_text
+from microexchange.web import decode_json, json_text, msgpack_bytes
 from order_entry_gateway.desk import OrderDesk
 from order_entry_gateway.requests import AmendRequest, OrderRequest, find_security, new_order, order_id
 
 _logger = structlog.get_logger(__name__)
 
+MSGPACK = "msgpack"
+"""The subprotocol whose messages are msgpack in binary frames; without it they are JSON text."""
+MOST_GRACE = 3600
 LOGIN_SECONDS = 10.0
 CLOSING_SECONDS = 5.0
 """How long a client has to hear why it is disconnected."""
@@ -37,9 +41,16 @@ RequestId = str | int | None
 class Login(msgspec.Struct, frozen=True, tag_field="op", tag="login", kw_only=True):
     """Say who you are."""
 
-    key: str
+    key: str = ""
+    """Your API key; it may be left out where the header has it."""
     cancel_on_disconnect: bool = False
-    """Cancel all open orders of the client when this connection ends."""
+    """Cancel all open orders of the client when this connection ends,"""
+    grace_seconds: Annotated[float, msgspec.Meta(ge=0, le=MOST_GRACE)] = 0
+    """unless it is back within so many seconds."""
+    resume_from: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] | None = None
+    """The `sequence` of the last report that was heard: those after it come first."""
+    heartbeat_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] | None = None
+    """How often to hear a heartbeat; without it, never."""
     id: RequestId = None
 
 
@@ -86,14 +97,16 @@ class Ping(msgspec.Struct, frozen=True, tag_field="op", tag="ping", kw_only=True
     id: RequestId = None
 
 
-_decoder = msgspec.json.Decoder(Login | EnterOrder | Amend | Cancel | CancelAllOrders | Get | Ping)
+_Request = Login | EnterOrder | Amend | Cancel | CancelAllOrders | Get | Ping
+_decoders: dict[bool, Any] = {False: msgspec.json.Decoder(_Request), True: msgspec.msgpack.Decoder(_Request)}
+"""By whether the connection speaks msgpack."""
 
 
 class _Id(msgspec.Struct):
     id: RequestId = None
 
 
-_id_decoder = msgspec.json.Decoder(_Id)
+_id_decoders: dict[bool, Any] = {False: msgspec.json.Decoder(_Id), True: msgspec.msgpack.Decoder(_Id)}
 
 
 class Session:
@@ -108,11 +121,14 @@ class Session:
         self._pending: set[asyncio.Task[None]] = set()
         self._closing: tuple[int, str] | None = None
         self._ends = asyncio.Event()
+        self._speaks_msgpack = MSGPACK in socket.scope.get("subprotocols", ())
         self._cancel_on_disconnect = False
+        self._grace = 0.0
+        self._heartbeat: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Serves the connection to its end."""
-        await self._socket.accept()
+        await self._socket.accept(subprotocol=MSGPACK if self._speaks_msgpack else None)
         authorization = self._socket.headers.get("authorization")
         if authorization:
             try:
@@ -134,11 +150,12 @@ class Session:
                 if not self._desk.listeners[self._client_id]:
                     del self._desk.listeners[self._client_id]
                 if self._cancel_on_disconnect:
-                    self._desk.cancel_all_later(self._client_id)
+                    self._desk.leave(self._client_id, self._grace)
             # What was asked for goes on in the market; only nobody waits for the answers any more.
-            for task in (writing, reading, ending, *self._pending):
+            tasks = [writing, reading, ending, *self._pending, *([self._heartbeat] if self._heartbeat else [])]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(writing, reading, ending, *self._pending, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _read(self) -> None:
         while True:
@@ -154,16 +171,16 @@ class Session:
             if message["type"] == "websocket.disconnect":
                 return
             text = message.get("text")
-            self._on_message(text.encode() if text is not None else message.get("bytes") or b"")
+            await self._on_message(text.encode() if text is not None else message.get("bytes") or b"")
 
-    def _on_message(self, text: bytes) -> None:
+    async def _on_message(self, text: bytes) -> None:
         try:
-            request = decode_json(_decoder, text)
+            request = decode_json(_decoders[self._speaks_msgpack], text)
         except Refusal as refusal:
-            self._answer(_id_in(text), refusal.as_json())
+            self._answer(_id_in(text, self._speaks_msgpack), refusal.as_json())
             return
         if isinstance(request, Login):
-            self._on_login(request)
+            await self._on_login(request)
         elif isinstance(request, Ping):
             self._send({"id": request.id, "ok": True, "op": "pong"})
         elif self._client_id is None:
@@ -177,21 +194,39 @@ class Session:
             self._pending.add(task)
             task.add_done_callback(self._pending.discard)
 
-    def _on_login(self, request: Login) -> None:
+    async def _on_login(self, request: Login) -> None:
+        missed: list[tuple[int, OrderReport]] = []
         try:
-            if self._client_id is not None:
+            who = self._keys.whose(request.key) if request.key else self._client_id
+            if who is None:
+                raise Refusal(Code.UNAUTHENTICATED, "log in with your API key", "key")
+            if self._client_id not in (None, who):
                 raise Refusal(Code.FORBIDDEN, f"this connection is {self._client_id}'s already")
-            self._login(self._keys.whose(request.key))
-            self._cancel_on_disconnect = request.cancel_on_disconnect
+            if request.resume_from is not None:
+                missed = await self._desk.missed(who, request.resume_from)
+            # From here to the end nothing else runs: what comes next is heard next.
+            self._login(who)
         except Refusal as refusal:
             self._send({"id": request.id, "op": "login", "ok": False, **refusal.as_json()})
             return
-        self._send({"id": request.id, "op": "login", "ok": True, "client_id": self._client_id})
+        self._cancel_on_disconnect, self._grace = request.cancel_on_disconnect, request.grace_seconds
+        sequence = self._desk.report_id
+        self._send({"id": request.id, "op": "login", "ok": True, "client_id": who, "sequence": sequence})
+        for number, report in missed:
+            self._on_report(number, report)
+        if request.heartbeat_seconds is not None and self._heartbeat is None:
+            self._heartbeat = asyncio.create_task(self._beat(request.heartbeat_seconds))
+
+    async def _beat(self, seconds: float) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            self._send({"op": "heartbeat", "timestamp": time_text(time.time_ns()), "sequence": self._desk.report_id})
 
     def _login(self, who: str) -> None:
         if who == ADMIN:
             raise Refusal(Code.FORBIDDEN, "the admin has no account and cannot trade: use a client's key")
         self._client_id = who
+        self._desk.come_back(who)
         self._desk.listeners.setdefault(who, set()).add(self._on_report)
 
     async def _serve(self, request: EnterOrder | Amend | Cancel | CancelAllOrders | Get, client_id: str) -> None:
@@ -221,8 +256,9 @@ class Session:
             answer = Refusal(Code.INTERNAL, "a fault in the exchange; its log has the details").as_json()
         self._answer(request.id, answer)
 
-    def _on_report(self, report: OrderReport) -> None:
-        self._send({"op": "report", "report": report_view(report, self._desk.security(report.symbol))})
+    def _on_report(self, number: int, report: OrderReport) -> None:
+        view = report_view(report, self._desk.security(report.symbol))
+        self._send({"op": "report", "sequence": number, "report": view})
 
     def _answer(self, request_id: RequestId, content: dict[str, Any]) -> None:
         self._send({"id": request_id, "ok": "error" not in content, **content})
@@ -245,17 +281,21 @@ class Session:
     async def _write(self) -> None:
         while (message := await self._outgoing.get()) is not None:
             try:
-                await self._socket.send_text(json_text(message))
+                if self._speaks_msgpack:
+                    await self._socket.send_bytes(msgpack_bytes(message))
+                else:
+                    await self._socket.send_text(json_text(message))
             except (WebSocketDisconnect, RuntimeError):
                 return
         code, reason = self._closing or (GOING_AWAY, "")
         await self._socket.close(code, reason)
 
 
-def _id_in(text: bytes) -> RequestId:
+def _id_in(text: bytes, is_msgpack: bool) -> RequestId:
     """The id of a request that is otherwise not valid, so that its client can tell which one it was."""
     try:
-        return _id_decoder.decode(text).id
+        found: RequestId = _id_decoders[is_msgpack].decode(text).id
+        return found
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 

@@ -8,8 +8,11 @@ import time
 from collections.abc import Iterator
 
 import httpx
+import msgspec
 import psycopg
 import pytest
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from microexchange.databases import CLEARING_DATA, database_url
 from tests.conftest import delete_streams, drop_databases, new_namespace
@@ -300,6 +303,107 @@ def test_a_client_finds_its_orders_by_its_own_names_and_page_by_page(exchange: R
     assert second["next_before"] is None
     exchange.http.delete(f"{exchange.gateway}/orders", headers=lena)
     assert orders("status=open") == []
+
+
+def test_a_client_that_reconnects_hears_what_it_missed(exchange: Running) -> None:
+    olga = exchange.open_account("olga")
+    key = olga["Authorization"].removeprefix("Bearer ")
+    order = {"symbol": "GOOG", "side": "buy", "quantity": 1, "price": "1.00"}
+    with exchange.socket(exchange.gateway, "/ws/orders") as talk:
+        before = talk.ask({"id": 1, "op": "login", "key": key})["sequence"]
+        first = talk.ask({"id": 2, "op": "order", **order})["order"]["order_id"]
+    exchange.order(olga, **order)
+    exchange.until_at_rest()
+    exchange.kill("order_entry_gateway")
+    eventually(lambda: exchange.http.get(f"{exchange.gateway}/health/ready").status_code == 200, 30)
+    exchange.http.delete(f"{exchange.gateway}/orders", headers=olga)
+    with exchange.socket(exchange.gateway, "/ws/orders") as talk:
+        talk.say({"op": "login", "key": key, "resume_from": before})
+        assert talk.hear()["ok"]
+        reports = [talk.hear() for _ in range(4)]
+        assert [(one["report"]["exec_type"], one["report"]["order_id"] == first) for one in reports] == [
+            ("NEW", True), ("NEW", False), ("CANCELED", True), ("CANCELED", False),
+        ]  # fmt: skip
+        numbers = [one["sequence"] for one in reports]
+        assert numbers == sorted(set(numbers))
+        exchange.order(olga, **order)
+        assert talk.hear()["sequence"] > numbers[-1]
+        assert talk.ask({"id": 3, "op": "login", "key": key, "resume_from": numbers[1]})["ok"]
+        assert [talk.hear()["sequence"] for _ in range(3)][:2] == numbers[2:]
+        bad = talk.ask({"id": 4, "op": "login", "key": key, "resume_from": -1})
+        assert bad["error"]["field"] == "resume_from"
+
+
+def test_orders_outlive_a_short_absence_and_no_longer_one(exchange: Running) -> None:
+    pia = exchange.open_account("pia")
+    login = {"id": 1, "op": "login", "key": pia["Authorization"].removeprefix("Bearer "), "cancel_on_disconnect": True}
+    enter = {"id": 2, "op": "order", "symbol": "GOOG", "side": "buy", "quantity": 1, "price": "1.00"}
+    with exchange.socket(exchange.gateway, "/ws/orders") as talk:
+        talk.ask({**login, "grace_seconds": 2})
+        url = f"{exchange.gateway}/orders/{talk.ask(enter)['order']['order_id']}"
+    time.sleep(0.5)
+    with exchange.socket(exchange.gateway, "/ws/orders") as talk:
+        talk.ask({**login, "grace_seconds": 2, "heartbeat_seconds": 0.2})
+        time.sleep(2.5)
+        assert exchange.http.get(url, headers=pia).json()["status"] == "NEW", "it was back in time"
+        assert talk.hear()["op"] == "heartbeat"
+    eventually(lambda: exchange.http.get(url, headers=pia).json()["status"] == "CANCELED", 20)
+
+
+def test_the_websocket_speaks_msgpack_where_it_is_asked_to(exchange: Running) -> None:
+    rosa = exchange.open_account("rosa")
+    url = exchange.gateway.replace("http", "ws") + "/ws/orders"
+    with connect(url, additional_headers=rosa, subprotocols=[Subprotocol("msgpack")]) as socket_:
+        assert socket_.subprotocol == "msgpack"
+        order = {"id": 7, "op": "order", "symbol": "GOOG", "side": "buy", "quantity": "1", "price": "1.00"}
+        socket_.send(msgspec.msgpack.encode(order))
+        said = [msgspec.msgpack.decode(socket_.recv(20)) for _ in range(2)]
+        assert {one.get("op", "answer") for one in said} == {"report", "answer"}
+        (answer,) = [one for one in said if one.get("id") == 7]
+        assert answer["order"]["status"] == "NEW"
+        socket_.send(b"\xc1")
+        assert msgspec.msgpack.decode(socket_.recv(20))["error"]["code"] == "MALFORMED"
+
+
+def test_a_batch_of_orders_has_one_answer_each_and_fills_are_told_page_by_page(exchange: Running) -> None:
+    mona, nils = exchange.open_account("mona"), exchange.open_account("nils")
+    exchange.order(nils, symbol="MSFT", side="sell", quantity=5, price="400.00")
+    good = {"symbol": "MSFT", "side": "buy", "quantity": 1, "price": "400.00"}
+    batch = [
+        good,
+        {**good, "quantity": "x"},
+        {**good, "symbol": "NONE"},
+        good,
+        {**good, "price": "1.00"},
+        {**good, "odd": 1},
+    ]
+    answers = exchange.http.post(f"{exchange.gateway}/orders/batch", json=batch, headers=mona).json()
+    assert [answer["ok"] for answer in answers] == [True, False, False, True, True, False]
+    assert [answers[n]["error"]["code"] for n in (1, 2, 5)] == ["INVALID_FIELD", "UNKNOWN_SYMBOL", "INVALID_FIELD"]
+    assert [answers[n]["order"]["status"] for n in (0, 3, 4)] == ["FILLED", "FILLED", "NEW"]
+    ids = [int(answers[n]["order"]["order_id"]) for n in (0, 3, 4)]
+    assert ids == sorted(ids), "they enter in their order"
+    post = exchange.http.post
+    assert post(f"{exchange.gateway}/orders/batch", json=[good] * 501, headers=mona).status_code == 413
+    assert post(f"{exchange.gateway}/orders/batch", json=good, headers=mona).status_code == 400
+
+    resting = answers[4]["order"]["order_id"]
+    other = post(f"{exchange.gateway}/orders/{resting}/cancel?symbol=AAPL", headers=mona)
+    assert (other.status_code, other.json()["error"]["field"]) == (404, "symbol")
+    assert post(f"{exchange.gateway}/orders/{resting}/cancel?symbol=MSFT", headers=mona).json() == {"ok": True}
+    assert post(f"{exchange.gateway}/orders/{resting}/cancel", headers=mona).json()["error"]["code"] == "ORDER_CLOSED"
+
+    exchange.until_at_rest()
+    page = exchange.http.get(f"{exchange.gateway}/fills?limit=1", headers=mona).json()
+    rest = exchange.http.get(f"{exchange.gateway}/fills?limit=1&before={page['next_before']}", headers=mona).json()
+    (newest,), (oldest,) = page["fills"], rest["fills"]
+    assert [newest["order_id"], oldest["order_id"]] == [str(ids[1]), str(ids[0])]
+    assert (newest["price"], newest["quantity"], newest["liquidity"], newest["fee"]) == ("400.00", "1", "taker", "0.80")
+    assert [fill["liquidity"] for fill in exchange.http.get(f"{exchange.gateway}/fills", headers=nils).json()["fills"]] == [
+        "maker",
+        "maker",
+    ]
+    assert exchange.http.get(f"{exchange.gateway}/fills?symbol=AAPL", headers=nils).json()["fills"] == []
 
 
 def test_both_services_have_openapi_pages_and_all_have_health(exchange: Running) -> None:

@@ -1,4 +1,4 @@
-"""Clients find their orders by their own names for them."""
+"""Clients find their orders by their own names for them, and their fills."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,7 +14,14 @@ def upgrade() -> None:
         ["client_id", "client_order_id", "order_id"],
         postgresql_where=sa.text("client_order_id <> ''"),
     )
+    op.create_index(
+        "order_reports_of_fills",
+        "order_reports",
+        ["client_id", "report_id"],
+        postgresql_where=sa.text("exec_type = 'TRADE'"),
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("order_reports_of_fills")
     op.drop_index("order_reports_by_client_order_id")
