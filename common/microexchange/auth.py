@@ -10,6 +10,7 @@ import time
 from functools import lru_cache
 from hmac import compare_digest
 from pathlib import Path
+from typing import NamedTuple
 
 import jwt
 
@@ -52,6 +53,13 @@ def _write_aside(path: Path, text: str) -> Path:
     return aside
 
 
+class IssuedKey(NamedTuple):
+    """A new API key, and the id by which it is listed and revoked."""
+
+    key: str
+    key_id: str
+
+
 class Keys:
     """Issues and checks API keys."""
 
@@ -60,34 +68,49 @@ class Keys:
         self.admin_token_file = folder / "admin-token"
         self._secret = read_or_make_secret(folder / "signing-secret")
         self._admin_token = read_or_make_secret(self.admin_token_file)
-        self._client_of = lru_cache(maxsize=65536)(self._verify)
+        self._read = lru_cache(maxsize=65536)(self._verify)
+        self.revoked: set[str] = set()
+        """Ids of keys that are no longer valid; the service keeps it as `data_feed` says."""
 
-    def issue(self, client_id: str) -> str:
+    def issue(self, client_id: str) -> IssuedKey:
         """A new key of `client_id`."""
-        claims = {"sub": client_id, "iat": int(time.time()), "jti": secrets.token_hex(8)}
-        return jwt.encode(claims, self._secret, algorithm=_ALGORITHM)
+        key_id = secrets.token_hex(8)
+        claims = {"sub": client_id, "iat": int(time.time()), "jti": key_id}
+        return IssuedKey(jwt.encode(claims, self._secret, algorithm=_ALGORITHM), key_id)
 
-    def _verify(self, key: str) -> str:
+    def _verify(self, key: str) -> tuple[str, str]:
         try:
             claims = jwt.decode(
-                key, self._secret, algorithms=[_ALGORITHM], options={"require": ["sub"], "verify_iat": False}
+                key, self._secret, algorithms=[_ALGORITHM], options={"require": ["sub", "jti"], "verify_iat": False}
             )
         except jwt.InvalidTokenError as error:
             raise Refusal(Code.UNAUTHENTICATED, "the API key is not valid: use the one that POST /clients gave") from error
-        return str(claims["sub"])
+        return str(claims["sub"]), str(claims["jti"])
 
     def whose(self, key: str) -> str:
         """The client that `key` belongs to, or `ADMIN`. Raises `Refusal` (`UNAUTHENTICATED`)."""
+        return self.identify(key)[0]
+
+    def identify(self, key: str) -> tuple[str, str]:
+        """Whose `key` it is, and its id; the admin's token has none. Raises `Refusal` (`UNAUTHENTICATED`)."""
         if compare_digest(key.encode(), self._admin_token.encode()):
-            return ADMIN
-        return self._client_of(key)
+            return ADMIN, ""
+        client_id, key_id = self._read(key)
+        if key_id in self.revoked:
+            raise Refusal(Code.UNAUTHENTICATED, "this API key was revoked: use another one of yours")
+        return client_id, key_id
 
     def authenticate(self, authorization: str | None) -> str:
         """The client that an `Authorization: Bearer KEY` header names, or `ADMIN`. Raises `Refusal` (`UNAUTHENTICATED`)."""
-        scheme, _, key = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not key:
-            raise Refusal(Code.UNAUTHENTICATED, "send your API key in the header 'Authorization: Bearer KEY'")
-        return self.whose(key.strip())
+        return self.whose(key_in(authorization))
+
+
+def key_in(authorization: str | None) -> str:
+    """The key in an `Authorization: Bearer KEY` header. Raises `Refusal` (`UNAUTHENTICATED`)."""
+    scheme, _, key = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer" or not key:
+        raise Refusal(Code.UNAUTHENTICATED, "send your API key in the header 'Authorization: Bearer KEY'")
+    return key.strip()
 
 
 def require(who: str, client_id: str) -> None:

@@ -500,6 +500,22 @@ class ClientResumed(Record, frozen=True):
     client_id: str
 
 
+class KeyIssued(Record, frozen=True):
+    """A gateway has given a client an API key; the key itself nobody keeps."""
+
+    client_id: str
+    key_id: str
+    timestamp: int
+
+
+class KeyRevoked(Record, frozen=True):
+    """A client's API key is no longer valid."""
+
+    client_id: str
+    key_id: str
+    timestamp: int
+
+
 class TradingStateChanged(Record, frozen=True):
     """A security's market is in another state now."""
 
@@ -635,6 +651,8 @@ Report = (
     | AssetsTransferred
     | ClientSuspended
     | ClientResumed
+    | KeyIssued
+    | KeyRevoked
     | SecurityListed
     | TradingStateChanged
     | BookSaved

@@ -216,8 +216,18 @@ class AccountView(Answer, frozen=True):
 
     client_id: str
     api_key: str
+    key_id: str
     cash: str
     shares: dict[str, str]
+
+
+class KeyView(Answer, frozen=True, omit_defaults=True):
+    """An API key of yours. The key itself is shown once, when it is issued."""
+
+    key_id: str
+    issued_at: str
+    revoked_at: str | None = None
+    api_key: str | None = None
 
 
 class TransferView(Answer, frozen=True):

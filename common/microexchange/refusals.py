@@ -53,6 +53,9 @@ class Code(StrEnum):
     EXPIRED = "EXPIRED"
     BOOK_LOADED = "BOOK_LOADED"
 
+    # More of what the gateway refuses.
+    RATE_LIMITED = "RATE_LIMITED"
+
     # What the clearinghouse refuses: each means a fault in the exchange.
     SETTLEMENT_FAULT = "SETTLEMENT_FAULT"
 
@@ -92,6 +95,7 @@ HTTP_STATUS: dict[Code, int] = {
     Code.UNFILLED: 409,
     Code.EXPIRED: 409,
     Code.BOOK_LOADED: 409,
+    Code.RATE_LIMITED: 429,
     Code.SETTLEMENT_FAULT: 500,
 }
 """The HTTP status that goes with each code."""
@@ -131,6 +135,7 @@ MEANING: dict[Code, str] = {
     Code.UNFILLED: "The rest of an ioc order did not trade at once and was cancelled.",
     Code.EXPIRED: "The order's time is over.",
     Code.BOOK_LOADED: "The admin has put the book back to an earlier state, which this order was not part of.",
+    Code.RATE_LIMITED: "You ask more often than you may. Nothing was done: ask again after `Retry-After` seconds.",
     Code.SETTLEMENT_FAULT: "The clearinghouse could not settle what the engine matched. The client is suspended.",
 }
 """What each code means, in one sentence."""
@@ -139,11 +144,22 @@ MEANING: dict[Code, str] = {
 class Refusal(Exception):  # noqa: N818 - it is an answer, not an accident
     """The exchange refuses a request: a code, a sentence that says what would be right, and the field at fault if one is."""
 
-    def __init__(self, code: Code, message: str, field: str | None = None) -> None:
+    def __init__(
+        self,
+        code: Code,
+        message: str,
+        field: str | None = None,
+        retry_after: float | None = None,
+        limit: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.field = field
+        self.retry_after = retry_after
+        """Seconds after which it is of use to ask again."""
+        self.limit = limit
+        """How many requests a second are allowed."""
 
     @property
     def http_status(self) -> int:

@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import math
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, get_args, get_origin
 
 import msgspec
@@ -14,6 +15,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from microexchange import __version__
 from microexchange.health import Health
@@ -50,6 +53,8 @@ def json_text(content: Any) -> str:
 def refuse(refusal: Refusal) -> Response:
     """A refusal as an HTTP answer."""
     headers = {"Retry-After": RETRY_AFTER} if refusal.http_status == 503 else None
+    if refusal.retry_after is not None:
+        headers = {"Retry-After": str(math.ceil(refusal.retry_after)), "RateLimit-Limit": f"{refusal.limit:g}"}
     if refusal.code is Code.UNAUTHENTICATED:
         headers = {"WWW-Authenticate": "Bearer"}
     return json_response(refusal.as_json(), refusal.http_status, headers)
@@ -94,6 +99,31 @@ async def read_body(request: Request) -> bytes:
     return bytes(body)
 
 
+class SecurityHeaders:
+    """Adds to every answer what keeps a browser from guessing, framing and keeping it."""
+
+    HEADERS = (
+        (b"x-content-type-options", b"nosniff"),
+        (b"x-frame-options", b"DENY"),
+        (b"referrer-policy", b"no-referrer"),
+        (b"cache-control", b"no-store"),
+    )
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves a request."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                there = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(one for one in self.HEADERS if one[0] not in there)]
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
 _TAGS = [{"name": name} for name in ("clients", "orders", "market", "accounts", "admin", "operations")]
 """Their order on the page."""
 
@@ -103,10 +133,14 @@ def make_app(
     description: str,
     health: Health,
     status: Callable[[], dict[str, Any]],
-    lifespan: Any = None,
+    cors_origins: Sequence[str] = (),
 ) -> FastAPI:
-    """A FastAPI application with errors of one shape, `/health/live`, `/health/ready`, `/status` and `/metrics`."""
-    app = FastAPIOffline(title=title, description=description, version=__version__, lifespan=lifespan, openapi_tags=_TAGS)
+    """A FastAPI application with errors of one shape, `/health/live`, `/health/ready`, `/status` and `/metrics`. Pages of
+    `cors_origins` may ask it; `*` is all."""
+    app = FastAPIOffline(title=title, description=description, version=__version__, openapi_tags=_TAGS)
+    app.add_middleware(SecurityHeaders)
+    if cors_origins:
+        app.add_middleware(CORSMiddleware, allow_origins=cors_origins, allow_methods=["*"], allow_headers=["*"])
 
     @app.exception_handler(Refusal)
     async def _refusal(_: Request, refusal: Refusal) -> Response:

@@ -265,6 +265,17 @@ clients = sa.Table(
 )
 """Read model: settled balances, and what the account was opened with: cash, and shares at their reference prices."""
 
+keys = sa.Table(
+    "keys",
+    market_data,
+    sa.Column("key_id", sa.Text, primary_key=True),
+    sa.Column("client_id", sa.Text, nullable=False),
+    sa.Column("issued_at", sa.BigInteger, nullable=False),
+    sa.Column("revoked_at", sa.BigInteger),
+    sa.Index("keys_by_client", "client_id", "issued_at"),
+)
+"""Read model: the API keys that were issued, without what is secret in them."""
+
 client_holdings = sa.Table(
     "holdings",
     market_data,

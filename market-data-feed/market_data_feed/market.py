@@ -8,6 +8,8 @@ from microexchange.messages import (
     ClientResumed,
     ClientSuspended,
     ExecType,
+    KeyIssued,
+    KeyRevoked,
     OrderReport,
     OrderStatus,
     PriceUpdate,
@@ -93,6 +95,8 @@ class Changes:
     """(client id, order id)."""
     clients: set[str] = field(default_factory=set)
     holdings: set[tuple[str, str]] = field(default_factory=set)
+    keys: dict[str, tuple[str, int, int | None]] = field(default_factory=dict)
+    """(client id, issued at, revoked at) by key id. When a key was issued is kept as it was stored first."""
 
 
 class Market:
@@ -105,6 +109,8 @@ class Market:
         """Ticks of the last trade, for securities that have traded."""
         self.states: dict[str, TradingState] = {}
         self.clients: dict[str, Client] = {}
+        self.revoked_keys: set[str] = set()
+        """Ids of API keys that are no longer valid."""
         self.totals = Totals()
         self.changes = Changes()
 
@@ -143,6 +149,11 @@ class Market:
         elif isinstance(report, ClientResumed):
             self.client(report.client_id).suspended = False
             self.changes.clients.add(report.client_id)
+        elif isinstance(report, KeyIssued):
+            self.changes.keys[report.key_id] = (report.client_id, report.timestamp, None)
+        elif isinstance(report, KeyRevoked):
+            self.revoked_keys.add(report.key_id)
+            self.changes.keys[report.key_id] = (report.client_id, report.timestamp, report.timestamp)
         elif isinstance(report, TradingStateChanged):
             self.states[report.symbol] = report.state
             self.changes.securities.add(report.symbol)

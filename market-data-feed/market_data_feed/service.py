@@ -35,6 +35,7 @@ class FeedSettings(ServiceSettings):
     """What the feed is told."""
 
     port: int = Field(default=8001, ge=0, le=65535, description="Port of REST and WebSocket.")
+    cors_origins: list[str] = Field(default=[], description='Origins whose pages may ask, as JSON; ["*"] for all.')
 
 
 class FeedService:
@@ -77,7 +78,7 @@ class FeedService:
         """Runs until `stop`; then stores what it has read."""
         settings = self._settings
         listener = bind(settings.host, settings.port, settings.port_flag)
-        app = make_app("microexchange market data", _DESCRIPTION, self._health, self._status)
+        app = make_app("microexchange market data", _DESCRIPTION, self._health, self._status, settings.cors_origins)
         add_routes(app, self._state, self._keys)
         add_websocket(app, self._state)
 
@@ -128,6 +129,7 @@ class FeedService:
                     if not self._loaded.is_set():
                         self._state.market, self._positions, self._offset = await store.load()
                         self._stored_offset = self._offset
+                        self._keys.revoked = self._state.market.revoked_keys
                         self._loaded.set()
                         _logger.info("ready", offset=self._offset)
                     self._health.clear("database")

@@ -68,6 +68,11 @@ _PUT_HOLDINGS = """
 INSERT INTO holdings (client_id, symbol, quantity) SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[])
 ON CONFLICT (client_id, symbol) DO UPDATE SET quantity = excluded.quantity
 """
+_PUT_KEYS = """
+INSERT INTO keys (key_id, client_id, issued_at, revoked_at)
+SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[])
+ON CONFLICT (key_id) DO UPDATE SET revoked_at = excluded.revoked_at
+"""
 _PUT_CONSUMED = """
 INSERT INTO consumed (topic, "offset", producers, totals) VALUES (%s, %s, %s, %s)
 ON CONFLICT (topic) DO UPDATE
@@ -156,10 +161,13 @@ def seal(pending: Pending, market: Market, positions: Positions, offset: int) ->
             (client, symbol, market.clients[client].holdings[symbol]) for client, symbol in sorted(changes.holdings)
         ]
         upserts.append((_PUT_HOLDINGS, _columns(holding_rows)))
+    if changes.keys:
+        key_rows: list[Row] = [(key_id, *what) for key_id, what in changes.keys.items()]
+        upserts.append((_PUT_KEYS, _columns(key_rows)))
     totals = {f.name: getattr(market.totals, f.name) for f in fields(Totals)}
     producers = msgspec.to_builtins(positions.by_producer)
     upserts.append((_PUT_CONSUMED, (DATA_FEED, offset, Jsonb(producers), Jsonb(totals))))
-    for changed in (changes.securities, changes.levels, changes.orders, changes.clients, changes.holdings):
+    for changed in (changes.securities, changes.levels, changes.orders, changes.clients, changes.holdings, changes.keys):
         changed.clear()
     pending.offset = offset
     return pending
@@ -210,6 +218,8 @@ class Store:
             market.clients[client_id] = Client(*rest)
         async for client_id, symbol, quantity in await run("SELECT client_id, symbol, quantity FROM holdings"):
             market.client(client_id).holdings[symbol] = quantity
+        async for (key_id,) in await run("SELECT key_id FROM keys WHERE revoked_at IS NOT NULL"):
+            market.revoked_keys.add(key_id)
         columns = ", ".join(f"r.{column.name}" for column in order_reports.c)
         query = f"SELECT {columns} FROM open_orders JOIN order_reports r USING (report_id) ORDER BY report_id"  # noqa: S608
         async for report_id, *values in await run(query.encode()):

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -31,6 +32,8 @@ from microexchange.messages import (
     ExecType,
     GatewayLoggedOn,
     GatewayLogon,
+    KeyIssued,
+    KeyRevoked,
     ListSecurity,
     NewOrder,
     OpenAccount,
@@ -51,6 +54,7 @@ from microexchange.positions import Position, Positions
 from microexchange.refusals import Code, Refusal
 from microexchange.securities import Security
 from microexchange.service import ConfigurationError, read_batches, take_fresh
+from order_entry_gateway.limits import RateLimiter
 from order_entry_gateway.requests import AmendRequest, replace_order
 from order_entry_gateway.view import MarketView, faulted_clients
 
@@ -64,16 +68,43 @@ MOST_RESUMED = 10_000
 """Order reports that who comes back may have missed."""
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What one client may ask for."""
+
+    requests: RateLimiter
+    """Orders, amendments, cancels and questions about them, by client."""
+    open_orders: int = 0
+    """Orders that may be open at a time; 0 for any number."""
+    connections: int = 0
+    """WebSockets of one client; 0 for any number."""
+
+
 class OrderDesk:
     """One gateway's way into the market, and its ear on `data_feed`."""
 
     def __init__(
-        self, log: Log, gateway: int, database: str, namespace: str, health: Health, timeout: float, epoch_file: Path
+        self,
+        log: Log,
+        gateway: int,
+        database: str,
+        namespace: str,
+        health: Health,
+        timeout: float,
+        epoch_file: Path,
+        limits: Limits,
     ) -> None:
         self.view = MarketView()
         self.latency = LatencyWindow()
         self.listeners: dict[str, set[OnReport]] = {}
         """Who wants a client's order reports, by client id."""
+        self.revoked_keys: set[str] = set()
+        """Ids of API keys that are no longer valid."""
+        self._issued: dict[str, set[str]] = {}
+        """Ids of the keys that were issued lately, by client."""
+        self.limits = limits
+        self.key_listeners: dict[str, set[Callable[[], None]]] = {}
+        """Who wants to hear that a key is revoked, by its id."""
         self._log = log
         self._gateway = gateway
         self._database = database_url(database, namespace, MARKET_DATA)
@@ -117,6 +148,10 @@ class OrderDesk:
             cursor = await connection.execute(f"SELECT {terms} FROM securities".encode())  # noqa: S608 - our own names
             for row in await cursor.fetchall():
                 self.view.apply(msgspec.convert([SecurityListed.__name__, 0, 0, *row], SecurityListed))
+            cursor = await connection.execute("SELECT key_id FROM keys WHERE revoked_at IS NOT NULL")
+            self.revoked_keys.update(key_id for (key_id,) in await cursor.fetchall())
+            query = "SELECT r.client_id, count(*) FROM open_orders JOIN order_reports r USING (report_id) GROUP BY 1"
+            self.view.open_orders.update(dict(await (await connection.execute(query)).fetchall()))
             cursor = await connection.execute("SELECT client_id FROM clients WHERE suspended")
             self.view.suspended.update(client for (client,) in await cursor.fetchall())
             cursor = await connection.execute(
@@ -169,6 +204,8 @@ class OrderDesk:
                     self._on_engine(fresh, first)
                 elif batch.producer == CLEARING:
                     self._on_clearing(fresh)
+                else:
+                    self._on_gateway(fresh)
 
     def _on_engine(self, reports: Sequence[Record], first: int) -> None:
         """Takes in a body of the engine's; `first` is the number of its first report. All that a command caused is in one
@@ -214,6 +251,16 @@ class OrderDesk:
                 f"another gateway has logged on as number {self._gateway}: give each its own MX_GATEWAY_NUMBER"
             )
 
+    def _on_gateway(self, reports: Sequence[Record]) -> None:
+        """Takes in what gateways say, this one too: keys that are no longer valid."""
+        for report in reports:
+            if isinstance(report, KeyIssued):
+                self._issued.setdefault(report.client_id, set()).add(report.key_id)
+            elif isinstance(report, KeyRevoked):
+                self.revoked_keys.add(report.key_id)
+                for listener in tuple(self.key_listeners.get(report.key_id, ())):
+                    listener()
+
     def _on_clearing(self, reports: Sequence[Record]) -> None:
         for report in reports:
             if isinstance(report, SettlementReport):
@@ -233,6 +280,21 @@ class OrderDesk:
     def _next_id(self, now: int | None = None) -> int:
         self.last_command_id = self._ids.next(now or time.time_ns())
         return self.last_command_id
+
+    def has_issued(self, client_id: str, key_id: str) -> bool:
+        """Whether that key of the client was issued since this gateway began."""
+        return key_id in self._issued.get(client_id, ())
+
+    def admit(self, client_id: str, entering: bool = False) -> None:
+        """Lets a client ask for one thing more. Raises `Refusal` where it asks too often, or has too many orders open."""
+        limits = self.limits
+        seconds = limits.requests.take(client_id, time.monotonic())
+        if seconds:
+            text = f"more than {limits.requests.rate:g} requests a second: wait {seconds:.3f} s"
+            raise Refusal(Code.RATE_LIMITED, text, retry_after=seconds, limit=limits.requests.rate)
+        if entering and limits.open_orders and self.view.open_orders.get(client_id, 0) >= limits.open_orders:
+            text = f"you have {limits.open_orders} orders open, which is the limit: cancel some"
+            raise Refusal(Code.LIMIT_EXCEEDED, text)
 
     def next_command(self) -> tuple[int, int]:
         """An id and a timestamp for a command that is sent at once. Raises `Refusal` where none can be sent."""
@@ -431,6 +493,22 @@ class OrderDesk:
             text = f"more than {MOST_RESUMED} reports were missed: log in without resume_from, and ask GET /orders"
             raise Refusal(Code.TOO_LARGE, text, "resume_from")
         return found
+
+    async def tell(self, report: KeyIssued | KeyRevoked) -> None:
+        """Puts a report of this gateway's own on `data_feed`, and returns when it is durable. Raises `Refusal`."""
+        try:
+            await self._reports.put_confirmed([report])
+        except LogUnavailableError as error:
+            raise Refusal(Code.UNAVAILABLE, "the exchange's log is not available: nothing was done") from error
+
+    async def keys_of(self, client_id: str) -> list[tuple[str, int, int | None]]:
+        """The client's keys that the feed has stored, oldest first: (id, issued at, revoked at). Raises `Refusal`."""
+        query = "SELECT key_id, issued_at, revoked_at FROM keys WHERE client_id = %s ORDER BY issued_at, key_id"
+        try:
+            async with self._stored.connection(timeout=2) as connection:
+                return await (await connection.execute(query, (client_id,))).fetchall()
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            raise Refusal(Code.UNAVAILABLE, "the database of keys is not available: try again shortly") from error
 
     async def fills(self, client_id: str, symbol: str, before: int, limit: int) -> list[tuple[int, OrderReport]]:
         """The client's fills that the feed has stored, newest first, each with its number. Raises `Refusal`."""

@@ -1,17 +1,22 @@
 """The gateway's REST interface."""
 
 import asyncio
+import time
+from dataclasses import dataclass
+from hmac import compare_digest
 from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import FastAPI, Query, Request, Response
 
-from microexchange.auth import ADMIN, Keys
+from microexchange.auth import ADMIN, IssuedKey, Keys, require
 from microexchange.messages import (
     AccountOpened,
     AssetsTransferred,
     BookLoaded,
     BookSaved,
+    KeyIssued,
+    KeyRevoked,
     LoadBook,
     OrderReport,
     OrderStatus,
@@ -27,11 +32,13 @@ from microexchange.presentation import (
     BatchAnswer,
     ErrorView,
     FillsView,
+    KeyView,
     OrdersView,
     OrderView,
     TransferView,
     fill_view,
     order_view,
+    time_text,
 )
 from microexchange.refusals import Code, Refusal
 from microexchange.web import decode_json, document, json_response, read_body
@@ -71,13 +78,32 @@ def client_of(keys: Keys, request: Request) -> str:
     return who
 
 
+@dataclass(frozen=True)
+class Registration:
+    """Who may open an account."""
+
+    mode: str
+    """`open`, `invitation` or `admin`. The admin always may."""
+    code: str = ""
+    """The invitation code."""
+
+    def check(self, keys: Keys, authorization: str | None, code: str) -> None:
+        """Raises `Refusal` unless whoever sent that may."""
+        if self.mode == "open" or (authorization and keys.authenticate(authorization) == ADMIN):
+            return
+        if self.mode == "admin":
+            raise Refusal(Code.FORBIDDEN, "the admin opens accounts here: ask for one")
+        if not compare_digest(code.encode(), self.code.encode()):
+            raise Refusal(Code.FORBIDDEN, "an account needs the invitation code: ask for it", "invitation_code")
+
+
 def require_admin(keys: Keys, request: Request) -> None:
     """Raises `Refusal` unless the admin token came with the request."""
     if keys.authenticate(request.headers.get("authorization")) != ADMIN:
         raise Refusal(Code.FORBIDDEN, "this is the admin's: use the admin token")
 
 
-def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment) -> None:
+def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment, registration: Registration) -> None:
     """Adds the routes of order entry to `app`."""
     doc = document(
         app,
@@ -90,24 +116,73 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment) 
         OrdersView,
         BatchAnswer,
         FillsView,
+        KeyView,
         AccountView,
         TransferView,
         ErrorView,
     )
     orders = {"type": "array", "items": {"$ref": "#/components/schemas/OrderView"}}
     accepted = {"type": "object", "properties": {"ok": {"type": "boolean"}}}
+    key_list = {"type": "array", "items": {"$ref": "#/components/schemas/KeyView"}}
     cancel_statuses = (401, 404, 409, 422, 503, 504)
     batch = {"type": "array", "items": {"$ref": "#/components/schemas/BatchAnswer"}}
     batch_doc = (f"Enter up to {MOST_IN_A_BATCH} orders", list[OrderRequest], batch, 200, 400, 401, 413, 422)
     admin_doc = (None, accepted, 200, 401, 403, 404, 503, 504)
 
-    @app.post("/clients", tags=["clients"], **doc("Open an account", ClientRequest, AccountView, 201, 409, 422, 503, 504))
+    @app.post(
+        "/clients",
+        tags=["clients"],
+        **doc("Open an account", ClientRequest, AccountView, 201, 401, 403, 409, 422, 503, 504),
+    )
     async def post_clients(request: Request) -> Response:
         wanted = decode_json(_client_decoder, await read_body(request))
+        registration.check(keys, request.headers.get("authorization"), wanted.invitation_code)
         command_id, now = desk.next_command()
         command = open_account(wanted, desk.view.securities, endowment, command_id, now)
         opened = await desk.open_account(command)
-        return json_response(account_view(desk, keys, opened), 201)
+        issued = keys.issue(opened.client_id)
+        await desk.tell(KeyIssued(opened.client_id, issued.key_id, time.time_ns()))
+        return json_response(account_view(desk, issued, opened), 201)
+
+    async def key_owner(request: Request, client_id: str) -> str:
+        require(keys.authenticate(request.headers.get("authorization")), client_id)
+        return client_id
+
+    @app.get("/clients/{client_id}/keys", tags=["clients"], **doc("Your API keys", None, key_list, 200, 401, 403, 503))
+    async def get_keys(request: Request, client_id: str) -> Response:
+        found = await desk.keys_of(await key_owner(request, client_id))
+        views = [
+            KeyView(key_id=key_id, issued_at=time_text(issued), revoked_at=None if revoked is None else time_text(revoked))
+            for key_id, issued, revoked in found
+        ]
+        return json_response(views)
+
+    @app.post(
+        "/clients/{client_id}/keys", tags=["clients"], **doc("One more API key", None, KeyView, 201, 401, 403, 404, 503)
+    )
+    async def post_key(request: Request, client_id: str) -> Response:
+        who = keys.authenticate(request.headers.get("authorization"))
+        require(who, client_id)
+        if who == ADMIN and not await desk.keys_of(client_id):
+            raise Refusal(Code.UNKNOWN_CLIENT, f"{client_id[:32]!r} has no account")
+        issued, now = keys.issue(client_id), time.time_ns()
+        await desk.tell(KeyIssued(client_id, issued.key_id, now))
+        view = KeyView(key_id=issued.key_id, issued_at=time_text(now), api_key=issued.key)
+        return json_response(view, 201)
+
+    @app.delete(
+        "/clients/{client_id}/keys/{key_id}",
+        tags=["clients"],
+        **doc("Revoke an API key, at once", None, accepted, 200, 401, 403, 404, 503),
+    )
+    async def delete_key(request: Request, client_id: str, key_id: str) -> Response:
+        owner = await key_owner(request, client_id)
+        if not desk.has_issued(owner, key_id) and key_id not in {name for name, _, _ in await desk.keys_of(owner)}:
+            raise Refusal(Code.NOT_FOUND, f"{client_id[:32]!r} has no key {key_id[:32]!r}", "key_id")
+        await desk.tell(KeyRevoked(client_id, key_id, time.time_ns()))
+        while key_id not in desk.revoked_keys:
+            await asyncio.sleep(0.001)
+        return json_response({"ok": True})
 
     @app.post(
         "/orders", tags=["orders"], **doc("Enter an order", OrderRequest, OrderView, 201, 401, 403, 404, 409, 422, 503, 504)
@@ -115,6 +190,7 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment) 
     async def post_orders(request: Request) -> Response:
         client_id = client_of(keys, request)
         wanted = decode_json(_order_decoder, await read_body(request))
+        desk.admit(client_id, entering=True)
         command_id, now = desk.next_command()
         command = new_order(wanted, desk.view.securities, client_id, command_id, now)
         report, trades = await desk.enter(command)
@@ -131,6 +207,7 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment) 
     async def _enter(client_id: str, entry: bytes) -> dict[str, Any]:
         try:
             wanted = decode_json(_order_decoder, entry)
+            desk.admit(client_id, entering=True)
             command_id, now = desk.next_command()
             command = new_order(wanted, desk.view.securities, client_id, command_id, now)
             report, trades = await desk.enter(command)
@@ -145,6 +222,7 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment) 
         symbol: Annotated[str, Query(max_length=16, description="Only if it is of this security.")] = "",
     ) -> Response:
         client_id, number = client_of(keys, request), parse_order_id(order_id)
+        desk.admit(client_id)
         if symbol and (await desk.find(client_id, number)).symbol != symbol:
             raise Refusal(Code.UNKNOWN_ORDER, f"you have no order {number} of {symbol}", "symbol")
         await desk.cancel(client_id, number)
@@ -199,6 +277,7 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment) 
     async def patch_order(request: Request, order_id: str) -> Response:
         client_id = client_of(keys, request)
         wanted = decode_json(_amend_decoder, await read_body(request))
+        desk.admit(client_id)
         report, trades = await desk.replace(client_id, parse_order_id(order_id), wanted)
         return json_response(order_view(report, desk.security(report.symbol), trades))
 
@@ -211,6 +290,7 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment) 
         client_id = client_of(keys, request)
         if symbol:
             find_security(desk.view.securities, symbol)
+        desk.admit(client_id)
         reports = await desk.cancel_all(client_id, symbol, side)
         return json_response([order_view(report, desk.security(report.symbol)) for report in reports])
 
@@ -289,7 +369,9 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment) 
         )
 
     async def _answer(request: Request, text: str, action: Any) -> Response:
-        report = await action(client_of(keys, request), parse_order_id(text))
+        client_id, number = client_of(keys, request), parse_order_id(text)
+        desk.admit(client_id)
+        report = await action(client_id, number)
         return json_response(order_view(report, desk.security(report.symbol)))
 
 
@@ -304,11 +386,12 @@ def transfer_view(desk: OrderDesk, done: AssetsTransferred) -> TransferView:
     )
 
 
-def account_view(desk: OrderDesk, keys: Keys, opened: AccountOpened) -> AccountView:
+def account_view(desk: OrderDesk, issued: IssuedKey, opened: AccountOpened) -> AccountView:
     """The answer to who opened an account."""
     return AccountView(
         client_id=opened.client_id,
-        api_key=keys.issue(opened.client_id),
+        api_key=issued.key,
+        key_id=issued.key_id,
         cash=cash_to_text(opened.cash),
         shares={symbol: desk.security(symbol).quantity_text(lots) for symbol, lots in opened.shares.items()},
     )

@@ -5,13 +5,13 @@ import contextlib
 from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 import structlog
 from pydantic import Field
 
-from microexchange.auth import Keys
+from microexchange.auth import Keys, read_or_make_secret
 from microexchange.health import Health
 from microexchange.ids import MAX_GATEWAY
 from microexchange.log import Backoff, open_log
@@ -20,9 +20,11 @@ from microexchange.securities import ListingError, read_listing
 from microexchange.service import ConfigurationError, background
 from microexchange.settings import ServiceSettings
 from microexchange.web import bind, make_app, serve
-from order_entry_gateway.desk import OrderDesk
+from order_entry_gateway.desk import Limits, OrderDesk
+from order_entry_gateway.limits import RateLimiter
+from order_entry_gateway.middleware import AddressLimit
 from order_entry_gateway.requests import Endowment
-from order_entry_gateway.rest import add_routes
+from order_entry_gateway.rest import Registration, add_routes
 from order_entry_gateway.websocket import add_websocket
 
 _logger = structlog.get_logger(__name__)
@@ -40,6 +42,15 @@ class GatewaySettings(ServiceSettings):
         description='Shares that a new account begins with, by symbol as JSON; "*" is every other security.',
     )
     listing: Path | None = Field(default=None, description="CSV of the securities to list; eight come with the exchange.")
+    registration: Literal["open", "invitation", "admin"] = Field(
+        default="open",
+        description="Who opens accounts: everybody, who has the code in secrets/invitation-code, or the admin alone.",
+    )
+    requests_per_second: float = Field(default=1000, ge=0, description="Requests of one client on orders; 0 for any.")
+    open_orders: int = Field(default=20_000, ge=0, description="Orders that one client may have open; 0 for any.")
+    connections: int = Field(default=100, ge=0, description="WebSockets of one client; 0 for any.")
+    address_requests_per_second: float = Field(default=20_000, ge=0, description="HTTP requests of one address; 0 for any.")
+    cors_origins: list[str] = Field(default=[], description='Origins whose pages may ask, as JSON; ["*"] for all.')
     report_timeout: float = Field(default=10.0, gt=0, description="Seconds to wait for the engine's report.")
 
 
@@ -64,7 +75,16 @@ class GatewayService:
             self._health,
             settings.report_timeout,
             settings.data_dir / gateway_name(settings.gateway_number) / "epoch",
+            Limits(
+                RateLimiter(settings.requests_per_second, 2 * settings.requests_per_second),
+                settings.open_orders,
+                settings.connections,
+            ),
         )
+        code = settings.data_dir / "secrets" / "invitation-code"
+        by_invitation = settings.registration == "invitation"
+        self._registration = Registration(settings.registration, read_or_make_secret(code) if by_invitation else "")
+        self._keys.revoked = self._desk.revoked_keys
 
     def _status(self) -> dict[str, Any]:
         latency = self._desk.latency
@@ -81,8 +101,10 @@ class GatewayService:
         """Runs until `stop`."""
         settings, desk = self._settings, self._desk
         listener = bind(settings.host, settings.port, settings.port_flag)
-        app = make_app("microexchange order entry", _DESCRIPTION, self._health, self._status)
-        add_routes(app, desk, self._keys, self._endowment)
+        app = make_app("microexchange order entry", _DESCRIPTION, self._health, self._status, settings.cors_origins)
+        rate = settings.address_requests_per_second
+        app.add_middleware(AddressLimit, limiter=RateLimiter(rate, 2 * rate))
+        add_routes(app, desk, self._keys, self._endowment, self._registration)
         add_websocket(app, desk, self._keys)
         _logger.info("starting", admin_token_file=str(self._keys.admin_token_file))
         try:

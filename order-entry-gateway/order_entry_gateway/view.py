@@ -1,11 +1,13 @@
 """The market as the gateway sees it: what is listed, and the orders of late. A fold over the engine's reports; pure."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 
 from microexchange.messages import (
     ClientResumed,
     ClientSuspended,
+    ExecType,
     OrderReport,
+    OrderStatus,
     Record,
     SecurityListed,
     SettlementReport,
@@ -25,6 +27,8 @@ class MarketView:
         self.suspended: set[str] = set()
         self.orders: OrderedDict[int, OrderReport] = OrderedDict()
         """Newest report by order id, the latest changed last."""
+        self.open_orders: Counter[str] = Counter()
+        """How many orders each client has open."""
         self.orders_of: dict[str, set[int]] = {}
         """The ids in `orders` by client."""
 
@@ -32,6 +36,10 @@ class MarketView:
         """Takes in one report of the engine's."""
         if isinstance(report, OrderReport):
             self._remember(report)
+            if report.exec_type is ExecType.NEW:
+                self.open_orders[report.client_id] += 1
+            elif report.status.is_final and report.status is not OrderStatus.REJECTED:
+                self.open_orders[report.client_id] -= 1
         elif isinstance(report, SecurityListed):
             self.securities[report.symbol] = Security(report)
         elif isinstance(report, ClientSuspended):

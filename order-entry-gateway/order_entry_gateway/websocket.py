@@ -13,7 +13,7 @@ import structlog
 from fastapi import FastAPI
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from microexchange.auth import ADMIN, Keys
+from microexchange.auth import ADMIN, Keys, key_in
 from microexchange.messages import OrderReport, Side
 from microexchange.presentation import order_view, report_view, time_text
 from microexchange.refusals import Code, Refusal
@@ -117,6 +117,7 @@ class Session:
         self._desk = desk
         self._keys = keys
         self._client_id: str | None = None
+        self._key_id = ""
         self._outgoing: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(MOST_QUEUED)
         self._pending: set[asyncio.Task[None]] = set()
         self._closing: tuple[int, str] | None = None
@@ -132,7 +133,7 @@ class Session:
         authorization = self._socket.headers.get("authorization")
         if authorization:
             try:
-                self._login(self._keys.authenticate(authorization))
+                self._login(*self._keys.identify(key_in(authorization)))
             except Refusal as refusal:
                 self._send({"op": "login", "ok": False, **refusal.as_json()})
                 self._close(POLICY, refusal.message)
@@ -149,6 +150,10 @@ class Session:
                 self._desk.listeners[self._client_id].discard(self._on_report)
                 if not self._desk.listeners[self._client_id]:
                     del self._desk.listeners[self._client_id]
+                of_key = self._desk.key_listeners[self._key_id]
+                of_key.discard(self._on_revoked)
+                if not of_key:
+                    del self._desk.key_listeners[self._key_id]
                 if self._cancel_on_disconnect:
                     self._desk.leave(self._client_id, self._grace)
             # What was asked for goes on in the market; only nobody waits for the answers any more.
@@ -197,7 +202,7 @@ class Session:
     async def _on_login(self, request: Login) -> None:
         missed: list[tuple[int, OrderReport]] = []
         try:
-            who = self._keys.whose(request.key) if request.key else self._client_id
+            who, key_id = self._keys.identify(request.key) if request.key else (self._client_id, self._key_id)
             if who is None:
                 raise Refusal(Code.UNAUTHENTICATED, "log in with your API key", "key")
             if self._client_id not in (None, who):
@@ -205,7 +210,7 @@ class Session:
             if request.resume_from is not None:
                 missed = await self._desk.missed(who, request.resume_from)
             # From here to the end nothing else runs: what comes next is heard next.
-            self._login(who)
+            self._login(who, key_id)
         except Refusal as refusal:
             self._send({"id": request.id, "op": "login", "ok": False, **refusal.as_json()})
             return
@@ -222,16 +227,22 @@ class Session:
             await asyncio.sleep(seconds)
             self._send({"op": "heartbeat", "timestamp": time_text(time.time_ns()), "sequence": self._desk.report_id})
 
-    def _login(self, who: str) -> None:
+    def _login(self, who: str, key_id: str) -> None:
         if who == ADMIN:
             raise Refusal(Code.FORBIDDEN, "the admin has no account and cannot trade: use a client's key")
-        self._client_id = who
+        most, listeners = self._desk.limits.connections, self._desk.listeners.get(who, set())
+        if most and len(listeners) >= most and self._on_report not in listeners:
+            raise Refusal(Code.RATE_LIMITED, f"{who} has {most} connections, which is the limit: close some")
+        self._desk.key_listeners.get(self._key_id, set()).discard(self._on_revoked)
+        self._client_id, self._key_id = who, key_id
+        self._desk.key_listeners.setdefault(key_id, set()).add(self._on_revoked)
         self._desk.come_back(who)
         self._desk.listeners.setdefault(who, set()).add(self._on_report)
 
     async def _serve(self, request: EnterOrder | Amend | Cancel | CancelAllOrders | Get, client_id: str) -> None:
         desk = self._desk
         try:
+            desk.admit(client_id, entering=isinstance(request, EnterOrder))
             if isinstance(request, EnterOrder):
                 command_id, now = desk.next_command()
                 command = new_order(request, desk.view.securities, client_id, command_id, now)
@@ -255,6 +266,9 @@ class Session:
             _logger.error("fault in a request", exc_info=error)
             answer = Refusal(Code.INTERNAL, "a fault in the exchange; its log has the details").as_json()
         self._answer(request.id, answer)
+
+    def _on_revoked(self) -> None:
+        self._close(POLICY, "the API key of this connection was revoked")
 
     def _on_report(self, number: int, report: OrderReport) -> None:
         view = report_view(report, self._desk.security(report.symbol))

@@ -152,17 +152,17 @@ def test_a_gateway_begins_each_epoch_at_1() -> None:
 
 def test_a_key_names_its_client(tmp_path: Path) -> None:
     keys = Keys(tmp_path)
-    assert keys.whose(keys.issue("alice")) == "alice"
-    assert keys.authenticate(f"Bearer {keys.issue('bob')}") == "bob"
+    assert keys.whose(keys.issue("alice").key) == "alice"
+    assert keys.authenticate(f"Bearer {keys.issue('bob').key}") == "bob"
 
 
 def test_services_on_one_folder_accept_each_others_keys(tmp_path: Path) -> None:
-    assert Keys(tmp_path).whose(Keys(tmp_path).issue("alice")) == "alice"
+    assert Keys(tmp_path).whose(Keys(tmp_path).issue("alice").key) == "alice"
 
 
 def test_a_key_of_another_market_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refusal) as refusal:
-        Keys(tmp_path / "one").whose(Keys(tmp_path / "two").issue("alice"))
+        Keys(tmp_path / "one").whose(Keys(tmp_path / "two").issue("alice").key)
     assert refusal.value.code is Code.UNAUTHENTICATED
 
 

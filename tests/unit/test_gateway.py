@@ -30,7 +30,7 @@ from order_entry_gateway.requests import (
     open_account,
     order_id,
 )
-from order_entry_gateway.rest import add_routes
+from order_entry_gateway.rest import Registration, add_routes
 from order_entry_gateway.view import MarketView, faulted_clients
 from tests.unit.market import Floor, of
 
@@ -166,7 +166,7 @@ def test_a_trade_that_does_not_settle_stops_its_clients() -> None:
 async def test_the_openapi_page_has_our_shapes_and_loads_nothing_from_elsewhere() -> None:
     health = Health()
     app = make_app("t", "d", health, dict)
-    add_routes(app, None, None, Endowment.of(Decimal(1), {}))  # type: ignore[arg-type]
+    add_routes(app, None, None, Endowment.of(Decimal(1), {}), Registration("open"))  # type: ignore[arg-type]
     page = app.openapi()
     assert page["paths"]["/orders"]["post"]["security"] == [{"key": []}]
     body = page["paths"]["/orders"]["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"]

@@ -42,7 +42,9 @@ def main() -> None:
 
     async def run(stop: asyncio.Event) -> None:
         keys = KeyFile(settings.data_dir / "bots" / "keys.json")
-        await run_bots(house_bots(settings.house_bots), settings.gateway_url, settings.feed_url, keys, stop)
+        token = settings.data_dir / "secrets" / "admin-token"
+        admin = token.read_text().strip() if token.exists() else ""
+        await run_bots(house_bots(settings.house_bots), settings.gateway_url, settings.feed_url, keys, stop, admin)
 
     run_main("trading-bots", settings.log_level, settings.parent_pipe, run)
 

@@ -51,17 +51,21 @@ class KeyFile:
         write_private(self._path, json.dumps(self._keys))
 
 
-async def account(http: httpx.AsyncClient, gateway_url: str, client_id: str, keys: KeyFile) -> tuple[str, str]:
+async def account(
+    http: httpx.AsyncClient, gateway_url: str, client_id: str, keys: KeyFile, admin_token: str = ""
+) -> tuple[str, str]:
     """An account for a bot that wants to be called `client_id`: (client id, key), from the key file or newly opened.
 
-    Where somebody else has the name, the bot is called `client_id-2`, and so on. Raises `AccountError`.
+    Where somebody else has the name, the bot is called `client_id-2`, and so on. `admin_token` opens accounts where not
+    everybody may. Raises `AccountError`.
     """
+    headers = {"Authorization": f"Bearer {admin_token}"} if admin_token else {}
     for number in range(1, 1000):
         name = client_id if number == 1 else f"{client_id}-{number}"
         key = keys.get(name)
         if key is not None:
             return name, key
-        answer = await http.post(f"{gateway_url}/clients", json={"client_id": name})
+        answer = await http.post(f"{gateway_url}/clients", json={"client_id": name}, headers=headers)
         body = answer.json()
         if answer.status_code == 201:
             keys.put(name, body["api_key"])
@@ -348,14 +352,22 @@ def _websocket_url(url: str, path: str) -> str:
     return urlunsplit(("wss" if parts.scheme == "https" else "ws", parts.netloc, path, "", ""))
 
 
-async def run_bots(bots: Mapping[str, Bot], gateway_url: str, feed_url: str, keys: KeyFile, stop: asyncio.Event) -> None:
-    """Runs bots, by the names they would like, until `stop`. Opens accounts for those who have none."""
+async def run_bots(
+    bots: Mapping[str, Bot],
+    gateway_url: str,
+    feed_url: str,
+    keys: KeyFile,
+    stop: asyncio.Event,
+    admin_token: str = "",
+) -> None:
+    """Runs bots, by the names they would like, until `stop`. Opens accounts for those who have none, as the admin where it
+    must."""
     venues = []
     async with httpx.AsyncClient(timeout=30) as http:
         for name, bot in bots.items():
             while not stop.is_set():
                 try:
-                    client_id, key = await account(http, gateway_url, name, keys)
+                    client_id, key = await account(http, gateway_url, name, keys, admin_token)
                     venues.append(LiveVenue(bot, client_id, key, gateway_url, feed_url))
                     break
                 except (httpx.HTTPError, AccountError) as error:

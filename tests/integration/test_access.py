@@ -1,0 +1,140 @@
+"""Who may come in, and how often: registration, keys, limits, headers."""
+
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from tests.faults.ordeal import environment
+from tests.integration.running import Running, eventually
+
+pytestmark = pytest.mark.slow
+ORDER = {"symbol": "AAPL", "side": "buy", "quantity": 1, "price": "1.00"}
+
+
+@pytest.fixture(scope="module")
+def running(postgres_url: str, module_namespace: str) -> Iterator[Running]:
+    """An exchange that is entered by invitation, with tight limits, and one page of another origin that may ask."""
+    exchange = Running(None, postgres_url, module_namespace)
+    with environment(
+        MX_REGISTRATION="invitation",
+        MX_REQUESTS_PER_SECOND="20",
+        MX_OPEN_ORDERS="5",
+        MX_CONNECTIONS="2",
+        MX_CORS_ORIGINS='["https://class.example"]',
+    ):
+        exchange.start("--bots", "3")
+    yield exchange
+    assert exchange.stop() == 0
+    exchange.close()
+
+
+def secret(running: Running, name: str) -> str:
+    return (running.data / "secrets" / name).read_text()
+
+
+def opened(running: Running, client_id: str) -> tuple[dict[str, str], str]:
+    """A new account: its headers, and the id of its key."""
+    body = {"client_id": client_id, "invitation_code": secret(running, "invitation-code")}
+    answer = running.http.post(f"{running.gateway}/clients", json=body)
+    assert answer.status_code == 201, answer.text
+    return {"Authorization": f"Bearer {answer.json()['api_key']}"}, answer.json()["key_id"]
+
+
+def code(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["error"]["code"]
+
+
+def test_an_account_needs_the_invitation_code_or_the_admin(running: Running) -> None:
+    post, url = running.http.post, f"{running.gateway}/clients"
+    for body in ({"client_id": "eve"}, {"client_id": "eve", "invitation_code": "guess"}):
+        refused = post(url, json=body)
+        assert code(refused) == (403, "FORBIDDEN")
+        assert refused.json()["error"]["field"] == "invitation_code"
+    opened(running, "alice")
+    admin = {"Authorization": f"Bearer {secret(running, 'admin-token')}"}
+    assert post(url, json={"client_id": "eve"}, headers=admin).status_code == 201
+
+    def bots() -> bool:
+        leaders = running.http.get(f"{running.feed}/leaderboard").json()
+        return any(leader["client_id"].startswith("MarketMaker") for leader in leaders)
+
+    eventually(bots, 60, "house bots come in, as the admin")
+
+
+def test_a_key_is_listed_rotated_and_revoked_at_once_everywhere(running: Running) -> None:
+    old, old_id = opened(running, "bob")
+    keys = f"{running.gateway}/clients/bob/keys"
+    issued = running.http.post(keys, headers=old).json()
+    new = {"Authorization": f"Bearer {issued['api_key']}"}
+    with connect(running.gateway.replace("http", "ws") + "/ws/orders", additional_headers=old) as socket:
+        assert running.http.delete(f"{keys}/{old_id}", headers=new).json() == {"ok": True}
+        with pytest.raises(ConnectionClosed):
+            socket.recv(20)
+        assert socket.protocol.close_reason == "the API key of this connection was revoked"
+    assert code(running.order(old, **ORDER)) == (401, "UNAUTHENTICATED")
+    assert running.order(new, **ORDER).status_code == 201
+    balance = f"{running.feed}/balance/bob"
+    eventually(lambda: running.http.get(balance, headers=old).status_code == 401, 10, "the feed knows too")
+    assert running.http.get(balance, headers=new).status_code == 200
+    eventually(lambda: len(running.http.get(keys, headers=new).json()) == 2, 10)
+    first, second = running.http.get(keys, headers=new).json()
+    assert (first["key_id"], "revoked_at" in first, "revoked_at" in second) == (old_id, True, False)
+    assert "api_key" not in first
+    assert code(running.http.delete(f"{keys}/none", headers=new)) == (404, "NOT_FOUND")
+    other, _ = opened(running, "carol")
+    assert code(running.http.get(keys, headers=other)) == (403, "FORBIDDEN")
+    running.http.delete(f"{running.gateway}/orders", headers=new)
+
+    # A restart forgets none of it.
+    running.kill("order_entry_gateway")
+    running.kill("market_data_feed")
+    for base in (running.gateway, running.feed):
+        eventually(lambda base=base: running.http.get(f"{base}/health/ready").status_code == 200, 60)
+    assert code(running.order(old, **ORDER)) == (401, "UNAUTHENTICATED")
+    assert running.http.get(balance, headers=old).status_code == 401
+    assert running.http.get(keys, headers=new).status_code == 200
+
+
+def test_a_flood_is_refused_with_the_time_to_wait_and_slows_nobody_else(running: Running) -> None:
+    flood, _ = opened(running, "flood")
+    other, _ = opened(running, "calm")
+    answers = [running.http.get(f"{running.gateway}/orders/1", headers=flood) for _ in range(80)]
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert len(refused) >= 20
+    assert code(refused[0]) == (429, "RATE_LIMITED")
+    assert (refused[0].headers["Retry-After"], refused[0].headers["RateLimit-Limit"]) == ("1", "20")
+    assert running.order(other, **ORDER).status_code == 201
+    time.sleep(1)
+    assert running.order(flood, **ORDER).status_code == 201
+
+
+def test_open_orders_and_connections_have_a_limit(running: Running) -> None:
+    dave, _ = opened(running, "dave")
+    for _ in range(5):
+        assert running.order(dave, **ORDER).status_code == 201
+    assert code(running.order(dave, **ORDER)) == (422, "LIMIT_EXCEEDED")
+    running.http.delete(f"{running.gateway}/orders", headers=dave)
+    assert running.order(dave, **ORDER).status_code == 201
+    url = running.gateway.replace("http", "ws") + "/ws/orders"
+    with (
+        connect(url, additional_headers=dave),
+        connect(url, additional_headers=dave),
+        connect(url, additional_headers=dave) as third,
+    ):
+        assert "connections" in third.recv(20)
+        with pytest.raises(ConnectionClosed):
+            third.recv(20)
+
+
+def test_answers_carry_security_headers_and_pages_of_a_named_origin_may_ask(running: Running) -> None:
+    for base in (running.gateway, running.feed):
+        ours = running.http.get(f"{base}/health/live", headers={"Origin": "https://class.example"})
+        assert ours.headers["Access-Control-Allow-Origin"] == "https://class.example"
+        assert ours.headers["X-Content-Type-Options"] == "nosniff"
+        assert ours.headers["X-Frame-Options"] == "DENY"
+        other = running.http.get(f"{base}/health/live", headers={"Origin": "https://evil.example"})
+        assert "Access-Control-Allow-Origin" not in other.headers

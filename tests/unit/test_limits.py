@@ -1,0 +1,57 @@
+"""Rate limits: a burst at once, the rate in the long run, each key by itself."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from order_entry_gateway.limits import RateLimiter
+
+
+def test_a_burst_is_allowed_and_then_the_rate() -> None:
+    limiter = RateLimiter(rate=10, burst=3)
+    assert [limiter.take("a", 0) for _ in range(3)] == [0, 0, 0]
+    assert limiter.take("a", 0) == 0.1
+    assert limiter.take("a", 0.05) == 0.05
+    assert limiter.take("a", 0.1) == 0
+    assert limiter.take("a", 0.1) == 0.1
+
+
+def test_one_key_spends_nothing_of_anothers() -> None:
+    limiter = RateLimiter(rate=1, burst=1)
+    assert limiter.take("a", 0) == 0
+    assert limiter.take("a", 0) > 0
+    assert limiter.take("b", 0) == 0
+
+
+def test_no_rate_is_no_limit() -> None:
+    limiter = RateLimiter(rate=0, burst=0)
+    assert all(limiter.take("a", 0) == 0 for _ in range(1000))
+
+
+def test_more_than_a_burst_costs_a_full_bucket_and_is_not_refused_for_ever() -> None:
+    limiter = RateLimiter(rate=10, burst=5)
+    assert limiter.take("a", 0, 100) == 0
+    assert limiter.take("a", 0, 100) == 0.5
+
+
+def test_a_clock_that_goes_back_gives_nothing_away() -> None:
+    limiter = RateLimiter(rate=10, burst=1)
+    assert limiter.take("a", 100) == 0
+    assert limiter.take("a", 0) > 0
+    assert limiter.take("a", 50) == 0
+
+
+def test_keys_that_come_and_go_do_not_fill_the_memory() -> None:
+    limiter = RateLimiter(rate=10, burst=1)
+    limiter.MOST_KEYS = 100  # type: ignore[misc]
+    for number in range(1000):
+        limiter.take(str(number), number)
+    assert len(limiter._buckets) == 100
+
+
+@given(st.lists(st.floats(0, 1), max_size=200), st.floats(1, 50), st.integers(1, 20))
+def test_never_more_than_the_burst_and_the_rate_together(pauses: list[float], rate: float, burst: int) -> None:
+    limiter, now, taken = RateLimiter(rate, burst), 0.0, 0
+    for pause in pauses:
+        now += pause
+        taken += limiter.take("a", now) == 0
+    assert taken <= burst + rate * now + 1e-6
