@@ -99,6 +99,8 @@ class TradingState(StrEnum):
     """Collects orders, and ends in an uncrossing."""
     CLOSED = "closed"
     """Takes cancels alone; day orders have expired."""
+    DELISTED = "delisted"
+    """It is over: all orders were cancelled, and no other state follows. Holdings stay."""
 
 
 class OrderStatus(StrEnum):

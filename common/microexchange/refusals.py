@@ -56,6 +56,9 @@ class Code(StrEnum):
     # More of what the gateway refuses.
     RATE_LIMITED = "RATE_LIMITED"
 
+    # Why orders ended, and are refused, in a security that is listed no more.
+    DELISTED = "DELISTED"
+
     # What the clearinghouse refuses: each means a fault in the exchange.
     SETTLEMENT_FAULT = "SETTLEMENT_FAULT"
 
@@ -96,6 +99,7 @@ HTTP_STATUS: dict[Code, int] = {
     Code.EXPIRED: 409,
     Code.BOOK_LOADED: 409,
     Code.RATE_LIMITED: 429,
+    Code.DELISTED: 409,
     Code.SETTLEMENT_FAULT: 500,
 }
 """The HTTP status that goes with each code."""
@@ -136,6 +140,7 @@ MEANING: dict[Code, str] = {
     Code.EXPIRED: "The order's time is over.",
     Code.BOOK_LOADED: "The admin has put the book back to an earlier state, which this order was not part of.",
     Code.RATE_LIMITED: "You ask more often than you may. Nothing was done: ask again after `Retry-After` seconds.",
+    Code.DELISTED: "The security is listed no more.",
     Code.SETTLEMENT_FAULT: "The clearinghouse could not settle what the engine matched. The client is suspended.",
 }
 """What each code means, in one sentence."""

@@ -7,7 +7,16 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from microexchange.messages import ListSecurity, PricingRule, SecurityListed, TradingState
-from microexchange.numbers import MAX_LOTS, MAX_TICKS, NotExactError, cash_to_units, from_steps, tick_value, to_steps
+from microexchange.numbers import (
+    MAX_LOTS,
+    MAX_TICKS,
+    NotExactError,
+    cash_to_text,
+    cash_to_units,
+    from_steps,
+    tick_value,
+    to_steps,
+)
 from microexchange.refusals import Code, Refusal
 
 SYMBOL = re.compile(r"[A-Za-z0-9.-]{1,16}")
@@ -59,33 +68,55 @@ class ListingError(ValueError):
 
 
 def read_listing(lines: Iterable[str]) -> list[ListSecurity]:
-    """The securities of a listing file: CSV with the columns symbol, name, tick_size, lot_size, reference_price.
+    """The securities of a listing file: any CSV with a column `symbol` and a column `name`.
 
-    Optional columns are the other terms: pricing_rule, maker_fee_bps, taker_fee_bps, band_bps, auction_seconds, state, and,
-    as decimals, max_order_quantity, max_order_value, short_limit and position_limit. An empty cell is the default.
-    Returns commands without id and time: the gateway gives them when it sends them. Raises `ListingError`.
+    Columns that are terms, in whatever case and with spaces or underscores: tick_size or tick (0.01 without it), lot_size or
+    lot (1), reference_price or last sale (100; a sign of a currency is passed over, and it is rounded to the tick),
+    pricing_rule or pricing, maker_fee_bps, taker_fee_bps, band_bps, auction_seconds, state, and, as decimals,
+    max_order_quantity, max_order_value, short_limit and position_limit. An empty cell is the default. Other columns are not
+    looked at. Returns commands without id and time: the gateway gives them when it sends them. Raises `ListingError`.
     """
     reader = csv.DictReader(lines)
-    columns = set(reader.fieldnames or ())
-    if missing := _REQUIRED - columns:
+    names = {_column(name): name for name in reader.fieldnames or ()}
+    if missing := {"symbol", "name"} - names.keys():
         raise ListingError(f"the listing has no column {', '.join(sorted(missing))}")
-    if unknown := columns - _REQUIRED - set(_OPTIONAL):
-        raise ListingError(f"a listing has no column {', '.join(sorted(map(str, unknown)))}")
     listed: dict[str, ListSecurity] = {}
     for row in reader:
-        symbol, place = row["symbol"], f"line {reader.line_num}"
-        if not SYMBOL.fullmatch(symbol or ""):
+        cells = {column: (row[name] or "").strip() for column, name in names.items()}
+        symbol, place = cells["symbol"], f"line {reader.line_num}"
+        if not SYMBOL.fullmatch(symbol):
             raise ListingError(f"{place}: symbol {symbol!r} is not 1 to 16 of A-Z a-z 0-9 . -")
         if symbol in listed:
             raise ListingError(f"{place}: {symbol} is listed twice")
+        tick, lot = cells.get("tick_size") or "0.01", cells.get("lot_size") or "1"
         try:
-            tick_value(row["tick_size"], row["lot_size"])
-            reference = to_steps(Decimal(row["reference_price"]), Decimal(row["tick_size"]))
-            terms = {name: read(row[name], Decimal(row["lot_size"])) for name, read in _OPTIONAL.items() if row.get(name)}
-        except (ValueError, InvalidOperation, TypeError) as error:
-            raise ListingError(f"{place}: {symbol}: {error}") from error
-        listed[symbol] = ListSecurity(0, 0, symbol, row["name"], row["tick_size"], row["lot_size"], reference, **terms)
+            tick_value(tick, lot)
+            price = Decimal(cells.get("reference_price", "").lstrip("$€£").replace(",", "") or 100)
+            reference = max(1, round(price / Decimal(tick)))
+            terms = {name: read(cells[name], Decimal(lot)) for name, read in _OPTIONAL.items() if cells.get(name)}
+        except (ValueError, InvalidOperation, TypeError, OverflowError) as error:
+            raise ListingError(f"{place}: {symbol}: {error or type(error).__name__}") from error
+        listed[symbol] = ListSecurity(0, 0, symbol, cells["name"], tick, lot, reference, **terms)
     return list(listed.values())
+
+
+def listing_json(listing: ListSecurity) -> dict[str, object]:
+    """The body of `POST /admin/securities` for it."""
+    tick, lot = Decimal(listing.tick_size), Decimal(listing.lot_size)
+    body: dict[str, object] = {name: getattr(listing, name) for name in ListSecurity.__struct_fields__[2:]}
+    body["reference_price"] = from_steps(listing.reference_price, tick)
+    for name in ("max_order_quantity", "short_limit", "position_limit"):
+        body[name] = from_steps(getattr(listing, name), lot)
+    body["max_order_value"] = cash_to_text(listing.max_order_value)
+    return body
+
+
+_ALIASES = {"tick": "tick_size", "lot": "lot_size", "last_sale": "reference_price", "pricing": "pricing_rule"}
+
+
+def _column(name: str) -> str:
+    plain = name.strip().lower().replace(" ", "_")
+    return _ALIASES.get(plain, plain)
 
 
 def _whole(text: str, _lot_size: Decimal) -> int:
@@ -96,7 +127,6 @@ def _in_lots(text: str, lot_size: Decimal) -> int:
     return to_steps(Decimal(text), lot_size)
 
 
-_REQUIRED = {"symbol", "name", "tick_size", "lot_size", "reference_price"}
 _OPTIONAL: dict[str, Callable[[str, Decimal], Any]] = {
     "maker_fee_bps": _whole,
     "taker_fee_bps": _whole,

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Annotated
 
+import httpx
 import psycopg
 import typer
 from rich.console import Console
@@ -18,6 +19,7 @@ from exchange_launcher.up import UpError, UpOptions, running_postgres, up
 from microexchange import __version__
 from microexchange.auth import read_or_make_secret, write_private
 from microexchange.databases import without_secrets
+from microexchange.securities import listing_json, read_listing
 from microexchange.settings import NAMESPACE, DatabaseSettings, PlaceSettings, default_data_dir
 
 app = typer.Typer(
@@ -154,6 +156,78 @@ def _print_checks(checks: list[Check]) -> None:
     for check in checks:
         for difference in check.differences:
             console.print(f"{check.name}: {difference}", style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+Data = Annotated[Path | None, typer.Option(help="Folder of the market, for its admin token. Default: MX_DATA_DIR.")]
+Gateway = Annotated[str, typer.Option(help="Address of the gateway.")]
+GATEWAY = "http://127.0.0.1:8000"
+
+
+def _admin(data: Path | None, gateway: str, method: str, path: str, body: object = None) -> str | None:
+    """Asks the gateway as the admin; what it refused, or None."""
+    token = (data or PlaceSettings().data_dir) / "secrets" / "admin-token"
+    try:
+        headers = {"Authorization": f"Bearer {token.read_text().strip()}"}
+        answer = httpx.request(method, f"{gateway}{path}", json=body, headers=headers, timeout=30)
+    except OSError as error:
+        raise _fail(f"cannot read the admin token: {error}") from None
+    except httpx.HTTPError as error:
+        raise _fail(f"the gateway at {gateway} does not answer: {error}") from None
+    return None if answer.is_success else str(answer.json()["error"]["message"])
+
+
+@app.command(name="list")
+def list_command(
+    file: Annotated[Path, typer.Argument(help="A CSV with the columns symbol and name; others are optional.")],
+    data: Data = None,
+    gateway: Gateway = GATEWAY,
+) -> None:
+    """List the securities of a CSV file on the exchange that runs. Those that are listed already stay as they are."""
+    try:
+        wanted = read_listing(file.read_text(encoding="utf-8-sig").splitlines())
+    except (OSError, ValueError) as error:
+        raise _fail(error) from None
+    listed, refused = 0, []
+    for security in wanted:
+        answer = _admin(data, gateway, "POST", "/admin/securities", listing_json(security))
+        listed += answer is None
+        if answer is not None:
+            refused.append(f"{security.symbol}: {answer}")
+    console.print(f"listed {listed} of {len(wanted)}")
+    for reason in refused[:20]:
+        errors.print(reason, markup=False, highlight=False)
+
+
+def _set_state(symbol: str, state: str, data: Path | None, gateway: str) -> None:
+    if refused := _admin(data, gateway, "PUT", f"/admin/securities/{symbol}/state", {"state": state}):
+        raise _fail(refused)
+    console.print(f"{symbol}: {state}")
+
+
+@app.command()
+def delist(symbol: str, data: Data = None, gateway: Gateway = GATEWAY) -> None:
+    """Delist a security, for good: its orders are cancelled, holdings stay."""
+    if refused := _admin(data, gateway, "DELETE", f"/admin/securities/{symbol}"):
+        raise _fail(refused)
+    console.print(f"{symbol}: delisted")
+
+
+@app.command()
+def halt(symbol: str, data: Data = None, gateway: Gateway = GATEWAY) -> None:
+    """Halt trading in a security."""
+    _set_state(symbol, "halted", data, gateway)
+
+
+@app.command()
+def resume(symbol: str, data: Data = None, gateway: Gateway = GATEWAY) -> None:
+    """Resume continuous trading; an auction that collects orders uncrosses first."""
+    _set_state(symbol, "continuous", data, gateway)
+
+
+@app.command()
+def auction(symbol: str, data: Data = None, gateway: Gateway = GATEWAY) -> None:
+    """Begin an auction in a security; `resume` uncrosses it."""
+    _set_state(symbol, "opening_auction", data, gateway)
 
 
 @app.command()

@@ -11,7 +11,7 @@ from starlette.responses import StreamingResponse
 from market_data_feed.state import FeedState
 from market_data_feed.statement import as_csv, movements
 from microexchange.auth import Keys, require
-from microexchange.messages import Side, Trade
+from microexchange.messages import Side, Trade, TradingState
 from microexchange.presentation import (
     BalanceView,
     BookView,
@@ -59,7 +59,8 @@ def add_routes(app: FastAPI, state: FeedState, keys: Keys) -> None:
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         after: Annotated[str, Query(description="Symbol of the last one of the page before.")] = "",
     ) -> Response:
-        symbols = sorted(symbol for symbol in state.market.securities if symbol > after)
+        states = state.market.states
+        symbols = sorted(s for s in state.market.securities if s > after and states[s] is not TradingState.DELISTED)
         return json_response([state.market.security_view(symbol) for symbol in symbols[:limit]])
 
     @app.get("/book/{security_id}", tags=["market"], **doc("A book, best prices first", None, BookView, 200, 404, 422))

@@ -177,7 +177,7 @@ class Engine:
         if not _terms_are_sensible(command):
             text = (
                 f"the reference price must be between 1 and {MAX_TICKS} ticks, fees between {-BPS} and {BPS} bps and "
-                f"together not negative, the band below {BPS} bps, limits and times in range, the state not volatile"
+                f"together not negative, the band below {BPS} bps, limits and times in range, the state one to begin in"
             )
             return [_rejected(command, "", Code.INVALID_FIELD, text)]
         listing = SecurityListed(
@@ -707,7 +707,7 @@ class Engine:
             return Code.LIMIT_EXCEEDED, f"the order's value is over {cash_to_text(market.max_value)}"
         if order.entry.display_quantity > quantity:
             return Code.INVALID_FIELD, "the new quantity must not be less than the display quantity"
-        if market.state in (TradingState.HALTED, TradingState.CLOSED):
+        if market.state in (TradingState.HALTED, TradingState.CLOSED, TradingState.DELISTED):
             return _refuse_in_state(order, market)
         leaves = quantity - traded
         before, held_per_lot = order.price, order.hold_per_lot
@@ -740,6 +740,8 @@ class Engine:
     def _load_book(self, command: LoadBook) -> list[Event]:
         market = self.markets.get(command.symbol)
         saved = self.saved_books.get((command.symbol, command.name))
+        if market is not None and market.state is TradingState.DELISTED:
+            return [_rejected(command, "", Code.DELISTED, f"{command.symbol} is listed no more")]
         if market is None or saved is None:
             text = f"no book of {command.symbol} was saved as {command.name}"
             return [_rejected(command, "", Code.UNKNOWN_SAVED_BOOK, text)]
@@ -1045,6 +1047,8 @@ class Engine:
             return [_rejected(command, "", Code.UNKNOWN_SYMBOL, f"{command.symbol} is not listed")]
         if market.state is command.state:
             return [_accepted(command)]
+        if market.state is TradingState.DELISTED:
+            return [_rejected(command, "", Code.DELISTED, f"{command.symbol} is listed no more")]
         return [_accepted(command), *self._enter_state(market, command.state, command, "")]
 
     def _enter_state(self, market: Market, state: TradingState, command: Command, reason: str) -> list[Event]:
@@ -1058,7 +1062,11 @@ class Engine:
         events: list[Event] = [changed]
         if state is _CONTINUOUS or (state is TradingState.CLOSED and before is TradingState.CLOSING_AUCTION):
             self._uncross(market, command, events)
-        if state is TradingState.CLOSED:
+        if state is TradingState.DELISTED:
+            waiting = sorted(market.stops.orders.values(), key=lambda order: order.arrival)
+            for order in [*market.book.bids, *market.book.asks, *waiting]:
+                events += self._cancel(order, command, Code.DELISTED, f"{market.symbol} is listed no more")
+        elif state is TradingState.CLOSED:
             waiting = sorted(market.stops.orders.values(), key=lambda order: order.arrival)
             for order in [*market.book.bids, *market.book.asks, *waiting]:
                 if order.entry.time_in_force is TimeInForce.DAY:
@@ -1146,7 +1154,7 @@ def _terms_are_sensible(command: ListSecurity) -> bool:
         and all(0 <= limit <= MAX_LOTS for limit in lots)
         and 0 <= command.max_order_value <= MAX_CASH
         and 0 <= command.auction_seconds <= MAX_AUCTION_SECONDS
-        and command.state is not TradingState.VOLATILITY_AUCTION
+        and command.state not in (TradingState.VOLATILITY_AUCTION, TradingState.DELISTED)
     )
 
 
@@ -1156,6 +1164,8 @@ def _refuse_in_state(order: Order, market: Market) -> Reason | None:
         return Code.MARKET_HALTED, f"{market.symbol} is halted"
     if market.state is TradingState.CLOSED:
         return Code.MARKET_CLOSED, f"{market.symbol} is closed"
+    if market.state is TradingState.DELISTED:
+        return Code.DELISTED, f"{market.symbol} is listed no more"
     if order.trigger_price is None and (
         order.price is None or order.entry.post_only or order.entry.time_in_force in (_IOC, _FOK)
     ):

@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Annotated
 
@@ -10,9 +10,11 @@ import msgspec
 
 from microexchange.auth import ADMIN
 from microexchange.messages import (
+    ListSecurity,
     NewOrder,
     OpenAccount,
     OrderType,
+    PricingRule,
     ReplaceOrder,
     SelfTradePrevention,
     Side,
@@ -20,9 +22,9 @@ from microexchange.messages import (
     TradingState,
     TransferAssets,
 )
-from microexchange.numbers import MAX_CASH, MAX_LOTS, NotExactError, cash_to_units, to_steps
+from microexchange.numbers import MAX_CASH, MAX_LOTS, NotExactError, cash_to_units, tick_value, to_steps
 from microexchange.refusals import Code, Refusal
-from microexchange.securities import Security
+from microexchange.securities import SYMBOL, Security
 
 CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
 """What a client id looks like. So no client is called like one of the exchange's own accounts, which begin with $."""
@@ -97,6 +99,63 @@ class StateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Move a security's market to another state."""
 
     state: TradingState
+
+
+class ListingRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """List a security."""
+
+    symbol: str
+    name: str
+    tick_size: Decimal = Decimal("0.01")
+    lot_size: Decimal = Decimal(1)
+    reference_price: Decimal = Decimal(100)
+    pricing_rule: PricingRule = PricingRule.RESTING
+    maker_fee_bps: int = 10
+    taker_fee_bps: int = 20
+    band_bps: int = 0
+    auction_seconds: int = 30
+    max_order_quantity: Decimal = Decimal(0)
+    max_order_value: Decimal = Decimal(0)
+    short_limit: Decimal = Decimal(0)
+    position_limit: Decimal = Decimal(0)
+    state: TradingState = TradingState.CONTINUOUS
+
+
+def list_security(request: ListingRequest, command_id: int, timestamp: int) -> ListSecurity:
+    """The command that lists the security. Raises `Refusal`."""
+    if not SYMBOL.fullmatch(request.symbol):
+        raise Refusal(Code.INVALID_FIELD, "symbol must be 1 to 16 of A-Z a-z 0-9 . -", "symbol")
+    if len(request.name) > 200:
+        raise Refusal(Code.INVALID_FIELD, "name must be 200 characters at most", "name")
+    field = "tick_size"
+    try:
+        tick_value(f"{request.tick_size:f}", f"{request.lot_size:f}")
+        field = "reference_price"
+        reference = to_steps(request.reference_price, request.tick_size)
+        limits = {}
+        for field in ("max_order_quantity", "short_limit", "position_limit"):
+            limits[field] = to_steps(getattr(request, field), request.lot_size)
+        field = "max_order_value"
+        value = cash_to_units(request.max_order_value)
+    except (ValueError, InvalidOperation) as error:
+        raise Refusal(Code.INVALID_FIELD, f"{field}: {error}", field) from error
+    return ListSecurity(
+        command_id,
+        timestamp,
+        request.symbol,
+        request.name,
+        f"{request.tick_size:f}",
+        f"{request.lot_size:f}",
+        reference,
+        request.maker_fee_bps,
+        request.taker_fee_bps,
+        request.pricing_rule,
+        request.band_bps,
+        request.auction_seconds,
+        max_order_value=value,
+        state=request.state,
+        **limits,
+    )
 
 
 def find_security(securities: dict[str, Security], symbol: str) -> Security:

@@ -25,6 +25,7 @@ from microexchange.messages import (
     SetTradingState,
     Side,
     SuspendClient,
+    TradingState,
 )
 from microexchange.numbers import cash_to_text
 from microexchange.presentation import (
@@ -47,10 +48,12 @@ from order_entry_gateway.requests import (
     AmendRequest,
     ClientRequest,
     Endowment,
+    ListingRequest,
     OrderRequest,
     StateRequest,
     TransferRequest,
     find_security,
+    list_security,
     new_order,
     open_account,
     transfer_assets,
@@ -60,6 +63,7 @@ from order_entry_gateway.requests import order_id as parse_order_id
 _order_decoder = msgspec.json.Decoder(OrderRequest)
 _batch_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _amend_decoder = msgspec.json.Decoder(AmendRequest)
+_listing_decoder = msgspec.json.Decoder(ListingRequest)
 _state_decoder = msgspec.json.Decoder(StateRequest)
 _client_decoder = msgspec.json.Decoder(ClientRequest)
 _transfer_decoder = msgspec.json.Decoder(TransferRequest)
@@ -112,6 +116,7 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment, 
         ClientRequest,
         StateRequest,
         TransferRequest,
+        ListingRequest,
         OrderView,
         OrdersView,
         BatchAnswer,
@@ -293,6 +298,26 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment, 
         desk.admit(client_id)
         reports = await desk.cancel_all(client_id, symbol, side)
         return json_response([order_view(report, desk.security(report.symbol)) for report in reports])
+
+    @app.post(
+        "/admin/securities",
+        tags=["admin"],
+        **doc("List a security", ListingRequest, accepted, 201, 401, 403, 409, 422, 503, 504),
+    )
+    async def post_security(request: Request) -> Response:
+        require_admin(keys, request)
+        wanted = decode_json(_listing_decoder, await read_body(request))
+        command_id, now = desk.next_command()
+        await desk.command(list_security(wanted, command_id, now))
+        return json_response({"ok": True}, 201)
+
+    @app.delete("/admin/securities/{symbol}", tags=["admin"], **doc("Delist a security, for good", *admin_doc))
+    async def delete_security(request: Request, symbol: str) -> Response:
+        require_admin(keys, request)
+        find_security(desk.view.securities, symbol)
+        command_id, now = desk.next_command()
+        await desk.command(SetTradingState(command_id, now, symbol, TradingState.DELISTED))
+        return json_response({"ok": True})
 
     @app.put(
         "/admin/securities/{symbol}/state",

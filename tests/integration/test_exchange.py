@@ -4,6 +4,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -41,9 +43,11 @@ def exchange(request: pytest.FixtureRequest) -> Iterator[Running]:
 def test_clients_trade_over_rest_and_websocket_and_every_cent_adds_up(exchange: Running) -> None:
     exchange.start("--bots", "0")
     listed = eventually(lambda: exchange.http.get(f"{exchange.feed}/securities").json())
-    assert {security["symbol"] for security in listed} == {
-        "AAPL", "AMZN", "GOOG", "INTC", "META", "MSFT", "NVDA", "TSLA",
-    }  # fmt: skip
+    assert len(listed) == 100, "a page of them"
+    rest = exchange.http.get(f"{exchange.feed}/securities?after={listed[-1]['symbol']}").json()
+    symbols = {security["symbol"] for security in [*listed, *rest]}
+    assert len(symbols) == 102
+    assert {"AAPL", "BTC-USDT", "ETH-USDT"} <= symbols
     alice, bob = exchange.open_account("alice"), exchange.open_account("bob")
 
     # A limit order rests, and its owner can ask for it; nobody else can.
@@ -225,6 +229,52 @@ def test_the_admin_halts_resumes_auctions_suspends_and_puts_books_back(exchange:
     assert exchange.order(ivan, **order).status_code == 201
     exchange.until_at_rest()
     exchange.assert_every_cent_is_there()
+
+
+def test_the_admin_lists_and_delists_by_rest_and_from_the_command_line(exchange: Running) -> None:
+    token = (exchange.data / "secrets" / "admin-token").read_text()
+    admin, vera = {"Authorization": f"Bearer {token}"}, exchange.open_account("vera")
+    listing = {"symbol": "GOLD", "name": "An ounce", "tick_size": "0.05", "lot_size": "0.1", "reference_price": "2000"}
+    url = f"{exchange.gateway}/admin/securities"
+    assert exchange.http.post(url, json=listing, headers=vera).status_code == 403
+    assert exchange.http.post(url, json=listing, headers=admin).status_code == 201
+    assert exchange.http.post(url, json=listing, headers=admin).json()["error"]["code"] == "SECURITY_EXISTS"
+    for change, field in (({"symbol": "G O"}, "symbol"), ({"reference_price": "0.01"}, "reference_price"),
+                          ({"tick_size": "0"}, "tick_size"), ({"short_limit": "0.05"}, "short_limit")):  # fmt: skip
+        refused = exchange.http.post(url, json={**listing, "symbol": "OTHER", **change}, headers=admin)
+        assert (refused.status_code, refused.json()["error"]["field"]) == (422, field)
+    order = exchange.order(vera, symbol="GOLD", side="buy", quantity="0.3", price="1999.95").json()
+    assert (order["status"], order["price"], order["quantity"]) == ("NEW", "1999.95", "0.3")
+
+    def cli(*arguments: str) -> subprocess.CompletedProcess[str]:
+        place = ["--data", str(exchange.data), "--gateway", exchange.gateway]
+        command = [sys.executable, "-m", "exchange_launcher.cli", *arguments, *place]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert cli("halt", "GOLD").stdout == "GOLD: halted\n"
+    assert exchange.order(vera, **listing_order("GOLD")).json()["error"]["code"] == "MARKET_HALTED"
+    assert cli("auction", "GOLD").returncode == cli("resume", "GOLD").returncode == 0
+    file = exchange.folder / "nasdaq.csv"
+    file.write_text("Symbol,Name,Last Sale\nNEW1,New One,$12.34\nAAPL,Again,$1\n")
+    listed = cli("list", str(file))
+    assert (listed.returncode, listed.stdout) == (0, "listed 1 of 2\n")
+    assert "AAPL is already listed" in listed.stderr
+    assert cli("delist", "GOLD").returncode == 0
+    assert cli("halt", "NONE").returncode == 1
+    gone = exchange.http.get(f"{exchange.gateway}/orders/{order['order_id']}", headers=vera).json()
+    assert (gone["status"], gone["code"]) == ("CANCELED", "DELISTED")
+    assert exchange.order(vera, **listing_order("GOLD")).json()["error"]["code"] == "DELISTED"
+    assert cli("resume", "GOLD").returncode == 1
+    exchange.until_at_rest()
+    found = exchange.http.get(f"{exchange.feed}/securities?limit=1000").json()
+    symbols = {security["symbol"] for security in found}
+    assert "NEW1" in symbols
+    assert "GOLD" not in symbols
+    exchange.assert_every_cent_is_there()
+
+
+def listing_order(symbol: str) -> dict[str, str]:
+    return {"symbol": symbol, "side": "buy", "quantity": "1", "price": "10.00"}
 
 
 def test_deposits_and_withdrawals_are_settled_and_stand_in_the_statement(exchange: Running) -> None:

@@ -51,7 +51,8 @@ SYMBOLS = ("X", "Y")
 SECOND = 1_000_000_000
 
 PREVENTIONS = (SelfTradePrevention.CANCEL_NEWEST, SelfTradePrevention.DECREMENT, SelfTradePrevention.CANCEL_OLDEST)
-STATES = [*TradingState, *[TradingState.CONTINUOUS] * 10]
+STATES = [*TradingState, *[state for state in TradingState if state is not TradingState.DELISTED] * 3]
+STATES += [TradingState.CONTINUOUS] * 20
 
 TICKS = st.integers(1, 12)
 QUANTITIES = st.integers(1, 30)
@@ -140,7 +141,7 @@ def busy_day(seed: int) -> list[Any]:
                 steps.append((kind, dice.randint(0, 4)))
             case "state":
                 steps += [
-                    (kind, symbol, dice.choice(list(TradingState))),
+                    (kind, symbol, dice.choice(STATES)),
                     ("tick", 1),
                     ("enter", busy_order(dice, client, symbol, price)),
                 ]

@@ -34,7 +34,7 @@ from microexchange.messages import (
     TransferAssets,
 )
 from tests.property import invariants
-from tests.property.test_engine import CLIENTS, ENTRIES, SECOND, SYMBOLS, commands_of, digest, prices, run
+from tests.property.test_engine import CLIENTS, ENTRIES, SECOND, STATES, SYMBOLS, commands_of, digest, prices, run
 
 CLIENT, SYMBOL = st.sampled_from(CLIENTS), st.sampled_from(SYMBOLS)
 
@@ -97,7 +97,7 @@ class Exchange(RuleBasedStateMachine):
         left = self.engine.accounts[client].orders.values()
         assert not [order for order in left if symbol in ("", order.entry.symbol) and side in (None, order.side)]
 
-    @rule(symbol=SYMBOL, to=st.sampled_from(TradingState), back=st.booleans())
+    @rule(symbol=SYMBOL, to=st.sampled_from(STATES), back=st.booleans())
     def change_state(self, symbol: str, to: TradingState, back: bool) -> None:
         self.tell(SetTradingState(self.id(), self.now, symbol, to))
         if back:

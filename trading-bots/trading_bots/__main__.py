@@ -26,13 +26,19 @@ class BotSettings(BaseSettings):
     parent_pipe: bool = Field(default=False, description="Stop when standard input closes.")
 
 
+HOUSE_SYMBOLS = ("AAPL", "AMZN", "GOOG", "INTC", "META", "MSFT", "NVDA", "TSLA")
+"""What the house bots trade; where none of it is listed, the first eight that are."""
+
+
 def house_bots(count: int) -> dict[str, Bot]:
     """`count` bots by name: of every three one makes a market, one trades at random, one follows the trend."""
     bots: dict[str, Bot] = {}
     kinds = (MarketMaker, NoiseTrader, Momentum)
     for number in range(count):
         kind = kinds[number % len(kinds)]
-        bots[f"{kind.__name__}-{number // len(kinds) + 1}"] = kind(seed=number)
+        bot = kind(seed=number)
+        bot.symbols = HOUSE_SYMBOLS
+        bots[f"{kind.__name__}-{number // len(kinds) + 1}"] = bot
     return bots
 
 

@@ -175,7 +175,10 @@ class LiveVenue:
     async def _load(self, http: httpx.AsyncClient) -> None:
         """Asks the feed for what the bot begins with."""
         bot, headers = self._bot, {"Authorization": f"Bearer {self._key}"}
-        for wanted in await _get(http, f"{self._feed_url}/securities?limit=1000", {}):
+        listed = await _get(http, f"{self._feed_url}/securities?limit=1000", {})
+        if bot.symbols and not any(one["symbol"] in bot.symbols for one in listed):
+            bot.symbols = tuple(one["symbol"] for one in listed[: len(bot.symbols)])
+        for wanted in listed:
             symbol = wanted["symbol"]
             if not bot.symbols or symbol in bot.symbols:
                 last = Decimal(wanted["last_price"] or wanted["reference_price"])
