@@ -39,6 +39,7 @@ def add_routes(app: FastAPI, state: FeedState, keys: Keys) -> None:
     """Adds the routes of market data to `app`."""
     answers = (SecurityView, BookView, TradesView, BalanceView, HoldingView, LeaderView, OrderView, StatementView, ErrorView)
     doc = document(app, *answers)
+    refused = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorView"}}}
     securities = {"type": "array", "items": {"$ref": "#/components/schemas/SecurityView"}}
     orders = {"type": "array", "items": {"$ref": "#/components/schemas/OrderView"}}
     leaders = {"type": "array", "items": {"$ref": "#/components/schemas/LeaderView"}}
@@ -133,6 +134,10 @@ def add_routes(app: FastAPI, state: FeedState, keys: Keys) -> None:
         tags=["accounts"],
         summary="The whole statement as CSV",
         response_class=StreamingResponse,
+        responses={
+            200: {"content": {"text/csv": {}}},
+            **{status: {"description": "Refused", "content": refused} for status in (401, 403, 404, 503)},
+        },
     )
     async def get_statement_csv(request: Request, client_id: str) -> Response:
         known_client(request, client_id)
