@@ -1,0 +1,81 @@
+"""Three gateways on one log: ids never clash, each answers its own clients, and all see the same market."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.faults.ordeal import environment
+from tests.integration.running import Running, eventually, free_ports
+
+pytestmark = pytest.mark.slow
+ORDERS = 150
+
+
+@pytest.fixture(params=["postgres", "rabbitmq"])
+def running(request: pytest.FixtureRequest, postgres_url: str, postgres_namespace: str) -> Iterator[Running]:
+    """An exchange over either log."""
+    amqp = None
+    if request.param == "rabbitmq":
+        amqp = request.getfixturevalue("amqp_url")
+    exchange = Running(amqp, postgres_url, postgres_namespace)
+    exchange.start("--bots", "3")
+    yield exchange
+    exchange.stop()
+    exchange.close()
+    if amqp is not None:
+        from tests.conftest import delete_streams
+
+        delete_streams(amqp, postgres_namespace)
+
+
+def test_three_gateways_serve_one_market(running: Running, postgres_url: str, postgres_namespace: str) -> None:
+    gateways = [running.gateway]
+    processes = []
+    for number, port in enumerate(free_ports(2), 1):
+        with environment(
+            MX_LOG_URL=running.log or postgres_url,
+            MX_DATABASE_URL=postgres_url,
+            MX_NAMESPACE=postgres_namespace,
+            MX_DATA_DIR=str(running.data),
+            MX_GATEWAY_NUMBER=str(number),
+            MX_PORT=str(port),
+        ):
+            processes.append(subprocess.Popen([sys.executable, "-m", "order_entry_gateway"], stderr=subprocess.DEVNULL))
+        gateways.append(f"http://127.0.0.1:{port}")
+    try:
+        for gateway in gateways:
+            eventually(lambda gateway=gateway: running.http.get(f"{gateway}/health/ready").status_code == 200, 60, gateway)
+        ids: list[list[str]] = [[] for _ in gateways]
+        headers = running.open_account("everywhere")
+
+        def trade(place: int) -> None:
+            with httpx.Client(timeout=30) as http:
+                for number in range(ORDERS):
+                    side, price = (("buy", "900.00"), ("sell", "1.00"))[number % 2]
+                    order = {"symbol": "AAPL", "side": side, "quantity": 1, "price": price, "order_type": "ioc"}
+                    answer = http.post(f"{gateways[place]}/orders", json=order, headers=headers)
+                    assert answer.status_code == 201, answer.text
+                    ids[place].append(answer.json()["order_id"])
+
+        threads = [threading.Thread(target=trade, args=(place,)) for place in range(len(gateways))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(120)
+        every = [order_id for one in ids for order_id in one]
+        assert len(every) == len(set(every)) == 3 * ORDERS, "ids never clash"
+        # What one has entered, the others know.
+        eventually(lambda: running.http.get(f"{gateways[0]}/orders/{ids[2][-1]}", headers=headers).status_code == 200, 20)
+        rests = running.order(headers, symbol="AAPL", side="buy", quantity=1, price="1.00").json()["order_id"]
+        eventually(lambda: running.http.get(f"{gateways[1]}/orders/{rests}", headers=headers).status_code == 200, 20)
+        cancelled = running.http.delete(f"{gateways[2]}/orders/{rests}", headers=headers)
+        assert cancelled.json()["status"] == "CANCELED"
+        assert running.audit() == []
+    finally:
+        for process in processes:
+            process.terminate()
+            assert process.wait(30) == 0

@@ -1,0 +1,149 @@
+"""Whatever bytes come over the WebSockets: each message is answered or the connection closed, and the services live on.
+
+`MX_FUZZ_MESSAGES` says how many.
+"""
+
+import contextlib
+import os
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import psutil
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
+
+from tests.faults.ordeal import environment
+from tests.integration.running import Running
+
+pytestmark = pytest.mark.slow
+MESSAGES = int(os.environ.get("MX_FUZZ_MESSAGES", "12000"))
+BURST = 50
+MOST_GROWTH = 150 << 20
+"""Bytes by which a service may grow over it: orders that were taken are remembered."""
+
+ORDER = {"id": 1, "op": "order", "symbol": "AAPL", "side": "buy", "quantity": "1", "price": "1.00"}
+TO_GATEWAY: list[dict[str, Any]] = [
+    ORDER,
+    {**ORDER, "order_type": "stop_limit", "trigger_price": 5, "time_in_force": "gtd", "expire_at": "2030-01-01T00:00:00Z"},
+    {"id": "x", "op": "cancel", "order_id": "12345678901234567"},
+    {"id": 2, "op": "amend", "order_id": "1", "quantity": 3},
+    {"op": "cancel_all", "side": "sell", "symbol": "AAPL"},
+    {"op": "get", "order_id": "7"},
+    {"op": "ping", "id": None},
+    {"op": "login", "key": "a.b.c", "resume_from": 5, "grace_seconds": 1.5, "heartbeat_seconds": 100},
+]
+TO_FEED: list[dict[str, Any]] = [
+    {"op": "subscribe", "channel": "book", "symbols": ["AAPL", "MSFT"]},
+    {"op": "unsubscribe", "channel": "trades", "symbols": ["AAPL"]},
+    {"op": "subscribe", "channel": "trades"},
+    {"op": "ping"},
+]
+ODD: list[Any] = [
+    None,
+    True,
+    -1,
+    0,
+    1 << 63,
+    1 << 80,
+    1e308,
+    "",
+    "\u0000",
+    "é" * 300,
+    [],
+    {},
+    [[[[]]]],
+    "NaN",
+    "1e999",
+    "-0",
+]
+
+
+@pytest.fixture(scope="module")
+def running(postgres_url: str, module_namespace: str) -> Iterator[Running]:
+    """An exchange without rate limits, so that every message gets as far as it can."""
+    exchange = Running(None, postgres_url, module_namespace)
+    with environment(MX_REQUESTS_PER_SECOND="0", MX_OPEN_ORDERS="1000"):
+        exchange.start("--bots", "0")
+    yield exchange
+    assert exchange.stop() == 0
+    exchange.close()
+
+
+def mutated(dice: random.Random, messages: list[dict[str, Any]], encode: Any) -> bytes:
+    """A message that once made sense."""
+    message = dict(dice.choice(messages))
+    for _ in range(dice.randint(0, 2)):
+        if message and dice.random() < 0.5:
+            message[dice.choice(list(message))] = dice.choice(ODD)
+        elif message and dice.random() < 0.5:
+            del message[dice.choice(list(message))]
+        else:
+            message[dice.choice(("odd", "op", "id", "symbol", "price"))] = dice.choice(ODD)
+    try:
+        body = bytearray(encode(message))
+    except (OverflowError, msgspec.MsgspecError, TypeError):
+        body = bytearray(msgspec.json.encode(message))
+    for _ in range(dice.choice((0, 0, 0, 1, 1, 3, 10))):
+        place = dice.randrange(len(body) + 1)
+        match dice.randrange(4):
+            case 0:
+                body[place:place] = bytes([dice.randrange(256)])
+            case 1:
+                del body[place : place + dice.randint(1, 5)]
+            case 2 if place < len(body):
+                body[place] ^= 1 << dice.randrange(8)
+            case _:
+                body[place:place] = b"[" * dice.choice((1, 10, 2000))
+    return bytes(body)
+
+
+def fuzz(running: Running, url: str, messages: list[dict[str, Any]], count: int, seed: int, **options: Any) -> int:
+    """Sends them, a burst at a time; how many answers came."""
+    dice, answers = random.Random(seed), 0
+    encode = msgspec.msgpack.encode if "subprotocols" in options else msgspec.json.encode
+    left = count
+    while left > 0:
+        with contextlib.suppress(ConnectionClosed), connect(url, max_size=None, **options) as socket:
+            while left > 0:
+                left -= BURST
+                for body in [mutated(dice, messages, encode) for _ in range(BURST)]:
+                    is_text = dice.random() < 0.7 and "subprotocols" not in options
+                    socket.send(body.decode("utf-8", errors="replace") if is_text else body)
+                # All that was sent is read before this is answered.
+                done = encode({"op": "ping", "id": 987654})
+                socket.send(done if "subprotocols" in options else done.decode())
+                said: str | bytes = b""
+                while b"pong" not in (said if isinstance(said, bytes) else said.encode()):
+                    said = socket.recv(30)
+                    answers += 1
+    return answers
+
+
+def test_a_hundred_thousand_mutated_messages_stop_nothing(running: Running) -> None:
+    headers = running.open_account("fuzz")
+    pids = running.pids()
+    before = {module: psutil.Process(pid).memory_info().rss for module, pid in pids.items()}
+    gateway, feed = (base.replace("http", "ws") for base in (running.gateway, running.feed))
+    part = MESSAGES // 4
+    answers = fuzz(running, f"{gateway}/ws/orders", TO_GATEWAY, 2 * part, 1, additional_headers=headers)
+    msgpack: list[Any] = [Subprotocol("msgpack")]
+    answers += fuzz(running, f"{gateway}/ws/orders", TO_GATEWAY, part, 2, additional_headers=headers, subprotocols=msgpack)
+    answers += fuzz(running, f"{feed}/ws", TO_FEED, part, 3)
+    assert answers > MESSAGES // 4, "most of it was answered"
+    assert running.pids() == pids, "no process has ended"
+    for module, pid in pids.items():
+        assert psutil.Process(pid).memory_info().rss - before[module] < MOST_GROWTH, module
+    for base in (running.gateway, running.feed, running.engine, running.clearing):
+        assert running.http.get(f"{base}/health/ready").status_code == 200
+    for log in (running.data / "logs").glob("*.log"):
+        text = log.read_text()
+        assert "fault in a request" not in text, text[-3000:]
+        assert "Traceback" not in text, text[-3000:]
+    order = running.order(headers, symbol="AAPL", side="buy", quantity=1, price="1.00")
+    assert order.status_code in (201, 409), order.text
+    running.until_at_rest()
+    assert running.audit() == []
