@@ -48,6 +48,8 @@ class Ledger:
     holdings: dict[tuple[str, str], int] = field(default_factory=dict)
     cash_moves: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     share_moves: defaultdict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
+    credit_limits: dict[str, int] = field(default_factory=dict)
+    """Cash units that clients may owe, of those that may."""
     short_limits: dict[tuple[str, str], int] = field(default_factory=dict)
     """How far below zero the holdings that moved may be, where they may."""
     new_accounts: set[str] = field(default_factory=set)
@@ -74,6 +76,8 @@ class Ledger:
                     self.new_holdings.add(key)
                 self.holdings[key] += lots
                 self.share_moves[key] += lots
+            if isinstance(instruction, Transfer) and instruction.opens and instruction.credit_limit:
+                self.credit_limits[instruction.client_id] = instruction.credit_limit
             if isinstance(instruction, Execution) and instruction.short_limit:
                 self.short_limits[instruction.seller, instruction.symbol] = instruction.short_limit
         if isinstance(instruction, Execution):
@@ -108,8 +112,9 @@ class Ledger:
         for client in (instruction.buyer, instruction.seller):
             if client not in self.cash:
                 return f"{client} has no account"
-            if cash[client] < 0 and self.cash[client] + cash[client] < 0:
-                return f"{client} has {-self.cash[client] - cash[client]} units of cash too little"
+            missing = -self.cash[client] - cash[client] - self.credit_limits.get(client, 0)
+            if cash[client] < 0 and missing > 0:
+                return f"{client} has {missing} units of cash too little"
             missing = -shares[client, instruction.symbol] - self.holdings.get((client, instruction.symbol), 0)
             missing -= instruction.short_limit
             if missing > 0 and shares[client, instruction.symbol] < 0:

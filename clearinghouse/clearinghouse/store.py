@@ -16,7 +16,10 @@ from microexchange.positions import Position, Positions
 _LOCK = 0x6D78636C  # "mxcl": the clearinghouse that has this advisory lock is the one that writes
 _COPY_SETTLEMENTS = f"COPY settlements ({', '.join(settlements.c.keys())}) FROM STDIN"
 _COPY_TRANSFERS = f"COPY transfers ({', '.join(transfers.c.keys())}) FROM STDIN"
-_OPEN_ACCOUNTS = "INSERT INTO accounts (client_id, cash) SELECT client_id, 0 FROM unnest(%s::text[]) AS opened(client_id)"
+_OPEN_ACCOUNTS = (
+    "INSERT INTO accounts (client_id, cash, credit_limit) "
+    "SELECT client_id, 0, credit_limit FROM unnest(%s::text[], %s::bigint[]) AS opened(client_id, credit_limit)"
+)
 _OPEN_HOLDINGS = (
     "INSERT INTO holdings (client_id, symbol, quantity) "
     "SELECT client_id, symbol, 0 FROM unnest(%s::text[], %s::text[]) AS opened(client_id, symbol)"
@@ -85,7 +88,10 @@ class Store:
         for offset, producers, reported in await self._all('SELECT "offset", producers, reported FROM consumed'):
             progress = Progress(offset, Positions(msgspec.convert(producers, dict[str, Position])), reported)
         ledger = Ledger()
-        ledger.cash.update(await self._all("SELECT client_id, cash FROM accounts"))
+        for client, cash, credit_limit in await self._all("SELECT client_id, cash, credit_limit FROM accounts"):
+            ledger.cash[client] = cash
+            if credit_limit:
+                ledger.credit_limits[client] = credit_limit
         for client, symbol, quantity in await self._all("SELECT client_id, symbol, quantity FROM holdings"):
             ledger.holdings[client, symbol] = quantity
         return progress, ledger
@@ -123,7 +129,9 @@ class Store:
                             )
                         )
             if ledger.new_accounts:
-                await cursor.execute(_OPEN_ACCOUNTS, (sorted(ledger.new_accounts),))
+                opened = sorted(ledger.new_accounts)
+                limits = [ledger.credit_limits.get(client, 0) for client in opened]
+                await cursor.execute(_OPEN_ACCOUNTS, (opened, limits))
             if ledger.new_holdings:
                 await cursor.execute(_OPEN_HOLDINGS, _columns(sorted(ledger.new_holdings)))
             if ledger.cash_moves:

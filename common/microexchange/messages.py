@@ -229,6 +229,8 @@ class OpenAccount(Record, frozen=True):
     shares: dict[str, int] = {}
     """Lots by symbol."""
     self_trade_prevention: SelfTradePrevention = SelfTradePrevention.CANCEL_NEWEST
+    credit_limit: int = 0
+    """Cash units that the client may owe."""
 
 
 class TransferAssets(Record, frozen=True):
@@ -397,6 +399,8 @@ class Transfer(Record, frozen=True):
     opens: bool = True
     """Whether it is the account's first, which opens it."""
     memo: str = ""
+    credit_limit: int = 0
+    """Cash units that an account which it opens may owe."""
 
 
 Instruction = Execution | Transfer

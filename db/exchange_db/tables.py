@@ -34,9 +34,10 @@ accounts = sa.Table(
     clearing_data,
     sa.Column("client_id", sa.Text, primary_key=True),
     sa.Column("cash", sa.BigInteger, nullable=False),
-    sa.CheckConstraint(f"cash >= 0 OR client_id IN ('{ISSUER}', '{FEES}')", name="cash_not_negative"),
+    sa.Column("credit_limit", sa.BigInteger, nullable=False, server_default="0"),
+    sa.CheckConstraint(f"cash >= -credit_limit OR client_id IN ('{ISSUER}', '{FEES}')", name="cash_within_credit"),
 )
-"""Balances. The sum over all accounts is 0."""
+"""Balances, and how far below zero they may be. The sum over all accounts is 0."""
 
 holdings = sa.Table(
     "holdings",

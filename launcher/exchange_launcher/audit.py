@@ -213,6 +213,9 @@ async def _batches(places: Places, offset: int) -> AsyncGenerator[Batch[Any]]:
 # --- the ledger by itself -----------------------------------------------------------------------------------
 
 
+_OWE: LiteralString = "SELECT client_id, cash FROM accounts WHERE cash < -credit_limit AND client_id NOT LIKE '$%%'"
+
+
 def _of_ledger(ledger: psycopg.Connection) -> list[Check]:
     now = f"instruction {_consumed(ledger)[1].get(ENGINE, 0)}"
     cash = Check("cash is conserved", now)
@@ -227,7 +230,7 @@ def _of_ledger(ledger: psycopg.Connection) -> list[Check]:
             shares.differs(f"{symbol}: all holdings together are {total} lots")
     limits = Check("nobody owes", now)
     limits.compared = cash.compared
-    for client, units in _rows(ledger, "SELECT client_id, cash FROM accounts WHERE cash < 0 AND client_id NOT LIKE '$%%'"):
+    for client, units in _rows(ledger, _OWE):
         limits.differs(f"{client}: {cash_to_text(units)}")
     for client, symbol, lots in _rows(
         ledger, "SELECT client_id, symbol, quantity FROM holdings WHERE quantity < -short_limit AND client_id NOT LIKE '$%%'"
@@ -448,8 +451,6 @@ def _as_settled(ledger: psycopg.Connection, instructions: Mapping[int, Instructi
     )
     settled |= {number: tuple(rest) for number, *rest in _rows(ledger, moves, first, last)}
     for number, instruction in instructions.items():
-        decided = msgspec.structs.astuple(instruction)
-        if isinstance(instruction, Execution):
-            decided = decided[:-1]  # the short limit is not part of the row
+        decided = msgspec.structs.astuple(instruction)[:-1]  # the limit, which comes last, is not part of the row
         if settled.get(number) != decided:
             check.differs(f"instruction {number}: decided {decided}, settled {settled.get(number)}")

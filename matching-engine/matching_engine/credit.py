@@ -1,8 +1,8 @@
 """Credit: what a client can still spend and sell, exactly, while its orders are open.
 
-Buying power is cash less what open buys hold; sellable shares are the holding, and what the client may be short, less what
-open sells offer. A buy holds, for each open lot, the lot's price and the highest fee it can cost, **rounded up for each
-lot**. Whatever way the order is filled, fill by fill with each fee rounded, it then costs no more than it held.
+Buying power is cash and credit less what open buys hold; sellable shares are the holding, and what the client may be short,
+less what open sells offer. A buy holds, for each open lot, the lot's price and the highest fee it can cost, **rounded up for
+each lot**. Whatever way the order is filled, fill by fill with each fee rounded, it then costs no more than it held.
 """
 
 from matching_engine.book import Order
@@ -33,6 +33,7 @@ class Account:
         "by_client_order_id",
         "cash",
         "client_id",
+        "credit_limit",
         "held",
         "holdings",
         "orders",
@@ -41,11 +42,17 @@ class Account:
     )
 
     def __init__(
-        self, client_id: str, cash: int, prevention: SelfTradePrevention = SelfTradePrevention.CANCEL_NEWEST
+        self,
+        client_id: str,
+        cash: int,
+        prevention: SelfTradePrevention = SelfTradePrevention.CANCEL_NEWEST,
+        credit_limit: int = 0,
     ) -> None:
         self.client_id = client_id
         self.cash = cash
-        """Units of 1e-8."""
+        """Units of 1e-8; negative for what is owed."""
+        self.credit_limit = credit_limit
+        """Units that the client may owe."""
         self.held = 0
         """Units that open buys hold."""
         self.suspended = False
@@ -59,7 +66,7 @@ class Account:
     @property
     def buying_power(self) -> int:
         """Units that a new order may spend."""
-        return self.cash - self.held
+        return self.cash - self.held + self.credit_limit
 
     def holding(self, symbol: str) -> Holding:
         """The client's holding of `symbol`."""

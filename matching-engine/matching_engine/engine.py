@@ -113,7 +113,9 @@ class Engine:
         self.next_trade_id = 1
         self.next_arrival = 1
         self.issued_cash = 0
-        """Cash units that accounts were opened with."""
+        """Cash units that accounts were given."""
+        self.granted_credit = 0
+        """Cash units that all clients together may owe."""
         self.now = 0
         """The latest time that a command has told."""
         self.saved_books: dict[tuple[str, str], list[NewOrder]] = {}
@@ -204,24 +206,27 @@ class Engine:
         return [listing]
 
     def _open_account(self, command: OpenAccount) -> list[Event]:
-        client_id, cash, shares = command.client_id, command.cash, command.shares
+        client_id, cash, shares, credit = command.client_id, command.cash, command.shares, command.credit_limit
         refusal: Reason | None = None
         if client_id in self.accounts:
             refusal = Code.CLIENT_EXISTS, f"{client_id} already has an account"
         elif unknown := [symbol for symbol in shares if symbol not in self.markets]:
             refusal = Code.UNKNOWN_SYMBOL, f"{unknown[0]} is not listed"
-        elif not 0 <= cash <= MAX_CASH or any(not 0 <= lots <= MAX_LOTS for lots in shares.values()):
+        elif not all(0 <= units <= MAX_CASH for units in (cash, credit)) or not all(
+            0 <= lots <= MAX_LOTS for lots in shares.values()
+        ):
             refusal = Code.LIMIT_EXCEEDED, "an account cannot be opened with that much"
-        elif self.issued_cash + cash > MAX_ISSUED_CASH:
+        elif self.issued_cash + self.granted_credit + cash + credit > MAX_ISSUED_CASH:
             refusal = Code.LIMIT_EXCEEDED, "the exchange has issued all the cash that it can count"
         if refusal is not None:
             return [_rejected(command, client_id, *refusal)]
-        account = self.accounts[client_id] = Account(client_id, cash, command.self_trade_prevention)
+        account = self.accounts[client_id] = Account(client_id, cash, command.self_trade_prevention, credit)
         self.issued_cash += cash
+        self.granted_credit += credit
         for symbol, lots in shares.items():
             account.holding(symbol).quantity = lots
         return [
-            Transfer(command.command_id, command.timestamp, client_id, cash, shares),
+            Transfer(command.command_id, command.timestamp, client_id, cash, shares, credit_limit=credit),
             AccountOpened(command.command_id, command.timestamp, client_id, cash, shares),
         ]
 
@@ -246,12 +251,13 @@ class Engine:
         """Why the account cannot be given that, or have that taken from it, or None. What open orders hold stays."""
         if not cash and not any(shares.values()):
             return Code.INVALID_FIELD, "there is nothing to transfer"
-        if abs(cash) > MAX_CASH or self.issued_cash + cash > MAX_ISSUED_CASH:
+        if abs(cash) > MAX_CASH or self.issued_cash + self.granted_credit + cash > MAX_ISSUED_CASH:
             return Code.LIMIT_EXCEEDED, "the exchange cannot count that much cash"
-        if cash < 0 and -cash > account.buying_power:
+        own = max(account.cash - account.held, 0)  # credit is to trade with
+        if cash < 0 and -cash > own:
             return (
                 Code.INSUFFICIENT_CASH,
-                f"{cash_to_text(-cash)} cannot be withdrawn: {cash_to_text(max(account.buying_power, 0))} is free",
+                f"{cash_to_text(-cash)} cannot be withdrawn: {cash_to_text(own)} is free",
             )
         for symbol, lots in shares.items():
             if symbol not in self.markets:
@@ -483,7 +489,8 @@ class Engine:
             cost = lots * order.hold_per_lot
         else:
             cost = self._cost_on_offer(market, lots)
-        power = order.account.cash - order.account.held + released_cash
+        account = order.account
+        power = account.cash - account.held + account.credit_limit + released_cash
         if cost > power:
             return (
                 Code.INSUFFICIENT_CASH,

@@ -34,6 +34,7 @@ class AccountState(msgspec.Struct, array_like=True):
     suspended: bool
     self_trade_prevention: SelfTradePrevention
     holdings: dict[str, int]
+    credit_limit: int = 0
 
 
 class MarketState(msgspec.Struct, array_like=True):
@@ -93,6 +94,7 @@ def take(engine: Engine) -> EngineState:
                 account.suspended,
                 account.self_trade_prevention,
                 {symbol: holding.quantity for symbol, holding in account.holdings.items() if holding.quantity},
+                account.credit_limit,
             )
             for account in engine.accounts.values()
         ],
@@ -144,7 +146,8 @@ def restore(state: EngineState) -> Engine:
         market.auction = Uncrossing(*listed.indicative)
         engine.plan_end(market, listed.ends_at)
     for opened in state.accounts:
-        account = Account(opened.client_id, opened.cash, opened.self_trade_prevention)
+        account = Account(opened.client_id, opened.cash, opened.self_trade_prevention, opened.credit_limit)
+        engine.granted_credit += opened.credit_limit
         engine.accounts[opened.client_id] = account
         account.suspended = opened.suspended
         for symbol, quantity in opened.holdings.items():

@@ -260,16 +260,18 @@ class Endowment(msgspec.Struct, frozen=True):
     """Units of 1e-8."""
     shares: dict[str, Decimal]
     """Quantity by symbol; `*` stands for every other listed security."""
+    credit_limit: int = 0
+    """Units that it may owe."""
 
     @classmethod
-    def of(cls, cash: Decimal, shares: dict[str, Decimal]) -> "Endowment":
+    def of(cls, cash: Decimal, shares: dict[str, Decimal], credit: Decimal = Decimal(0)) -> "Endowment":
         """Checks the operator's settings. Raises `ValueError`."""
-        units = cash_to_units(cash)
-        if not 0 <= units <= MAX_CASH:
-            raise ValueError(f"the endowment's cash must be between 0 and {MAX_CASH // 10**8}")
+        units, limit = cash_to_units(cash), cash_to_units(credit)
+        if not (0 <= units <= MAX_CASH and 0 <= limit <= MAX_CASH):
+            raise ValueError(f"the endowment's cash and credit must be between 0 and {MAX_CASH // 10**8}")
         if any(not quantity.is_finite() or quantity < 0 for quantity in shares.values()):
             raise ValueError("the endowment's shares must not be negative")
-        return cls(units, shares)
+        return cls(units, shares, limit)
 
     def lots(self, securities: dict[str, Security]) -> dict[str, int]:
         """The endowment in lots of what is listed: securities of which a whole number of lots goes into it."""
@@ -303,6 +305,7 @@ def open_account(
         endowment.cash,
         endowment.lots(securities),
         request.self_trade_prevention,
+        endowment.credit_limit,
     )
 
 

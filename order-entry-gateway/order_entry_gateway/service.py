@@ -37,6 +37,7 @@ class GatewaySettings(ServiceSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="Port of REST and WebSocket.")
     gateway_number: int = Field(default=0, ge=0, lt=MAX_GATEWAY, description="Tells several gateways of one market apart.")
     endowment_cash: Decimal = Field(default=Decimal(10_000), description="Cash that a new account begins with.")
+    endowment_credit: Decimal = Field(default=Decimal(0), description="Cash that a new account may owe.")
     endowment_shares: dict[str, Decimal] = Field(
         default={"*": Decimal(100)},
         description='Shares that a new account begins with, by symbol as JSON; "*" is every other security.',
@@ -60,7 +61,7 @@ class GatewayService:
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
         try:
-            self._endowment = Endowment.of(settings.endowment_cash, settings.endowment_shares)
+            self._endowment = Endowment.of(settings.endowment_cash, settings.endowment_shares, settings.endowment_credit)
             self._listing = _read_listing(settings.listing)
         except (ListingError, OSError, ValueError) as error:
             raise ConfigurationError(str(error)) from error

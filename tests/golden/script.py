@@ -57,6 +57,7 @@ class Stage:
         self._orders: dict[int, int] = {}
         self._terms: dict[str, Any] = {}
         self._preventions: dict[str, SelfTradePrevention] = {}
+        self._credit: dict[str, int] = {}
         self._open = False
 
     def play(self, line: str) -> list[str]:
@@ -64,6 +65,9 @@ class Stage:
         verb, *words = line.split()
         if verb == "terms":
             self._terms = {key: _term(key, value) for key, value in (word.split("=") for word in words)}
+            return []
+        if verb == "credit":
+            self._credit[words[0]] = int(words[1]) * CASH_SCALE
             return []
         if verb == "prevention":
             self._preventions[words[0]] = SelfTradePrevention(words[1])
@@ -81,7 +85,9 @@ class Stage:
         self._engine.apply(ListSecurity(self._id(), 1, "X", "X Inc.", "0.01", "1", 1000, **{**fees, **self._terms}))
         for client in CLIENTS:
             prevention = self._preventions.get(client, SelfTradePrevention.CANCEL_NEWEST)
-            self._engine.apply(OpenAccount(self._id(), 1, client, 10_000 * CASH_SCALE, {"X": 100}, prevention))
+            credit = self._credit.get(client, 0)
+            opening = OpenAccount(self._id(), 1, client, 10_000 * CASH_SCALE, {"X": 100}, prevention, credit)
+            self._engine.apply(opening)
 
     def _command(self, verb: str, words: list[str]) -> Any:
         command_id, now = self._id(), self._now

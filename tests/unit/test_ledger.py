@@ -83,6 +83,16 @@ def test_an_account_is_opened_once() -> None:
     assert ledger.cash["a"] == 10_000
 
 
+def test_a_client_may_owe_up_to_its_limit_and_no_more() -> None:
+    ledger = Ledger()
+    ledger.settle(1, Transfer(1, 1, "a", 1000, {}, credit_limit=2006))
+    ledger.settle(2, Transfer(2, 1, "b", 0, {"X": 6}))
+    assert ledger.settle(3, EXECUTION).status is SettlementStatus.SETTLED
+    assert ledger.cash["a"] == -2006
+    report = ledger.settle(4, msgspec.structs.replace(EXECUTION, trade_id=8, quantity=1))
+    assert (report.status, report.text) == (SettlementStatus.REJECTED, "a has 3006 units of cash too little")
+
+
 def test_a_deposit_and_a_withdrawal_go_to_an_account_that_is_open() -> None:
     ledger = open_ledger()
     assert ledger.settle(3, Transfer(9, 1, "a", 100, {"X": 2}, False)).status is SettlementStatus.SETTLED
