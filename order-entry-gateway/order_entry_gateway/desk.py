@@ -62,6 +62,8 @@ _logger = structlog.get_logger(__name__)
 
 OnReport = Callable[[int, OrderReport], None]
 """Hears an order report and its number: the `report_id` that the feed stores it under."""
+PENDING_SECONDS = 0.05
+"""After which an order that the engine has not taken yet is told of."""
 MOST_RECENT = 100_000
 """Order reports that are kept for those who come back; older ones the feed has stored."""
 MOST_RESUMED = 10_000
@@ -318,9 +320,8 @@ class OrderDesk:
                 if not answer.done():
                     answer.set_exception(Refusal(Code.UNAVAILABLE, "the exchange's log is not available: nothing was sent"))
             elif isinstance(command, NewOrder):
-                pending = _pending(command)
-                self.view.pending(pending)
-                self._reports.put([pending])
+                self.view.pending(_pending(command))
+                asyncio.get_running_loop().call_later(PENDING_SECONDS, self._tell_pending, command)
 
         self._commands.put_confirmed([command]).add_done_callback(on_confirmed)
         try:
@@ -335,6 +336,12 @@ class OrderDesk:
             self._waiting.pop(command_id, None)
         self.latency.add(time.perf_counter() - began)
         return reports
+
+    def _tell_pending(self, command: NewOrder) -> None:
+        """Tells everybody of an order that is on the log and that the engine has not taken yet: it is slow, or away."""
+        known = self.view.orders.get(command.command_id)
+        if known is not None and known.exec_type is ExecType.PENDING_NEW:
+            self._reports.put([known])
 
     async def enter(self, command: NewOrder) -> tuple[OrderReport, list[Trade]]:
         """Enters an order: its state after the engine took it, and its trades. Raises `Refusal` if it is rejected."""

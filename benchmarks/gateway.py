@@ -1,0 +1,148 @@
+"""`./mx bench gateway`: order in to report out, over WebSockets, the whole exchange running, at a steady rate.
+
+Every order is sent when its time has come, whatever became of the one before, and its time counts from then: a venue that
+stalls is charged for all that would have come meanwhile. The load is made by this process; its own share is told.
+"""
+
+import asyncio
+import itertools
+import os
+import random
+import tempfile
+import time
+from pathlib import Path
+
+import httpx
+import msgspec
+from websockets.asyncio.client import ClientConnection, connect
+
+from benchmarks import harness, servers
+
+SYMBOLS = ("AAPL", "AMZN", "GOOG", "INTC", "META", "MSFT", "NVDA", "TSLA")
+RATE = 1000
+WARM_UP = 3.0
+
+
+class Client:
+    """One WebSocket, and the orders that it has under way."""
+
+    def __init__(self, number: int, connection: ClientConnection, times: list[float]) -> None:
+        self._dice = random.Random(number)
+        self._connection = connection
+        self._times = times
+        self._due: dict[int, float] = {}
+        self._numbers = itertools.count(1)
+        self._resting: list[str] = []
+        self.refused = 0
+
+    async def act(self, due: float) -> None:
+        """Sends what it would: three in ten a cancel, one in ten marketable, the rest passive."""
+        number, draw = next(self._numbers), self._dice.random()
+        self._due[number] = due
+        if draw < 0.3 and self._resting:
+            request = {"id": number, "op": "cancel", "order_id": self._resting.pop(0)}
+        else:
+            takes, buys = draw > 0.9, self._dice.random() < 0.5
+            price = 100 + (5 if takes else -1) * (1 if buys else -1) * self._dice.randint(1, 10) / 10
+            side = "buy" if buys else "sell"
+            symbol, life = self._dice.choice(SYMBOLS), "ioc" if takes else "limit"
+            request = {"id": number, "op": "order", "symbol": symbol, "side": side, "order_type": life}
+            request |= {"quantity": 1, "price": f"{price:.2f}"}
+        await self._connection.send(msgspec.json.encode(request).decode())
+
+    async def listen(self) -> None:
+        """Hears answers, and passes over reports."""
+        async for text in self._connection:
+            said = msgspec.json.decode(text)
+            due = self._due.pop(said.get("id", 0), None)
+            if due is None:
+                continue
+            self._times.append(time.perf_counter() - due)
+            if not said["ok"]:
+                self.refused += said["error"]["code"] != "ORDER_CLOSED"
+            elif said["order"]["resting"]:
+                self._resting.append(said["order"]["order_id"])
+
+
+async def load(gateway: str, count: int, rate: float, seconds: float) -> tuple[list[float], float, int]:
+    """Times of all orders after the warm-up, this process's share of a processor, and how many were refused."""
+    times: list[float] = []
+    async with httpx.AsyncClient(timeout=60) as http:
+        gate = asyncio.Semaphore(20)
+
+        async def enter(number: int) -> Client:
+            async with gate:
+                opened = (await http.post(f"{gateway}/clients", json={"client_id": f"c{number}"})).json()
+                header = {"Authorization": f"Bearer {opened['api_key']}"}
+                url = gateway.replace("http", "ws") + "/ws/orders"
+                connection = await connect(url, additional_headers=header, compression=None, max_size=None)
+                return Client(number, connection, times)
+
+        clients = await asyncio.gather(*(enter(number) for number in range(count)))
+    listening = [asyncio.create_task(client.listen()) for client in clients]
+    begin, used = time.perf_counter(), os.times()
+    for number in range(int(rate * (WARM_UP + seconds))):
+        due = begin + number / rate
+        pause = due - time.perf_counter()
+        if pause > 0:
+            await asyncio.sleep(pause)
+        if number == int(rate * WARM_UP):
+            times.clear()
+        await clients[number % count].act(due)
+    elapsed, now = time.perf_counter() - begin, os.times()
+    await asyncio.sleep(2)
+    for task in listening:
+        task.cancel()
+    share = (now.user + now.system - used.user - used.system) / elapsed
+    return sorted(times), share, sum(client.refused for client in clients)
+
+
+def measure(database: str, log: str, namespace: str, clients: int, seconds: float) -> dict[str, float]:
+    """One run over fresh databases and a fresh log."""
+    with servers.fresh(database, log, namespace), tempfile.TemporaryDirectory() as folder:
+        settings = {
+            "MX_ENDOWMENT_CASH": "1000000",
+            "MX_ENDOWMENT_SHARES": msgspec.json.encode(dict.fromkeys(SYMBOLS, "10000")).decode(),
+        }
+        names = ("matching_engine", "clearinghouse", "market_data_feed", "order_entry_gateway")
+        running = [servers.Service(name, database, log, namespace, Path(folder), **settings) for name in names]
+        try:
+            for service in running:
+                service.until_ready()
+            times, share, refused = asyncio.run(load(f"http://127.0.0.1:{running[-1].port}", clients, RATE, seconds))
+            lag = running[2].status()
+            behind = lag["offset"] - lag["stored_offset"]
+        finally:
+            for service in reversed(running):
+                service.stop()
+    p50, p95, p99 = (times[int(len(times) * part)] * 1000 for part in (0.5, 0.95, 0.99))
+    return {"p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "orders": len(times), "load_share": share, "refused": refused,
+            "bodies_not_stored": behind}  # fmt: skip
+
+
+def main() -> None:
+    """Measures, and prints a table."""
+    options = harness.arguments(__doc__ or "", events=20)
+    results: dict[str, dict[str, float]] = {}
+    with servers.postgres() as database:
+        logs = {"embedded log": database}
+        if (broker := servers.rabbitmq()) is not None:
+            logs["RabbitMQ"] = broker
+        for place, (name, log) in enumerate(logs.items()):
+            for clients in (50, 1000):
+                namespace = f"g{place}{clients}_"
+                results[f"{name}, {clients} WebSockets"] = measure(database, log, namespace, clients, options.events)
+    rows = [
+        f"| {name} | {one['p50_ms']:.1f} ms | {one['p95_ms']:.1f} ms | {one['p99_ms']:.1f} ms | {one['load_share']:.0%} |"
+        for name, one in results.items()
+    ]
+    head = f"| {RATE:,} requests/s | p50 | p95 | p99 | the load's share of a core |"
+    text = "\n".join([head, "| --- | ---: | ---: | ---: | ---: |", *rows])
+    print(text)
+    if options.write:
+        harness.write_section("gateway", text)
+    harness.finish(options, "gateway", {"seconds": options.events, "figures": results})
+
+
+if __name__ == "__main__":
+    main()
