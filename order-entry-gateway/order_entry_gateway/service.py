@@ -39,7 +39,7 @@ class GatewaySettings(ServiceSettings):
     endowment_cash: Decimal = Field(default=Decimal(10_000), description="Cash that a new account begins with.")
     endowment_credit: Decimal = Field(default=Decimal(0), description="Cash that a new account may owe.")
     endowment_shares: dict[str, Decimal] = Field(
-        default={"*": Decimal(100)},
+        default={"*": Decimal(100), "BTC-USDT": Decimal("0.1"), "ETH-USDT": Decimal(1)},
         description='Shares that a new account begins with, by symbol as JSON; "*" is every other security.',
     )
     listing: Path | None = Field(default=None, description="CSV of the securities to list; eight come with the exchange.")
