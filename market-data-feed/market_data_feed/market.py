@@ -153,7 +153,9 @@ class Market:
             self.changes.keys[report.key_id] = (report.client_id, report.timestamp, None)
         elif isinstance(report, KeyRevoked):
             self.revoked_keys.add(report.key_id)
-            self.changes.keys[report.key_id] = (report.client_id, report.timestamp, report.timestamp)
+            # Of one that is stored already only the revocation is taken; one that is not yet keeps when it was issued.
+            issued = self.changes.keys.get(report.key_id, (report.client_id, report.timestamp, None))[1]
+            self.changes.keys[report.key_id] = (report.client_id, issued, report.timestamp)
         elif isinstance(report, TradingStateChanged):
             self.states[report.symbol] = report.state
             self.changes.securities.add(report.symbol)

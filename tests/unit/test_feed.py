@@ -6,7 +6,7 @@ from typing import Any
 from market_data_feed.hub import MOST_QUEUED, Hub, Subscriber, snapshot_message
 from market_data_feed.market import Market
 from market_data_feed.store import Pending, seal
-from microexchange.messages import Execution, SettlementReport, SettlementStatus, Transfer
+from microexchange.messages import Execution, KeyIssued, KeyRevoked, SettlementReport, SettlementStatus, Transfer
 from microexchange.positions import Positions
 from microexchange.web import json_text
 from tests.unit.market import Floor
@@ -146,3 +146,11 @@ def test_every_report_becomes_a_row_and_only_changes_are_upserted() -> None:
     assert sealed.offset == 17
     assert len(sealed.upserts) == 6, "securities, levels, orders that are open, orders that ended, clients, position"
     assert len(seal(Pending(), market, Positions(), 18).upserts) == 1, "nothing changed since: the position alone"
+
+
+def test_a_key_that_is_revoked_before_it_was_stored_keeps_when_it_was_issued() -> None:
+    market = Market()
+    market.apply(KeyIssued("a", "k", 5))
+    market.apply(KeyRevoked("a", "k", 9))
+    assert market.changes.keys == {"k": ("a", 5, 9)}
+    assert market.revoked_keys == {"k"}
