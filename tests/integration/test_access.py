@@ -80,7 +80,8 @@ def test_a_key_is_listed_rotated_and_revoked_at_once_everywhere(running: Running
     balance = f"{running.feed}/balance/bob"
     eventually(lambda: running.http.get(balance, headers=old).status_code == 401, 10, "the feed knows too")
     assert running.http.get(balance, headers=new).status_code == 200
-    eventually(lambda: len(running.http.get(keys, headers=new).json()) == 2, 10)
+    # The list is what the feed has stored, which follows.
+    eventually(lambda: "revoked_at" in running.http.get(keys, headers=new).json()[0], 10)
     first, second = running.http.get(keys, headers=new).json()
     assert (first["key_id"], "revoked_at" in first, "revoked_at" in second) == (old_id, True, False)
     assert "api_key" not in first
