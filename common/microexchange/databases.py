@@ -4,9 +4,13 @@
 `postgresql://user@/?host=/path`); the exchange keeps three databases on it.
 """
 
+import contextlib
+from collections.abc import Iterator
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
+
+from microexchange.refusals import Code, Refusal
 
 CLEARING_DATA = "clearing_data"
 MARKET_DATA = "market_data"
@@ -27,6 +31,15 @@ def database_url(server_url: str, namespace: str, name: str) -> str:
 
 CONNECTION_LOST = (psycopg.OperationalError, psycopg.InterfaceError)
 """What psycopg raises when the server or the connection to it is gone."""
+
+
+@contextlib.contextmanager
+def asking(what: str) -> Iterator[None]:
+    """Asks a database on behalf of a client: where it is gone, raises `Refusal` (`UNAVAILABLE`), which says `what` is."""
+    try:
+        yield
+    except psycopg.OperationalError as error:  # the pool's own timeout is one too
+        raise Refusal(Code.UNAVAILABLE, f"{what} is not available: try again shortly") from error
 
 
 async def connect(url: str, purpose: str) -> psycopg.AsyncConnection:

@@ -3,14 +3,13 @@
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-import psycopg
 from fastapi import FastAPI, Query, Request, Response
-from psycopg_pool import PoolTimeout
 from starlette.responses import StreamingResponse
 
 from market_data_feed.state import FeedState
 from market_data_feed.statement import as_csv, movements
 from microexchange.auth import Keys, require
+from microexchange.databases import asking
 from microexchange.messages import Side, Trade, TradingState
 from microexchange.presentation import (
     BalanceView,
@@ -75,7 +74,7 @@ def add_routes(app: FastAPI, state: FeedState, keys: Keys) -> None:
         before: Annotated[int, Query(ge=1, le=MAX_ID, description="Trade id: only older ones.")] = MAX_ID,
     ) -> Response:
         security = state.market.securities[known_symbol(security_id)]
-        try:
+        with asking("the database of trades"):
             async with state.pool.connection(timeout=2) as connection:
                 cursor = await connection.execute(
                     "SELECT trade_id, timestamp, symbol, price, quantity, aggressor_side, maker_order_id, taker_order_id, "
@@ -83,8 +82,6 @@ def add_routes(app: FastAPI, state: FeedState, keys: Keys) -> None:
                     (security_id, before, limit),
                 )
                 rows = await cursor.fetchall()
-        except (psycopg.OperationalError, PoolTimeout) as error:
-            raise Refusal(Code.UNAVAILABLE, "the database of trades is not available: try again shortly") from error
         trades = [trade_view(_trade(row), security) for row in rows]
         last = str(rows[-1][0]) if len(rows) == limit else None
         return json_response(TradesView(trades=trades, next_before=last))
@@ -122,10 +119,8 @@ def add_routes(app: FastAPI, state: FeedState, keys: Keys) -> None:
         after: Annotated[int, Query(ge=0, le=MAX_ID, description="Movement id: only later ones.")] = 0,
     ) -> Response:
         known_client(request, client_id)
-        try:
+        with asking("the ledger"):
             found = await movements(state.ledger, state.market.securities, client_id, after, limit)
-        except (psycopg.OperationalError, PoolTimeout) as error:
-            raise Refusal(Code.UNAVAILABLE, "the ledger is not available: try again shortly") from error
         last = found[-1].movement_id if len(found) == limit else None
         return json_response(StatementView(movements=found, next_after=last))
 
@@ -142,10 +137,8 @@ def add_routes(app: FastAPI, state: FeedState, keys: Keys) -> None:
     async def get_statement_csv(request: Request, client_id: str) -> Response:
         known_client(request, client_id)
         lines = as_csv(state.ledger, state.market.securities, client_id)
-        try:
+        with asking("the ledger"):
             first = await anext(lines)
-        except (psycopg.OperationalError, PoolTimeout) as error:
-            raise Refusal(Code.UNAVAILABLE, "the ledger is not available: try again shortly") from error
 
         async def all_lines() -> AsyncIterator[str]:
             yield first

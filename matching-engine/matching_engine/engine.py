@@ -1070,12 +1070,10 @@ class Engine:
         if state is _CONTINUOUS or (state is TradingState.CLOSED and before is TradingState.CLOSING_AUCTION):
             self._uncross(market, command, events)
         if state is TradingState.DELISTED:
-            waiting = sorted(market.stops.orders.values(), key=lambda order: order.arrival)
-            for order in [*market.book.bids, *market.book.asks, *waiting]:
+            for order in [*market.book.bids, *market.book.asks, *market.stops]:
                 events += self._cancel(order, command, Code.DELISTED, f"{market.symbol} is listed no more")
         elif state is TradingState.CLOSED:
-            waiting = sorted(market.stops.orders.values(), key=lambda order: order.arrival)
-            for order in [*market.book.bids, *market.book.asks, *waiting]:
+            for order in [*market.book.bids, *market.book.asks, *market.stops]:
                 if order.entry.time_in_force is TimeInForce.DAY:
                     events += self._expire(order, command)
         elif state is _CONTINUOUS and market.stops.orders:

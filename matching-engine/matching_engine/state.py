@@ -104,7 +104,7 @@ def take(engine: Engine) -> EngineState:
             for orders in (
                 market.book.bids,
                 market.book.asks,
-                sorted(market.stops.orders.values(), key=lambda order: order.arrival),
+                market.stops,
             )
             for order in orders
         ],

@@ -1,5 +1,6 @@
 """Orders that wait for a trigger: stops and take-profits of one security, watched against its last trade price."""
 
+from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 
 from matching_engine.book import Order
@@ -27,6 +28,10 @@ class StopBook:
         self._rising: list[tuple[int, int, int]] = []
         self._falling: list[tuple[int, int, int]] = []
         """(trigger price, arrival, order id), the nearest to the market first: triggers that fall are negated."""
+
+    def __iter__(self) -> Iterator[Order]:
+        """All that wait, in order of arrival."""
+        return iter(sorted(self.orders.values(), key=lambda order: order.arrival))
 
     def add(self, order: Order) -> None:
         """The order waits from now on. Its `arrival` is its place among those with the same trigger."""

@@ -3,17 +3,18 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import psycopg
 import structlog
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool
 
 from exchange_db.reports import COLUMNS, order_report
-from microexchange.databases import MARKET_DATA, database_url
+from microexchange.databases import MARKET_DATA, asking, database_url
 from microexchange.epochs import next_epoch
 from microexchange.health import Health
 from microexchange.ids import IdSequence
@@ -55,7 +56,7 @@ from microexchange.refusals import Code, Refusal
 from microexchange.securities import Security
 from microexchange.service import ConfigurationError, read_batches, take_fresh
 from order_entry_gateway.limits import RateLimiter
-from order_entry_gateway.requests import AmendRequest, replace_order
+from order_entry_gateway.requests import AmendRequest, OrderRequest, new_order, replace_order
 from order_entry_gateway.view import MarketView, faulted_clients
 
 _logger = structlog.get_logger(__name__)
@@ -343,8 +344,10 @@ class OrderDesk:
         if known is not None and known.exec_type is ExecType.PENDING_NEW:
             self._reports.put([known])
 
-    async def enter(self, command: NewOrder) -> tuple[OrderReport, list[Trade]]:
+    async def enter(self, client_id: str, request: OrderRequest) -> tuple[OrderReport, list[Trade]]:
         """Enters an order: its state after the engine took it, and its trades. Raises `Refusal` if it is rejected."""
+        command_id, now = self.next_command()
+        command = new_order(request, self.view.securities, client_id, command_id, now)
         reports = await self._ask(command)
         own = [r for r in reports if isinstance(r, OrderReport) and r.order_id == command.command_id]
         newest = own[-1]
@@ -471,12 +474,11 @@ class OrderDesk:
         known = {"client": client_id, "name": client_order_id, "symbol": symbol, "before": before, "limit": limit}
         stored: list[OrderReport] = []
         try:
-            async with self._stored.connection(timeout=2) as connection:
-                cursor = await connection.execute((_BY_NAME if client_order_id else _BY_CLIENT).encode(), known)
-                stored = [order_report(row) for row in await cursor.fetchall()]
-        except (psycopg.OperationalError, PoolTimeout) as error:
+            rows = await self._ask_stored("past orders", _BY_NAME if client_order_id else _BY_CLIENT, known)
+            stored = [order_report(row) for row in rows]
+        except Refusal:
             if not (client_order_id and found):
-                raise Refusal(Code.UNAVAILABLE, "the database of past orders is not available: try again shortly") from error
+                raise
         found = {**{report.order_id: report for report in stored}, **found}
         page = sorted(found.values(), key=lambda report: report.order_id, reverse=True)
         more = page[limit - 1].order_id if len(page) >= limit else None
@@ -488,12 +490,8 @@ class OrderDesk:
         found: list[tuple[int, OrderReport]] = []
         if not self._recent or self._recent[0][0] > after + 1:
             known = {"client": client_id, "after": after, "limit": MOST_RESUMED + 1}
-            try:
-                async with self._stored.connection(timeout=2) as connection:
-                    cursor = await connection.execute(_MISSED.encode(), known)
-                    found = [(report_id, order_report(row)) for report_id, *row in await cursor.fetchall()]
-            except (psycopg.OperationalError, PoolTimeout) as error:
-                raise Refusal(Code.UNAVAILABLE, "the database of reports is not available: try again shortly") from error
+            rows = await self._ask_stored("reports", _MISSED, known)
+            found = [(report_id, order_report(row)) for report_id, *row in rows]
         last = found[-1][0] if found else after
         found += [entry for entry in self._recent if entry[0] > last and entry[1].client_id == client_id]
         if len(found) > MOST_RESUMED:
@@ -511,30 +509,23 @@ class OrderDesk:
     async def keys_of(self, client_id: str) -> list[tuple[str, int, int | None]]:
         """The client's keys that the feed has stored, oldest first: (id, issued at, revoked at). Raises `Refusal`."""
         query = "SELECT key_id, issued_at, revoked_at FROM keys WHERE client_id = %s ORDER BY issued_at, key_id"
-        try:
-            async with self._stored.connection(timeout=2) as connection:
-                return await (await connection.execute(query, (client_id,))).fetchall()
-        except (psycopg.OperationalError, PoolTimeout) as error:
-            raise Refusal(Code.UNAVAILABLE, "the database of keys is not available: try again shortly") from error
+        return await self._ask_stored("keys", query, (client_id,))
 
     async def fills(self, client_id: str, symbol: str, before: int, limit: int) -> list[tuple[int, OrderReport]]:
         """The client's fills that the feed has stored, newest first, each with its number. Raises `Refusal`."""
         known = {"client": client_id, "symbol": symbol, "before": before, "limit": limit}
-        try:
-            async with self._stored.connection(timeout=2) as connection:
-                cursor = await connection.execute(_FILLS.encode(), known)
-                return [(report_id, order_report(row)) for report_id, *row in await cursor.fetchall()]
-        except (psycopg.OperationalError, PoolTimeout) as error:
-            raise Refusal(Code.UNAVAILABLE, "the database of fills is not available: try again shortly") from error
+        rows = await self._ask_stored("fills", _FILLS, known)
+        return [(report_id, order_report(row)) for report_id, *row in rows]
 
     async def _find_stored(self, client_id: str, order_id: int) -> OrderReport | None:
-        try:
+        rows = await self._ask_stored("past orders", _NEWEST_REPORT, (client_id, order_id))
+        return order_report(rows[0]) if rows else None
+
+    async def _ask_stored(self, what: str, query: str, values: Mapping[str, object] | Sequence[object]) -> list[Any]:
+        """Rows of what the feed has stored. Raises `Refusal` (`UNAVAILABLE`)."""
+        with asking(f"the database of {what}"):
             async with self._stored.connection(timeout=2) as connection:
-                cursor = await connection.execute(_NEWEST_REPORT.encode(), (client_id, order_id))
-                row = await cursor.fetchone()
-        except (psycopg.OperationalError, PoolTimeout) as error:
-            raise Refusal(Code.UNAVAILABLE, "the database of past orders is not available: try again shortly") from error
-        return None if row is None else order_report(row)
+                return await (await connection.execute(query.encode(), values)).fetchall()
 
 
 # The gateway's own PENDING_NEW may be stored after what the engine said, and goes behind it.

@@ -54,7 +54,6 @@ from order_entry_gateway.requests import (
     TransferRequest,
     find_security,
     list_security,
-    new_order,
     open_account,
     transfer_assets,
 )
@@ -149,13 +148,16 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment, 
         await desk.tell(KeyIssued(opened.client_id, issued.key_id, time.time_ns()))
         return json_response(account_view(desk, issued, opened), 201)
 
-    async def key_owner(request: Request, client_id: str) -> str:
-        require(keys.authenticate(request.headers.get("authorization")), client_id)
-        return client_id
+    def key_owner(request: Request, client_id: str) -> str:
+        """Whoever may see to the client's keys: the client, or the admin. Raises `Refusal`."""
+        who = keys.authenticate(request.headers.get("authorization"))
+        require(who, client_id)
+        return who
 
     @app.get("/clients/{client_id}/keys", tags=["clients"], **doc("Your API keys", None, key_list, 200, 401, 403, 503))
     async def get_keys(request: Request, client_id: str) -> Response:
-        found = await desk.keys_of(await key_owner(request, client_id))
+        key_owner(request, client_id)
+        found = await desk.keys_of(client_id)
         views = [
             KeyView(key_id=key_id, issued_at=time_text(issued), revoked_at=None if revoked is None else time_text(revoked))
             for key_id, issued, revoked in found
@@ -166,9 +168,7 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment, 
         "/clients/{client_id}/keys", tags=["clients"], **doc("One more API key", None, KeyView, 201, 401, 403, 404, 503)
     )
     async def post_key(request: Request, client_id: str) -> Response:
-        who = keys.authenticate(request.headers.get("authorization"))
-        require(who, client_id)
-        if who == ADMIN and not await desk.keys_of(client_id):
+        if key_owner(request, client_id) == ADMIN and not await desk.keys_of(client_id):
             raise Refusal(Code.UNKNOWN_CLIENT, f"{client_id[:32]!r} has no account")
         issued, now = keys.issue(client_id), time.time_ns()
         await desk.tell(KeyIssued(client_id, issued.key_id, now))
@@ -181,8 +181,8 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment, 
         **doc("Revoke an API key, at once", None, accepted, 200, 401, 403, 404, 503),
     )
     async def delete_key(request: Request, client_id: str, key_id: str) -> Response:
-        owner = await key_owner(request, client_id)
-        if not desk.has_issued(owner, key_id) and key_id not in {name for name, _, _ in await desk.keys_of(owner)}:
+        key_owner(request, client_id)
+        if not desk.has_issued(client_id, key_id) and key_id not in {name for name, _, _ in await desk.keys_of(client_id)}:
             raise Refusal(Code.NOT_FOUND, f"{client_id[:32]!r} has no key {key_id[:32]!r}", "key_id")
         await desk.tell(KeyRevoked(client_id, key_id, time.time_ns()))
         while key_id not in desk.revoked_keys:
@@ -195,11 +195,12 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment, 
     async def post_orders(request: Request) -> Response:
         client_id = client_of(keys, request)
         wanted = decode_json(_order_decoder, await read_body(request))
+        return json_response(await enter(client_id, wanted), 201)
+
+    async def enter(client_id: str, wanted: OrderRequest) -> OrderView:
         desk.admit(client_id, entering=True)
-        command_id, now = desk.next_command()
-        command = new_order(wanted, desk.view.securities, client_id, command_id, now)
-        report, trades = await desk.enter(command)
-        return json_response(order_view(report, desk.security(report.symbol), trades), 201)
+        report, trades = await desk.enter(client_id, wanted)
+        return order_view(report, desk.security(report.symbol), trades)
 
     @app.post("/orders/batch", tags=["orders"], **doc(*batch_doc))
     async def post_batch(request: Request) -> Response:
@@ -207,18 +208,13 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment, 
         entries = decode_json(_batch_decoder, await read_body(request))
         if len(entries) > MOST_IN_A_BATCH:
             raise Refusal(Code.TOO_LARGE, f"a batch has at most {MOST_IN_A_BATCH} orders")
-        return json_response(await asyncio.gather(*(_enter(client_id, bytes(entry)) for entry in entries)))
+        return json_response(await asyncio.gather(*(answer_of(client_id, bytes(entry)) for entry in entries)))
 
-    async def _enter(client_id: str, entry: bytes) -> dict[str, Any]:
+    async def answer_of(client_id: str, entry: bytes) -> dict[str, Any]:
         try:
-            wanted = decode_json(_order_decoder, entry)
-            desk.admit(client_id, entering=True)
-            command_id, now = desk.next_command()
-            command = new_order(wanted, desk.view.securities, client_id, command_id, now)
-            report, trades = await desk.enter(command)
+            return {"ok": True, "order": await enter(client_id, decode_json(_order_decoder, entry))}
         except Refusal as refusal:
             return {"ok": False, **refusal.as_json()}
-        return {"ok": True, "order": order_view(report, desk.security(report.symbol), trades)}
 
     @app.post("/orders/{order_id}/cancel", tags=["orders"], **doc("Cancel an order", None, accepted, 200, *cancel_statuses))
     async def post_cancel(

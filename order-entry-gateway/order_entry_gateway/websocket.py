@@ -19,7 +19,7 @@ from microexchange.presentation import order_view, report_view, time_text
 from microexchange.refusals import Code, Refusal
 from microexchange.web import decode_json, json_text, msgpack_bytes
 from order_entry_gateway.desk import OrderDesk
-from order_entry_gateway.requests import AmendRequest, OrderRequest, find_security, new_order, order_id
+from order_entry_gateway.requests import AmendRequest, OrderRequest, find_security, order_id
 
 _logger = structlog.get_logger(__name__)
 
@@ -244,9 +244,7 @@ class Session:
         try:
             desk.admit(client_id, entering=isinstance(request, EnterOrder))
             if isinstance(request, EnterOrder):
-                command_id, now = desk.next_command()
-                command = new_order(request, desk.view.securities, client_id, command_id, now)
-                report, trades = await desk.enter(command)
+                report, trades = await desk.enter(client_id, request)
             elif isinstance(request, Amend):
                 report, trades = await desk.replace(client_id, order_id(request.order_id), request)
             elif isinstance(request, CancelAllOrders):

@@ -260,18 +260,24 @@ class Ordeal:
 
     def kill_all_at_once(self) -> None:
         """Every process of the exchange, its launcher, its bots and its Postgres: as near to a power cut as it goes."""
-        assert self.running.process is not None
-        victims = psutil.Process(self.running.process.pid).children(recursive=True)
+        others: list[psutil.Process] = []
         postmaster = self.running.data / "postgres" / "postmaster.pid"
         if postmaster.exists():
             server = psutil.Process(int(postmaster.read_text().split()[0]))
-            victims += [server, *server.children(recursive=True)]
-        for victim in [psutil.Process(self.running.process.pid), *victims]:
+            others = [server, *server.children(recursive=True)]
+        self._kill_everything(others)
+        self._open()
+
+    def _kill_everything(self, others: list[psutil.Process]) -> None:
+        """SIGKILL for the launcher, all that it has started, and `others`."""
+        assert self.running.process is not None
+        launcher = psutil.Process(self.running.process.pid)
+        victims = [launcher, *launcher.children(recursive=True), *others]
+        for victim in victims:
             with contextlib.suppress(psutil.Error):
                 victim.kill()
         self.running.process.wait(30)
-        psutil.wait_procs(victims, 30)
-        self._open()
+        psutil.wait_procs(victims[1:], 30)
 
     def stop_and_start(self) -> None:
         """SIGTERM under load, and a start."""
@@ -287,16 +293,12 @@ class Ordeal:
 
     def kill_the_broker(self) -> None:
         """SIGKILL for the broker and the whole exchange at once: what was confirmed must be there when both are back."""
+        broker: list[psutil.Process] = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 if process.name() == "beam.smp" and any("rabbit" in word for word in process.cmdline()):
-                    process.kill()
-        assert self.running.process is not None
-        victims = psutil.Process(self.running.process.pid).children(recursive=True)
-        for victim in [psutil.Process(self.running.process.pid), *victims]:
-            with contextlib.suppress(psutil.Error):
-                victim.kill()
-        self.running.process.wait(30)
+                    broker.append(process)
+        self._kill_everything(broker)
         subprocess.run(["rabbitmq-server", "-detached"], check=True, capture_output=True)
         eventually(can_stop_the_broker, 60, "the broker runs again")
         subprocess.run(["rabbitmqctl", "-q", "await_startup"], check=True, capture_output=True)
