@@ -87,10 +87,6 @@ class Keys:
             raise Refusal(Code.UNAUTHENTICATED, "the API key is not valid: use the one that POST /clients gave") from error
         return str(claims["sub"]), str(claims["jti"])
 
-    def whose(self, key: str) -> str:
-        """The client that `key` belongs to, or `ADMIN`. Raises `Refusal` (`UNAUTHENTICATED`)."""
-        return self.identify(key)[0]
-
     def identify(self, key: str) -> tuple[str, str]:
         """Whose `key` it is, and its id; the admin's token has none. Raises `Refusal` (`UNAUTHENTICATED`)."""
         if compare_digest(key.encode(), self._admin_token.encode()):
@@ -100,10 +96,6 @@ class Keys:
             raise Refusal(Code.UNAUTHENTICATED, "this API key was revoked: use another one of yours")
         return client_id, key_id
 
-    def authenticate(self, authorization: str | None) -> str:
-        """The client that an `Authorization: Bearer KEY` header names, or `ADMIN`. Raises `Refusal` (`UNAUTHENTICATED`)."""
-        return self.whose(key_in(authorization))
-
 
 def key_in(authorization: str | None) -> str:
     """The key in an `Authorization: Bearer KEY` header. Raises `Refusal` (`UNAUTHENTICATED`)."""
@@ -111,9 +103,3 @@ def key_in(authorization: str | None) -> str:
     if scheme.lower() != "bearer" or not key:
         raise Refusal(Code.UNAUTHENTICATED, "send your API key in the header 'Authorization: Bearer KEY'")
     return key.strip()
-
-
-def require(who: str, client_id: str) -> None:
-    """Raises `Refusal` (`FORBIDDEN`) unless `who` is that client or the admin."""
-    if who not in (client_id, ADMIN):
-        raise Refusal(Code.FORBIDDEN, f"this key is {who}'s and gives no access to what is {client_id}'s")

@@ -36,11 +36,11 @@ class Security:
 
     def ticks(self, price: Decimal, field: str = "price") -> int:
         """A price in ticks. Raises `Refusal` (`INVALID_FIELD`, that field)."""
-        return _steps(field, price, self.tick_size, "tick size", MAX_TICKS)
+        return checked_steps(field, price, self.tick_size, "tick size", MAX_TICKS)
 
     def lots(self, quantity: Decimal, field: str = "quantity") -> int:
         """A quantity in lots. Raises `Refusal` (`INVALID_FIELD`, that field)."""
-        return _steps(field, quantity, self.lot_size, "lot size", MAX_LOTS)
+        return checked_steps(field, quantity, self.lot_size, "lot size", MAX_LOTS)
 
     def price_text(self, ticks: int) -> str:
         """A price as decimal text."""
@@ -51,14 +51,17 @@ class Security:
         return from_steps(lots, self.lot_size)
 
 
-def _steps(field: str, value: Decimal, step: Decimal, name: str, most: int) -> int:
+def checked_steps(field: str, value: Decimal, step: Decimal, name: str, most: int) -> int:
+    """How often `step`, called `name`, goes into `value`: 1 to `most` times. Raises `Refusal` (`INVALID_FIELD`, `field`)."""
     try:
         steps = to_steps(value, step)
     except NotExactError as error:
         raise Refusal(Code.INVALID_FIELD, f"{field} must be a multiple of the {name} {step:f}: {error}", field) from error
     if not 1 <= steps <= most:
         raise Refusal(
-            Code.INVALID_FIELD, f"{field} must be between {from_steps(1, step)} and {from_steps(most, step)}", field
+            Code.INVALID_FIELD,
+            f"{field} must be between {from_steps(1, step)} and {from_steps(most, step)}",
+            field,
         )
     return steps
 
@@ -88,6 +91,8 @@ def read_listing(lines: Iterable[str]) -> list[ListSecurity]:
             raise ListingError(f"{place}: symbol {symbol!r} is not 1 to 16 of A-Z a-z 0-9 . -")
         if symbol in listed:
             raise ListingError(f"{place}: {symbol} is listed twice")
+        if not cells["name"].isprintable():
+            raise ListingError(f"{place}: the name {cells['name']!r} has control characters")
         tick, lot = cells.get("tick_size") or "0.01", cells.get("lot_size") or "1"
         try:
             tick_value(tick, lot)

@@ -57,3 +57,10 @@ class ServiceSettings(_Settings):
     parent_pipe: bool = Field(
         default=False, description="Stop when standard input closes: set by the launcher, so that none outlives it."
     )
+
+
+class PublicSettings(ServiceSettings):
+    """What a service is told that clients speak with."""
+
+    classroom: bool = Field(default=False, description="Classroom mode: clients are known by their names alone.")
+    cors_origins: list[str] = Field(default=[], description='Origins whose pages may ask, as JSON; ["*"] for all.')

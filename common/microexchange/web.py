@@ -26,6 +26,7 @@ from microexchange.refusals import HTTP_STATUS, Code, Refusal
 
 _logger = structlog.get_logger(__name__)
 _encoder = msgspec.json.Encoder(enc_hook=str)
+_number_encoder = msgspec.json.Encoder(decimal_format="number")
 _msgpack_encoder = msgspec.msgpack.Encoder(enc_hook=str)
 
 MAX_BODY = 1 << 20
@@ -39,6 +40,11 @@ RETRY_AFTER = "1"
 def json_response(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A JSON answer, encoded by msgspec."""
     return Response(_encoder.encode(content), status, headers, "application/json")
+
+
+def number_json(content: Any) -> bytes:
+    """JSON in which decimals are numbers, exact to the last digit, for clients that expect such."""
+    return _number_encoder.encode(content)
 
 
 def msgpack_bytes(content: Any) -> bytes:

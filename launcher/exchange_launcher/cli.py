@@ -64,6 +64,9 @@ def up_command(
     engine_port: Annotated[int, typer.Option(min=1, max=65535)] = 8002,
     clearing_port: Annotated[int, typer.Option(min=1, max=65535)] = 8003,
     bots: Annotated[int, typer.Option(min=0, max=500, help="How many house bots.")] = 12,
+    classroom: Annotated[
+        bool, typer.Option("--classroom", help="Know clients by name alone, check no credit, open the quick routes.")
+    ] = False,
     for_: Annotated[
         str | None, typer.Option("--for", help="Run that long (30s, 5m, 1h), print the results, and end.")
     ] = None,
@@ -75,8 +78,11 @@ def up_command(
         raise typer.BadParameter("use amqp://… or postgresql://…", param_hint="--log")
     if database is not None and not database.startswith(("postgresql://", "postgres://")):
         raise typer.BadParameter("use postgresql://…", param_hint="--database")
+    default = default_data_dir()
+    if classroom:
+        default = default.with_name(f"{default.name}-classroom")
     options = UpOptions(
-        (data or default_data_dir()).absolute(),
+        (data or default).absolute(),
         log,
         database,
         namespace,
@@ -86,6 +92,7 @@ def up_command(
         engine_port,
         clearing_port,
         bots,
+        classroom,
         _seconds(for_),
     )
     try:

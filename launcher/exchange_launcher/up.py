@@ -44,6 +44,7 @@ class UpOptions:
     engine_port: int = 8002
     clearing_port: int = 8003
     bots: int = 12
+    classroom: bool = False
     seconds: float | None = None
 
 
@@ -131,6 +132,7 @@ class Exchange:
             "MX_LOG_URL": log,
             "MX_NAMESPACE": options.namespace,
             "MX_DATA_DIR": str(options.data),
+            "MX_CLASSROOM": str(options.classroom),
         }
         say("Starting the services …")
         for service in self._services:
@@ -219,6 +221,8 @@ class Exchange:
         log = options.log or options.database
         table.add_row("Log", without_secrets(log) if log else "the same Postgres (exchange_log)")
         table.add_row("House bots", str(options.bots))
+        if options.classroom:
+            table.add_row("Classroom mode", "known by name alone, no credit is checked; /docs has the quick routes")
         table.add_row("Data, logs, admin token", str(options.data))
         return table
 
@@ -371,6 +375,18 @@ def _lock(data: Path) -> IO[str]:
     return lock
 
 
+def _same_kind(options: UpOptions) -> None:
+    """Remembers whether the folder's market is a classroom: its accounts and securities are for that. Raises `UpError`."""
+    kind, file = "classroom" if options.classroom else "market", options.data / "kind"
+    if not file.exists():
+        file.write_text(f"{kind}\n")
+    elif (found := file.read_text().strip()) != kind:
+        flag = "with" if found == "classroom" else "without"
+        raise UpError(
+            f"the market in {options.data} was begun {flag} --classroom: go on so, or choose another folder with --data"
+        )
+
+
 @contextlib.contextmanager
 def running_postgres(data: Path) -> Iterator[str]:
     """The URL of the folder's own Postgres: of the exchange that runs on it, or started for as long as the block lasts.
@@ -399,6 +415,7 @@ async def up(options: UpOptions, console: Console) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
     with _lock(options.data):
+        _same_kind(options)
         exchange = Exchange(options, console)
         try:
             if not await _unless(stop, exchange.start):

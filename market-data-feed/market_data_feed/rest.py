@@ -8,7 +8,7 @@ from starlette.responses import StreamingResponse
 
 from market_data_feed.state import FeedState
 from market_data_feed.statement import as_csv, movements
-from microexchange.auth import Keys, require
+from microexchange.access import Access
 from microexchange.databases import asking
 from microexchange.messages import Side, Trade, TradingState
 from microexchange.presentation import (
@@ -34,7 +34,7 @@ def _trade(row: tuple[Any, ...]) -> Trade:
     return Trade(trade_id, timestamp, symbol, price, quantity, Side(aggressor_side), *rest)
 
 
-def add_routes(app: FastAPI, state: FeedState, keys: Keys) -> None:
+def add_routes(app: FastAPI, state: FeedState, access: Access) -> None:
     """Adds the routes of market data to `app`."""
     answers = (SecurityView, BookView, TradesView, BalanceView, HoldingView, LeaderView, OrderView, StatementView, ErrorView)
     doc = document(app, *answers)
@@ -49,7 +49,7 @@ def add_routes(app: FastAPI, state: FeedState, keys: Keys) -> None:
         return symbol
 
     def known_client(request: Request, client_id: str) -> str:
-        require(keys.authenticate(request.headers.get("authorization")), client_id)
+        access.owner(request, client_id)
         if client_id not in state.market.clients:
             raise Refusal(Code.UNKNOWN_CLIENT, f"{client_id[:32]!r} has no account")
         return client_id

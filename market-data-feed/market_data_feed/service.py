@@ -15,6 +15,7 @@ from market_data_feed.rest import add_routes
 from market_data_feed.state import FeedState
 from market_data_feed.store import Pending, Store, seal
 from market_data_feed.websocket import add_websocket
+from microexchange.access import Access
 from microexchange.auth import Keys
 from microexchange.databases import CLEARING_DATA, CONNECTION_LOST, MARKET_DATA, connect, database_url
 from microexchange.health import Health
@@ -22,7 +23,7 @@ from microexchange.log import Backoff, open_log
 from microexchange.messages import DATA_FEED
 from microexchange.positions import Positions
 from microexchange.service import background, check_position, read_batches, take_fresh
-from microexchange.settings import ServiceSettings
+from microexchange.settings import PublicSettings
 from microexchange.web import bind, make_app, serve
 
 _logger = structlog.get_logger(__name__)
@@ -34,11 +35,10 @@ MOST_PENDING = 50_000
 """Reports that may wait to be stored; then the feed reads on only as fast as it stores."""
 
 
-class FeedSettings(ServiceSettings):
+class FeedSettings(PublicSettings):
     """What the feed is told."""
 
     port: int = Field(default=8001, ge=0, le=65535, description="Port of REST and WebSocket.")
-    cors_origins: list[str] = Field(default=[], description='Origins whose pages may ask, as JSON; ["*"] for all.')
 
 
 class FeedService:
@@ -82,7 +82,7 @@ class FeedService:
         settings = self._settings
         listener = bind(settings.host, settings.port, settings.port_flag)
         app = make_app("microexchange market data", _DESCRIPTION, self._health, self._status, settings.cors_origins)
-        add_routes(app, self._state, self._keys)
+        add_routes(app, self._state, Access(self._keys, settings.classroom))
         add_websocket(app, self._state)
 
         @app.get("/", include_in_schema=False)

@@ -37,7 +37,6 @@ from microexchange.messages import (
     KeyRevoked,
     ListSecurity,
     NewOrder,
-    OpenAccount,
     OrderReport,
     OrderStatus,
     Record,
@@ -55,8 +54,17 @@ from microexchange.positions import Position, Positions
 from microexchange.refusals import Code, Refusal
 from microexchange.securities import Security
 from microexchange.service import ConfigurationError, read_batches, take_fresh
+from order_entry_gateway.classroom import Blackboard, Deal, in_class
 from order_entry_gateway.limits import RateLimiter
-from order_entry_gateway.requests import AmendRequest, OrderRequest, new_order, replace_order
+from order_entry_gateway.requests import (
+    AmendRequest,
+    ClientRequest,
+    Endowment,
+    OrderRequest,
+    new_order,
+    open_account,
+    replace_order,
+)
 from order_entry_gateway.view import MarketView, faulted_clients
 
 _logger = structlog.get_logger(__name__)
@@ -96,8 +104,15 @@ class OrderDesk:
         timeout: float,
         epoch_file: Path,
         limits: Limits,
+        endowment: Endowment,
+        board: Blackboard | None = None,
     ) -> None:
         self.view = MarketView()
+        self.board = board
+        """The blackboard of a classroom; None where the market is none."""
+        self.on_deals: set[Callable[[Sequence[Deal]], None]] = set()
+        """Who wants to hear of trades in a classroom."""
+        self._endowment = endowment
         self.latency = LatencyWindow()
         self.listeners: dict[str, set[OnReport]] = {}
         """Who wants a client's order reports, by client id."""
@@ -155,18 +170,31 @@ class OrderDesk:
             self.revoked_keys.update(key_id for (key_id,) in await cursor.fetchall())
             query = "SELECT r.client_id, count(*) FROM open_orders JOIN order_reports r USING (report_id) GROUP BY 1"
             self.view.open_orders.update(dict(await (await connection.execute(query)).fetchall()))
-            cursor = await connection.execute("SELECT client_id FROM clients WHERE suspended")
-            self.view.suspended.update(client for (client,) in await cursor.fetchall())
+            for client, suspended in await (await connection.execute("SELECT client_id, suspended FROM clients")).fetchall():
+                self.view.clients.add(client)
+                if suspended:
+                    self.view.suspended.add(client)
             cursor = await connection.execute(
                 "SELECT DISTINCT balance ->> 0 FROM settlement_reports, jsonb_array_elements(cash) AS balance "
                 "WHERE status = 'REJECTED' AND trade_id > 0"
             )
             self._faulted.update(dict.fromkeys((client for (client,) in await cursor.fetchall()), "a fault in settlement"))
+            if self.board is not None:
+                await self._read_board(connection, self.board)
         self._epoch = next_epoch(self._epoch_file)
         self._commands = Outbox(self._log, ORDER_ENTRY, gateway_name(self._gateway), self._epoch, self._health)
         self._reports = Outbox(self._log, DATA_FEED, gateway_name(self._gateway), self._epoch, self._health)
         await self._stored.open()
         _logger.info("bootstrapped", offset=self._offset, securities=len(self.view.securities))
+
+    async def _read_board(self, connection: psycopg.AsyncConnection[Any], board: Blackboard) -> None:
+        board.apply([security.listing for security in self.view.securities.values()])
+        rows = await (await connection.execute("SELECT symbol, last_price FROM securities WHERE last_price > 0")).fetchall()
+        board.last_prices.update(dict(rows))
+        for row in await (await connection.execute(_STANDING.encode())).fetchall():
+            board.stand(order_report(row))
+        row = await (await connection.execute(_PROFIT)).fetchone()
+        board.profit = int(row[0]) if row else 0
 
     async def append(self) -> None:
         """Appends commands and reports, for ever."""
@@ -238,6 +266,10 @@ class OrderDesk:
                 command_id = getattr(report, "command_id", 0)
             if command_id in waiting:
                 answered.setdefault(command_id, []).append(report)
+        if self.board is not None:
+            deals = self.board.apply(reports)
+            for hears in tuple(self.on_deals) if deals else ():
+                hears(deals)
         for command_id, caused in answered.items():
             future = waiting.pop(command_id)
             if not future.done():
@@ -310,6 +342,8 @@ class OrderDesk:
 
     async def _ask(self, command: Command) -> list[Record]:
         """Sends a command, and returns all that it caused, in order. Raises `Refusal`."""
+        if self.board is not None:
+            command = in_class(command)
         began = time.perf_counter()  # the event loop's own clock has milliseconds
         answer: asyncio.Future[list[Record]] = asyncio.get_running_loop().create_future()
         command_id = command.command_id
@@ -346,6 +380,8 @@ class OrderDesk:
 
     async def enter(self, client_id: str, request: OrderRequest) -> tuple[OrderReport, list[Trade]]:
         """Enters an order: its state after the engine took it, and its trades. Raises `Refusal` if it is rejected."""
+        if self.board is not None and client_id not in self.view.clients:
+            await self._open_for(client_id)
         command_id, now = self.next_command()
         command = new_order(request, self.view.securities, client_id, command_id, now)
         reports = await self._ask(command)
@@ -428,8 +464,18 @@ class OrderDesk:
                 now = time.time_ns()
                 self._commands.put([TimeTick(self._next_id(now), now)])
 
-    async def open_account(self, command: OpenAccount) -> AccountOpened:
+    async def _open_for(self, client_id: str) -> None:
+        """Opens the account of who enters a first order in a classroom."""
+        try:
+            await self.open_account(ClientRequest(client_id=client_id))
+        except Refusal as refusal:
+            if refusal.code is not Code.CLIENT_EXISTS:
+                raise
+
+    async def open_account(self, request: ClientRequest) -> AccountOpened:
         """Opens an account. Raises `Refusal`."""
+        command_id, now = self.next_command()
+        command = open_account(request, self.view.securities, self._endowment, command_id, now)
         for report in await self._ask(command):
             if isinstance(report, AccountOpened):
                 return report
@@ -441,7 +487,8 @@ class OrderDesk:
         """Sends a listing, unless the security is listed."""
         if listing.symbol not in self.view.securities:
             command_id, now = self.next_command()
-            self._commands.put([msgspec.structs.replace(listing, command_id=command_id, timestamp=now)])
+            command = msgspec.structs.replace(listing, command_id=command_id, timestamp=now)
+            self._commands.put([command if self.board is None else in_class(command)])
 
     # --- asking ---------------------------------------------------------------------------------------------
 
@@ -542,6 +589,14 @@ _FILLS = (
     f"SELECT report_id, {', '.join(COLUMNS)} FROM order_reports "  # noqa: S608 - our own names
     "WHERE client_id = %(client)s AND exec_type = 'TRADE' AND report_id < %(before)s "
     "AND (%(symbol)s = '' OR symbol = %(symbol)s) ORDER BY report_id DESC LIMIT %(limit)s"
+)
+_STANDING = (
+    f"SELECT {', '.join('r.' + name for name in COLUMNS)} FROM open_orders JOIN order_reports r USING (report_id) "  # noqa: S608
+    "ORDER BY r.order_id"
+)
+_PROFIT = (
+    "SELECT sum(CASE side WHEN 'buy' THEN 1 ELSE -1 END * r.last_price::numeric * last_quantity * tick_value + fee) "
+    "FROM order_reports r JOIN securities USING (symbol) WHERE exec_type = 'TRADE' HAVING count(*) > 0"
 )
 _MISSED = (
     f"SELECT report_id, {', '.join(COLUMNS)} FROM order_reports "  # noqa: S608 - our own names

@@ -1,6 +1,5 @@
 """What a client may ask for, and the command it becomes. Pure: text in, a command or a refusal out."""
 
-import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
@@ -8,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from microexchange.auth import ADMIN
+from microexchange.access import checked_client_id
 from microexchange.messages import (
     ListSecurity,
     NewOrder,
@@ -26,12 +25,11 @@ from microexchange.numbers import MAX_CASH, MAX_LOTS, NotExactError, cash_to_uni
 from microexchange.refusals import Code, Refusal
 from microexchange.securities import SYMBOL, Security
 
-CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
-"""What a client id looks like. So no client is called like one of the exchange's own accounts, which begin with $."""
-
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-ClientOrderId = Annotated[str, msgspec.Meta(max_length=64, description="Your own name for the order.")]
+PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
+"""What text of a client's may be: no control characters. Postgres, for one, cannot keep U+0000."""
+ClientOrderId = Annotated[str, msgspec.Meta(max_length=64, pattern=PRINTABLE, description="Your own name for the order.")]
 
 
 class EntryType(StrEnum):
@@ -92,7 +90,9 @@ class TransferRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     cash: Decimal = Decimal(0)
     shares: dict[str, Decimal] = {}
     """Quantity by symbol."""
-    memo: Annotated[str, msgspec.Meta(max_length=256, description="What it is for; stands in the statement.")] = ""
+    memo: Annotated[
+        str, msgspec.Meta(max_length=256, pattern=PRINTABLE, description="What it is for; stands in the statement.")
+    ] = ""
 
 
 class StateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -105,7 +105,7 @@ class ListingRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """List a security."""
 
     symbol: str
-    name: str
+    name: Annotated[str, msgspec.Meta(max_length=200, pattern=PRINTABLE)]
     tick_size: Decimal = Decimal("0.01")
     lot_size: Decimal = Decimal(1)
     reference_price: Decimal = Decimal(100)
@@ -125,8 +125,6 @@ def list_security(request: ListingRequest, command_id: int, timestamp: int) -> L
     """The command that lists the security. Raises `Refusal`."""
     if not SYMBOL.fullmatch(request.symbol):
         raise Refusal(Code.INVALID_FIELD, "symbol must be 1 to 16 of A-Z a-z 0-9 . -", "symbol")
-    if len(request.name) > 200:
-        raise Refusal(Code.INVALID_FIELD, "name must be 200 characters at most", "name")
     field = "tick_size"
     try:
         tick_value(f"{request.tick_size:f}", f"{request.lot_size:f}")
@@ -291,17 +289,10 @@ def open_account(
     request: ClientRequest, securities: dict[str, Security], endowment: Endowment, command_id: int, timestamp: int
 ) -> OpenAccount:
     """The command that opens the account. Raises `Refusal`."""
-    client_id = request.client_id
-    if not CLIENT_ID.fullmatch(client_id) or client_id.lower() == ADMIN:
-        raise Refusal(
-            Code.INVALID_FIELD,
-            "client_id must be 1 to 32 of A-Z a-z 0-9 _ . - beginning with a letter or digit, and not 'admin'",
-            "client_id",
-        )
     return OpenAccount(
         command_id,
         timestamp,
-        client_id,
+        checked_client_id(request.client_id),
         endowment.cash,
         endowment.lots(securities),
         request.self_trade_prevention,

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from fastapi import FastAPI, Query, Request, Response
 
-from microexchange.auth import ADMIN, IssuedKey, Keys, require
+from microexchange.access import Access, checked_client_id
+from microexchange.auth import ADMIN, IssuedKey
 from microexchange.messages import (
     AccountOpened,
     AssetsTransferred,
@@ -45,16 +46,15 @@ from microexchange.refusals import Code, Refusal
 from microexchange.web import decode_json, document, json_response, read_body
 from order_entry_gateway.desk import OrderDesk
 from order_entry_gateway.requests import (
+    PRINTABLE,
     AmendRequest,
     ClientRequest,
-    Endowment,
     ListingRequest,
     OrderRequest,
     StateRequest,
     TransferRequest,
     find_security,
     list_security,
-    open_account,
     transfer_assets,
 )
 from order_entry_gateway.requests import order_id as parse_order_id
@@ -70,15 +70,7 @@ _transfer_decoder = msgspec.json.Decoder(TransferRequest)
 
 MAX_ID = (1 << 63) - 1
 MOST_IN_A_BATCH = 500
-SavedName = Annotated[str, Query(min_length=1, max_length=64, description="Name of the saved book.")]
-
-
-def client_of(keys: Keys, request: Request) -> str:
-    """The client whose key came with the request. Raises `Refusal`."""
-    who = keys.authenticate(request.headers.get("authorization"))
-    if who == ADMIN:
-        raise Refusal(Code.FORBIDDEN, "the admin has no account and cannot trade: use a client's key")
-    return who
+SavedName = Annotated[str, Query(min_length=1, max_length=64, pattern=PRINTABLE, description="Name of the saved book.")]
 
 
 @dataclass(frozen=True)
@@ -90,9 +82,9 @@ class Registration:
     code: str = ""
     """The invitation code."""
 
-    def check(self, keys: Keys, authorization: str | None, code: str) -> None:
-        """Raises `Refusal` unless whoever sent that may."""
-        if self.mode == "open" or (authorization and keys.authenticate(authorization) == ADMIN):
+    def check(self, access: Access, request: Request, code: str) -> None:
+        """Raises `Refusal` unless whoever sent that request, with that code, may."""
+        if self.mode == "open" or access.is_admin(request):
             return
         if self.mode == "admin":
             raise Refusal(Code.FORBIDDEN, "the admin opens accounts here: ask for one")
@@ -100,13 +92,7 @@ class Registration:
             raise Refusal(Code.FORBIDDEN, "an account needs the invitation code: ask for it", "invitation_code")
 
 
-def require_admin(keys: Keys, request: Request) -> None:
-    """Raises `Refusal` unless the admin token came with the request."""
-    if keys.authenticate(request.headers.get("authorization")) != ADMIN:
-        raise Refusal(Code.FORBIDDEN, "this is the admin's: use the admin token")
-
-
-def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment, registration: Registration) -> None:
+def add_routes(app: FastAPI, desk: OrderDesk, access: Access, registration: Registration) -> None:
     """Adds the routes of order entry to `app`."""
     doc = document(
         app,
@@ -131,7 +117,7 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment, 
     cancel_statuses = (401, 404, 409, 422, 503, 504)
     batch = {"type": "array", "items": {"$ref": "#/components/schemas/BatchAnswer"}}
     batch_doc = (f"Enter up to {MOST_IN_A_BATCH} orders", list[OrderRequest], batch, 200, 400, 401, 413, 422)
-    admin_doc = (None, accepted, 200, 401, 403, 404, 503, 504)
+    admin_doc = (None, accepted, 200, 401, 403, 404, 422, 503, 504)
 
     @app.post(
         "/clients",
@@ -140,23 +126,15 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment, 
     )
     async def post_clients(request: Request) -> Response:
         wanted = decode_json(_client_decoder, await read_body(request))
-        registration.check(keys, request.headers.get("authorization"), wanted.invitation_code)
-        command_id, now = desk.next_command()
-        command = open_account(wanted, desk.view.securities, endowment, command_id, now)
-        opened = await desk.open_account(command)
-        issued = keys.issue(opened.client_id)
+        registration.check(access, request, wanted.invitation_code)
+        opened = await desk.open_account(wanted)
+        issued = access.keys.issue(opened.client_id)
         await desk.tell(KeyIssued(opened.client_id, issued.key_id, time.time_ns()))
         return json_response(account_view(desk, issued, opened), 201)
 
-    def key_owner(request: Request, client_id: str) -> str:
-        """Whoever may see to the client's keys: the client, or the admin. Raises `Refusal`."""
-        who = keys.authenticate(request.headers.get("authorization"))
-        require(who, client_id)
-        return who
-
-    @app.get("/clients/{client_id}/keys", tags=["clients"], **doc("Your API keys", None, key_list, 200, 401, 403, 503))
+    @app.get("/clients/{client_id}/keys", tags=["clients"], **doc("Your API keys", None, key_list, 200, 401, 403, 422, 503))
     async def get_keys(request: Request, client_id: str) -> Response:
-        key_owner(request, client_id)
+        access.owner(request, checked_client_id(client_id))
         found = await desk.keys_of(client_id)
         views = [
             KeyView(key_id=key_id, issued_at=time_text(issued), revoked_at=None if revoked is None else time_text(revoked))
@@ -165,12 +143,12 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment, 
         return json_response(views)
 
     @app.post(
-        "/clients/{client_id}/keys", tags=["clients"], **doc("One more API key", None, KeyView, 201, 401, 403, 404, 503)
+        "/clients/{client_id}/keys", tags=["clients"], **doc("One more API key", None, KeyView, 201, 401, 403, 404, 422, 503)
     )
     async def post_key(request: Request, client_id: str) -> Response:
-        if key_owner(request, client_id) == ADMIN and not await desk.keys_of(client_id):
+        if access.owner(request, checked_client_id(client_id)) == ADMIN and not await desk.keys_of(client_id):
             raise Refusal(Code.UNKNOWN_CLIENT, f"{client_id[:32]!r} has no account")
-        issued, now = keys.issue(client_id), time.time_ns()
+        issued, now = access.keys.issue(client_id), time.time_ns()
         await desk.tell(KeyIssued(client_id, issued.key_id, now))
         view = KeyView(key_id=issued.key_id, issued_at=time_text(now), api_key=issued.key)
         return json_response(view, 201)
@@ -178,10 +156,10 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment, 
     @app.delete(
         "/clients/{client_id}/keys/{key_id}",
         tags=["clients"],
-        **doc("Revoke an API key, at once", None, accepted, 200, 401, 403, 404, 503),
+        **doc("Revoke an API key, at once", None, accepted, 200, 401, 403, 404, 422, 503),
     )
     async def delete_key(request: Request, client_id: str, key_id: str) -> Response:
-        key_owner(request, client_id)
+        access.owner(request, checked_client_id(client_id))
         if not desk.has_issued(client_id, key_id) and key_id not in {name for name, _, _ in await desk.keys_of(client_id)}:
             raise Refusal(Code.NOT_FOUND, f"{client_id[:32]!r} has no key {key_id[:32]!r}", "key_id")
         await desk.tell(KeyRevoked(client_id, key_id, time.time_ns()))
@@ -193,7 +171,7 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment, 
         "/orders", tags=["orders"], **doc("Enter an order", OrderRequest, OrderView, 201, 401, 403, 404, 409, 422, 503, 504)
     )
     async def post_orders(request: Request) -> Response:
-        client_id = client_of(keys, request)
+        client_id = access.client(request)
         wanted = decode_json(_order_decoder, await read_body(request))
         return json_response(await enter(client_id, wanted), 201)
 
@@ -204,7 +182,7 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment, 
 
     @app.post("/orders/batch", tags=["orders"], **doc(*batch_doc))
     async def post_batch(request: Request) -> Response:
-        client_id = client_of(keys, request)
+        client_id = access.client(request)
         entries = decode_json(_batch_decoder, await read_body(request))
         if len(entries) > MOST_IN_A_BATCH:
             raise Refusal(Code.TOO_LARGE, f"a batch has at most {MOST_IN_A_BATCH} orders")
@@ -222,7 +200,7 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment, 
         order_id: str,
         symbol: Annotated[str, Query(max_length=16, description="Only if it is of this security.")] = "",
     ) -> Response:
-        client_id, number = client_of(keys, request), parse_order_id(order_id)
+        client_id, number = access.client(request), parse_order_id(order_id)
         desk.admit(client_id)
         if symbol and (await desk.find(client_id, number)).symbol != symbol:
             raise Refusal(Code.UNKNOWN_ORDER, f"you have no order {number} of {symbol}", "symbol")
@@ -236,7 +214,7 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment, 
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         before: Annotated[int, Query(ge=1, le=MAX_ID, description="Fill id: only older ones.")] = MAX_ID,
     ) -> Response:
-        client_id = client_of(keys, request)
+        client_id = access.client(request)
         if symbol:
             find_security(desk.view.securities, symbol)
         found = await desk.fills(client_id, symbol, before, limit)
@@ -247,13 +225,15 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment, 
     @app.get("/orders", tags=["orders"], **doc("Your orders, newest first", None, OrdersView, 200, 401, 404, 422, 503))
     async def get_orders(
         request: Request,
-        client_order_id: Annotated[str, Query(max_length=64, description="With this name of yours alone.")] = "",
+        client_order_id: Annotated[
+            str, Query(max_length=64, pattern=PRINTABLE, description="With this name of yours alone.")
+        ] = "",
         symbol: Annotated[str, Query(max_length=16, description="Of this security alone.")] = "",
         status: Annotated[Literal["all", "open"], Query(description="Open ones alone, or all.")] = "all",
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         before: Annotated[int, Query(ge=1, le=MAX_ID, description="Order id: only older ones.")] = MAX_ID,
     ) -> Response:
-        client_id = client_of(keys, request)
+        client_id = access.client(request)
         if symbol:
             find_security(desk.view.securities, symbol)
         reports, more = await desk.search(client_id, client_order_id, symbol, status == "open", before, limit)
@@ -276,7 +256,7 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment, 
         **doc("Change an order", AmendRequest, OrderView, 200, 401, 404, 409, 422, 503, 504),
     )
     async def patch_order(request: Request, order_id: str) -> Response:
-        client_id = client_of(keys, request)
+        client_id = access.client(request)
         wanted = decode_json(_amend_decoder, await read_body(request))
         desk.admit(client_id)
         report, trades = await desk.replace(client_id, parse_order_id(order_id), wanted)
@@ -288,7 +268,7 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment, 
         symbol: Annotated[str, Query(description="Of this security alone.")] = "",
         side: Annotated[Side | None, Query(description="Of this side alone.")] = None,
     ) -> Response:
-        client_id = client_of(keys, request)
+        client_id = access.client(request)
         if symbol:
             find_security(desk.view.securities, symbol)
         desk.admit(client_id)
@@ -301,7 +281,7 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment, 
         **doc("List a security", ListingRequest, accepted, 201, 401, 403, 409, 422, 503, 504),
     )
     async def post_security(request: Request) -> Response:
-        require_admin(keys, request)
+        access.admin(request)
         wanted = decode_json(_listing_decoder, await read_body(request))
         command_id, now = desk.next_command()
         await desk.command(list_security(wanted, command_id, now))
@@ -309,7 +289,7 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment, 
 
     @app.delete("/admin/securities/{symbol}", tags=["admin"], **doc("Delist a security, for good", *admin_doc))
     async def delete_security(request: Request, symbol: str) -> Response:
-        require_admin(keys, request)
+        access.admin(request)
         find_security(desk.view.securities, symbol)
         command_id, now = desk.next_command()
         await desk.command(SetTradingState(command_id, now, symbol, TradingState.DELISTED))
@@ -321,7 +301,7 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment, 
         **doc("Halt, resume, open, close, or begin an auction", StateRequest, accepted, 200, 401, 403, 404, 422, 503, 504),
     )
     async def put_state(request: Request, symbol: str) -> Response:
-        require_admin(keys, request)
+        access.admin(request)
         wanted = decode_json(_state_decoder, await read_body(request))
         find_security(desk.view.securities, symbol)
         command_id, now = desk.next_command()
@@ -330,23 +310,23 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment, 
 
     @app.put("/admin/clients/{client_id}/suspended", tags=["admin"], **doc("Stop trading for a client", *admin_doc))
     async def put_suspended(request: Request, client_id: str) -> Response:
-        require_admin(keys, request)
+        access.admin(request)
         command_id, now = desk.next_command()
-        await desk.command(SuspendClient(command_id, now, client_id, "by the admin"))
+        await desk.command(SuspendClient(command_id, now, checked_client_id(client_id), "by the admin"))
         return json_response({"ok": True})
 
     @app.delete("/admin/clients/{client_id}/suspended", tags=["admin"], **doc("Let a client trade again", *admin_doc))
     async def delete_suspended(request: Request, client_id: str) -> Response:
-        require_admin(keys, request)
+        access.admin(request)
         command_id, now = desk.next_command()
-        await desk.command(ResumeClient(command_id, now, client_id))
+        await desk.command(ResumeClient(command_id, now, checked_client_id(client_id)))
         return json_response({"ok": True})
 
     async def transfer(request: Request, client_id: str, sign: int) -> Response:
-        require_admin(keys, request)
+        access.admin(request)
         wanted = decode_json(_transfer_decoder, await read_body(request))
         command_id, now = desk.next_command()
-        command = transfer_assets(wanted, desk.view.securities, client_id, sign, command_id, now)
+        command = transfer_assets(wanted, desk.view.securities, checked_client_id(client_id), sign, command_id, now)
         (done,) = [report for report in await desk.command(command) if isinstance(report, AssetsTransferred)]
         return json_response(transfer_view(desk, done), 201)
 
@@ -368,7 +348,7 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment, 
 
     @app.post("/admin/save", tags=["admin"], **doc("Remember the orders of a book", *admin_doc))
     async def post_save(request: Request, symbol: str, name: SavedName = "default") -> Response:
-        require_admin(keys, request)
+        access.admin(request)
         find_security(desk.view.securities, symbol)
         command_id, now = desk.next_command()
         reports = await desk.command(SaveBook(command_id, now, symbol, name))
@@ -376,7 +356,7 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment, 
 
     @app.post("/admin/load", tags=["admin"], **doc("Put a book back to what was saved", *admin_doc))
     async def post_load(request: Request, symbol: str, name: SavedName = "default") -> Response:
-        require_admin(keys, request)
+        access.admin(request)
         find_security(desk.view.securities, symbol)
         command_id, now = desk.next_command()
         reports = await desk.command(LoadBook(command_id, now, symbol, name))
@@ -390,7 +370,7 @@ def add_routes(app: FastAPI, desk: OrderDesk, keys: Keys, endowment: Endowment, 
         )
 
     async def _answer(request: Request, text: str, action: Any) -> Response:
-        client_id, number = client_of(keys, request), parse_order_id(text)
+        client_id, number = access.client(request), parse_order_id(text)
         desk.admit(client_id)
         report = await action(client_id, number)
         return json_response(order_view(report, desk.security(report.symbol)))

@@ -11,6 +11,7 @@ import psycopg
 import structlog
 from pydantic import Field
 
+from microexchange.access import Access
 from microexchange.auth import Keys, read_or_make_secret
 from microexchange.health import Health
 from microexchange.ids import MAX_GATEWAY
@@ -18,11 +19,13 @@ from microexchange.log import Backoff, open_log
 from microexchange.messages import ListSecurity, gateway_name
 from microexchange.securities import ListingError, read_listing
 from microexchange.service import ConfigurationError, background
-from microexchange.settings import ServiceSettings
+from microexchange.settings import PublicSettings
 from microexchange.web import bind, make_app, serve
+from order_entry_gateway.classroom import Blackboard
 from order_entry_gateway.desk import Limits, OrderDesk
 from order_entry_gateway.limits import RateLimiter
 from order_entry_gateway.middleware import AddressLimit
+from order_entry_gateway.quick_routes import add_classroom
 from order_entry_gateway.requests import Endowment
 from order_entry_gateway.rest import Registration, add_routes
 from order_entry_gateway.websocket import add_websocket
@@ -31,7 +34,7 @@ _logger = structlog.get_logger(__name__)
 _DESCRIPTION = "Open an account, enter and cancel orders. `/ws/orders` is the WebSocket for the same."
 
 
-class GatewaySettings(ServiceSettings):
+class GatewaySettings(PublicSettings):
     """What the gateway is told."""
 
     port: int = Field(default=8000, ge=0, le=65535, description="Port of REST and WebSocket.")
@@ -51,7 +54,6 @@ class GatewaySettings(ServiceSettings):
     open_orders: int = Field(default=20_000, ge=0, description="Orders that one client may have open; 0 for any.")
     connections: int = Field(default=100, ge=0, description="WebSockets of one client; 0 for any.")
     address_requests_per_second: float = Field(default=20_000, ge=0, description="HTTP requests of one address; 0 for any.")
-    cors_origins: list[str] = Field(default=[], description='Origins whose pages may ask, as JSON; ["*"] for all.')
     report_timeout: float = Field(default=10.0, gt=0, description="Seconds to wait for the engine's report.")
 
 
@@ -81,6 +83,8 @@ class GatewayService:
                 settings.open_orders,
                 settings.connections,
             ),
+            self._endowment,
+            Blackboard() if settings.classroom else None,
         )
         code = settings.data_dir / "secrets" / "invitation-code"
         by_invitation = settings.registration == "invitation"
@@ -105,8 +109,10 @@ class GatewayService:
         app = make_app("microexchange order entry", _DESCRIPTION, self._health, self._status, settings.cors_origins)
         rate = settings.address_requests_per_second
         app.add_middleware(AddressLimit, limiter=RateLimiter(rate, 2 * rate))
-        add_routes(app, desk, self._keys, self._endowment, self._registration)
-        add_websocket(app, desk, self._keys)
+        access = Access(self._keys, settings.classroom)
+        add_routes(app, desk, access, self._registration)
+        add_websocket(app, desk, access)
+        add_classroom(app, desk, access)
         _logger.info("starting", admin_token_file=str(self._keys.admin_token_file))
         try:
             async with background(self._work()):

@@ -3,6 +3,7 @@
 from collections import Counter, OrderedDict
 
 from microexchange.messages import (
+    AccountOpened,
     ClientResumed,
     ClientSuspended,
     ExecType,
@@ -24,6 +25,8 @@ class MarketView:
 
     def __init__(self) -> None:
         self.securities: dict[str, Security] = {}
+        self.clients: set[str] = set()
+        """Who has an account."""
         self.suspended: set[str] = set()
         self.orders: OrderedDict[int, OrderReport] = OrderedDict()
         """Newest report by order id, the latest changed last."""
@@ -42,6 +45,8 @@ class MarketView:
                 self.open_orders[report.client_id] -= 1
         elif isinstance(report, SecurityListed):
             self.securities[report.symbol] = Security(report)
+        elif isinstance(report, AccountOpened):
+            self.clients.add(report.client_id)
         elif isinstance(report, ClientSuspended):
             self.suspended.add(report.client_id)
         elif isinstance(report, ClientResumed):

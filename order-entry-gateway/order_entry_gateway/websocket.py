@@ -13,7 +13,7 @@ import structlog
 from fastapi import FastAPI
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from microexchange.auth import ADMIN, Keys, key_in
+from microexchange.access import GUEST, Access, as_client, checked_client_id
 from microexchange.messages import OrderReport, Side
 from microexchange.presentation import order_view, report_view, time_text
 from microexchange.refusals import Code, Refusal
@@ -43,6 +43,8 @@ class Login(msgspec.Struct, frozen=True, tag_field="op", tag="login", kw_only=Tr
 
     key: str = ""
     """Your API key; it may be left out where the header has it."""
+    client_id: str = ""
+    """In a classroom, your name in place of a key; without either, `guest`."""
     cancel_on_disconnect: bool = False
     """Cancel all open orders of the client when this connection ends,"""
     grace_seconds: Annotated[float, msgspec.Meta(ge=0, le=MOST_GRACE)] = 0
@@ -112,10 +114,10 @@ _id_decoders: dict[bool, Any] = {False: msgspec.json.Decoder(_Id), True: msgspec
 class Session:
     """One connection."""
 
-    def __init__(self, socket: WebSocket, desk: OrderDesk, keys: Keys) -> None:
+    def __init__(self, socket: WebSocket, desk: OrderDesk, access: Access) -> None:
         self._socket = socket
         self._desk = desk
-        self._keys = keys
+        self._access = access
         self._client_id: str | None = None
         self._key_id = ""
         self._outgoing: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(MOST_QUEUED)
@@ -130,10 +132,10 @@ class Session:
     async def run(self) -> None:
         """Serves the connection to its end."""
         await self._socket.accept(subprotocol=MSGPACK if self._speaks_msgpack else None)
-        authorization = self._socket.headers.get("authorization")
-        if authorization:
+        names = ("authorization", "client-id") if self._access.classroom else ("authorization",)
+        if any(name in self._socket.headers for name in names):
             try:
-                self._login(*self._keys.identify(key_in(authorization)))
+                self._login(*self._access.identify(self._socket))
             except Refusal as refusal:
                 self._send({"op": "login", "ok": False, **refusal.as_json()})
                 self._close(POLICY, refusal.message)
@@ -188,23 +190,22 @@ class Session:
             await self._on_login(request)
         elif isinstance(request, Ping):
             self._send({"id": request.id, "ok": True, "op": "pong"})
-        elif self._client_id is None:
+        elif self._client_id is None and not self._access.classroom:
             login_first = Refusal(Code.UNAUTHENTICATED, 'log in first: {"op": "login", "key": "…"}')
             self._answer(request.id, login_first.as_json())
         elif len(self._pending) >= MOST_PENDING:
             too_many = Refusal(Code.UNAVAILABLE, f"{MOST_PENDING} requests of this connection wait already")
             self._answer(request.id, too_many.as_json())
         else:
-            task = asyncio.create_task(self._serve(request, self._client_id))
+            client_id = self._client_id or self._login(GUEST, "")
+            task = asyncio.create_task(self._serve(request, client_id))
             self._pending.add(task)
             task.add_done_callback(self._pending.discard)
 
     async def _on_login(self, request: Login) -> None:
         missed: list[tuple[int, OrderReport]] = []
         try:
-            who, key_id = self._keys.identify(request.key) if request.key else (self._client_id, self._key_id)
-            if who is None:
-                raise Refusal(Code.UNAUTHENTICATED, "log in with your API key", "key")
+            who, key_id = self._named_in(request)
             if self._client_id not in (None, who):
                 raise Refusal(Code.FORBIDDEN, f"this connection is {self._client_id}'s already")
             if request.resume_from is not None:
@@ -222,14 +223,23 @@ class Session:
         if request.heartbeat_seconds is not None and self._heartbeat is None:
             self._heartbeat = asyncio.create_task(self._beat(request.heartbeat_seconds))
 
+    def _named_in(self, request: Login) -> tuple[str, str]:
+        """Who logs in, and the id of the key. Raises `Refusal`."""
+        if request.key:
+            return self._access.keys.identify(request.key)
+        if self._access.classroom and (request.client_id or self._client_id is None):
+            return checked_client_id(request.client_id or GUEST), ""
+        if self._client_id is None:
+            raise Refusal(Code.UNAUTHENTICATED, "log in with your API key", "key")
+        return self._client_id, self._key_id
+
     async def _beat(self, seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds)
             self._send({"op": "heartbeat", "timestamp": time_text(time.time_ns()), "sequence": self._desk.report_id})
 
-    def _login(self, who: str, key_id: str) -> None:
-        if who == ADMIN:
-            raise Refusal(Code.FORBIDDEN, "the admin has no account and cannot trade: use a client's key")
+    def _login(self, who: str, key_id: str) -> str:
+        as_client(who)
         most, listeners = self._desk.limits.connections, self._desk.listeners.get(who, set())
         if most and len(listeners) >= most and self._on_report not in listeners:
             raise Refusal(Code.RATE_LIMITED, f"{who} has {most} connections, which is the limit: close some")
@@ -238,6 +248,7 @@ class Session:
         self._desk.key_listeners.setdefault(key_id, set()).add(self._on_revoked)
         self._desk.come_back(who)
         self._desk.listeners.setdefault(who, set()).add(self._on_report)
+        return who
 
     async def _serve(self, request: EnterOrder | Amend | Cancel | CancelAllOrders | Get, client_id: str) -> None:
         desk = self._desk
@@ -312,9 +323,9 @@ def _id_in(text: bytes, is_msgpack: bool) -> RequestId:
         return None
 
 
-def add_websocket(app: FastAPI, desk: OrderDesk, keys: Keys) -> None:
+def add_websocket(app: FastAPI, desk: OrderDesk, access: Access) -> None:
     """Adds `/ws/orders` to `app`."""
 
     @app.websocket("/ws/orders")
     async def ws_orders(socket: WebSocket) -> None:
-        await Session(socket, desk, keys).run()
+        await Session(socket, desk, access).run()

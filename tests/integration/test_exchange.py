@@ -155,6 +155,36 @@ def test_what_is_wrong_is_refused_with_a_code(exchange: Running) -> None:
         assert talk.hear()["error"]["code"] == "UNKNOWN_SYMBOL"
 
 
+def test_text_that_no_database_can_keep_is_refused_wherever_it_may_come_in(exchange: Running) -> None:
+    odette = exchange.open_account("odette")
+    admin = {"Authorization": f"Bearer {(exchange.data / 'secrets' / 'admin-token').read_text()}"}
+    url, odd = exchange.gateway, "a\x00b"
+    order = {"symbol": "AAPL", "side": "buy", "quantity": 1, "price": "1.00", "client_order_id": odd}
+    ask = exchange.http.request
+    answers = [
+        exchange.order(odette, **order),
+        ask("GET", f"{url}/orders", params={"client_order_id": odd}, headers=odette),
+        ask("POST", f"{url}/admin/clients/odette/deposits", json={"cash": 1, "memo": odd}, headers=admin),
+        ask("POST", f"{url}/admin/clients/a%00b/deposits", json={"cash": 1}, headers=admin),
+        ask("POST", f"{url}/admin/securities", json={"symbol": "ODD", "name": odd}, headers=admin),
+        ask("POST", f"{url}/admin/save", params={"symbol": "AAPL", "name": odd}, headers=admin),
+        ask("PUT", f"{url}/admin/clients/a%00b/suspended", headers=admin),
+        ask("DELETE", f"{url}/admin/clients/a%00b/suspended", headers=admin),
+        ask("GET", f"{url}/clients/a%00b/keys", headers=admin),
+        ask("POST", f"{url}/clients/a%00b/keys", headers=admin),
+    ]
+    assert [answer.status_code for answer in answers] == [422] * len(answers)
+    request = {"id": 1, "op": "order", **order}
+    with exchange.socket(url, "/ws/orders", odette) as talk:
+        assert talk.ask(request)["error"]["field"] == "client_order_id"
+    with connect(
+        url.replace("http", "ws") + "/ws/orders", additional_headers=odette, subprotocols=[Subprotocol("msgpack")]
+    ) as talking:
+        talking.send(msgspec.msgpack.encode(request))
+        assert msgspec.msgpack.decode(talking.recv(20))["error"]["field"] == "client_order_id"
+    exchange.until_at_rest()
+
+
 def test_order_types_amendments_and_cancels_over_rest_and_websocket(exchange: Running) -> None:
     grace, heidi = exchange.open_account("grace"), exchange.open_account("heidi")
     stop = exchange.order(grace, symbol="INTC", side="sell", quantity=2, order_type="stop_market", trigger_price="44.00")

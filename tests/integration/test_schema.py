@@ -24,11 +24,11 @@ PROFILE = settings(
 )
 
 
-@pytest.fixture(scope="module")
-def running(postgres_url: str, module_namespace: str) -> Iterator[Running]:
+@pytest.fixture(scope="module", params=["market", "classroom"])
+def running(postgres_url: str, module_namespace: str, request: pytest.FixtureRequest) -> Iterator[Running]:
     """An exchange with a client and some orders in it."""
-    exchange = Running(None, postgres_url, module_namespace)
-    exchange.start("--bots", "0")
+    exchange = Running(None, postgres_url, f"{module_namespace}_{request.param}")
+    exchange.start("--bots", "0", *(["--classroom"] if request.param == "classroom" else []))
     yield exchange
     for base in (exchange.gateway, exchange.feed, exchange.engine, exchange.clearing):
         assert exchange.http.get(f"{base}/health/ready").status_code == 200

@@ -25,7 +25,7 @@ BURST = 50
 MOST_GROWTH = 150 << 20
 """Bytes by which a service may grow over it: orders that were taken are remembered."""
 
-ORDER = {"id": 1, "op": "order", "symbol": "AAPL", "side": "buy", "quantity": "1", "price": "1.00"}
+ORDER = {"id": 1, "op": "order", "symbol": "AAPL", "side": "buy", "quantity": "1", "price": "1.00", "client_order_id": ""}
 TO_GATEWAY: list[dict[str, Any]] = [
     ORDER,
     {**ORDER, "order_type": "stop_limit", "trigger_price": 5, "time_in_force": "gtd", "expire_at": "2030-01-01T00:00:00Z"},
@@ -121,6 +121,34 @@ def fuzz(running: Running, url: str, messages: list[dict[str, Any]], count: int,
                     said = socket.recv(30)
                     answers += 1
     return answers
+
+
+TO_CLASSROOM: list[dict[str, Any]] = [
+    {"type": "buy", "symbol": "AAPL", "price": 1.5, "quantity": 2},
+    {"type": "sell", "symbol": "AAPL", "price": "1.00", "quantity": 1},
+    {"type": "subscribe", "channel": "trades"},
+]
+
+
+def test_the_simple_dialect_answers_every_message(postgres_url: str, module_namespace: str) -> None:
+    classroom = Running(None, postgres_url, f"{module_namespace}_c")
+    dice = random.Random(4)
+    try:
+        with environment(MX_REQUESTS_PER_SECOND="0", MX_OPEN_ORDERS="1000"):
+            classroom.start("--classroom", "--bots", "0")
+        pids, answers = classroom.pids(), 0
+        with connect(classroom.gateway.replace("http", "ws") + "/", max_size=None) as socket:
+            for _ in range(MESSAGES // 12):
+                socket.send(mutated(dice, TO_CLASSROOM, msgspec.json.encode).decode("utf-8", errors="replace"))
+                while "order_update" in (said := str(socket.recv(30))):
+                    pass
+                answers += "status" in said or "error" in said
+        assert answers == MESSAGES // 12
+        assert classroom.pids() == pids
+        for log in (classroom.data / "logs").glob("*.log"):
+            assert "Traceback" not in log.read_text(), log.read_text()[-3000:]
+    finally:
+        classroom.close()
 
 
 def test_a_hundred_thousand_mutated_messages_stop_nothing(running: Running) -> None:

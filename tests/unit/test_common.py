@@ -9,8 +9,10 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import HTTPConnection
 
-from microexchange.auth import ADMIN, Keys, require
+from microexchange.access import GUEST, Access
+from microexchange.auth import ADMIN, Keys
 from microexchange.databases import database_url, without_secrets
 from microexchange.ids import COUNTER_BITS, EPOCH_MS, IdSequence, gateway_of
 from microexchange.messages import Batch, PricingRule
@@ -149,29 +151,36 @@ def test_a_gateway_begins_each_epoch_at_1() -> None:
     assert positions.by_producer["gateway-0"] == Position(2, 1)
 
 
+def asking(host: str = "127.0.0.1", /, **headers: str) -> HTTPConnection:
+    """A request with these headers, from that address."""
+    raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+    return HTTPConnection({"type": "http", "headers": raw, "client": (host, 1)})
+
+
 # --- keys ---------------------------------------------------------------------------------------------------------------
 
 
 def test_a_key_names_its_client(tmp_path: Path) -> None:
     keys = Keys(tmp_path)
-    assert keys.whose(keys.issue("alice").key) == "alice"
-    assert keys.authenticate(f"Bearer {keys.issue('bob').key}") == "bob"
+    issued = keys.issue("alice")
+    assert keys.identify(issued.key) == ("alice", issued.key_id)
+    assert Access(keys).client(asking(authorization=f"Bearer {issued.key}")) == "alice"
 
 
 def test_services_on_one_folder_accept_each_others_keys(tmp_path: Path) -> None:
-    assert Keys(tmp_path).whose(Keys(tmp_path).issue("alice").key) == "alice"
+    assert Keys(tmp_path).identify(Keys(tmp_path).issue("alice").key)[0] == "alice"
 
 
 def test_a_key_of_another_market_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refusal) as refusal:
-        Keys(tmp_path / "one").whose(Keys(tmp_path / "two").issue("alice").key)
+        Keys(tmp_path / "one").identify(Keys(tmp_path / "two").issue("alice").key)
     assert refusal.value.code is Code.UNAUTHENTICATED
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Basic abc", "Bearer x.y.z", "Bearer ünïcode"])
 def test_a_header_without_a_valid_key_is_refused(tmp_path: Path, header: str | None) -> None:
     with pytest.raises(Refusal) as refusal:
-        Keys(tmp_path).authenticate(header)
+        Access(Keys(tmp_path)).identify(asking(**({} if header is None else {"authorization": header})))
     assert refusal.value.code is Code.UNAUTHENTICATED
 
 
@@ -183,13 +192,63 @@ def test_secrets_are_their_owners_alone_and_differ_from_market_to_market(tmp_pat
 
 def test_the_admin_token_opens_everything_and_a_clients_key_only_its_own(tmp_path: Path) -> None:
     keys = Keys(tmp_path)
-    admin = keys.whose(keys.admin_token_file.read_text().strip())
-    assert admin == ADMIN
-    require(admin, "alice")
-    require("alice", "alice")
+    access = Access(keys)
+    admin = asking(authorization=f"Bearer {keys.admin_token_file.read_text().strip()}")
+    alice = asking(authorization=f"Bearer {keys.issue('alice').key}")
+    assert access.owner(admin, "alice") == ADMIN
+    assert access.owner(alice, "alice") == "alice"
+    access.admin(admin)
+    for refused in (lambda: access.owner(alice, "bob"), lambda: access.admin(alice), lambda: access.client(admin)):
+        with pytest.raises(Refusal) as refusal:
+            refused()
+        assert refusal.value.code is Code.FORBIDDEN
+
+
+@pytest.mark.parametrize(
+    ("headers", "who"),
+    [({}, GUEST), ({"client-id": "ada"}, "ada"), ({"client-id": ""}, GUEST), ({"client-id": "a" * 32}, "a" * 32)],
+)
+def test_in_a_classroom_a_client_is_known_by_name_alone(tmp_path: Path, headers: dict[str, str], who: str) -> None:
+    assert Access(Keys(tmp_path), classroom=True).client(asking(**headers)) == who
     with pytest.raises(Refusal) as refusal:
-        require("alice", "bob")
-    assert refusal.value.code is Code.FORBIDDEN
+        Access(Keys(tmp_path)).client(asking(**headers))
+    assert refusal.value.code is Code.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("name", ["admin", "ADMIN", "$issuer", "a b", "a" * 33, "-a"])
+def test_in_a_classroom_too_nobody_is_called_like_the_admin_or_the_exchange(tmp_path: Path, name: str) -> None:
+    with pytest.raises(Refusal) as refusal:
+        Access(Keys(tmp_path), classroom=True).client(asking(**{"client-id": name}))
+    assert (refusal.value.code, refusal.value.field) == (Code.INVALID_FIELD, "Client-ID")
+
+
+def test_in_a_classroom_a_key_goes_before_a_name(tmp_path: Path) -> None:
+    keys = Keys(tmp_path)
+    request = asking(**{"authorization": f"Bearer {keys.issue('alice').key}", "client-id": "bob"})
+    assert Access(keys, classroom=True).client(request) == "alice"
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "may"),
+    [
+        ("127.0.0.1", None, True),
+        ("::1", None, True),
+        ("127.0.0.1", "http://localhost:8001", True),
+        ("127.0.0.1", "http://127.0.0.1:8001", True),
+        ("127.0.0.1", "https://elsewhere.example", False),
+        ("127.0.0.1", "null", False),
+        ("192.168.1.5", None, False),
+        ("192.168.1.5", "http://localhost", False),
+        ("not-an-address", None, False),
+    ],
+)
+def test_in_a_classroom_the_admin_is_who_sits_at_the_machine(
+    tmp_path: Path, host: str, origin: str | None, may: bool
+) -> None:
+    request = asking(host, **({} if origin is None else {"origin": origin}))
+    assert Access(Keys(tmp_path), classroom=True).is_admin(request) is may
+    with pytest.raises(Refusal):
+        Access(Keys(tmp_path)).admin(request)
 
 
 # --- refusals, addresses, listings --------------------------------------------------------------------------------------

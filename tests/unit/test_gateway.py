@@ -88,6 +88,9 @@ def test_a_market_order_needs_no_price() -> None:
         ({"order_type": "market"}, Code.INVALID_FIELD, "price"),
         ({"order_type": "maybe"}, Code.INVALID_FIELD, "order_type"),
         ({"client_order_id": "x" * 65}, Code.INVALID_FIELD, "client_order_id"),
+        ({"client_order_id": "a\x00b"}, Code.INVALID_FIELD, "client_order_id"),
+        ({"client_order_id": "a\nb"}, Code.INVALID_FIELD, "client_order_id"),
+        ({"client_order_id": "a\x7f"}, Code.INVALID_FIELD, "client_order_id"),
         ({"surprise": 1}, Code.INVALID_FIELD, "surprise"),
     ],
 )
@@ -166,7 +169,7 @@ def test_a_trade_that_does_not_settle_stops_its_clients() -> None:
 async def test_the_openapi_page_has_our_shapes_and_loads_nothing_from_elsewhere() -> None:
     health = Health()
     app = make_app("t", "d", health, dict)
-    add_routes(app, None, None, Endowment.of(Decimal(1), {}), Registration("open"))  # type: ignore[arg-type]
+    add_routes(app, None, None, Registration("open"))  # type: ignore[arg-type]
     page = app.openapi()
     assert page["paths"]["/orders"]["post"]["security"] == [{"key": []}]
     body = page["paths"]["/orders"]["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"]

@@ -1,0 +1,145 @@
+"""Classroom mode: what is on the blackboard, and what a classroom makes of a command. Pure.
+
+In a classroom everybody sees everybody's orders, nobody runs out of cash or shares, and each side of a trade gets its own
+price: the exchange keeps the difference, and its profit is for all to see.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from microexchange.messages import (
+    Command,
+    ExecType,
+    ListSecurity,
+    OpenAccount,
+    OrderReport,
+    OrderStatus,
+    PricingRule,
+    Record,
+    SecurityListed,
+    SelfTradePrevention,
+    Side,
+    Trade,
+    TradingState,
+    TradingStateChanged,
+)
+from microexchange.numbers import MAX_CASH, MAX_LOTS
+
+THROUGHPUT_WINDOW = 1_000_000_000
+"""Nanoseconds over which orders are counted for the throughput."""
+
+
+def in_class(command: Command) -> Command:
+    """What a classroom makes of a command: accounts may owe anything and trade with themselves, securities may be sold
+    short, have `spread_capture` for their pricing rule, and no fees."""
+    if isinstance(command, OpenAccount):
+        return replace(command, credit_limit=MAX_CASH, self_trade_prevention=SelfTradePrevention.NONE)
+    if isinstance(command, ListSecurity):
+        return replace(
+            command,
+            pricing_rule=PricingRule.SPREAD_CAPTURE,
+            maker_fee_bps=0,
+            taker_fee_bps=0,
+            short_limit=MAX_LOTS,
+        )
+    return command
+
+
+@dataclass(frozen=True)
+class Deal:
+    """A trade with the names on it."""
+
+    trade: Trade
+    buyer: str
+    seller: str
+
+
+class Blackboard:
+    """The open orders by security and side, last prices, and the exchange's profit: a fold over the engine's reports."""
+
+    def __init__(self) -> None:
+        self.last_prices: dict[str, int] = {}
+        """Ticks, of the securities that have traded."""
+        self.profit = 0
+        """Cash units that the exchange has kept: differences of the prices of two sides, and fees."""
+        self.pre_open: set[str] = set()
+        """Securities whose markets collect orders until they are opened."""
+        self._standing: dict[tuple[str, Side], dict[int, OrderReport]] = {}
+        """The newest reports of the orders in a book, in the order in which they came to stand there."""
+        self._tick_values: dict[str, int] = {}
+        self._entered: deque[int] = deque()
+        """When the orders of late entered."""
+
+    def apply(self, reports: Sequence[Record]) -> list[Deal]:
+        """Takes in some of the engine's reports, in order: the trades among them."""
+        deals: list[Deal] = []
+        trade: Trade | None = None
+        names: dict[Side, str] = {}
+        for report in reports:
+            if isinstance(report, OrderReport):
+                self._on_order(report)
+                if trade is not None and report.trade_id == trade.trade_id:
+                    names[report.side] = report.client_id
+                    if len(names) == 2:
+                        deals.append(Deal(trade, names[Side.BUY], names[Side.SELL]))
+                        trade, names = None, {}
+            elif isinstance(report, Trade):
+                trade = report
+                self.last_prices[report.symbol] = report.price
+            elif isinstance(report, SecurityListed):
+                self._tick_values[report.symbol] = report.tick_value
+                self._on_state(report.symbol, report.state)
+            elif isinstance(report, TradingStateChanged):
+                self._on_state(report.symbol, report.state)
+        return deals
+
+    def _on_state(self, symbol: str, state: TradingState) -> None:
+        if state is TradingState.PRE_OPEN:
+            self.pre_open.add(symbol)
+        else:
+            self.pre_open.discard(symbol)
+
+    def _on_order(self, report: OrderReport) -> None:
+        if report.exec_type is ExecType.NEW:
+            self._entered.append(report.timestamp)
+            self.throughput(report.timestamp)
+        elif report.exec_type is ExecType.TRADE:
+            value = report.last_price * report.last_quantity * self._tick_values[report.symbol]
+            self.profit += (value if report.side is Side.BUY else -value) + report.fee
+        self.stand(report)
+
+    def stand(self, report: OrderReport) -> None:
+        """Puts an order where it stands in its book, or takes it off."""
+        standing = self._standing.setdefault((report.symbol, report.side), {})
+        known = standing.get(report.order_id)
+        if report.status not in (OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED):
+            standing.pop(report.order_id, None)
+        elif known is not None:
+            if report.price != known.price or report.quantity > known.quantity:
+                del standing[report.order_id]
+            standing[report.order_id] = report
+        elif report.trigger_price is None or report.exec_type not in (ExecType.NEW, ExecType.REPLACED):
+            standing[report.order_id] = report
+
+    def orders(self, symbol: str, side: Side) -> list[OrderReport]:
+        """The orders of one side of a book, the best price first and at a price the oldest."""
+        sign = -1 if side is Side.BUY else 1
+        priced = [(sign * report.price, report) for report in self._of(symbol, side) if report.price is not None]
+        return [report for _, report in sorted(priced, key=lambda entry: entry[0])]
+
+    def _of(self, symbol: str, side: Side) -> Iterable[OrderReport]:
+        return self._standing.get((symbol, side), {}).values()
+
+    def symbols(self) -> list[str]:
+        """The securities in whose books orders stand."""
+        return sorted({symbol for (symbol, _), standing in self._standing.items() if standing})
+
+    def throughput(self, now: int) -> int:
+        """Orders that entered in the second before `now`, in nanoseconds."""
+        entered = self._entered
+        while entered and entered[0] <= now - THROUGHPUT_WINDOW:
+            entered.popleft()
+        return len(entered)

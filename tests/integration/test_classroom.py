@@ -1,0 +1,253 @@
+"""Classroom mode: clients by name, the simple dialect, the quick routes; and that all of it is off elsewhere."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from order_entry_gateway.quick_routes import QUICK_ROUTES
+from tests.integration.running import Running, eventually
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def running(postgres_url: str, module_namespace: str) -> Iterator[Running]:
+    """A classroom without bots."""
+    exchange = Running(None, postgres_url, module_namespace)
+    exchange.start("--classroom", "--bots", "0")
+    yield exchange
+    exchange.until_at_rest()
+    exchange.assert_every_cent_is_there()
+    assert exchange.stop() == 0
+    exchange.close()
+
+
+def quick(running: Running, route: str, stock: str, uid: Any, price: Any, quantity: Any) -> httpx.Response:
+    body = {"stock": stock, "uid": uid, "price": price, "quantity": quantity}
+    return running.http.post(f"{running.gateway}/{route}", json=body)
+
+
+def look(running: Running, route: str) -> Any:
+    return running.http.get(f"{running.gateway}/{route}").json()
+
+
+def test_the_exchange_is_alive(running: Running) -> None:
+    assert look(running, "") == {"status": "alive"}
+
+
+def test_the_status_of_a_quick_order_says_what_came_of_it(running: Running) -> None:
+    for route, price, quantity, status, filled in (
+        ("buy", 10, 5, 202, 0),
+        ("sell", 10, 5, 200, 5),
+        ("sell", 10, 5, 202, 0),
+        ("buy", 9, 1, 413, 0),
+        ("buy", "10.5", 8, 413, 5),
+        ("sell", 9, 4, 200, 4),
+    ):
+        answer = quick(running, route, "MSFT", "ada", price, quantity)
+        assert (answer.status_code, answer.json()["filled"]) == (status, filled), (route, price, quantity)
+    assert quick(running, "buy", "NONE", "ada", 10, 1).status_code == 404
+
+
+def test_each_side_of_a_trade_has_its_own_price_and_the_exchange_keeps_the_difference(running: Running) -> None:
+    before = look(running, "profit")
+    quick(running, "sell", "AMZN", "seller", 98.5, 4)
+    bought = quick(running, "buy", "AMZN", "buyer", 100, 4).json()
+    assert bought["average_price"] == 100
+    assert look(running, "profit") == before + 6
+    assert look(running, "quotes")["AMZN"] == 98.5
+
+    def has(client_id: str, cash: str) -> bool:
+        answer = running.http.get(f"{running.feed}/balance/{client_id}", headers={"Client-ID": client_id})
+        return bool(answer.json().get("cash") == cash)
+
+    eventually(lambda: has("buyer", "9600.00") and has("seller", "10394.00"), what="settled, without fees")
+
+
+def test_the_orderbook_has_the_best_price_first_and_names(running: Running) -> None:
+    for uid, price in (("a", 10), ("b", 11), ("c", 11)):
+        assert quick(running, "add_buy", "META", uid, price, 2).status_code == 200
+    assert quick(running, "add_sell", "META", 7, 12.25, 1).status_code == 200
+    book = look(running, "orderbook")
+    assert [(order["uid"], order["price"]) for order in book["buy"]["META"]] == [("b", 11), ("c", 11), ("a", 10)]
+    assert book["sell"]["META"] == [{"name": "META", "uid": "7", "price": 12.25, "quantity": 1}]
+
+
+def test_what_is_added_lists_its_stock_and_waits_until_somebody_trades(running: Running) -> None:
+    assert quick(running, "add_sell", "HOMEWORK", "ada", 10.001, 1).status_code == 422
+    assert quick(running, "buy", "HOMEWORK", "ada", 10, 1).status_code == 404, "what is refused lists nothing"
+    assert quick(running, "add_sell", "HOMEWORK", "ada", 10, 3).status_code == 200
+    assert quick(running, "add_buy", "HOMEWORK", "bob", 12, 3).status_code == 200, "it crosses, and only queues"
+    book = look(running, "orderbook")
+    assert (book["sell"]["HOMEWORK"][0]["price"], book["buy"]["HOMEWORK"][0]["price"]) == (10, 12)
+    assert "HOMEWORK" not in look(running, "quotes")
+    assert quick(running, "buy", "HOMEWORK", "cy", 9, 1).status_code == 202, "what was added has traded before"
+    assert 10 <= look(running, "quotes")["HOMEWORK"] <= 12
+
+
+def test_clearbook_cancels_all_orders_of_everybody(running: Running) -> None:
+    quick(running, "add_buy", "TSLA", "ada", 1, 1)
+    answer = running.http.post(f"{running.gateway}/clearbook").json()
+    assert answer["ok"]
+    assert answer["cancelled"] >= 1
+    assert look(running, "orderbook") == {"sell": {}, "buy": {}}
+
+
+def test_a_bad_quick_order_is_refused_with_the_field(running: Running) -> None:
+    for change, status, field in (
+        ({"price": None}, 422, "price"),
+        ({"quantity": 0}, 422, "quantity"),
+        ({"quantity": 1.5}, 422, "quantity"),
+        ({"uid": "$issuer"}, 422, "uid"),
+        ({"uid": [1]}, 422, "uid"),
+        ({"stock": 5}, 422, "stock"),
+    ):
+        body = {"stock": "AAPL", "uid": "eve", "price": 10, "quantity": 1, **change}
+        answer = running.http.post(f"{running.gateway}/buy", json=body)
+        assert (answer.status_code, answer.json()["error"]["field"]) == (status, field), change
+
+
+def test_a_client_has_an_account_from_its_first_order_on_and_needs_neither_cash_nor_shares(running: Running) -> None:
+    order = {"symbol": "NVDA", "side": "sell", "quantity": 1_000_000, "price": "1000.00"}
+    answer = running.order({"Client-ID": "grace"}, **order)
+    assert (answer.status_code, answer.json()["client_id"]) == (201, "grace")
+    answer = running.order({"Client-ID": "grace"}, **{**order, "side": "buy"})
+    assert (answer.json()["status"], answer.json()["trades"][0]["price"]) == ("FILLED", "1000.00"), "it trades with itself"
+    assert running.order({}, **order).json()["client_id"] == "guest"
+    assert running.http.delete(f"{running.gateway}/orders").json()[0]["status"] == "CANCELED"
+
+
+def test_the_admins_routes_are_open_to_who_sits_at_the_machine_and_to_no_page_from_elsewhere(running: Running) -> None:
+    url = f"{running.gateway}/admin/securities/INTC/state"
+    assert running.http.put(url, json={"state": "halted"}).status_code == 200
+    assert running.order({"Client-ID": "grace"}, symbol="INTC", side="buy", quantity=1, price="1").status_code == 409
+    elsewhere = {"Origin": "https://elsewhere.example"}
+    assert running.http.put(url, json={"state": "continuous"}, headers=elsewhere).status_code == 403
+    assert running.http.put(url, json={"state": "continuous"}).status_code == 200
+
+
+def test_the_simple_dialect_says_open_matched_and_rejected(running: Running) -> None:
+    with (
+        running.socket(running.gateway, "/", {"Client-ID": "ada"}) as ada,
+        running.socket(running.gateway, "/") as guest,
+        running.socket(running.gateway, "/", {"Client-ID": "wall"}) as wall,
+    ):
+        wall.say({"type": "subscribe", "channel": "trades"})
+        assert wall.hear() == {"status": "subscribed", "channel": "trades"}
+        ada.say({"type": "sell", "symbol": "NFLX", "price": 50.25, "quantity": 3})
+        waits = ada.hear()
+        assert (waits["status"], "trade" in waits) == ("open", False)
+        guest.say({"type": "buy", "symbol": "NFLX", "price": 51, "quantity": 2})
+        matched = guest.hear()
+        assert matched["status"] == "matched"
+        assert matched["trade"]["quantity"] == 2
+        assert matched["trade"]["price"] == 51
+        update = wall.hear()
+        assert update["type"] == "order_update"
+        told = update["data"]
+        assert {name: told[name] for name in ("symbol", "price", "quantity", "buyer", "seller", "side")} == {
+            "symbol": "NFLX",
+            "price": 50.25,
+            "quantity": 2,
+            "buyer": "guest",
+            "seller": "ada",
+            "side": "buy",
+        }
+        assert told["order_id"] == matched["order_id"]
+        assert told["maker_order_id"] == waits["order_id"]
+        assert 0 < told["latency"] < 30
+        assert told["throughput"] >= 1
+        guest.say({"type": "buy", "symbol": "NFLX", "price": "lots", "quantity": 2})
+        assert guest.hear()["status"] == "rejected"
+        guest.say({"type": "buy", "symbol": "NONE", "price": 1, "quantity": 2})
+        refused = guest.hear()
+        assert (refused["status"], "not listed" in refused["message"]) == ("rejected", True)
+
+
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        ("{", "Invalid JSON format"),
+        ("hello", "Invalid JSON format"),
+        ("[]", "Invalid JSON format"),
+        ({"type": "buy", "symbol": "AAPL", "quantity": 1}, "Missing key in order data: 'price'"),
+        ({"type": "sell", "price": 1, "quantity": 1}, "Missing key in order data: 'symbol'"),
+        ({"type": "buy", "symbol": "AAPL", "price": 1}, "Missing key in order data: 'quantity'"),
+        ({"symbol": "AAPL", "price": 1, "quantity": 1}, "Missing key in order data: 'type'"),
+        ({"type": "hold"}, "Unknown message type: 'hold'"),
+        ({"type": 5}, "Unknown message type: '5'"),
+        ({"type": "subscribe"}, "Unknown channel: ''; there is 'trades'"),
+        ({"type": "subscribe", "channel": ["x"]}, "Unknown channel: '[\"x\"]'; there is 'trades'"),
+    ],
+)
+def test_what_the_simple_dialect_does_not_know_is_an_error_and_the_connection_goes_on(
+    running: Running, message: Any, error: str
+) -> None:
+    with running.socket(running.gateway, "/") as talk:
+        talk.say(message)
+        assert talk.hear() == {"error": error}
+        talk.say({"type": "buy", "symbol": "AAPL", "price": 1, "quantity": 1})
+        assert talk.hear()["status"] == "open"
+
+
+def test_a_name_that_cannot_be_is_told_and_the_connection_closed(running: Running) -> None:
+    with running.socket(running.gateway, "/", {"Client-ID": "$issuer"}) as talk:
+        assert talk.hear()["error"].startswith("Client-ID must be")
+
+
+def test_the_other_websocket_knows_names_too(running: Running) -> None:
+    with running.socket(running.gateway, "/ws/orders", {"Client-ID": "ada"}) as talk:
+        order = {"op": "order", "id": 1, "symbol": "ADBE", "side": "buy", "quantity": 1, "price": "2.00"}
+        assert talk.ask(order)["order"]["client_id"] == "ada"
+    with running.socket(running.gateway, "/ws/orders") as talk:
+        assert talk.ask(order)["order"]["client_id"] == "guest"
+    with running.socket(running.gateway, "/ws/orders") as talk:
+        talk.say({"op": "login", "client_id": "bob", "id": 2})
+        assert talk.hear()["client_id"] == "bob"
+        assert talk.ask(order)["order"]["client_id"] == "bob"
+
+
+def test_the_blackboard_is_the_same_after_a_restart(running: Running) -> None:
+    quick(running, "sell", "CSCO", "ada", 9, 4)
+    quick(running, "buy", "CSCO", "bob", 10, 1)
+    quick(running, "buy", "CSCO", "cy", 8, 2)
+    before = [look(running, route) for route in ("orderbook", "quotes", "profit")]
+    running.until_at_rest()
+    running.kill("order_entry_gateway")
+    eventually(lambda: running.http.get(f"{running.gateway}/health/ready").status_code == 200)
+    assert [look(running, route) for route in ("orderbook", "quotes", "profit")] == before
+
+
+def test_a_folder_stays_a_classroom(running: Running) -> None:
+    other = Running(None, running.database, "never")
+    other.data = running.data.parent / "other"
+    other.data.mkdir()
+    (other.data / "kind").write_text("classroom\n")
+    other.start("--bots", "0", wait=False)
+    assert other.process is not None
+    assert other.process.wait(30) == 1
+    assert "was begun with --classroom" in other.said()
+    other.close()
+
+
+def test_outside_of_a_classroom_the_routes_say_what_they_belong_to(postgres_url: str, module_namespace: str) -> None:
+    market = Running(None, postgres_url, f"{module_namespace}_m")
+    try:
+        market.start("--bots", "0")
+        for method, path in QUICK_ROUTES:
+            answer = market.http.request(method, f"{market.gateway}{path}", json={})
+            assert answer.status_code == 404
+            assert "microexchange up --classroom" in answer.json()["error"]["message"], path
+        with pytest.raises(InvalidStatus) as refused:
+            connect(market.gateway.replace("http", "ws") + "/")
+        assert refused.value.response.status_code == 404
+        assert b"microexchange up --classroom" in (refused.value.response.body or b"")
+        order = {"symbol": "AAPL", "side": "buy", "quantity": 1, "price": "1.00"}
+        assert market.order({"Client-ID": "ada"}, **order).status_code == 401
+        assert market.http.put(f"{market.gateway}/admin/securities/AAPL/state", json={"state": "halted"}).status_code == 401
+    finally:
+        market.close()
