@@ -1,6 +1,7 @@
 """`./mx bench engine`: the whole engine: ids, credit, matching, fees, every event made."""
 
 import time
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -91,6 +92,25 @@ def growth(sizes: list[int], commands: int = 20_000) -> dict[int, float]:
     return rates
 
 
+def idle(sizes: list[int], commands: int = 20_000) -> dict[int, tuple[float, float]]:
+    """Commands a second, and bytes of memory for each of them, with so many more securities listed in which nothing happens."""
+    figures = {}
+    for size in sizes:
+        ids = IdSequence(0)
+        tracemalloc.start()
+        engine, before = Engine(), tracemalloc.get_traced_memory()[0]
+        for number in range(size):
+            engine.apply(ListSecurity(ids.next(NOW), 1, f"IDLE{number}", "Idle", "0.01", "1", 10_000))
+        taken = tracemalloc.get_traced_memory()[0] - before
+        tracemalloc.stop()
+        for command in opening(ids):
+            engine.apply(command)
+        moved = renumbered(commands_of(commands)[1], ids)
+        rate = harness.measure(len(moved), lambda engine=engine, moved=moved: lambda: _apply_all(engine, moved))
+        figures[size] = rate, taken / size if size else 0.0
+    return figures
+
+
 def _apply_all(engine: Engine, commands: list[Command]) -> None:
     for command in commands:
         engine.apply(command)
@@ -120,6 +140,7 @@ def main() -> None:
     times = one_by_one(start, commands)
     p50, p99 = (times[int(len(times) * part)] * 1e6 for part in (0.5, 0.99))
     rates = growth([0, 10_000, 100_000, 1_000_000])
+    unused = idle([0, 5_000])
     text = "\n".join(
         [
             harness.table([figure], "commands/s"),
@@ -127,6 +148,9 @@ def main() -> None:
             "| resting orders | commands/s |",
             "| ---: | ---: |",
             *(f"| {size:,} | {rate:,.0f} |" for size, rate in rates.items()),
+            "\n| idle securities | commands/s | memory of each |",
+            "| ---: | ---: | ---: |",
+            *(f"| {size:,} | {rate:,.0f} | {taken:,.0f} bytes |" for size, (rate, taken) in unused.items()),
         ]
     )
     print(text)
@@ -138,6 +162,7 @@ def main() -> None:
         "p50_us": p50,
         "p99_us": p99,
         "by_resting_orders": rates,
+        "by_idle_securities": {size: rate for size, (rate, _) in unused.items()},
     }
     harness.finish(options, "engine", {"commands": len(commands), "figures": values})
 

@@ -64,7 +64,7 @@ class Client:
                 self._resting.append(said["order"]["order_id"])
 
 
-async def load(gateway: str, count: int, rate: float, seconds: float) -> tuple[list[float], float, int]:
+async def load(gateway: str, count: int, rate: float, seconds: float, prefix: str = "c") -> tuple[list[float], float, int]:
     """Times of all orders after the warm-up, this process's share of a processor, and how many were refused."""
     times: list[float] = []
     async with httpx.AsyncClient(timeout=60) as http:
@@ -72,7 +72,7 @@ async def load(gateway: str, count: int, rate: float, seconds: float) -> tuple[l
 
         async def enter(number: int) -> Client:
             async with gate:
-                opened = (await http.post(f"{gateway}/clients", json={"client_id": f"c{number}"})).json()
+                opened = (await http.post(f"{gateway}/clients", json={"client_id": f"{prefix}{number}"})).json()
                 header = {"Authorization": f"Bearer {opened['api_key']}"}
                 url = gateway.replace("http", "ws") + "/ws/orders"
                 connection = await connect(url, additional_headers=header, compression=None, max_size=None)

@@ -42,6 +42,7 @@ class ClearingSettings(ServiceSettings):
     """What the clearinghouse is told."""
 
     port: int = Field(default=8003, ge=0, le=65535, description="Port of health, status and metrics.")
+    nice: int = Field(default=10, ge=0, le=19, description="As in nice(1): those go first whom a client waits for.")
 
 
 class ClearingService:

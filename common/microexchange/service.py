@@ -41,6 +41,8 @@ class ConfigurationError(Exception):
 
 def run_service(name: str, settings: ServiceSettings, main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     """Runs a service as `run_main` does, as its settings say."""
+    if settings.nice:
+        os.nice(settings.nice)
     run_main(name, settings.log_level, settings.parent_pipe, main)
 
 

@@ -54,6 +54,7 @@ class ServiceSettings(_Settings):
     port: int = Field(default=0, ge=0, le=65535, description="Port to listen on; each service has its own default.")
     port_flag: str = Field(default="MX_PORT", description="What to change when the port is busy, for the error.")
     log_level: str = Field(default="info", description="debug, info, warning or error.")
+    nice: int = Field(default=0, ge=0, le=19, description="How readily to leave the processor to others, as in nice(1).")
     parent_pipe: bool = Field(
         default=False, description="Stop when standard input closes: set by the launcher, so that none outlives it."
     )
@@ -63,4 +64,7 @@ class PublicSettings(ServiceSettings):
     """What a service is told that clients speak with."""
 
     classroom: bool = Field(default=False, description="Classroom mode: clients are known by their names alone.")
+    address_requests_per_second: float = Field(
+        default=20_000, ge=0, description="HTTP requests and new WebSockets of one address; 0 for any."
+    )
     cors_origins: list[str] = Field(default=[], description='Origins whose pages may ask, as JSON; ["*"] for all.')

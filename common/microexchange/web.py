@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import math
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, get_args, get_origin
 
@@ -21,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from microexchange import __version__
 from microexchange.health import Health
+from microexchange.limits import RateLimiter
 from microexchange.presentation import ErrorView
 from microexchange.refusals import HTTP_STATUS, Code, Refusal
 
@@ -33,6 +35,9 @@ MAX_BODY = 1 << 20
 """The largest request body, in bytes."""
 DEAD_MS = 30_000
 """Milliseconds after which a client that takes nothing of what was sent to it is disconnected."""
+FLOOD_PAUSE = 0.05
+"""Seconds that a refusal for asking too often is kept back, and a WebSocket that earned one is not read: whoever floods is
+slowed, and nobody else."""
 RETRY_AFTER = "1"
 """Seconds, for the header of a 503."""
 
@@ -121,6 +126,9 @@ class SecurityHeaders:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -129,6 +137,31 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+
+class AddressLimit:
+    """Refuses what an address asks too often, before anything else is done for it."""
+
+    def __init__(self, app: ASGIApp, limiter: RateLimiter) -> None:
+        self._app = app
+        self._limiter = limiter
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves a request, or refuses it."""
+        client = scope.get("client")
+        if scope["type"] in ("http", "websocket") and client is not None:
+            seconds = self._limiter.take(client[0], time.monotonic())
+            if seconds:
+                text = f"more than {self._limiter.rate:g} requests a second from {client[0]}: wait {seconds:.3f} s"
+                refusal = Refusal(Code.RATE_LIMITED, text, retry_after=seconds, limit=self._limiter.rate)
+                if scope["type"] == "websocket":
+                    await receive()
+                    await send({"type": "websocket.close", "code": 1013, "reason": "too many connections a second"})
+                else:
+                    await asyncio.sleep(FLOOD_PAUSE)
+                    await refuse(refusal)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 _TAGS = [{"name": name} for name in ("clients", "orders", "market", "accounts", "admin", "operations")]
@@ -141,16 +174,22 @@ def make_app(
     health: Health,
     status: Callable[[], dict[str, Any]],
     cors_origins: Sequence[str] = (),
+    address_rate: float = 0,
 ) -> FastAPI:
     """A FastAPI application with errors of one shape, `/health/live`, `/health/ready`, `/status` and `/metrics`. Pages of
-    `cors_origins` may ask it; `*` is all."""
+    `cors_origins` may ask it; `*` is all. One address may ask `address_rate` times a second, at once twice as often; 0 for
+    any."""
     app = FastAPIOffline(title=title, description=description, version=__version__, openapi_tags=_TAGS)
+    if address_rate:
+        app.add_middleware(AddressLimit, limiter=RateLimiter(address_rate, 2 * address_rate))
     app.add_middleware(SecurityHeaders)
     if cors_origins:
         app.add_middleware(CORSMiddleware, allow_origins=cors_origins, allow_methods=["*"], allow_headers=["*"])
 
     @app.exception_handler(Refusal)
     async def _refusal(_: Request, refusal: Refusal) -> Response:
+        if refusal.code is Code.RATE_LIMITED:
+            await asyncio.sleep(FLOOD_PAUSE)
         return refuse(refusal)
 
     @app.exception_handler(HTTPException)

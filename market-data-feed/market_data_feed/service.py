@@ -39,6 +39,7 @@ class FeedSettings(PublicSettings):
     """What the feed is told."""
 
     port: int = Field(default=8001, ge=0, le=65535, description="Port of REST and WebSocket.")
+    nice: int = Field(default=10, ge=0, le=19, description="As in nice(1): those go first whom an order waits for.")
 
 
 class FeedService:
@@ -81,7 +82,8 @@ class FeedService:
         """Runs until `stop`; then stores what it has read."""
         settings = self._settings
         listener = bind(settings.host, settings.port, settings.port_flag)
-        app = make_app("microexchange market data", _DESCRIPTION, self._health, self._status, settings.cors_origins)
+        limits = settings.cors_origins, settings.address_requests_per_second
+        app = make_app("microexchange market data", _DESCRIPTION, self._health, self._status, *limits)
         add_routes(app, self._state, Access(self._keys, settings.classroom))
         add_websocket(app, self._state)
 

@@ -19,6 +19,7 @@ from microexchange.epochs import next_epoch
 from microexchange.health import Health
 from microexchange.ids import IdSequence
 from microexchange.latency import LatencyWindow
+from microexchange.limits import RateLimiter
 from microexchange.log import Log, LogUnavailableError
 from microexchange.messages import (
     CLEARING,
@@ -55,7 +56,6 @@ from microexchange.refusals import Code, Refusal
 from microexchange.securities import Security
 from microexchange.service import ConfigurationError, read_batches, take_fresh
 from order_entry_gateway.classroom import Blackboard, Deal, in_class
-from order_entry_gateway.limits import RateLimiter
 from order_entry_gateway.requests import (
     AmendRequest,
     ClientRequest,

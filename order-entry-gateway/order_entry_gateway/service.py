@@ -15,6 +15,7 @@ from microexchange.access import Access
 from microexchange.auth import Keys, read_or_make_secret
 from microexchange.health import Health
 from microexchange.ids import MAX_GATEWAY
+from microexchange.limits import RateLimiter
 from microexchange.log import Backoff, open_log
 from microexchange.messages import ListSecurity, gateway_name
 from microexchange.securities import ListingError, read_listing
@@ -23,8 +24,6 @@ from microexchange.settings import PublicSettings
 from microexchange.web import bind, make_app, serve
 from order_entry_gateway.classroom import Blackboard
 from order_entry_gateway.desk import Limits, OrderDesk
-from order_entry_gateway.limits import RateLimiter
-from order_entry_gateway.middleware import AddressLimit
 from order_entry_gateway.quick_routes import add_classroom
 from order_entry_gateway.requests import Endowment
 from order_entry_gateway.rest import Registration, add_routes
@@ -53,7 +52,6 @@ class GatewaySettings(PublicSettings):
     requests_per_second: float = Field(default=1000, ge=0, description="Requests of one client on orders; 0 for any.")
     open_orders: int = Field(default=20_000, ge=0, description="Orders that one client may have open; 0 for any.")
     connections: int = Field(default=100, ge=0, description="WebSockets of one client; 0 for any.")
-    address_requests_per_second: float = Field(default=20_000, ge=0, description="HTTP requests of one address; 0 for any.")
     report_timeout: float = Field(default=10.0, gt=0, description="Seconds to wait for the engine's report.")
 
 
@@ -106,9 +104,8 @@ class GatewayService:
         """Runs until `stop`."""
         settings, desk = self._settings, self._desk
         listener = bind(settings.host, settings.port, settings.port_flag)
-        app = make_app("microexchange order entry", _DESCRIPTION, self._health, self._status, settings.cors_origins)
-        rate = settings.address_requests_per_second
-        app.add_middleware(AddressLimit, limiter=RateLimiter(rate, 2 * rate))
+        limits = settings.cors_origins, settings.address_requests_per_second
+        app = make_app("microexchange order entry", _DESCRIPTION, self._health, self._status, *limits)
         access = Access(self._keys, settings.classroom)
         add_routes(app, desk, access, self._registration)
         add_websocket(app, desk, access)

@@ -17,7 +17,7 @@ from microexchange.access import GUEST, Access, as_client, checked_client_id
 from microexchange.messages import OrderReport, Side
 from microexchange.presentation import order_view, report_view, time_text
 from microexchange.refusals import Code, Refusal
-from microexchange.web import decode_json, json_text, msgpack_bytes
+from microexchange.web import FLOOD_PAUSE, decode_json, json_text, msgpack_bytes
 from order_entry_gateway.desk import OrderDesk
 from order_entry_gateway.requests import AmendRequest, OrderRequest, find_security, order_id
 
@@ -31,6 +31,8 @@ CLOSING_SECONDS = 5.0
 """How long a client has to hear why it is disconnected."""
 MOST_PENDING = 1000
 """Requests of one connection that may wait for the market at a time."""
+MOST_IN_TURN = 16
+"""Requests of one connection that are taken in one after the other, before others have a turn."""
 MOST_QUEUED = 10_000
 """Messages that may wait for a slow reader; then it is disconnected."""
 GOING_AWAY, POLICY, TOO_SLOW = 1001, 1008, 1013
@@ -111,6 +113,10 @@ class _Id(msgspec.Struct):
 _id_decoders: dict[bool, Any] = {False: msgspec.json.Decoder(_Id), True: msgspec.msgpack.Decoder(_Id)}
 
 
+class _FloodError(Exception):
+    """A request was refused for coming too soon."""
+
+
 class Session:
     """One connection."""
 
@@ -127,6 +133,7 @@ class Session:
         self._speaks_msgpack = MSGPACK in socket.scope.get("subprotocols", ())
         self._cancel_on_disconnect = False
         self._grace = 0.0
+        self._turn = 0
         self._heartbeat: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -178,7 +185,14 @@ class Session:
             if message["type"] == "websocket.disconnect":
                 return
             text = message.get("text")
-            await self._on_message(text.encode() if text is not None else message.get("bytes") or b"")
+            try:
+                await self._on_message(text.encode() if text is not None else message.get("bytes") or b"")
+            except _FloodError:
+                await asyncio.sleep(FLOOD_PAUSE)
+            # What has come in one piece is there at once: others have their turn in between.
+            self._turn += 1
+            if self._turn % MOST_IN_TURN == 0:
+                await asyncio.sleep(0)
 
     async def _on_message(self, text: bytes) -> None:
         try:
@@ -198,6 +212,13 @@ class Session:
             self._answer(request.id, too_many.as_json())
         else:
             client_id = self._client_id or self._login(GUEST, "")
+            try:
+                self._desk.admit(client_id, entering=isinstance(request, EnterOrder))
+            except Refusal as refusal:
+                self._answer(request.id, refusal.as_json())
+                if refusal.code is Code.RATE_LIMITED:
+                    raise _FloodError from refusal
+                return
             task = asyncio.create_task(self._serve(request, client_id))
             self._pending.add(task)
             task.add_done_callback(self._pending.discard)
@@ -253,7 +274,6 @@ class Session:
     async def _serve(self, request: EnterOrder | Amend | Cancel | CancelAllOrders | Get, client_id: str) -> None:
         desk = self._desk
         try:
-            desk.admit(client_id, entering=isinstance(request, EnterOrder))
             if isinstance(request, EnterOrder):
                 report, trades = await desk.enter(client_id, request)
             elif isinstance(request, Amend):

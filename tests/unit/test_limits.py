@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from order_entry_gateway.limits import RateLimiter
+from microexchange.limits import RateLimiter
 
 
 def test_a_burst_is_allowed_and_then_the_rate() -> None:

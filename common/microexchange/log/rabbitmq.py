@@ -21,12 +21,23 @@ MAX_BYTES = 20_000_000_000
 """Retention of a stream: the oldest segments go when it is larger."""
 MAX_SEGMENT_BYTES = 100_000_000
 
+PREFETCH = 512
+"""Bodies that the broker sends ahead of what was acknowledged."""
+
 _PERSISTENT = pika.BasicProperties(delivery_mode=2, content_type="application/msgpack")
 _logger = structlog.get_logger(__name__)
 
 
 class _LinkLostError(ConnectionError):
     """The connection or its channel is gone."""
+
+
+class _Connection(AsyncioConnection):  # type: ignore[misc]
+    """Sends what belongs together with one call: pika's own sends each frame by itself, three for a message, and each wakes
+    the broker."""
+
+    def _output_marshaled_frames(self, marshaled_frames: Sequence[bytes]) -> None:
+        super()._output_marshaled_frames([b"".join(marshaled_frames)])
 
 
 class _Link:
@@ -51,7 +62,7 @@ class _Link:
         parameters.blocked_connection_timeout = 30
         parameters.socket_timeout = parameters.stack_timeout = 5
         opened: asyncio.Future[None] = link._loop.create_future()
-        link._connection = AsyncioConnection(
+        link._connection = _Connection(
             parameters,
             on_open_callback=lambda _: None if opened.done() else opened.set_result(None),
             on_open_error_callback=lambda _, error: link._lose(error),
@@ -183,8 +194,6 @@ class _Link:
 class RabbitLog:
     """A `Log` in RabbitMQ streams."""
 
-    PREFETCH = 512
-    """Bodies that the broker sends ahead of what was read."""
     CONNECT, CONFIRM = 5.0, 15.0
     """Seconds that the broker has to open a channel, and to confirm an append."""
     QUIET = 0.1
@@ -252,7 +261,7 @@ class RabbitLog:
             try:
                 link = await self._open(topic)
                 inbox = _Inbox(link, offset)
-                await link.consume(self._stream(topic), offset, self.PREFETCH, inbox.on_message)
+                await link.consume(self._stream(topic), offset, PREFETCH, inbox.on_message)
                 backoff = Backoff()
                 while True:
                     entries = await inbox.take()
@@ -277,7 +286,7 @@ class RabbitLog:
             raise LogUnavailableError(self._url, error or "no answer") from error
         try:
             inbox = _Inbox(link, 0)
-            await link.consume(self._stream(topic), "last", self.PREFETCH, inbox.on_message)
+            await link.consume(self._stream(topic), "last", PREFETCH, inbox.on_message)
             tail, enough = 0, float("inf")
             while time.monotonic() < enough:
                 try:
@@ -303,6 +312,8 @@ class RabbitLog:
 
 class _Inbox:
     """Collects what the broker delivers until the reader takes it, all at once."""
+
+    MANY = PREFETCH // 4
 
     def __init__(self, link: _Link, from_offset: int) -> None:
         self._link = link
@@ -335,8 +346,8 @@ class _Inbox:
         return entries
 
     def acknowledge(self) -> None:
-        """Acknowledges all that was taken."""
-        if self._taken > self._acknowledged:
+        """Acknowledges what was taken, once it is much: that only lets the broker send more."""
+        if self._taken - self._acknowledged >= self.MANY:
             self._link.acknowledge(self._taken)
             self._acknowledged = self._taken
 
