@@ -93,7 +93,7 @@ def growth(sizes: list[int], commands: int = 20_000) -> dict[int, float]:
 
 
 def idle(sizes: list[int], commands: int = 20_000) -> dict[int, tuple[float, float]]:
-    """Commands a second, and bytes of memory for each of them, with so many more securities listed in which nothing happens."""
+    """Commands a second, and bytes of memory for each of them, with so many securities more in which nothing happens."""
     figures = {}
     for size in sizes:
         ids = IdSequence(0)

@@ -7,6 +7,7 @@ over eight WebSockets and eight HTTP connections from another process, then alon
 import asyncio
 import contextlib
 import multiprocessing
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -104,7 +105,7 @@ def main() -> None:
         if (broker := servers.rabbitmq()) is not None:
             logs["RabbitMQ"] = broker
         for place, (name, log) in enumerate(logs.items()):
-            figures[name] = measure(database, log, f"fl{place}_", options.events)
+            figures[name] = measure(database, log, f"fl{os.getpid()}_{place}_", options.events)
             for part, one in figures[name].items():
                 flooded = one.get("flood_requests_per_second")
                 told = "" if flooded is None else f"{flooded:,.0f}/s"

@@ -8,6 +8,8 @@ Twitter, 2010.)
 EPOCH_MS = 1_704_067_200_000
 """2024-01-01T00:00:00Z in milliseconds of Unix time."""
 
+MAX_ID = (1 << 63) - 1
+"""No id of anything is higher, and no time in nanoseconds."""
 GATEWAY_BITS = 10
 COUNTER_BITS = 12
 MAX_GATEWAY = (1 << GATEWAY_BITS) - 1

@@ -325,6 +325,58 @@ class BookView(Answer, frozen=True):
     asks: list[LevelView]
 
 
+class BboView(Answer, frozen=True):
+    """The best bid and offer of a book; null where a side is empty."""
+
+    symbol: str
+    sequence: int
+    bid: str | None
+    bid_quantity: str | None
+    ask: str | None
+    ask_quantity: str | None
+    spread: str | None
+
+
+class CandleView(Answer, frozen=True):
+    """What the trades of one interval came to."""
+
+    start: str
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
+    trades: int
+
+
+class TickerView(Answer, frozen=True):
+    """The last 24 hours of a security, minute by minute; null where nothing traded."""
+
+    symbol: str
+    last: str | None
+    open: str | None
+    high: str | None
+    low: str | None
+    volume: str
+    trades: int
+    change: str | None
+    change_percent: str | None
+
+
+class EquityView(Answer, frozen=True):
+    """What a client was worth at a time."""
+
+    timestamp: str
+    equity: str
+
+
+class CurveView(Answer, frozen=True):
+    """A leader's equity over time."""
+
+    client_id: str
+    points: list[EquityView]
+
+
 class TradesView(Answer, frozen=True):
     """A page of trades, newest first."""
 
@@ -342,6 +394,11 @@ class LeaderView(Answer, frozen=True):
     cash: str
     profit: str
     """Equity less what the account was opened with, at reference prices."""
+    return_percent: str | None
+    """Profit by what the account was opened with; null for one opened with nothing."""
+    drawdown: str
+    """The deepest fall of the equity from a peak before it, as sampled."""
+    trades: int
 
 
 class ErrorDetail(Answer, frozen=True, omit_defaults=True):

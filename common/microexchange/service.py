@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -180,7 +180,7 @@ def take_fresh(positions: Positions, topic: str, batch: Batch[R], health: Health
 
 async def read_batches(
     log: Log, topic: str, from_offset: int, health: Health
-) -> AsyncIterator[list[tuple[int, Batch[Any]]]]:
+) -> AsyncGenerator[list[tuple[int, Batch[Any]]], None]:
     """Reads and decodes `topic` from `from_offset` on: lists of (offset, batch).
 
     A body that no version wrote is skipped and reported: nothing that is on the log can stop a service. A body of a newer

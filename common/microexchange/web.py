@@ -175,16 +175,23 @@ def make_app(
     status: Callable[[], dict[str, Any]],
     cors_origins: Sequence[str] = (),
     address_rate: float = 0,
+    dashboard_port: int = 0,
 ) -> FastAPI:
     """A FastAPI application with errors of one shape, `/health/live`, `/health/ready`, `/status` and `/metrics`. Pages of
-    `cors_origins` may ask it; `*` is all. One address may ask `address_rate` times a second, at once twice as often; 0 for
-    any."""
+    `cors_origins` may ask it; `*` is all; and those of the dashboard, which has `dashboard_port`, on any host. One address
+    may ask `address_rate` times a second, at once twice as often; 0 for any."""
     app = FastAPIOffline(title=title, description=description, version=__version__, openapi_tags=_TAGS)
     if address_rate:
         app.add_middleware(AddressLimit, limiter=RateLimiter(address_rate, 2 * address_rate))
     app.add_middleware(SecurityHeaders)
-    if cors_origins:
-        app.add_middleware(CORSMiddleware, allow_origins=cors_origins, allow_methods=["*"], allow_headers=["*"])
+    if cors_origins or dashboard_port:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=cors_origins,
+            allow_origin_regex=rf"https?://[^/:]+:{dashboard_port}" if dashboard_port else None,
+            allow_methods=["*"],
+            allow_headers=["*"],
+        )
 
     @app.exception_handler(Refusal)
     async def _refusal(_: Request, refusal: Refusal) -> Response:

@@ -172,6 +172,7 @@ trades = sa.Table(
     sa.Column("maker_fee", sa.BigInteger, nullable=False),
     sa.Column("taker_fee", sa.BigInteger, nullable=False),
     sa.Index("trades_by_symbol", "symbol", "trade_id"),
+    sa.Index("trades_by_time", "symbol", "timestamp"),
 )
 """Every trade."""
 
@@ -263,8 +264,36 @@ clients = sa.Table(
     sa.Column("cash", sa.BigInteger, nullable=False),
     sa.Column("suspended", sa.Boolean, nullable=False),
     sa.Column("opened_with", sa.BigInteger, nullable=False),
+    sa.Column("trades", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("peak", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("drawdown", sa.BigInteger, nullable=False, server_default="0"),
 )
-"""Read model: settled balances, and what the account was opened with: cash, and shares at their reference prices."""
+"""Read model: settled balances, what the account was opened with (cash, and shares at their reference prices), how often it
+has traded, and the most its equity was and fell from that."""
+
+candles = sa.Table(
+    "candles",
+    market_data,
+    sa.Column("symbol", sa.Text, primary_key=True),
+    sa.Column("start", sa.BigInteger, primary_key=True),
+    sa.Column("open", sa.BigInteger, nullable=False),
+    sa.Column("high", sa.BigInteger, nullable=False),
+    sa.Column("low", sa.BigInteger, nullable=False),
+    sa.Column("close", sa.BigInteger, nullable=False),
+    sa.Column("volume", sa.BigInteger, nullable=False),
+    sa.Column("trades", sa.BigInteger, nullable=False),
+)
+"""Read model: the trades of each minute; `start` in seconds of Unix time."""
+
+equity = sa.Table(
+    "equity",
+    market_data,
+    sa.Column("client_id", sa.Text, primary_key=True),
+    sa.Column("at", sa.BigInteger, primary_key=True),
+    sa.Column("equity", sa.BigInteger, nullable=False),
+    sa.Index("equity_by_time", "at"),
+)
+"""What clients were worth, sampled where it has changed; `at` in nanoseconds of Unix time."""
 
 keys = sa.Table(
     "keys",

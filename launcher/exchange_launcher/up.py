@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import fcntl
+import json
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -134,6 +135,11 @@ class Exchange:
             "MX_DATA_DIR": str(options.data),
             "MX_CLASSROOM": str(options.classroom),
         }
+        others = {service.name: self._url(service) for service in self._services if service.module != "market_data_feed"}
+        extra = {
+            "market_data_feed": {"MX_GATEWAY_PORT": str(options.gateway_port), "MX_SERVICES": json.dumps(others)},
+            "order_entry_gateway": {"MX_DASHBOARD_PORT": str(options.feed_port)},
+        }
         say("Starting the services …")
         for service in self._services:
             child = Child(
@@ -144,6 +150,7 @@ class Exchange:
                     "MX_HOST": self._host(service),
                     "MX_PORT": str(service.port),
                     "MX_PORT_FLAG": service.flag,
+                    **extra.get(service.module, {}),
                 },
                 options.data / "logs" / f"{service.name}.log",
             )
@@ -209,9 +216,9 @@ class Exchange:
         options, table = self._options, Table(title="microexchange is open", title_justify="left")
         table.add_column("what")
         table.add_column("where", overflow="fold")
+        table.add_row("Dashboard", self._feed_url)
         table.add_row("Order entry (REST, WebSocket /ws/orders)", f"{self._gateway_url}/docs")
         table.add_row("Market data (REST, WebSocket /ws)", f"{self._feed_url}/docs")
-        table.add_row("Leaderboard", f"{self._feed_url}/leaderboard")
         for service in self._services[:2]:
             table.add_row(f"{service.name}: health", f"{self._url(service)}/status")
         where = (

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, field
 
+from market_data_feed.candles import NANOSECONDS, Candle, Chart
 from microexchange.messages import (
     AccountOpened,
     AssetsTransferred,
+    AuctionUpdate,
     ClientResumed,
     ClientSuspended,
     ExecType,
@@ -25,17 +27,23 @@ from microexchange.messages import (
 from microexchange.numbers import cash_to_text
 from microexchange.presentation import (
     BalanceView,
+    BboView,
     BookView,
+    CandleView,
     HoldingView,
     LeaderView,
     LevelView,
     OrderView,
     SecurityView,
+    TickerView,
     order_view,
+    time_text,
 )
 from microexchange.securities import Security
 
 _BUY = Side.BUY
+SAMPLE_NANOSECONDS = 5_000_000_000
+"""How far samples of equities are apart."""
 
 
 @dataclass(slots=True)
@@ -67,6 +75,14 @@ class Client:
     holdings: dict[str, int] = field(default_factory=dict)
     orders: dict[int, OpenOrder] = field(default_factory=dict)
     """Open orders by id."""
+    trades: int = 0
+    """Fills."""
+    peak: int = 0
+    """The most that the equity was, as sampled, in cash units."""
+    drawdown: int = 0
+    """The deepest that it fell from a peak."""
+    sampled: int | None = None
+    """The equity at the last sample."""
 
 
 @dataclass(slots=True)
@@ -83,6 +99,8 @@ class Totals:
     settled: int = 0
     """Executions that are settled."""
     settlement_faults: int = 0
+    rejects: dict[str, int] = field(default_factory=dict)
+    """Rejected orders by code."""
 
 
 @dataclass(slots=True)
@@ -97,6 +115,10 @@ class Changes:
     holdings: set[tuple[str, str]] = field(default_factory=set)
     keys: dict[str, tuple[str, int, int | None]] = field(default_factory=dict)
     """(client id, issued at, revoked at) by key id. When a key was issued is kept as it was stored first."""
+    candles: set[tuple[str, int]] = field(default_factory=set)
+    """(symbol, start of the minute)."""
+    equity: list[tuple[str, int, int]] = field(default_factory=list)
+    """(client id, when, cash units): new samples."""
 
 
 class Market:
@@ -111,6 +133,13 @@ class Market:
         self.clients: dict[str, Client] = {}
         self.revoked_keys: set[str] = set()
         """Ids of API keys that are no longer valid."""
+        self.charts: dict[str, Chart] = {}
+        self.auctions: dict[str, AuctionUpdate] = {}
+        """Where the auctions that collect orders now would uncross."""
+        self.newest = 0
+        """When the newest of what was applied was appended, in nanoseconds."""
+        self.sampled_at = 0
+        """When equities were sampled last, in nanoseconds."""
         self.totals = Totals()
         self.changes = Changes()
 
@@ -124,6 +153,10 @@ class Market:
         elif isinstance(report, Trade):
             self.totals.trades += 1
             self.last_prices[report.symbol] = report.price
+            chart = self.charts.get(report.symbol)
+            if chart is None:
+                chart = self.charts[report.symbol] = Chart()
+            self.changes.candles.add((report.symbol, chart.add(report)))
             self.changes.securities.add(report.symbol)
         elif isinstance(report, SettlementReport):
             self._on_settlement(report)
@@ -158,7 +191,34 @@ class Market:
             self.changes.keys[report.key_id] = (report.client_id, issued, report.timestamp)
         elif isinstance(report, TradingStateChanged):
             self.states[report.symbol] = report.state
+            self.auctions.pop(report.symbol, None)
             self.changes.securities.add(report.symbol)
+
+        elif isinstance(report, AuctionUpdate):
+            self.auctions[report.symbol] = report
+
+    @property
+    def now(self) -> int:
+        """The time of the newest report, in seconds."""
+        return self.newest // NANOSECONDS
+
+    def at(self, stamp: int) -> None:
+        """All that was applied so far was appended by `stamp`. If it is time, takes note of what every client is worth: of
+        those for whom it differs from the note before."""
+        self.newest = max(self.newest, stamp)
+        at = stamp - stamp % SAMPLE_NANOSECONDS
+        if at <= self.sampled_at:
+            return
+        self.sampled_at = at
+        for client_id, client in self.clients.items():
+            equity = self.equity(client)
+            if equity == client.sampled:
+                continue
+            client.sampled = equity
+            client.peak = max(client.peak, equity)
+            client.drawdown = max(client.drawdown, client.peak - equity)
+            self.changes.equity.append((client_id, at, equity))
+            self.changes.clients.add(client_id)
 
     def _on_price(self, update: PriceUpdate) -> None:
         book = self.books[update.symbol]
@@ -180,10 +240,15 @@ class Market:
         elif report.status is OrderStatus.REJECTED:
             totals.orders += 1
             totals.rejected += 1
+            totals.rejects[report.code] = totals.rejects.get(report.code, 0) + 1
             return
         elif report.status is OrderStatus.CANCELED:
             totals.canceled += 1
-        orders = self.client(report.client_id).orders
+        client = self.client(report.client_id)
+        orders = client.orders
+        if report.exec_type is ExecType.TRADE:
+            client.trades += 1
+            self.changes.clients.add(report.client_id)
         if report.status.is_final:
             orders.pop(report.order_id, None)
         else:
@@ -261,6 +326,50 @@ class Market:
             asks=side(book.asks, sorted(book.asks)),
         )
 
+    def bbo_view(self, symbol: str) -> BboView:
+        """The best bid and offer."""
+        book, security = self.books[symbol], self.securities[symbol]
+        bid, ask = max(book.bids, default=None), min(book.asks, default=None)
+        return BboView(
+            symbol=symbol,
+            sequence=book.sequence,
+            bid=None if bid is None else security.price_text(bid),
+            bid_quantity=None if bid is None else security.quantity_text(book.bids[bid][0]),
+            ask=None if ask is None else security.price_text(ask),
+            ask_quantity=None if ask is None else security.quantity_text(book.asks[ask][0]),
+            spread=None if bid is None or ask is None else security.price_text(ask - bid),
+        )
+
+    def ticker_view(self, symbol: str, now: int) -> TickerView:
+        """The 24 hours before `now`, in seconds of Unix time."""
+        security, chart = self.securities[symbol], self.charts.get(symbol)
+        day = None if chart is None else chart.last_day(now)
+        last = self.last_prices.get(symbol)
+        text = security.price_text
+        change = None if day is None else day.close - day.open
+        return TickerView(
+            symbol=symbol,
+            last=None if last is None else text(last),
+            open=None if day is None else text(day.open),
+            high=None if day is None else text(day.high),
+            low=None if day is None else text(day.low),
+            volume=security.quantity_text(0 if day is None else day.volume),
+            trades=0 if day is None else day.trades,
+            change=None if change is None else text(change),
+            change_percent=None if day is None or change is None else f"{100 * change / day.open:.2f}",
+        )
+
+    def auction_view(self, symbol: str) -> dict[str, object] | None:
+        """Where the security's auction would uncross now; None outside of an auction."""
+        update, security = self.auctions.get(symbol), self.securities[symbol]
+        if update is None:
+            return None
+        return {
+            "price": security.price_text(update.price) if update.price else None,
+            "quantity": security.quantity_text(update.quantity),
+            "imbalance": security.quantity_text(update.imbalance),
+        }
+
     def balance_view(self, client_id: str) -> BalanceView:
         """A client's balance."""
         client = self.clients[client_id]
@@ -275,6 +384,11 @@ class Market:
         """A client's open orders, oldest first."""
         orders = sorted(self.clients[client_id].orders.items())
         return [order_view(order.report, self.securities[order.report.symbol]) for _, order in orders]
+
+    def holdings_view(self, client_id: str) -> list[HoldingView]:
+        """A client's holdings, by symbol."""
+        holdings = self.clients[client_id].holdings
+        return [self.holding_view(client_id, symbol) for symbol in sorted(holdings) if holdings[symbol]]
 
     def holding_view(self, client_id: str, symbol: str) -> HoldingView:
         """A client's holding of one security."""
@@ -294,9 +408,28 @@ class Market:
                 equity=cash_to_text(equity),
                 cash=cash_to_text(client.cash),
                 profit=cash_to_text(equity - client.opened_with),
+                return_percent=f"{100 * (equity - client.opened_with) / client.opened_with:.2f}"
+                if client.opened_with
+                else None,
+                drawdown=cash_to_text(client.drawdown),
+                trades=client.trades,
             )
             for rank, (equity, client_id, client) in enumerate(standing[:limit], 1)
         ]
+
+
+def candle_view(security: Security, candle: Candle) -> CandleView:
+    """A candle for clients."""
+    text = security.price_text
+    return CandleView(
+        start=time_text(candle.start * NANOSECONDS),
+        open=text(candle.open),
+        high=text(candle.high),
+        low=text(candle.low),
+        close=text(candle.close),
+        volume=security.quantity_text(candle.volume),
+        trades=candle.trades,
+    )
 
 
 def level_view(security: Security, price: int, lots: int, orders: int) -> LevelView:

@@ -1,45 +1,82 @@
 """The feed's REST interface."""
 
+import time
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request, Response
 from starlette.responses import StreamingResponse
 
+from market_data_feed.candles import NANOSECONDS
+from market_data_feed.history import History
+from market_data_feed.market import candle_view
 from market_data_feed.state import FeedState
 from market_data_feed.statement import as_csv, movements
 from microexchange.access import Access
 from microexchange.databases import asking
-from microexchange.messages import Side, Trade, TradingState
+from microexchange.ids import MAX_ID
+from microexchange.messages import TradingState
+from microexchange.numbers import cash_to_text
 from microexchange.presentation import (
     BalanceView,
+    BboView,
     BookView,
+    CandleView,
+    CurveView,
+    EquityView,
     ErrorView,
     HoldingView,
     LeaderView,
     OrderView,
     SecurityView,
     StatementView,
+    TickerView,
     TradesView,
+    time_text,
     trade_view,
 )
 from microexchange.refusals import Code, Refusal
 from microexchange.web import document, json_response
 
-MAX_ID = (1 << 63) - 1
-
-
-def _trade(row: tuple[Any, ...]) -> Trade:
-    trade_id, timestamp, symbol, price, quantity, aggressor_side, *rest = row
-    return Trade(trade_id, timestamp, symbol, price, quantity, Side(aggressor_side), *rest)
+_UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+Since = Annotated[str | None, Query(max_length=40, description="ISO 8601 with an offset: only those from then on.")]
+Until = Annotated[str | None, Query(max_length=40, description="ISO 8601 with an offset: only those before it.")]
 
 
 def add_routes(app: FastAPI, state: FeedState, access: Access) -> None:
     """Adds the routes of market data to `app`."""
-    answers = (SecurityView, BookView, TradesView, BalanceView, HoldingView, LeaderView, OrderView, StatementView, ErrorView)
+    answers = (
+        SecurityView,
+        BookView,
+        BboView,
+        TickerView,
+        TradesView,
+        CandleView,
+        BalanceView,
+        HoldingView,
+        EquityView,
+        CurveView,
+        LeaderView,
+        OrderView,
+        StatementView,
+        ErrorView,
+    )
     doc = document(app, *answers)
     refused = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorView"}}}
     securities = {"type": "array", "items": {"$ref": "#/components/schemas/SecurityView"}}
+    tickers = {"type": "array", "items": {"$ref": "#/components/schemas/TickerView"}}
+    candles = {"type": "array", "items": {"$ref": "#/components/schemas/CandleView"}}
+    curves = {"type": "array", "items": {"$ref": "#/components/schemas/CurveView"}}
+    holdings = {"type": "array", "items": {"$ref": "#/components/schemas/HoldingView"}}
+    equities = {"type": "array", "items": {"$ref": "#/components/schemas/EquityView"}}
+    history = History(state.pool)
+
+    def csv_doc(summary: str, *statuses: int) -> dict[str, Any]:
+        bad = {status: {"description": "Refused", "content": refused} for status in statuses}
+        responses: dict[int, Any] = {200: {"content": {"text/csv": {}}}, **bad}
+        return {"summary": summary, "response_class": StreamingResponse, "responses": responses}
+
     orders = {"type": "array", "items": {"$ref": "#/components/schemas/OrderView"}}
     leaders = {"type": "array", "items": {"$ref": "#/components/schemas/LeaderView"}}
 
@@ -67,32 +104,112 @@ def add_routes(app: FastAPI, state: FeedState, access: Access) -> None:
     async def get_book(security_id: str, depth: Annotated[int, Query(ge=1, le=1000)] = 10) -> Response:
         return json_response(state.market.book_view(known_symbol(security_id), depth))
 
+    @app.get("/securities/{security_id}", tags=["market"], **doc("A security", None, SecurityView, 200, 404))
+    async def get_security(security_id: str) -> Response:
+        return json_response(state.market.security_view(known_symbol(security_id)))
+
+    @app.get("/bbo/{security_id}", tags=["market"], **doc("Best bid and offer", None, BboView, 200, 404))
+    async def get_bbo(security_id: str) -> Response:
+        return json_response(state.market.bbo_view(known_symbol(security_id)))
+
+    @app.get("/ticker/24h", tags=["market"], **doc("The last 24 hours", None, tickers, 200, 404, 422))
+    async def get_tickers(
+        symbol: Annotated[str, Query(max_length=16, description="Of this security alone.")] = "",
+    ) -> Response:
+        market = state.market
+        symbols = [known_symbol(symbol)] if symbol else sorted(market.securities)
+        return json_response([market.ticker_view(one, int(time.time())) for one in symbols])
+
     @app.get("/trades/{security_id}", tags=["market"], **doc("Trades, newest first", None, TradesView, 200, 404, 422, 503))
     async def get_trades(
         security_id: str,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         before: Annotated[int, Query(ge=1, le=MAX_ID, description="Trade id: only older ones.")] = MAX_ID,
+        since: Since = None,
+        until: Until = None,
     ) -> Response:
         security = state.market.securities[known_symbol(security_id)]
-        with asking("the database of trades"):
-            async with state.pool.connection(timeout=2) as connection:
-                cursor = await connection.execute(
-                    "SELECT trade_id, timestamp, symbol, price, quantity, aggressor_side, maker_order_id, taker_order_id, "
-                    "maker_fee, taker_fee FROM trades WHERE symbol = %s AND trade_id < %s ORDER BY trade_id DESC LIMIT %s",
-                    (security_id, before, limit),
-                )
-                rows = await cursor.fetchall()
-        trades = [trade_view(_trade(row), security) for row in rows]
-        last = str(rows[-1][0]) if len(rows) == limit else None
+        found = await history.trades(security_id, before, *_between(since, until), limit)
+        trades = [trade_view(trade, security) for trade in found]
+        last = trades[-1].trade_id if len(trades) == limit else None
         return json_response(TradesView(trades=trades, next_before=last))
+
+    @app.get("/candles/{security_id}", tags=["market"], **doc("Candles, oldest first", None, candles, 200, 404, 422, 503))
+    async def get_candles(
+        security_id: str,
+        interval: Literal["1s", "1m", "5m", "1h", "1d"] = "1m",
+        limit: Annotated[int, Query(ge=1, le=1500, description="Intervals before the end.")] = 500,
+        until: Until = None,
+    ) -> Response:
+        market = state.market
+        security = market.securities[known_symbol(security_id)]
+        end = int(time.time()) + 1 if until is None else _nanoseconds("until", until) // NANOSECONDS
+        found = await history.candles(security_id, interval, end, limit, market.charts.get(security_id))
+        return json_response([candle_view(security, candle) for candle in found])
+
+    @app.get(
+        "/export/trades.csv",
+        tags=["market"],
+        **csv_doc("All trades of a security as CSV, newest first", 404, 422, 503),
+    )
+    async def export_trades(
+        symbol: Annotated[str, Query(max_length=16)], since: Since = None, until: Until = None
+    ) -> Response:
+        security = state.market.securities[known_symbol(symbol)]
+        lines = history.trades_csv(symbol, *_between(since, until), security)
+        return await streamed(lines, f"trades-{symbol}.csv")
+
+    @app.get(
+        "/export/orders.csv", tags=["accounts"], **csv_doc("All reports of your orders as CSV, oldest first", 401, 403, 503)
+    )
+    async def export_orders(request: Request) -> Response:
+        client_id = access.client(request)
+        return await streamed(history.orders_csv(client_id, state.market.securities), f"orders-{client_id}.csv")
+
+    async def streamed(lines: AsyncIterator[str], name: str) -> Response:
+        """A file, a part at a time. What is wrong before its second part is a refusal."""
+        head = await anext(lines)
+        first = await anext(lines, "")
+
+        async def all_lines() -> AsyncIterator[str]:
+            yield head + first
+            async for line in lines:
+                yield line
+
+        disposition = f'attachment; filename="{name}"'
+        return StreamingResponse(all_lines(), media_type="text/csv", headers={"Content-Disposition": disposition})
 
     @app.get("/leaderboard", tags=["market"], **doc("Who has made the most", None, leaders, 200, 422))
     async def get_leaderboard(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
         return json_response(state.market.leaderboard(limit))
 
+    @app.get("/leaderboard/equity", tags=["market"], **doc("The leaders' equity over time", None, curves, 200, 422, 503))
+    async def get_curves(limit: Annotated[int, Query(ge=1, le=20)] = 10) -> Response:
+        leaders = [leader.client_id for leader in state.market.leaderboard(limit)]
+        return json_response([CurveView(client_id=leader, points=await curve(leader, 500)) for leader in leaders])
+
+    async def curve(client_id: str, limit: int) -> list[EquityView]:
+        market = state.market
+        points = await history.equity(client_id, MAX_ID, limit)
+        equity = cash_to_text(market.equity(market.clients[client_id]))
+        return [*points, EquityView(timestamp=time_text(market.newest), equity=equity)]
+
     @app.get("/balance/{client_id}", tags=["accounts"], **doc("Your balance", None, BalanceView, 200, 401, 403, 404))
     async def get_balance(request: Request, client_id: str) -> Response:
         return json_response(state.market.balance_view(known_client(request, client_id)))
+
+    @app.get("/holdings/{client_id}", tags=["accounts"], **doc("Your holdings", None, holdings, 200, 401, 403, 404))
+    async def get_holdings(request: Request, client_id: str) -> Response:
+        return json_response(state.market.holdings_view(known_client(request, client_id)))
+
+    @app.get(
+        "/equity/{client_id}",
+        tags=["accounts"],
+        **doc("What you were worth over time, oldest first", None, equities, 200, 401, 403, 404, 422, 503),
+    )
+    async def get_equity(request: Request, client_id: str, limit: Annotated[int, Query(ge=1, le=10_000)] = 1000) -> Response:
+        known_client(request, client_id)
+        return json_response(await curve(client_id, limit))
 
     @app.get(
         "/holdings/{security_id}/{client_id}",
@@ -127,27 +244,35 @@ def add_routes(app: FastAPI, state: FeedState, access: Access) -> None:
     @app.get(
         "/accounts/{client_id}/statement.csv",
         tags=["accounts"],
-        summary="The whole statement as CSV",
-        response_class=StreamingResponse,
-        responses={
-            200: {"content": {"text/csv": {}}},
-            **{status: {"description": "Refused", "content": refused} for status in (401, 403, 404, 503)},
-        },
+        **csv_doc("The whole statement as CSV", 401, 403, 404, 503),
     )
     async def get_statement_csv(request: Request, client_id: str) -> Response:
         known_client(request, client_id)
         lines = as_csv(state.ledger, state.market.securities, client_id)
         with asking("the ledger"):
-            first = await anext(lines)
-
-        async def all_lines() -> AsyncIterator[str]:
-            yield first
-            async for line in lines:
-                yield line
-
-        name = f'attachment; filename="statement-{client_id}.csv"'
-        return StreamingResponse(all_lines(), media_type="text/csv", headers={"Content-Disposition": name})
+            return await streamed(lines, f"statement-{client_id}.csv")
 
     @app.get("/stats", tags=["market"], summary="Counts since the market began")
     async def get_stats() -> Response:
         return json_response(state.totals())
+
+    @app.get("/operations", tags=["operations"], summary="Rates, latencies, rejects, and how each service does")
+    async def get_operations() -> Response:
+        return json_response(state.operations.view(state.market.totals.rejects))
+
+
+def _nanoseconds(field: str, text: str) -> int:
+    """A time in nanoseconds of Unix time, from ISO 8601 with an offset. Raises `Refusal`."""
+    try:
+        at = datetime.fromisoformat(text)
+        if at.tzinfo is not None:
+            return min((at - _UNIX_EPOCH) // timedelta(microseconds=1) * 1000, MAX_ID)
+    except ValueError:
+        pass
+    raise Refusal(Code.INVALID_FIELD, f"{field} must be ISO 8601 with an offset: 2030-01-31T12:00:00Z", field)
+
+
+def _between(since: str | None, until: str | None) -> tuple[int, int]:
+    """Two times in nanoseconds. Raises `Refusal`."""
+    begin = 0 if since is None else _nanoseconds("since", since)
+    return begin, MAX_ID if until is None else _nanoseconds("until", until)

@@ -1,16 +1,18 @@
 """The shell of the market-data feed: read, apply, tell, store."""
 
 import asyncio
+import contextlib
 import time
 from typing import Any
 
 import structlog
 from psycopg_pool import AsyncConnectionPool
 from pydantic import Field
-from starlette.responses import RedirectResponse
 
+from market_data_feed.dashboard import add_dashboard
 from market_data_feed.hub import Hub
-from market_data_feed.market import Market
+from market_data_feed.market import Changes, Market
+from market_data_feed.operations import Operations
 from market_data_feed.rest import add_routes
 from market_data_feed.state import FeedState
 from market_data_feed.store import Pending, Store, seal
@@ -20,7 +22,7 @@ from microexchange.auth import Keys
 from microexchange.databases import CLEARING_DATA, CONNECTION_LOST, MARKET_DATA, connect, database_url
 from microexchange.health import Health
 from microexchange.log import Backoff, open_log
-from microexchange.messages import DATA_FEED
+from microexchange.messages import DATA_FEED, Batch, Record
 from microexchange.positions import Positions
 from microexchange.service import background, check_position, read_batches, take_fresh
 from microexchange.settings import PublicSettings
@@ -39,6 +41,10 @@ class FeedSettings(PublicSettings):
     """What the feed is told."""
 
     port: int = Field(default=8001, ge=0, le=65535, description="Port of REST and WebSocket.")
+    gateway_port: int = Field(default=8000, ge=1, le=65535, description="The gateway's, for the dashboard.")
+    services: dict[str, str] = Field(
+        default={}, description='Addresses of the other services, whose health the dashboard shows: {"name": "http://…"}.'
+    )
     nice: int = Field(default=10, ge=0, le=19, description="As in nice(1): those go first whom an order waits for.")
 
 
@@ -58,13 +64,19 @@ class FeedService:
         pool = AsyncConnectionPool(self._url, min_size=0, max_size=8, open=False)
         read_only = {"options": "-c default_transaction_read_only=on"}
         ledger = AsyncConnectionPool(ledger_url, min_size=0, max_size=4, open=False, kwargs=read_only)
-        self._state = FeedState(Market(), Hub(), pool, ledger)
+        self._state = FeedState(Market(), Hub(), pool, ledger, Operations(settings.services, self._status))
         self._positions = Positions()
         self._offset = 0
         self._stored_offset = 0
         self._pending = Pending()
         self._sealed: Pending | None = None
         """What is being written; kept until it is certain that it was."""
+        self._stores = False
+        """Whether this is the feed that stores; of several, one does, and all tell."""
+        self._followed = False
+        """Whether something was read while another stored."""
+        self._turn = asyncio.Event()
+        self._turn.set()
         self._fresh = asyncio.Event()
         self._loaded = asyncio.Event()
         self._room = asyncio.Event()
@@ -84,15 +96,17 @@ class FeedService:
         listener = bind(settings.host, settings.port, settings.port_flag)
         limits = settings.cors_origins, settings.address_requests_per_second
         app = make_app("microexchange market data", _DESCRIPTION, self._health, self._status, *limits)
-        add_routes(app, self._state, Access(self._keys, settings.classroom))
-        add_websocket(app, self._state)
-
-        @app.get("/", include_in_schema=False)
-        async def root() -> RedirectResponse:
-            return RedirectResponse("/docs")
+        access = Access(self._keys, settings.classroom)
+        add_routes(app, self._state, access)
+        add_websocket(app, self._state, access)
+        add_dashboard(app, settings.gateway_port, settings.classroom)
 
         try:
-            async with self._state.pool, self._state.ledger, background(self._store_for_ever(), self._read()):
+            async with (
+                self._state.pool,
+                self._state.ledger,
+                background(self._store_for_ever(), self._read(), self._tick(), self._state.operations.watch()),
+            ):
                 await serve(app, listener, stop)
                 # What is not stored now is read again at the next start.
                 for _ in range(50):
@@ -102,19 +116,24 @@ class FeedService:
         finally:
             await self._log.close()
 
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            self._state.hub.tick(self._state.market)
+
     async def _read(self) -> None:
         await self._loaded.wait()
-        market, hub = self._state.market, self._state.hub
         await check_position(self._log, DATA_FEED, self._offset)
         self._health.clear("log")
         async for batches in read_batches(self._log, DATA_FEED, self._offset, self._health):
+            await self._turn.wait()
+            market, operations = self._state.market, self._state.operations
+            self._followed = self._followed or not self._stores
             for offset, batch in batches:
-                reports = take_fresh(self._positions, DATA_FEED, batch, self._health)
-                for report in reports:
-                    market.apply(report)
-                    self._pending.add(market.totals.reports, report)
-                hub.publish(market, reports)
+                reports = self._apply(market, self._positions, batch)
+                self._state.hub.publish(market, reports, market.totals.reports - len(reports) + 1)
                 self._offset = offset + 1
+                operations.heard(batch, reports)
             self._fresh.set()
             if self._pending.count > MOST_PENDING:
                 self._room.clear()
@@ -127,27 +146,70 @@ class FeedService:
             try:
                 async with await connect(self._url, "feed") as connection:
                     store = Store(connection)
-                    while not await store.lock():
-                        self._health.wait("database", "another feed stores; this one stands by")
-                        await asyncio.sleep(0.5)
-                    backoff = Backoff()
+                    self._stores = await store.lock()
                     if not self._loaded.is_set():
-                        self._state.market, self._positions, self._offset = await store.load()
+                        self._begin_at(*await store.load())
                         self._stored_offset = self._offset
-                        self._keys.revoked = self._state.market.revoked_keys
                         self._loaded.set()
-                        _logger.info("ready", offset=self._offset)
+                        _logger.info("ready", offset=self._offset, stores=self._stores)
+                    backoff = Backoff()
                     self._health.clear("database")
+                    while not self._stores:
+                        await asyncio.sleep(0.5)
+                        self._stored_offset = await store.offset()
+                        self._stores = await store.lock()
                     await self._store(store)
             except CONNECTION_LOST as error:
                 _logger.error("database unavailable", cause=str(error).strip())
                 self._health.wait("database", "cannot reach it; see the log")
             await backoff.wait()
 
+    def _begin_at(self, market: Market, positions: Positions, offset: int) -> None:
+        """From here on the market is as it was stored at `offset`."""
+        self._state.market, self._positions, self._offset = market, positions, offset
+        self._keys.revoked = market.revoked_keys
+
+    async def _take_over(self, store: Store) -> None:
+        """Another feed has stored until now. Reads what it has not stored again, and from there on this one does."""
+        self._turn.clear()
+        try:
+            market, positions, offset = await store.load()
+            self._pending, self._sealed, end = Pending(), None, self._offset
+            self._stored_offset = offset
+            if offset < end:
+                async with contextlib.aclosing(read_batches(self._log, DATA_FEED, offset, self._health)) as reading:
+                    async for batches in reading:
+                        for at, batch in batches:
+                            if at < end:
+                                self._apply(market, positions, batch)
+                                offset = at + 1
+                        if offset >= end:
+                            break
+            self._begin_at(market, positions, offset)
+            _logger.info("stores from now on", offset=offset)
+        finally:
+            self._turn.set()
+
+    def _apply(self, market: Market, positions: Positions, batch: Batch[Record]) -> list[Record]:
+        """Takes in a body, and what is to be stored of it: the reports that are new."""
+        reports = take_fresh(positions, DATA_FEED, batch, self._health)
+        for report in reports:
+            market.apply(report)
+            if self._stores:
+                self._pending.add(market.totals.reports, report)
+        market.at(batch.stamp)
+        if not self._stores:
+            market.changes = Changes()
+        return reports
+
     async def _store(self, store: Store) -> None:
-        if self._sealed is not None and await store.offset() >= self._sealed.offset:
+        offset = await store.offset()
+        if self._sealed is not None and offset == self._sealed.offset:
             # The connection was lost after the commit and before its answer.
             self._written(self._sealed)
+        elif offset != self._stored_offset or self._followed:
+            await self._take_over(store)
+            self._followed = False
         while True:
             if self._sealed is None:
                 await self._fresh.wait()

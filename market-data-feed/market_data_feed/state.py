@@ -7,6 +7,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from market_data_feed.hub import Hub
 from market_data_feed.market import Market
+from market_data_feed.operations import Operations
 
 
 @dataclass(slots=True)
@@ -19,6 +20,8 @@ class FeedState:
     """To `market_data`."""
     ledger: AsyncConnectionPool
     """To `clearing_data`, to read."""
+    operations: Operations
+    """How all services do."""
 
     def totals(self) -> dict[str, Any]:
         """Counts since the market began."""

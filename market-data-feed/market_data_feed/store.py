@@ -1,6 +1,6 @@
 """The feed's side of Postgres: reports by COPY, read models by upsert, the position in the log, in one transaction."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import astuple, dataclass, field, fields
 from typing import Any
 
 import msgspec
@@ -10,7 +10,8 @@ from psycopg.types.json import Jsonb
 
 from exchange_db.reports import order_report
 from exchange_db.tables import events, order_reports, price_updates, settlement_reports, trades
-from market_data_feed.market import Client, Market, OpenOrder, Totals
+from market_data_feed.candles import Candle, Chart
+from market_data_feed.market import Changes, Client, Market, OpenOrder, Totals
 from microexchange.messages import (
     DATA_FEED,
     OrderReport,
@@ -59,10 +60,22 @@ ON CONFLICT (order_id) DO UPDATE SET report_id = excluded.report_id
 """
 _DROP_ORDERS = "DELETE FROM open_orders WHERE order_id = ANY(%s::bigint[])"
 _PUT_CLIENTS = """
-INSERT INTO clients (client_id, cash, suspended, opened_with)
-SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bool[], %s::bigint[])
+INSERT INTO clients (client_id, cash, suspended, opened_with, trades, peak, drawdown)
+SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bool[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
 ON CONFLICT (client_id) DO UPDATE
-SET cash = excluded.cash, suspended = excluded.suspended, opened_with = excluded.opened_with
+SET cash = excluded.cash, suspended = excluded.suspended, opened_with = excluded.opened_with, trades = excluded.trades,
+    peak = excluded.peak, drawdown = excluded.drawdown
+"""
+_PUT_CANDLES = """
+INSERT INTO candles (symbol, start, open, high, low, close, volume, trades)
+SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],
+    %s::bigint[])
+ON CONFLICT (symbol, start) DO UPDATE
+SET high = excluded.high, low = excluded.low, close = excluded.close, volume = excluded.volume, trades = excluded.trades
+"""
+_PUT_EQUITY = """
+INSERT INTO equity (client_id, at, equity) SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bigint[])
+ON CONFLICT (client_id, at) DO UPDATE SET equity = excluded.equity
 """
 _PUT_HOLDINGS = """
 INSERT INTO holdings (client_id, symbol, quantity) SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[])
@@ -154,7 +167,10 @@ def seal(pending: Pending, market: Market, positions: Positions, offset: int) ->
     if changes.clients:
         names = sorted(changes.clients)
         clients = [market.clients[name] for name in names]
-        client_rows: list[Row] = [(n, c.cash, c.suspended, c.opened_with) for n, c in zip(names, clients, strict=True)]
+        client_rows: list[Row] = [
+            (n, c.cash, c.suspended, c.opened_with, c.trades, c.peak, c.drawdown)
+            for n, c in zip(names, clients, strict=True)
+        ]
         upserts.append((_PUT_CLIENTS, _columns(client_rows)))
     if changes.holdings:
         holding_rows: list[Row] = [
@@ -164,11 +180,18 @@ def seal(pending: Pending, market: Market, positions: Positions, offset: int) ->
     if changes.keys:
         key_rows: list[Row] = [(key_id, *what) for key_id, what in changes.keys.items()]
         upserts.append((_PUT_KEYS, _columns(key_rows)))
+    found = ((symbol, market.charts[symbol].minute(start)) for symbol, start in sorted(changes.candles))
+    candle_rows: list[Row] = [(symbol, *astuple(candle)) for symbol, candle in found if candle is not None]
+    if candle_rows:
+        upserts.append((_PUT_CANDLES, _columns(candle_rows)))
+    if changes.equity:
+        # Of two samples of one client at one time the later counts; one statement takes only one.
+        samples: list[Row] = [(*key, value) for key, value in {(c, at): equity for c, at, equity in changes.equity}.items()]
+        upserts.append((_PUT_EQUITY, _columns(samples)))
     totals = {f.name: getattr(market.totals, f.name) for f in fields(Totals)}
     producers = msgspec.to_builtins(positions.by_producer)
     upserts.append((_PUT_CONSUMED, (DATA_FEED, offset, Jsonb(producers), Jsonb(totals))))
-    for changed in (changes.securities, changes.levels, changes.orders, changes.clients, changes.holdings, changes.keys):
-        changed.clear()
+    market.changes = Changes()
     pending.offset = offset
     return pending
 
@@ -196,6 +219,12 @@ class Store:
 
     async def load(self) -> tuple[Market, Positions, int]:
         """The committed state: the market, the positions and the offset to go on from."""
+        async with self._connection.transaction():
+            # Another feed may store meanwhile: all of it is read as of one moment.
+            await self._connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            return await self._load()
+
+    async def _load(self) -> tuple[Market, Positions, int]:
         market = Market()
         positions, offset = Positions(), 0
         run = self._connection.execute
@@ -214,8 +243,20 @@ class Store:
         ):
             book = market.books[symbol]
             (book.bids if side == Side.BUY else book.asks)[price] = (quantity, orders)
-        async for client_id, *rest in await run("SELECT client_id, cash, suspended, opened_with FROM clients"):
-            market.clients[client_id] = Client(*rest)
+        query = "SELECT client_id, cash, suspended, opened_with, trades, peak, drawdown FROM clients"
+        async for client_id, cash, suspended, opened_with, *counts in await run(query.encode()):
+            client = market.clients[client_id] = Client(cash, suspended, opened_with)
+            client.trades, client.peak, client.drawdown = counts
+        async for (at,) in await run("SELECT max(at) FROM equity"):
+            market.sampled_at = at or 0
+        minutes: dict[str, list[Candle]] = {}
+        query = (
+            "SELECT symbol, start, open, high, low, close, volume, trades FROM candles "
+            "WHERE start > (SELECT max(start) FROM candles) - 86400 ORDER BY start"
+        )
+        async for symbol, *values in await run(query.encode()):
+            minutes.setdefault(symbol, []).append(Candle(*values))
+        market.charts = {symbol: Chart(found) for symbol, found in minutes.items()}
         async for client_id, symbol, quantity in await run("SELECT client_id, symbol, quantity FROM holdings"):
             market.client(client_id).holdings[symbol] = quantity
         async for (key_id,) in await run("SELECT key_id FROM keys WHERE revoked_at IS NOT NULL"):

@@ -11,6 +11,7 @@ from fastapi import FastAPI, Query, Request, Response
 
 from microexchange.access import Access, checked_client_id
 from microexchange.auth import ADMIN, IssuedKey
+from microexchange.ids import MAX_ID
 from microexchange.messages import (
     AccountOpened,
     AssetsTransferred,
@@ -68,7 +69,6 @@ _client_decoder = msgspec.json.Decoder(ClientRequest)
 _transfer_decoder = msgspec.json.Decoder(TransferRequest)
 
 
-MAX_ID = (1 << 63) - 1
 MOST_IN_A_BATCH = 500
 SavedName = Annotated[str, Query(min_length=1, max_length=64, pattern=PRINTABLE, description="Name of the saved book.")]
 

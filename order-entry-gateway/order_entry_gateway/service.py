@@ -52,6 +52,7 @@ class GatewaySettings(PublicSettings):
     requests_per_second: float = Field(default=1000, ge=0, description="Requests of one client on orders; 0 for any.")
     open_orders: int = Field(default=20_000, ge=0, description="Orders that one client may have open; 0 for any.")
     connections: int = Field(default=100, ge=0, description="WebSockets of one client; 0 for any.")
+    dashboard_port: int = Field(default=8001, ge=0, le=65535, description="The feed's, whose pages may ask; 0 for none.")
     report_timeout: float = Field(default=10.0, gt=0, description="Seconds to wait for the engine's report.")
 
 
@@ -104,7 +105,7 @@ class GatewayService:
         """Runs until `stop`."""
         settings, desk = self._settings, self._desk
         listener = bind(settings.host, settings.port, settings.port_flag)
-        limits = settings.cors_origins, settings.address_requests_per_second
+        limits = settings.cors_origins, settings.address_requests_per_second, settings.dashboard_port
         app = make_app("microexchange order entry", _DESCRIPTION, self._health, self._status, *limits)
         access = Access(self._keys, settings.classroom)
         add_routes(app, desk, access, self._registration)

@@ -1,12 +1,23 @@
 """The feed's fold: balances, the leaderboard, counts, and what subscribers hear."""
 
 import json
+from dataclasses import astuple
 from typing import Any
 
-from market_data_feed.hub import MOST_QUEUED, Hub, Subscriber, snapshot_message
+from market_data_feed.candles import Chart
+from market_data_feed.hub import MOST_QUEUED, SOON, Hub, Subscriber, message_for, state_message
 from market_data_feed.market import Market
 from market_data_feed.store import Pending, seal
-from microexchange.messages import Execution, KeyIssued, KeyRevoked, SettlementReport, SettlementStatus, Transfer
+from microexchange.messages import (
+    Execution,
+    KeyIssued,
+    KeyRevoked,
+    SettlementReport,
+    SettlementStatus,
+    Side,
+    Trade,
+    Transfer,
+)
 from microexchange.positions import Positions
 from microexchange.web import json_text
 from tests.unit.market import Floor
@@ -80,57 +91,123 @@ def test_open_orders_are_known_until_they_end() -> None:
     assert filled not in market.clients["a"].orders
 
 
-def drain(subscriber: Subscriber) -> list[Any]:
+def drain(subscriber: Subscriber, market: Market) -> list[Any]:
+    """All that it hears, as its connection would send it."""
     messages = []
-    while not subscriber.queue.empty():
-        text = subscriber.queue.get_nowait()
-        messages.append(None if text is None else json.loads(text))
+    while (said := subscriber.take()) is not None:
+        messages.append(json.loads(said if isinstance(said, str) else json_text(message_for(market, *said))))
     return messages
+
+
+def rebuilt(snapshot: dict[str, Any], messages: list[Any]) -> tuple[int, dict[str, dict[str, str]]]:
+    """The book, after checking that no change is missing: its sequence, and quantities by side and price."""
+    sequence = snapshot["sequence"]
+    sides = {side: {p: q for p, q, _ in snapshot[name]} for side, name in (("buy", "bids"), ("sell", "asks"))}
+    for message in messages:
+        assert message["previous_sequence"] == sequence
+        sequence = message["sequence"]
+        for side, (price, quantity, _) in message["changes"]:
+            sides[side][price] = quantity
+    return sequence, {side: {p: q for p, q in levels.items() if q != "0"} for side, levels in sides.items()}
+
+
+def walk(floor: Floor, hub: Hub, market: Market, steps: int) -> None:
+    """Some trading."""
+    for number in range(steps):
+        step = floor.sell if number % 3 else floor.buy
+        _, events = step("a" if number % 2 else "b", 1, 1000 + number * 7 % 11)
+        told = [event for event in events if not isinstance(event, (Execution, Transfer))]
+        for event in told:
+            market.apply(event)
+        hub.publish(market, told)
+
+
+def test_a_reader_that_is_slow_with_a_state_hears_the_newest_of_it_and_misses_no_change() -> None:
+    floor, hub, slow, quick = Floor(cash=10**15, shares=10**6), Hub(), Subscriber(), Subscriber()
+    market, _ = fold(floor)
+    snapshot = json.loads(json_text(state_message(market, ("book", "X"))))["book"]
+    for subscriber in (slow, quick):
+        hub.subscribe(subscriber, ("book", "X"))
+        hub.subscribe(subscriber, ("bbo", "X"))
+    heard = []
+    for _ in range(10):
+        walk(floor, hub, market, 50)
+        heard += drain(quick, market)
+    assert len(slow) <= SOON + 1, "500 changes, and no backlog"
+    late = drain(slow, market)
+    books = [[message for message in messages if message["channel"] == "book"] for messages in (heard, late)]
+    assert rebuilt(snapshot, books[0]) == rebuilt(snapshot, books[1])
+    assert rebuilt(snapshot, books[1])[0] == market.books["X"].sequence
+    assert late[-1]["channel"] == "bbo" or late[-2]["channel"] == "bbo"
+    assert [m for m in late if m["channel"] == "bbo"][-1] == [m for m in heard if m["channel"] == "bbo"][-1]
+
+
+def test_candles_are_what_the_trades_of_their_intervals_came_to() -> None:
+    chart = Chart()
+    for second, price, quantity in ((59, 10, 1), (60, 12, 2), (61, 8, 3), (119, 9, 4), (3600, 20, 5)):
+        chart.add(Trade(1, second * 10**9, "X", price, quantity, Side.BUY, 1, 2, 0, 0))
+    assert [astuple(candle) for candle in chart.minutes] == [
+        (0, 10, 10, 10, 10, 1, 1),
+        (60, 12, 12, 8, 9, 9, 3),
+        (3600, 20, 20, 20, 20, 5, 1),
+    ]
+    assert astuple(chart.newest["1h"]) == (3600, 20, 20, 20, 20, 5, 1)
+    assert astuple(chart.newest["1d"]) == (0, 10, 20, 8, 20, 15, 5)
+    day = chart.last_day(3601)
+    assert day is not None
+    assert (day.open, day.high, day.low, day.close, day.volume, day.trades) == (10, 20, 8, 20, 15, 5)
+    assert chart.last_day(3600 + 86_400) is None
+
+
+def test_equities_are_sampled_where_they_have_changed_and_the_deepest_fall_is_known() -> None:
+    market, _ = fold(Floor())
+    second = 10**9
+    for at, cash in ((5, 100), (10, 100), (12, 50), (15, 150), (20, 90), (25, 200), (30, 180)):
+        settled(market, "a", cash * 10**8, 0)
+        market.at(at * second)
+    sampled = [(at // second, units // 10**8) for client, at, units in market.changes.equity if client == "a"]
+    assert sampled == [(5, 100), (15, 150), (20, 90), (25, 200), (30, 180)]
+    leader = next(one for one in market.leaderboard(10) if one.client_id == "a")
+    assert leader.drawdown == "60.00"
 
 
 def test_a_subscriber_can_rebuild_the_book_from_a_snapshot_and_gapless_changes() -> None:
     floor, hub, subscriber = Floor(), Hub(), Subscriber()
     market, _ = fold(floor)
-    snapshot = json.loads(json_text(snapshot_message(market, "X", 10)))["book"]
-    hub.subscribe(subscriber, "book", "X")
+    snapshot = json.loads(json_text(state_message(market, ("book", "X"))))["book"]
+    hub.subscribe(subscriber, ("book", "X"))
     for step in (lambda: floor.sell("a", 3, 1000), lambda: floor.sell("a", 3, 1001), lambda: floor.buy("b", 4, 1001)):
         _, events = step()
         for event in events:
             if not isinstance(event, (Execution, Transfer)):
                 market.apply(event)
         hub.publish(market, events)
-    sequence, asks = snapshot["sequence"], {}
-    for message in drain(subscriber):
-        assert message["previous_sequence"] == sequence
-        sequence = message["sequence"]
-        for side, (price, quantity, _) in message["changes"]:
-            assert side == "sell"
-            asks[price] = quantity
-    assert {price: quantity for price, quantity in asks.items() if quantity != "0"} == {"10.01": "2"}
+    sequence, sides = rebuilt(snapshot, drain(subscriber, market))
+    assert sides == {"buy": {}, "sell": {"10.01": "2"}}
     assert sequence == market.books["X"].sequence
 
 
 def test_a_subscriber_hears_only_what_it_asked_for() -> None:
     floor, hub, books, trades = Floor(), Hub(), Subscriber(), Subscriber()
     market, _ = fold(floor)
-    hub.subscribe(books, "book", "X")
-    hub.subscribe(trades, "trades", "X")
+    hub.subscribe(books, ("book", "X"))
+    hub.subscribe(trades, ("trades", "X"))
     floor.sell("a", 3, 1000)
     _, events = floor.buy("b", 1, 1000)
     hub.publish(market, events)
-    assert [message["type"] for message in drain(books)] == ["update"]
-    assert [message["trade"]["price"] for message in drain(trades)] == ["10.00"]
+    assert [message["type"] for message in drain(books, market)] == ["update"]
+    assert [message["trade"]["price"] for message in drain(trades, market)] == ["10.00"]
     hub.leave(trades)
     hub.publish(market, events)
-    assert drain(trades) == []
+    assert drain(trades, market) == []
 
 
-def test_a_slow_reader_is_cut_off_and_its_queue_does_not_grow() -> None:
+def test_a_reader_that_is_slow_with_events_is_cut_off_and_its_queue_does_not_grow() -> None:
     subscriber = Subscriber()
     for _ in range(MOST_QUEUED + 100):
         subscriber.send("x")
     assert subscriber.overflowed.is_set()
-    assert subscriber.queue.qsize() == MOST_QUEUED + 1
+    assert len(subscriber) == MOST_QUEUED
 
 
 def test_every_report_becomes_a_row_and_only_changes_are_upserted() -> None:
@@ -144,7 +221,7 @@ def test_every_report_becomes_a_row_and_only_changes_are_upserted() -> None:
     assert sum(len(rows) for rows in pending.rows.values()) == len(reports) == pending.count
     sealed = seal(pending, market, Positions(), 17)
     assert sealed.offset == 17
-    assert len(sealed.upserts) == 6, "securities, levels, orders that are open, orders that ended, clients, position"
+    assert len(sealed.upserts) == 7, "securities, levels, open orders, ended orders, clients, candles, position"
     assert len(seal(Pending(), market, Positions(), 18).upserts) == 1, "nothing changed since: the position alone"
 
 

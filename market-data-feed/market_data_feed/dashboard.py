@@ -1,0 +1,36 @@
+"""The dashboard: static files of our own, and plotly's JavaScript out of its wheel. Nothing is loaded from elsewhere."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.responses import FileResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from microexchange.web import json_response
+
+_FOLDER = Path(str(files("market_data_feed").joinpath("static")))
+POLICY = (
+    "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "connect-src *; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+"""What the page may load: plotly writes styles into its elements, and the gateway has another port."""
+
+
+def add_dashboard(app: FastAPI, gateway_port: int, classroom: bool) -> None:
+    """Adds `/`, its files under `/dashboard/`, and what they need to know."""
+
+    @app.get("/", include_in_schema=False)
+    async def get_page() -> Response:
+        return FileResponse(_FOLDER / "index.html", headers={"Content-Security-Policy": POLICY})
+
+    @app.get("/dashboard/config.json", include_in_schema=False)
+    async def get_config() -> Response:
+        return json_response({"gateway_port": gateway_port, "classroom": classroom})
+
+    @app.get("/dashboard/plotly.js", include_in_schema=False)
+    async def get_plotly() -> Response:
+        path = Path(str(files("plotly").joinpath("package_data", "plotly.min.js")))
+        return FileResponse(path, media_type="text/javascript", headers={"Cache-Control": "max-age=86400"})
+
+    app.mount("/dashboard", StaticFiles(directory=_FOLDER), name="dashboard")

@@ -1,0 +1,121 @@
+"""Questions about the past, for which the feed asks its database."""
+
+import csv
+import io
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from psycopg_pool import AsyncConnectionPool
+
+from exchange_db.reports import COLUMNS, order_report
+from market_data_feed.candles import INTERVALS, Candle, Chart
+from microexchange.databases import asking
+from microexchange.ids import MAX_ID
+from microexchange.messages import Side, Trade
+from microexchange.numbers import cash_to_text
+from microexchange.presentation import EquityView, report_view, time_text, trade_view
+from microexchange.securities import Security
+
+_TRADE = "trade_id, timestamp, symbol, price, quantity, aggressor_side, maker_order_id, taker_order_id, maker_fee, taker_fee"
+_TRADES = (
+    f"SELECT {_TRADE} FROM trades WHERE symbol = %(symbol)s AND trade_id < %(before)s "  # noqa: S608 - our own names
+    "AND timestamp >= %(since)s AND timestamp < %(until)s ORDER BY trade_id DESC LIMIT %(limit)s"
+)
+_CANDLES = (
+    "SELECT start - start %% %(seconds)s AS at, (array_agg(open ORDER BY start))[1], max(high), min(low), "
+    "(array_agg(close ORDER BY start DESC))[1], sum(volume)::bigint, sum(trades)::bigint FROM candles "
+    "WHERE symbol = %(symbol)s AND start >= %(since)s AND start < %(until)s GROUP BY at ORDER BY at"
+)
+_SECONDS = (
+    "SELECT timestamp / 1000000000 AS at, (array_agg(price ORDER BY trade_id))[1], max(price), min(price), "
+    "(array_agg(price ORDER BY trade_id DESC))[1], sum(quantity)::bigint, count(*) FROM trades "
+    "WHERE symbol = %(symbol)s AND timestamp >= %(since)s::bigint * 1000000000 "
+    "AND timestamp < %(until)s::bigint * 1000000000 "
+    "GROUP BY at ORDER BY at"
+)
+_EQUITY = "SELECT at, equity FROM equity WHERE client_id = %(client)s AND at < %(before)s ORDER BY at DESC LIMIT %(limit)s"
+PAGE = 5_000
+"""Rows of an export that are read at a time."""
+
+
+class History:
+    """What the feed has stored."""
+
+    def __init__(self, pool: AsyncConnectionPool) -> None:
+        self._pool = pool
+
+    async def _rows(self, what: str, query: str, values: dict[str, Any]) -> list[Any]:
+        with asking(f"the database of {what}"):
+            async with self._pool.connection(timeout=2) as connection:
+                return await (await connection.execute(query.encode(), values)).fetchall()
+
+    async def trades(self, symbol: str, before: int, since: int, until: int, limit: int) -> list[Trade]:
+        """A page of trades, newest first, those between two times in nanoseconds. Raises `Refusal`."""
+        values = {"symbol": symbol, "before": before, "since": since, "until": until, "limit": limit}
+        rows = await self._rows("trades", _TRADES, values)
+        return [_trade(row) for row in rows]
+
+    async def candles(self, symbol: str, interval: str, until: int, limit: int, chart: Chart | None) -> list[Candle]:
+        """The candles of the `limit` intervals before `until`, in seconds, oldest first; those without trades are left out.
+        What `chart` has is newer than what is stored. Raises `Refusal`."""
+        seconds = INTERVALS[interval]
+        since = until + -until % seconds - seconds * limit
+        values = {"symbol": symbol, "seconds": seconds, "since": since, "until": until}
+        rows = await self._rows("candles", _SECONDS if interval == "1s" else _CANDLES, values)
+        found = {row[0]: Candle(*row) for row in rows}
+        newest = None if chart is None else chart.newest.get(interval)
+        if newest is not None and since <= newest.start < until:
+            found[newest.start] = newest
+        return [found[start] for start in sorted(found)][-limit:]
+
+    async def equity(self, client_id: str, before: int, limit: int) -> list[EquityView]:
+        """What the client was worth, oldest first: the last `limit` samples before a time in nanoseconds. Raises
+        `Refusal`."""
+        rows = await self._rows("equities", _EQUITY, {"client": client_id, "before": before, "limit": limit})
+        return [EquityView(timestamp=time_text(at), equity=cash_to_text(equity)) for at, equity in reversed(rows)]
+
+    async def trades_csv(self, symbol: str, since: int, until: int, security: Security) -> AsyncIterator[str]:
+        """All trades of a security as CSV, newest first, a page of rows at a time. Raises `Refusal` before the first."""
+        columns = ("trade_id", "timestamp", "symbol", "price", "quantity", "aggressor_side", "maker_order_id",
+                   "taker_order_id", "maker_fee", "taker_fee")  # fmt: skip
+        yield _csv([columns])
+        before = MAX_ID
+        while True:
+            found = await self.trades(symbol, before, since, until, PAGE)
+            views = [trade_view(trade, security) for trade in found]
+            yield _csv([[getattr(view, column) for column in columns] for view in views])
+            if len(found) < PAGE:
+                return
+            before = found[-1].trade_id
+
+    async def orders_csv(self, client_id: str, securities: dict[str, Security]) -> AsyncIterator[str]:
+        """All reports of a client's orders as CSV, oldest first."""
+        columns = ("timestamp", "order_id", "client_order_id", "symbol", "side", "order_type", "time_in_force", "quantity",
+                   "price", "trigger_price", "exec_type", "status", "filled_quantity", "leaves_quantity", "last_quantity",
+                   "last_price", "fee", "trade_id", "liquidity", "code")  # fmt: skip
+        yield _csv([columns])
+        query = (
+            f"SELECT report_id, {', '.join(COLUMNS)} FROM order_reports WHERE client_id = %(client)s "  # noqa: S608
+            "AND (order_id, report_id) > (%(order)s, %(after)s) ORDER BY order_id, report_id LIMIT %(limit)s"
+        )
+        order_id = after = 0
+        while True:
+            values = {"client": client_id, "order": order_id, "after": after, "limit": PAGE}
+            rows = await self._rows("orders", query, values)
+            reports = [order_report(row[1:]) for row in rows]
+            views = [report_view(report, securities[report.symbol]) for report in reports]
+            yield _csv([["" if (v := getattr(view, column)) is None else v for column in columns] for view in views])
+            if len(rows) < PAGE:
+                return
+            order_id, after = reports[-1].order_id, rows[-1][0]
+
+
+def _trade(row: tuple[Any, ...]) -> Trade:
+    trade_id, timestamp, symbol, price, quantity, aggressor_side, *rest = row
+    return Trade(trade_id, timestamp, symbol, price, quantity, Side(aggressor_side), *rest)
+
+
+def _csv(rows: Sequence[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue()

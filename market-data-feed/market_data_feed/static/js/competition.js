@@ -1,0 +1,34 @@
+// Competition: the leaderboard, the leaders' equity; and the same for a wall.
+import { ask, el, fill, grouped, money, percent, plot, sign, signed, soon, table, toast } from "./page.js";
+import { listen } from "./feed.js";
+import { session } from "./session.js";
+
+const CURVES = 8, EVERY = 5000;
+const PALETTE = ["#4c8bf5", "#e8833a", "#2ea66f", "#c65bcf", "#d94f4f", "#18a3b5", "#a58b2d", "#8a7be0"];
+
+export function competition(main, onWall = false) {
+  let leaders = [], curves = [];
+  const columns = [["#", true], ["Client"], ["Equity", true], ["P&L", true], ["Return", true], ...(onWall ? [] : [["Drawdown", true], ["Trades", true]])];
+  const board = table(columns, { class: "board", label: "Leaderboard" });
+  const place = el("div", { class: "plot", role: "img", "aria-label": "Equity of the leaders over time" });
+  const wall = el("a", { href: onWall ? "#competition" : "#wall" }, onWall ? "Leave the wall" : "Show on a wall");
+  main.replaceChildren(el("div", { class: "grid competition" },
+    el("section", { class: "card" }, el("header", {}, el(onWall ? "h1" : "h2", {}, "Leaderboard"), wall), board.element),
+    el("section", { class: "card" }, el("header", {}, el(onWall ? "h1" : "h2", {}, "Equity of the leaders")), place)));
+  document.body.classList.toggle("on-wall", onWall);
+
+  const draw = () => fill(board.body, (onWall ? leaders.slice(0, 15) : leaders).map((leader) => el("tr", { "aria-current": leader.client_id === session.client ? "true" : null },
+    el("td", { class: "num" }, leader.rank), el("td", {}, leader.client_id === session.client ? el("strong", {}, leader.client_id) : leader.client_id),
+    el("td", { class: "num" }, money(leader.equity)), el("td", { class: `num ${sign(leader.profit)}` }, signed(leader.profit)),
+    el("td", { class: `num ${sign(leader.return_percent)}` }, percent(leader.return_percent)),
+    onWall ? [] : [el("td", { class: "num" }, money(leader.drawdown)), el("td", { class: "num" }, grouped(leader.trades))])), columns.length, "Nobody has an account yet.");
+  const drawCurves = () => plot(place, curves.map((curve, number) => ({ x: curve.points.map((point) => point.timestamp), y: curve.points.map((point) => Number(point.equity)),
+    name: curve.client_id, type: "scatter", mode: "lines", line: { color: PALETTE[number % PALETTE.length], width: onWall ? 3 : 2 } })),
+    { showlegend: true, legend: { orientation: "h", y: -0.15, font: { size: onWall ? 18 : 12 } }, hovermode: "closest", xaxis: { type: "date" }, yaxis: { tickformat: ",.0f", side: "right" }, font: { size: onWall ? 18 : 12 } });
+  const look = () => ask(`/leaderboard/equity?limit=${CURVES}`).then((all) => { curves = all; drawCurves(); }).catch((error) => toast(error.message, true));
+  const end = listen({ channel: "leaderboard" }, (message) => { leaders = message.leaders; soon(draw); });
+  const timer = setInterval(look, EVERY);
+  draw();
+  look();
+  return { end() { end(); clearInterval(timer); document.body.classList.remove("on-wall"); }, repaint: drawCurves };
+}

@@ -1,0 +1,171 @@
+// Market: picker, price, ladder, depth, candles, tape.
+import { ask, atMost, clock, colours, el, grouped, percent, plot, sign, signed, soon, toast } from "./page.js";
+import { Book, listen } from "./feed.js";
+import { choose, current, onChoice, securities } from "./securities.js";
+
+const LEVELS = 10, TAPE = 60, INTERVALS = ["1s", "1m", "5m", "1h", "1d"];
+const STATES = { continuous: ["open", "good"], halted: ["halted", "bad"], closed: ["closed", "bad"], delisted: ["delisted", "bad"],
+  pre_open: ["pre-open", "warn"], opening_auction: ["opening auction", "warn"], closing_auction: ["closing auction", "warn"], volatility_auction: ["volatility auction", "warn"] };
+
+export function market(main) {
+  const ends = [], tickers = new Map();
+  let ofSymbol = [], symbol = "", interval = localStorage.getItem("interval") ?? "1m";
+  let book, trades = [], candles = [], auction = null;
+
+  // --- the picker
+  const search = el("input", { type: "search", placeholder: "Search a symbol or a name", "aria-label": "Search securities", oninput: () => soon(drawPicker) });
+  const found = el("ul", { "aria-label": "Securities" });
+  const drawPicker = () => {
+    const text = search.value.trim().toLowerCase();
+    const rows = [...securities.values()].filter((one) => one.symbol.toLowerCase().includes(text) || one.name.toLowerCase().includes(text));
+    rows.sort((a, b) => (tickers.get(b.symbol)?.trades ?? 0 ? 1 : 0) - (tickers.get(a.symbol)?.trades ?? 0 ? 1 : 0) || a.symbol.localeCompare(b.symbol));
+    const shown = rows.slice(0, 200).map((one) => {
+      const ticker = tickers.get(one.symbol);
+      return el("li", {}, el("button", { type: "button", "aria-current": one.symbol === symbol ? "true" : null, onclick: () => choose(one.symbol) },
+        el("strong", {}, one.symbol), el("span", { class: "num" }, grouped(ticker?.last ?? one.last_price ?? one.reference_price)),
+        el("small", { class: "soft" }, one.name), el("small", { class: `num ${sign(ticker?.change)}` }, ticker?.change_percent ? percent(ticker.change_percent) : "")));
+    });
+    if (rows.length > 200) shown.push(el("li", { class: "empty" }, `and ${rows.length - 200} more: search for them`));
+    const focused = found.contains(document.activeElement) ? document.activeElement.querySelector("strong")?.textContent : null;
+    found.replaceChildren(...(shown.length ? shown : [el("li", { class: "empty" }, "Nothing is called like that.")]));
+    if (focused) [...found.querySelectorAll("button")].find((one) => one.querySelector("strong").textContent === focused)?.focus();
+  };
+  const picker = el("section", { class: "card picker", "aria-label": "Securities" }, search, found);
+
+  // --- price
+  const title = el("h1"), last = el("span", { class: "last" }), change = el("span", { class: "num" }), state = el("span", { class: "pill" });
+  const facts = Object.fromEntries(["Bid", "Ask", "Spread", "High 24 h", "Low 24 h", "Volume 24 h", "Trades 24 h"].map((name) => [name, el("dd", {}, "–")]));
+  const auctionLine = el("p", { class: "pill warn", hidden: true });
+  const quote = el("section", { class: "card" }, el("div", { class: "quote" }, title, last, change, state), auctionLine,
+    el("dl", { class: "facts" }, Object.entries(facts).map(([name, value]) => el("div", {}, el("dt", {}, name), value))));
+
+  // --- charts
+  const candlePlot = el("div", { class: "plot", role: "img", "aria-label": "Candles and volume" });
+  const depthPlot = el("div", { class: "plot small", role: "img", "aria-label": "Depth: bids and asks added up by price" });
+  const choices = INTERVALS.map((one) => el("button", { type: "button", class: "small", onclick: () => { interval = one; localStorage.setItem("interval", one); follow(); } }, one));
+  const chart = el("section", { class: "card" }, el("header", {}, el("h2", {}, "Price"), el("span", { class: "choice", role: "group", "aria-label": "Interval" }, choices)), candlePlot);
+  const depth = el("section", { class: "card" }, el("header", {}, el("h2", {}, "Depth")), depthPlot);
+
+  // --- ladder and tape
+  const level = () => el("div", { class: "level" }, el("span", { class: "price" }), el("span"), el("span", { class: "soft" }));
+  const asks = Array.from({ length: LEVELS }, level), bids = Array.from({ length: LEVELS }, level);
+  const spread = el("span"), sequence = el("span");
+  const ladder = el("section", { class: "card ladder", "aria-label": "Order book" }, el("header", {}, el("h2", {}, "Order book")),
+    el("div", { class: "level head" }, el("span", {}, "Price"), el("span", {}, "Quantity"), el("span", {}, "Orders")),
+    el("div", { class: "asks" }, asks), el("div", { class: "middle" }, spread, sequence), el("div", { class: "bids" }, bids));
+  const tapeRows = el("tbody");
+  const tape = el("section", { class: "card" }, el("header", {}, el("h2", {}, "Trades")),
+    el("div", { class: "scroll tape", tabIndex: 0, role: "region", "aria-label": "Trades" }, el("table", {}, el("thead", {}, el("tr", {}, el("th", {}, "Time"), el("th", { class: "num" }, "Price"), el("th", { class: "num" }, "Quantity"))), tapeRows)));
+
+  main.replaceChildren(el("div", { class: "grid market" }, picker, el("div", { class: "grid" }, quote, chart, depth), el("div", { class: "grid side" }, ladder, tape)));
+
+  // --- drawing, from the newest state
+  const fillLevels = (rows, levels, most) => rows.forEach((row, number) => {
+    const [price, quantity, orders] = levels[number] ?? ["", "", ""];
+    const [first, second, third] = row.children;
+    first.textContent = price && grouped(price);
+    second.textContent = quantity && grouped(quantity);
+    third.textContent = orders;
+    row.style.setProperty("--depth", quantity ? `${Math.max(1, 100 * Number(quantity) / most)}%` : "0%");
+  });
+  const drawBook = () => {
+    const sell = book.side("asks"), buy = book.side("bids");
+    const most = Math.max(...[...sell.slice(0, LEVELS), ...buy.slice(0, LEVELS)].map(([, quantity]) => Number(quantity)), 0);
+    fillLevels([...asks].reverse(), sell, most);
+    fillLevels(bids, buy, most);
+    const places = (securities.get(symbol)?.tick_size.split(".")[1] ?? "").length;
+    const gap = sell.length && buy.length ? (Number(sell[0][0]) - Number(buy[0][0])).toFixed(places) : null;
+    spread.textContent = gap === null ? (sell.length || buy.length ? "one side is empty" : "the book is empty") : `spread ${gap}`;
+    sequence.textContent = book.sequence === null ? "" : `#${book.sequence}`;
+    facts.Bid.textContent = buy.length ? `${grouped(buy[0][0])} × ${grouped(buy[0][1])}` : "–";
+    facts.Ask.textContent = sell.length ? `${grouped(sell[0][0])} × ${grouped(sell[0][1])}` : "–";
+    facts.Spread.textContent = gap ?? "–";
+  };
+  const drawDepth = atMost(500, () => {
+    const added = (levels) => { let sum = 0; return levels.slice(0, 60).map(([price, quantity]) => [Number(price), (sum += Number(quantity))]); };
+    const c = colours(), sides = [[added(book.side("bids")), c.buy, "bids"], [added(book.side("asks")), c.sell, "asks"]];
+    // A lone order far away would press all others together: the view ends at four times the usual distance.
+    const [[bids], [asks]] = sides, best = [bids[0]?.[0], asks[0]?.[0]].filter((one) => one !== undefined), middle = best.reduce((a, b) => a + b, 0) / best.length;
+    const away = [...bids, ...asks].map(([price]) => Math.abs(price - middle)).sort((a, b) => a - b);
+    const reach = Math.min(away.at(-1) ?? 0, 4 * (away[Math.floor(away.length / 2)] ?? 0)) * 1.05;
+    plot(depthPlot, sides.map(([points, colour, name]) => ({ x: points.map(([x]) => x), y: points.map(([, y]) => y), name, type: "scatter", mode: "lines",
+      line: { color: colour, shape: "hv", width: 2 }, fill: "tozeroy", fillcolor: `${colour}30` })),
+      { xaxis: { title: { text: "price" }, ...(reach ? { range: [middle - reach, middle + reach] } : {}) }, yaxis: { title: { text: "quantity" }, rangemode: "tozero" } });
+  });
+  const drawCandles = atMost(500, () => {
+    const c = colours(), of = (field) => candles.map((candle) => candle[field]);
+    const x = of("start");
+    plot(candlePlot, [
+      { type: "candlestick", x, open: of("open"), high: of("high"), low: of("low"), close: of("close"), name: symbol, increasing: { line: { color: c.buy, width: 1 } }, decreasing: { line: { color: c.sell, width: 1 } } },
+      { type: "bar", x, y: of("volume").map(Number), name: "volume", yaxis: "y2", marker: { color: candles.map((one) => (Number(one.close) < Number(one.open) ? c.sell : c.buy)), opacity: 0.45 } },
+    ], { xaxis: { rangeslider: { visible: false }, type: "date" }, yaxis: { domain: [0.26, 1], side: "right", tickformat: ",.2~f" }, yaxis2: { domain: [0, 0.2], side: "right", nticks: 3 },
+      annotations: candles.length ? [] : [{ text: "No trades in this time yet", showarrow: false, xref: "paper", yref: "paper", x: 0.5, y: 0.6, font: { size: 14, color: c.soft } }] });
+  });
+  const drawTape = () => {
+    tapeRows.replaceChildren(...(trades.length ? trades.map((trade) => el("tr", {}, el("td", { class: "soft" }, clock(trade.timestamp)),
+      el("td", { class: `num ${trade.aggressor_side}` }, grouped(trade.price)), el("td", { class: "num" }, grouped(trade.quantity)))) : [el("tr", {}, el("td", { colSpan: 3, class: "empty" }, "No trades yet."))]));
+    if (trades.length) { last.textContent = grouped(trades[0].price); last.className = `last ${trades[0].aggressor_side}`; }
+  };
+  const drawTicker = () => {
+    const ticker = tickers.get(symbol);
+    if (!trades.length) { last.textContent = grouped(ticker?.last ?? securities.get(symbol)?.reference_price); last.className = "last"; }
+    change.textContent = ticker?.change ? `${signed(ticker.change)} (${percent(ticker.change_percent)})` : "no trades in 24 h";
+    change.className = `num ${sign(ticker?.change) || "soft"}`;
+    for (const [name, field] of [["High 24 h", "high"], ["Low 24 h", "low"], ["Volume 24 h", "volume"], ["Trades 24 h", "trades"]]) facts[name].textContent = grouped(ticker?.[field] ?? null);
+  };
+  const drawState = (now) => {
+    const [text, kind] = STATES[now] ?? [now, "warn"];
+    state.textContent = text;
+    state.className = `pill ${kind}`;
+  };
+  const drawAuction = () => {
+    auctionLine.hidden = auction === null;
+    if (auction) auctionLine.textContent = auction.price === null ? "Auction: nothing would trade yet" : `Auction: would trade ${grouped(auction.quantity)} at ${grouped(auction.price)}, ${grouped(auction.imbalance)} left over`;
+  };
+
+  const follow = () => {
+    ofSymbol.forEach((end) => end());
+    ofSymbol = [];
+    symbol = current;
+    if (!symbol) return;
+    const security = securities.get(symbol), mine = symbol, at = interval;
+    title.replaceChildren(symbol, " ", el("small", { class: "soft" }, security.name));
+    document.title = `${symbol} · microexchange`;
+    choices.forEach((one) => one.setAttribute("aria-pressed", one.textContent === interval));
+    trades = []; candles = []; auction = null;
+    drawTape(); drawTicker(); drawState(security.state); drawAuction(); soon(drawPicker); drawCandles();
+    book = new Book(symbol, () => { soon(drawBook); drawDepth(); });
+    drawBook();
+    ofSymbol.push(() => book.stop());
+    ofSymbol.push(listen({ channel: "trades", symbol }, (trade) => { trades = [trade, ...trades].slice(0, TAPE); soon(drawTape); }));
+    ofSymbol.push(listen({ channel: "candles", symbol, interval }, ({ candle }) => {
+      if (!candle) return;
+      if (candles.at(-1)?.start === candle.start) candles[candles.length - 1] = candle;
+      else candles.push(candle);
+      drawCandles();
+    }));
+    ofSymbol.push(listen({ channel: "status", symbol }, (message) => { security.state = message.state; drawState(message.state); }));
+    ofSymbol.push(listen({ channel: "auction", symbol }, (message) => { auction = message.auction; soon(drawAuction); }));
+    ask(`/trades/${symbol}?limit=${TAPE}`).then((page) => {
+      if (mine !== symbol) return;
+      const known = new Set(trades.map((trade) => trade.trade_id));
+      trades = [...trades, ...page.trades.filter((trade) => !known.has(trade.trade_id))].slice(0, TAPE);
+      soon(drawTape);
+    }).catch((error) => toast(error.message, true));
+    ask(`/candles/${symbol}?interval=${interval}&limit=${interval === "1s" ? 300 : 240}`).then((page) => {
+      if (mine !== symbol || at !== interval) return;
+      const newer = candles.filter((candle) => !page.length || candle.start > page.at(-1).start);
+      candles = [...page, ...newer];
+      drawCandles();
+    }).catch((error) => toast(error.message, true));
+  };
+
+  ends.push(listen({ channel: "ticker" }, (ticker) => { tickers.set(ticker.symbol, ticker); soon(drawPicker); if (ticker.symbol === symbol) soon(drawTicker); }));
+  ask("/ticker/24h").then((all) => { all.forEach((ticker) => tickers.set(ticker.symbol, ticker)); soon(drawPicker); soon(drawTicker); }).catch((error) => toast(error.message, true));
+  ends.push(onChoice(follow));
+  follow();
+  return {
+    end() { [...ofSymbol, ...ends].forEach((end) => end()); },
+    repaint() { drawDepth(); drawCandles(); },
+  };
+}

@@ -1,0 +1,226 @@
+// Trade: an account, an order ticket, open orders, fills, balances, holdings, equity.
+import { ask, atMost, clock, colours, el, fill, grouped, money, plot, sign, soon, table, toast } from "./page.js";
+import { Book, listen } from "./feed.js";
+import { choose, current, feeRate, onChoice, securities } from "./securities.js";
+import * as gate from "./session.js";
+
+const TYPES = { limit: "Limit", market: "Market", stop_market: "Stop", stop_limit: "Stop limit", take_profit: "Take profit", take_profit_limit: "Take profit limit" };
+const LIVES = { gtc: "Until cancelled", day: "Day", gtd: "Until a time", ioc: "Immediate or cancel", fok: "Fill or kill" };
+const PRICED = ["limit", "stop_limit", "take_profit_limit"], TRIGGERED = ["stop_market", "stop_limit", "take_profit", "take_profit_limit"];
+const MOST_FILLS = 100;
+
+export function trade(main) {
+  let ends = [];
+  const draw = () => {
+    ends.forEach((end) => end());
+    ends = [];
+    if (gate.loggedIn()) desk(main, ends);
+    else login(main);
+  };
+  const off = gate.onSession(draw);
+  draw();
+  return { end() { off(); ends.forEach((end) => end()); }, repaint: draw };
+}
+
+/** Open an account, or come with a key. */
+function login(main) {
+  const tried = (button, work) => async (event) => {
+    event.preventDefault();
+    button.disabled = true;
+    try { await work(); } catch (error) { toast(error.message, true); } finally { button.disabled = false; }
+  };
+  const name = el("input", { required: true, maxLength: 32, pattern: "[A-Za-z0-9][A-Za-z0-9_.\\-]*", autocomplete: "username", title: "Letters, digits, _ . -" });
+  const code = el("input", { autocomplete: "off" });
+  const key = el("input", { required: true, autocomplete: "off", spellcheck: false });
+  const open = el("button", { class: "primary", type: "submit" }, gate.classroom ? "Trade as this name" : "Open the account");
+  const use = el("button", { type: "submit" }, "Use the key");
+  main.replaceChildren(el("div", { class: "grid two" },
+    el("section", { class: "card" }, el("header", {}, el("h2", {}, gate.classroom ? "Who are you?" : "Open an account")),
+      el("form", { class: "ticket", onsubmit: tried(open, async () => (gate.classroom ? gate.useName(name.value) : gate.register(name.value, code.value))) },
+        el("label", {}, "Name", name), gate.classroom ? null : el("label", {}, "Invitation code, where one is asked for", code), open)),
+    gate.classroom ? null : el("section", { class: "card" }, el("header", {}, el("h2", {}, "Or use the key you have")),
+      el("form", { class: "ticket", onsubmit: tried(use, () => gate.useKey(key.value.trim())) }, el("label", {}, "API key", key), use,
+        el("p", { class: "soft" }, "It stays in this browser until you leave.")))));
+}
+
+function desk(main, ends) {
+  const orders = new Map();
+  let fills = [], balance = null, holdings = [], side = "buy";
+
+  // --- who
+  const reach = el("span", { class: "pill" });
+  const keyShown = el("details", {}, el("summary", {}, "API key"), el("code", { class: "soft", style: "overflow-wrap:anywhere" }, gate.session.key || "none: this is a classroom"));
+  const figure = (name) => { const value = el("div", { class: "value" }, "–"); return [value, el("div", { class: "figure" }, el("div", { class: "soft" }, name), value)]; };
+  const [equity, equityBox] = figure("Equity"), [cash, cashBox] = figure("Cash");
+  const who = el("section", { class: "card" }, el("header", {}, el("h2", {}, gate.session.client), reach, el("button", { type: "button", class: "small", onclick: gate.forget }, "Leave")),
+    el("div", { class: "figures" }, equityBox, cashBox), gate.session.key ? keyShown : null);
+
+  // --- the ticket
+  const symbol = el("input", { required: true, value: current, autocomplete: "off", onchange: () => { if (securities.has(symbol.value)) choose(symbol.value); } });
+  symbol.setAttribute("list", "symbols");
+  const symbols = el("datalist", { id: "symbols" }, [...securities.values()].map((one) => el("option", { value: one.symbol }, one.name)));
+  const sides = { buy: el("button", { type: "button", class: "buys", onclick: () => turn("buy") }, "Buy"), sell: el("button", { type: "button", class: "sells", onclick: () => turn("sell") }, "Sell") };
+  const kind = el("select", { onchange: () => refresh() }, Object.entries(TYPES).map(([value, text]) => el("option", { value }, text)));
+  const number = () => el("input", { inputMode: "decimal", autocomplete: "off", pattern: "[0-9]*[.]?[0-9]+", title: "A number", oninput: () => soon(drawCost) });
+  const quantity = number(), price = number(), trigger = number(), display = number();
+  const life = el("select", { onchange: () => refresh() }, Object.entries(LIVES).map(([value, text]) => el("option", { value }, text)));
+  const until = el("input", { type: "datetime-local" });
+  const post = el("input", { type: "checkbox", onchange: () => soon(drawCost) });
+  const field = (text, input) => el("label", {}, text, input);
+  const fields = { price: field("Price", price), trigger: field("Trigger price", trigger), life: field("Time in force", life), until: field("Until", until), display: field("Shown at a time (iceberg)", display), post: el("label", { class: "tick" }, post, "Post only: never take") };
+  const market = el("div", { class: "facts" }), cost = el("div", { class: "cost", role: "status" });
+  const send = el("button", { type: "submit", class: "primary" });
+  const ticket = el("section", { class: "card" }, el("header", {}, el("h2", {}, "Order")),
+    el("form", { class: "ticket", onsubmit: (event) => { event.preventDefault(); enter(); } }, el("div", { class: "sides", role: "group", "aria-label": "Side" }, sides.buy, sides.sell),
+      field("Security", symbol), symbols, market, field("Type", kind), el("div", { class: "pair" }, field("Quantity", quantity), fields.price, fields.trigger), fields.life, fields.until, fields.display, fields.post, cost, send));
+
+  // --- tables
+  const open = table([["Time"], ["Security"], ["Side"], ["Type"], ["Price", true], ["Left", true], ["Filled", true], [""]], { label: "Open orders" });
+  const done = table([["Time"], ["Security"], ["Side"], ["Quantity", true], ["Price", true], ["Fee", true], [""]], { label: "Fills" });
+  const held = table([["Security"], ["Quantity", true], ["Last", true], ["Value", true]], { label: "Holdings" });
+  const curve = el("div", { class: "plot small", role: "img", "aria-label": "Equity over time" });
+  const all = el("button", { type: "button", class: "small", onclick: () => act({ op: "cancel_all" }, "All orders are cancelled.") }, "Cancel all");
+  main.replaceChildren(el("div", { class: "grid trade" }, el("div", { class: "grid" }, who, ticket),
+    el("div", { class: "grid" }, el("section", { class: "card" }, el("header", {}, el("h2", {}, "Open orders"), all), open.element),
+      el("div", { class: "grid two" }, el("section", { class: "card" }, el("header", {}, el("h2", {}, "Fills")), done.element), el("section", { class: "card" }, el("header", {}, el("h2", {}, "Holdings")), held.element)),
+      el("section", { class: "card" }, el("header", {}, el("h2", {}, "Equity")), curve))));
+
+  // --- the ticket's work
+  let book = null, choosing = null;
+  const best = (of) => book?.side(of)[0]?.[0] ?? null;
+  const turn = (to) => { side = to; refresh(); };
+  const refresh = () => {
+    for (const [name, button] of Object.entries(sides)) button.setAttribute("aria-pressed", name === side);
+    const rests = !["market", "stop_market", "take_profit"].includes(kind.value), waits = ["gtc", "day", "gtd"].includes(life.value);
+    fields.price.hidden = !PRICED.includes(kind.value);
+    fields.trigger.hidden = !TRIGGERED.includes(kind.value);
+    fields.life.hidden = kind.value === "market";
+    fields.until.hidden = fields.life.hidden || life.value !== "gtd";
+    fields.display.hidden = fields.post.hidden = kind.value !== "limit" || !rests || !waits;
+    price.required = !fields.price.hidden;
+    trigger.required = !fields.trigger.hidden;
+    until.required = !fields.until.hidden;
+    quantity.required = true;
+    send.className = `primary ${side}s`;
+    soon(drawCost);
+  };
+  const drawCost = () => {
+    const security = securities.get(current), amount = Number(quantity.value);
+    const at = PRICED.includes(kind.value) ? Number(price.value) : Number(TRIGGERED.includes(kind.value) ? trigger.value : best(side === "buy" ? "asks" : "bids"));
+    const lines = [], warnings = [];
+    const line = (name, value) => lines.push(el("div", {}, el("span", { class: "soft" }, name), el("span", {}, value)));
+    if (amount && at) {
+      const value = amount * at, fee = value * feeRate(current);
+      line(PRICED.includes(kind.value) ? "Value" : "Value, about", money(value));
+      line("Fee, at most", money(fee));
+      line(side === "buy" ? "Costs, at most" : "Brings, at least", money(side === "buy" ? value + fee : value - fee));
+      if (!gate.classroom && side === "buy" && balance && value + fee > Number(balance.cash)) warnings.push(`You have ${money(balance.cash)}.`);
+      const have = Number(holdings.find((one) => one.symbol === current)?.quantity ?? 0);
+      if (!gate.classroom && side === "sell" && amount > have) warnings.push(`You have ${grouped(have)} ${current}.`);
+    } else line("Enter a quantity", PRICED.includes(kind.value) && !price.value ? "and a price" : amount && !at ? "no price is known yet" : "");
+    if (security && security.state !== "continuous") warnings.push(`${current} is ${security.state.replace("_", " ")}.`);
+    cost.replaceChildren(...lines, ...warnings.map((text) => el("div", { class: "warning" }, text)));
+    send.textContent = `${side === "buy" ? "Buy" : "Sell"} ${quantity.value || ""} ${current}`.replace(/ +/g, " ");
+    market.replaceChildren(...[["Bid", best("bids")], ["Ask", best("asks")], ["Tick", security?.tick_size], ["Lot", security?.lot_size]].map(([name, value]) => el("div", {}, el("dt", { class: "soft" }, name), el("dd", {}, grouped(value)))));
+  };
+  const enter = async () => {
+    if (!securities.has(symbol.value)) { toast(`${symbol.value} is not listed.`, true); return; }
+    const order = { op: "order", symbol: symbol.value, side, quantity: quantity.value, order_type: kind.value };
+    if (!fields.price.hidden) order.price = price.value;
+    if (!fields.trigger.hidden) order.trigger_price = trigger.value;
+    if (!fields.life.hidden) order.time_in_force = life.value;
+    if (!fields.until.hidden) order.expire_at = new Date(until.value).toISOString();
+    if (!fields.display.hidden && display.value) order.display_quantity = display.value;
+    if (!fields.post.hidden && post.checked) order.post_only = true;
+    send.disabled = true;
+    try {
+      const { order: view } = await gate.request(order);
+      const traded = Number(view.filled_quantity) ? `${grouped(view.filled_quantity)} traded at ${grouped(view.average_price)}` : "";
+      toast([view.resting ? "The order is in the market" : view.status === "FILLED" ? "Filled" : view.status.toLowerCase(), traded, view.text].filter(Boolean).join(": "));
+    } catch (error) { toast(error.message, true); } finally { send.disabled = false; }
+  };
+  const act = async (request, text) => {
+    try { await gate.request(request); if (text) toast(text); } catch (error) { toast(error.message, true); }
+  };
+
+  // --- the tables' drawing
+  const amending = new Map();
+  const drawOrders = () => {
+    const rows = [...orders.values()].sort((a, b) => b.timestamp.localeCompare(a.timestamp) || b.order_id.localeCompare(a.order_id)).flatMap((order) => {
+      const row = el("tr", {}, el("td", { class: "soft" }, clock(order.timestamp)), el("td", {}, order.symbol), el("td", { class: order.side }, order.side), el("td", {}, TYPES[order.order_type], order.trigger_price ? el("small", { class: "soft" }, ` at ${grouped(order.trigger_price)}`) : ""),
+        el("td", { class: "num" }, grouped(order.price)), el("td", { class: "num" }, grouped(order.leaves_quantity)), el("td", { class: "num" }, grouped(order.filled_quantity)),
+        el("td", { class: "num" }, el("button", { type: "button", class: "small", onclick: () => { if (amending.has(order.order_id)) amending.delete(order.order_id); else amending.set(order.order_id, form(order)); drawOrders(); } }, "Amend"),
+          el("button", { type: "button", class: "small", onclick: () => act({ op: "cancel", order_id: order.order_id }, "The order is cancelled.") }, "Cancel")));
+      return amending.has(order.order_id) ? [row, amending.get(order.order_id)] : [row];
+    });
+    fill(open.body, rows, 8, "No open orders. What you enter and does not trade at once waits here.");
+    all.disabled = !orders.size;
+  };
+  const form = (order) => {
+    const newQuantity = el("input", { value: order.quantity, inputMode: "decimal" }), newPrice = order.price === null ? null : el("input", { value: order.price, inputMode: "decimal" });
+    return el("tr", {}, el("td", { colSpan: 8 }, el("form", { class: "amend", onsubmit: async (event) => {
+      event.preventDefault();
+      amending.delete(order.order_id);
+      await act({ op: "amend", order_id: order.order_id, ...(newQuantity.value !== order.quantity ? { quantity: newQuantity.value } : {}), ...(newPrice && newPrice.value !== order.price ? { price: newPrice.value } : {}) }, "The order is changed.");
+      drawOrders();
+    } }, field("Quantity in all", newQuantity), newPrice ? field("Price", newPrice) : "", el("button", { type: "submit", class: "small primary" }, "Change"), el("span", { class: "soft" }, "Less quantity keeps its place in the queue; all else loses it."))));
+  };
+  const drawFills = () => fill(done.body, fills.slice(0, MOST_FILLS).map((one) => el("tr", {}, el("td", { class: "soft" }, clock(one.timestamp)), el("td", {}, one.symbol), el("td", { class: one.side }, one.side), el("td", { class: "num" }, grouped(one.quantity)), el("td", { class: "num" }, grouped(one.price)), el("td", { class: "num" }, money(one.fee)), el("td", { class: "soft" }, one.liquidity))), 7, "Nothing has traded yet.");
+  const drawHoldings = () => {
+    fill(held.body, holdings.map((one) => {
+      const security = securities.get(one.symbol), last = security?.last_price ?? security?.reference_price;
+      return el("tr", {}, el("td", {}, one.symbol), el("td", { class: `num ${Number(one.quantity) < 0 ? "sell" : ""}` }, grouped(one.quantity)), el("td", { class: "num" }, grouped(last)), el("td", { class: "num" }, money(Number(one.quantity) * Number(last))));
+    }), 4, "No holdings.");
+    equity.textContent = money(balance?.equity);
+    cash.textContent = money(balance?.cash);
+    cash.className = `value ${sign(balance?.cash) === "sell" ? "sell" : ""}`;
+    soon(drawCost);
+  };
+  const take = (report) => {
+    if (report.resting) orders.set(report.order_id, report);
+    else orders.delete(report.order_id);
+    if (report.exec_type === "TRADE" && !fills.some((one) => one.trade_id === report.trade_id && one.order_id === report.order_id)) {
+      fills.unshift({ ...report, quantity: report.last_quantity, price: report.last_price });
+      soon(drawFills);
+    }
+    soon(drawOrders);
+  };
+
+  // --- what is heard
+  const loadOrders = async () => {
+    const headers = gate.headers();
+    const [page, filled] = await Promise.all([ask(`${gate.gateway}/orders?status=open&limit=1000`, { headers }), ask(`${gate.gateway}/fills?limit=${MOST_FILLS}`, { headers })]);
+    orders.clear();
+    page.orders.forEach((order) => orders.set(order.order_id, order));
+    const known = new Set(filled.fills.map((one) => `${one.trade_id} ${one.order_id}`));
+    fills = [...fills.filter((one) => !known.has(`${one.trade_id} ${one.order_id}`)), ...filled.fills];
+    soon(drawOrders);
+    soon(drawFills);
+  };
+  const loadCurve = () => ask(`/equity/${gate.session.client}?limit=1000`, { headers: gate.headers() }).then((points) => {
+    const c = colours();
+    plot(curve, [{ x: points.map((point) => point.timestamp), y: points.map((point) => Number(point.equity)), type: "scatter", mode: "lines", line: { color: c.accent, width: 2 }, name: "equity" }], { xaxis: { type: "date" }, yaxis: { tickformat: ",.0f", side: "right" } });
+  }).catch((error) => { if (error.code !== "UNKNOWN_CLIENT") toast(error.message, true); });
+  const follow = () => {
+    choosing?.();
+    symbol.value = current;
+    price.value = trigger.value = "";
+    book = new Book(current, () => soon(drawCost));
+    const mine = book;
+    choosing = () => mine.stop();
+    refresh();
+  };
+  ends.push(onChoice(follow), () => choosing?.(), gate.onReport(take));
+  ends.push(gate.onOrders((connected, refused) => {
+    reach.textContent = connected ? "orders can be sent" : refused ?? "connecting to the gateway";
+    reach.className = `pill ${connected ? "good" : "bad"}`;
+    if (connected) loadOrders().catch((error) => toast(error.message, true));
+  }));
+  ends.push(listen({ channel: "balances" }, (message) => { ({ balance, holdings } = message); soon(drawHoldings); }));
+  ends.push(listen({ channel: "ticker" }, (ticker) => { const security = securities.get(ticker.symbol); if (security) security.last_price = ticker.last; soon(drawHoldings); }));
+  const slowly = atMost(5000, loadCurve);
+  const timer = setInterval(slowly, 5000);
+  ends.push(() => clearInterval(timer));
+  loadCurve();
+  drawOrders(); drawFills(); drawHoldings(); follow();
+}

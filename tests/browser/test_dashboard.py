@@ -1,0 +1,230 @@
+"""The dashboard in a real browser, on an exchange that runs: every view, an order from the click to the fill, a market that
+moves, a connection that is lost and comes back.
+
+`MX_SCREENSHOTS` names a folder for pictures of what was seen.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.integration.running import Running, eventually
+
+pytestmark = pytest.mark.slow
+VIEWS = ("market", "trade", "competition", "operations", "wall")
+SIZES = {"phone": (360, 800), "desk": (1440, 900), "wall": (2560, 1440)}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+    if found is None:
+        reason = "no Chromium is installed (Debian and Ubuntu: apt install chromium)"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+
+
+@pytest.fixture(scope="module")
+def running(postgres_url: str, module_namespace: str) -> Iterator[Running]:
+    """An exchange without house bots, so that the market does what the script says."""
+    exchange = Running(None, postgres_url, module_namespace)
+    exchange.start("--bots", "0")
+    maker, taker = exchange.open_account("maker"), exchange.open_account("taker")
+    for number in range(30):
+        price = 190 + number % 7 - number % 3
+        exchange.order(maker, symbol="AAPL", side="sell", quantity=1, price=f"{price}.00")
+        exchange.order(taker, symbol="AAPL", side="buy", quantity=1, price=f"{price}.00")
+    for step in range(1, 9):
+        exchange.order(maker, symbol="AAPL", side="sell", quantity=step, price=f"{200 + step / 4:.2f}")
+        exchange.order(taker, symbol="AAPL", side="buy", quantity=step, price=f"{189 - step / 4:.2f}")
+    exchange.maker = maker  # type: ignore[attr-defined]
+    yield exchange
+    # Playwright has an event loop in this thread.
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(exchange.audit).result() == []
+    assert exchange.stop() == 0
+    exchange.close()
+
+
+class Watched:
+    """A page, and what its console complained of."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.complaints: list[str] = []
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("console", lambda said: self.complaints.append(said.text) if said.type in ("error", "warning") else None)
+        page.on("request", lambda asked: self.foreign(asked.url))
+
+    def foreign(self, url: str) -> None:
+        if not url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:")):
+            self.complaints.append(f"asks elsewhere: {url}")
+
+    def picture(self, name: str, whole: bool = False) -> None:
+        if folder := os.environ.get("MX_SCREENSHOTS"):
+            self.page.screenshot(path=Path(folder) / f"{name}.png", full_page=whole)
+
+
+def opened(browser: Browser, size: str = "desk", scheme: str = "light") -> Watched:
+    width, height = SIZES[size]
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
+    context.set_default_timeout(15_000)
+    return Watched(context.new_page())
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", list(SIZES))
+def test_every_view_loads_without_a_complaint_and_fits_the_screen(
+    browser: Browser, running: Running, size: str, scheme: str
+) -> None:
+    watched = opened(browser, size, scheme)
+    page = watched.page
+    for view in VIEWS:
+        page.goto(f"{running.feed}/#{view}")
+        expect(page.locator("main > *").first).to_be_visible()
+        if view != "wall":
+            expect(page.locator("#connection")).to_have_text("live")
+        if view in ("market", "competition", "operations", "wall"):
+            expect(page.locator(".plot svg.main-svg").first).to_be_visible()
+        page.wait_for_timeout(800)
+        too_wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert too_wide <= 0, f"{view} is {too_wide} pixels wider than the screen"
+        watched.picture(f"{view}-{size}-{scheme}", whole=size == "phone")
+    assert watched.complaints == []
+    page.context.close()
+
+
+def test_the_market_is_shown_as_it_is_and_follows_what_happens(browser: Browser, running: Running) -> None:
+    watched = opened(browser)
+    page = watched.page
+    page.goto(f"{running.feed}/#market")
+    page.get_by_label("Search securities").fill("apple")
+    page.get_by_role("button", name="AAPL").click()
+    asks, bids = page.locator(".asks .level"), page.locator(".bids .level")
+    expect(asks.last).to_contain_text("200.25")
+    expect(bids.first).to_contain_text("188.75")
+    expect(page.locator(".tape tbody tr")).to_have_count(30)
+    expect(page.locator(".ladder .middle")).to_contain_text("spread 11.50")
+    expect(page.locator(".quote .pill")).to_have_text("open")
+    # A script moves the market: the ladder follows, level by level.
+    maker = running.maker  # type: ignore[attr-defined]
+    for step in range(20):
+        order = running.order(maker, symbol="AAPL", side="sell", quantity=3, price=f"{199 - step / 4:.2f}").json()
+        expect(asks.last).to_contain_text(f"{199 - step / 4:.2f}")
+        running.http.delete(f"{running.gateway}/orders/{order['order_id']}", headers=maker)
+    expect(asks.last).to_contain_text("200.25")
+    taker = running.open_account("mover")
+    running.order(taker, symbol="AAPL", side="buy", quantity=1, price="200.25")
+    expect(page.locator(".quote .last")).to_have_text("200.25")
+    expect(page.locator(".tape tbody tr").first).to_contain_text("200.25")
+    token = {"Authorization": f"Bearer {(running.data / 'secrets' / 'admin-token').read_text()}"}
+    state = f"{running.gateway}/admin/securities/AAPL/state"
+    running.http.put(state, json={"state": "halted"}, headers=token)
+    expect(page.locator(".quote .pill").first).to_have_text("halted")
+    running.http.put(state, json={"state": "continuous"}, headers=token)
+    expect(page.locator(".quote .pill").first).to_have_text("open")
+    assert watched.complaints == []
+    page.context.close()
+
+
+def test_an_order_is_entered_amended_filled_and_cancelled_by_clicks(browser: Browser, running: Running) -> None:
+    watched = opened(browser)
+    page = watched.page
+    page.goto(f"{running.feed}/#trade")
+    page.get_by_label("Name").fill("clicker")
+    page.get_by_role("button", name="Open the account").click()
+    expect(page.get_by_text("orders can be sent")).to_be_visible()
+    expect(page.locator(".figure .value").nth(1)).to_contain_text("000.00")
+    page.get_by_label("Security").fill("MSFT")
+    page.get_by_label("Security").press("Tab")
+    ticket = page.locator("form.ticket")
+    ticket.get_by_label("Quantity").first.fill("5")
+    ticket.get_by_label("Price", exact=True).first.fill("300.00")
+    expect(ticket.locator(".cost")).to_contain_text("1\u202f503.00")
+    for kind, fields in {"market": [], "stop_market": ["Trigger price"], "stop_limit": ["Price", "Trigger price"]}.items():
+        ticket.get_by_label("Type").select_option(kind)
+        for name in ("Price", "Trigger price"):
+            assert ticket.get_by_label(name, exact=True).first.is_visible() == (name in fields), (kind, name)
+    ticket.get_by_label("Type").select_option("limit")
+    ticket.get_by_role("button", name="Buy 5 MSFT").click()
+    row = page.get_by_role("region", name="Open orders").locator("tbody tr")
+    expect(row).to_contain_text("300.00")
+    # Amend: less of it.
+    row.get_by_role("button", name="Amend").click()
+    page.get_by_label("Quantity in all").fill("4")
+    page.get_by_role("button", name="Change").click()
+    expect(row.locator("td").nth(5)).to_have_text("4")
+    # Somebody sells into it.
+    running.order(running.maker, symbol="MSFT", side="sell", quantity=1, price="300.00")  # type: ignore[attr-defined]
+    fills = page.get_by_role("region", name="Fills").locator("tbody tr")
+    expect(fills).to_contain_text("300.00")
+    expect(row.locator("td").nth(6)).to_have_text("1")
+    holding = page.get_by_role("region", name="Holdings").locator("tbody tr", has_text="MSFT")
+    expect(holding).to_contain_text("101")
+    watched.picture("trade-desk-account")
+    row.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("No open orders.")).to_be_visible()
+    # More than the account can pay is warned of, and refused by the exchange in words.
+    ticket.get_by_label("Quantity").first.fill("5000")
+    expect(ticket.locator(".cost .warning")).to_be_visible()
+    ticket.get_by_role("button", name="Buy 5000 MSFT").click()
+    expect(page.locator(".toast.bad")).to_be_visible()
+    assert watched.complaints == []
+    # The key stays in this browser, until its owner leaves.
+    page.reload()
+    expect(page.get_by_text("orders can be sent")).to_be_visible()
+    page.get_by_role("button", name="Leave").click()
+    expect(page.get_by_role("button", name="Open the account")).to_be_visible()
+    page.context.close()
+
+
+def test_a_lost_connection_shows_and_heals(browser: Browser, running: Running) -> None:
+    page = opened(browser).page
+    page.goto(f"{running.feed}/#market")
+    pill = page.locator("#connection")
+    expect(pill).to_have_text("live")
+    page.get_by_label("Search securities").fill("aapl")
+    page.get_by_role("button", name="AAPL").click()
+    running.kill("market_data_feed")
+    expect(pill).to_have_text("connecting")
+    eventually(lambda: running.http.get(f"{running.feed}/health/ready").status_code == 200)
+    expect(pill).to_have_text("live")
+    running.order(running.maker, symbol="AAPL", side="sell", quantity=1, price="195.00")  # type: ignore[attr-defined]
+    expect(page.locator(".asks .level").last).to_contain_text("195.00")
+    page.context.close()
+
+
+def test_a_busy_market_is_drawn_from_its_newest_state_and_not_message_by_message(browser: Browser, running: Running) -> None:
+    page = opened(browser).page
+    page.goto(f"{running.feed}/#market")
+    page.get_by_label("Search securities").fill("tsla")
+    page.get_by_role("button", name="TSLA").click()
+    page.evaluate(
+        "() => { window.drawn = 0; new MutationObserver(() => { window.drawn += 1; })"
+        ".observe(document.querySelector('.asks'), { subtree: true, characterData: true, childList: true }); }"
+    )
+    maker = running.maker  # type: ignore[attr-defined]
+    before = running.http.get(f"{running.feed}/book/TSLA").json()["sequence"]
+    orders = [{"symbol": "TSLA", "side": "sell", "quantity": 1, "price": f"{300 + n / 10:.2f}"} for n in range(90)]
+    for _ in range(4):
+        assert running.http.post(f"{running.gateway}/orders/batch", json=orders, headers=maker).status_code == 200
+        running.http.delete(f"{running.gateway}/orders?symbol=TSLA", headers=maker)
+    running.order(maker, symbol="TSLA", side="sell", quantity=1, price="321.00")
+    expect(page.locator(".asks .level").last).to_contain_text("321.00")
+    changes = running.http.get(f"{running.feed}/book/TSLA").json()["sequence"] - before
+    assert changes > 700
+    assert 0 < page.evaluate("window.drawn") < changes / 2
+    search = page.get_by_label("Search securities")
+    search.fill("")
+    search.press_sequentially("micro")
+    expect(page.get_by_role("button", name="MSFT")).to_be_visible()
+    page.context.close()

@@ -1,0 +1,281 @@
+"""The feed's questions and channels, on an exchange that runs; and several feeds at once."""
+
+import csv
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from exchange_launcher.postgres import EmbeddedPostgres
+from tests.integration.running import Running, Talk, eventually, free_ports
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def running(postgres_url: str, module_namespace: str) -> Iterator[Running]:
+    """An exchange in which AAPL has traded three times."""
+    exchange = Running(None, postgres_url, module_namespace)
+    exchange.start("--bots", "0")
+    seller, buyer = exchange.open_account("seller"), exchange.open_account("buyer")
+    for price, quantity in (("100.00", 3), ("102.00", 1), ("101.00", 2)):
+        exchange.order(seller, symbol="AAPL", side="sell", quantity=quantity, price=price)
+        exchange.order(buyer, symbol="AAPL", side="buy", quantity=quantity, price=price)
+    exchange.order(seller, symbol="AAPL", side="sell", quantity=5, price="103.00")
+    exchange.order(buyer, symbol="AAPL", side="buy", quantity=4, price="99.50")
+    exchange.until_at_rest()
+    yield exchange
+    exchange.assert_every_cent_is_there()
+    assert exchange.stop() == 0
+    exchange.close()
+
+
+def get(running: Running, path: str, client_id: str = "", status: int = 200) -> Any:
+    answer = running.http.get(f"{running.feed}{path}", headers=key(running, client_id) if client_id else {})
+    assert answer.status_code == status, answer.text
+    return answer.json() if answer.headers["content-type"].startswith("application/json") else answer.text
+
+
+def key(running: Running, client_id: str) -> dict[str, str]:
+    """A new key, by the admin."""
+    token = (running.data / "secrets" / "admin-token").read_text()
+    answer = running.http.post(f"{running.gateway}/clients/{client_id}/keys", headers={"Authorization": f"Bearer {token}"})
+    return {"Authorization": f"Bearer {answer.json()['api_key']}"}
+
+
+def test_a_security_its_best_prices_and_its_last_day(running: Running) -> None:
+    assert get(running, "/securities/AAPL")["last_price"] == "101.00"
+    assert get(running, "/securities/NONE", status=404)["error"]["code"] == "UNKNOWN_SYMBOL"
+    bbo = get(running, "/bbo/AAPL")
+    assert bbo["sequence"] == get(running, "/book/AAPL")["sequence"]
+    assert {name: bbo[name] for name in ("bid", "bid_quantity", "ask", "ask_quantity", "spread")} == {
+        "bid": "99.50",
+        "bid_quantity": "4",
+        "ask": "103.00",
+        "ask_quantity": "5",
+        "spread": "3.50",
+    }
+    assert get(running, "/bbo/MSFT")["bid"] is None
+    (ticker,) = get(running, "/ticker/24h?symbol=AAPL")
+    assert [ticker[name] for name in ("open", "high", "low", "last", "volume", "trades", "change", "change_percent")] == [
+        "100.00",
+        "102.00",
+        "100.00",
+        "101.00",
+        "6",
+        3,
+        "1.00",
+        "1.00",
+    ]
+    assert len(get(running, "/ticker/24h")) > 100
+
+
+@pytest.mark.parametrize("interval", ["1s", "1m", "5m", "1h", "1d"])
+def test_candles_add_up_to_the_trades(running: Running, interval: str) -> None:
+    candles = get(running, f"/candles/AAPL?interval={interval}&limit=1000")
+    assert sum(candle["trades"] for candle in candles) == 3
+    assert sum(int(candle["volume"]) for candle in candles) == 6
+    assert (candles[0]["open"], candles[-1]["close"]) == ("100.00", "101.00")
+    assert max(float(candle["high"]) for candle in candles) == 102
+    assert get(running, "/candles/MSFT") == []
+    assert get(running, "/candles/AAPL?until=2020-01-01T00:00:00Z") == []
+
+
+def test_trades_come_page_by_page_and_between_two_times(running: Running) -> None:
+    first = get(running, "/trades/AAPL?limit=2")
+    second = get(running, f"/trades/AAPL?limit=2&before={first['next_before']}")
+    trades = first["trades"] + second["trades"]
+    assert [trade["price"] for trade in trades] == ["101.00", "102.00", "100.00"]
+    middle = trades[1]["timestamp"]
+    since = get(running, f"/trades/AAPL?since={middle}")["trades"]
+    until = get(running, f"/trades/AAPL?until={middle}")["trades"]
+    assert [trade["trade_id"] for trade in since + until] == [trade["trade_id"] for trade in trades]
+    refused = get(running, "/trades/AAPL?since=yesterday", status=422)["error"]
+    assert (refused["code"], refused["field"]) == ("INVALID_FIELD", "since")
+
+
+def test_a_client_sees_its_holdings_and_what_it_was_worth_and_nobody_else_does(running: Running) -> None:
+    holdings = {one["symbol"]: one["quantity"] for one in get(running, "/holdings/buyer", "buyer")}
+    assert holdings["AAPL"] == "106"
+    points = eventually(lambda: len(get(running, "/equity/buyer", "buyer")) > 1 and get(running, "/equity/buyer", "buyer"))
+    assert points[-1]["equity"] == get(running, "/balance/buyer", "buyer")["equity"]
+    assert [point["timestamp"] for point in points] == sorted(point["timestamp"] for point in points)
+    for path in ("/holdings/buyer", "/equity/buyer", "/export/orders.csv"):
+        get(running, path, status=401)
+    get(running, "/holdings/buyer", "seller", status=403)
+
+
+def test_the_leaderboard_knows_return_drawdown_and_trades_and_the_leaders_curves(running: Running) -> None:
+    leaders = {leader["client_id"]: leader for leader in get(running, "/leaderboard")}
+    assert leaders["buyer"]["trades"] == leaders["seller"]["trades"] == 3
+    profit, equity = (float(leaders["buyer"][name]) for name in ("profit", "equity"))
+    assert float(leaders["buyer"]["return_percent"]) == pytest.approx(100 * profit / (equity - profit), abs=0.01)
+    curves = get(running, "/leaderboard/equity?limit=2")
+    assert {curve["client_id"] for curve in curves} == {"buyer", "seller"}
+    assert all(curve["points"] for curve in curves)
+
+
+def test_trades_and_ones_own_orders_can_be_exported(running: Running) -> None:
+    rows = list(csv.DictReader(get(running, "/export/trades.csv?symbol=AAPL").splitlines()))
+    assert [row["price"] for row in rows] == ["101.00", "102.00", "100.00"]
+    rows = list(csv.DictReader(get(running, "/export/orders.csv", "seller").splitlines()))
+    assert [row["exec_type"] for row in rows if row["exec_type"] != "PENDING_NEW"] == ["NEW", "TRADE"] * 3 + ["NEW"]
+    get(running, "/export/trades.csv?symbol=NONE", status=404)
+
+
+def heard(talk: Talk, channel: str) -> Any:
+    """The next message of a channel."""
+    while (message := talk.hear()).get("channel") != channel or "op" in message:
+        pass
+    return message
+
+
+def test_channels_tell_how_things_stand_and_then_what_changes(running: Running) -> None:
+    carl = running.open_account("carl")
+    with running.socket(running.feed, "/ws", carl) as talk:
+        for channel in ("bbo", "trades", "candles", "ticker", "auction", "status", "balances", "orders", "leaderboard"):
+            talk.say({"op": "subscribe", "channel": channel, "symbols": ["GOOG"]})
+        assert heard(talk, "bbo")["bbo"]["bid"] is None
+        assert heard(talk, "candles")["candle"] is None
+        assert heard(talk, "status")["state"] == "continuous"
+        assert heard(talk, "balances")["balance"]["client_id"] == "carl"
+        assert heard(talk, "leaderboard")["leaders"]
+        running.order(carl, symbol="GOOG", side="sell", quantity=2, price="140.00")
+        assert heard(talk, "orders")["report"]["exec_type"] == "NEW"
+        assert heard(talk, "bbo")["bbo"]["ask"] == "140.00"
+        running.order(key(running, "buyer"), symbol="GOOG", side="buy", quantity=1, price="140.00")
+        assert heard(talk, "trades")["trade"]["price"] == "140.00"
+        candle = heard(talk, "candles")
+        assert (candle["interval"], candle["candle"]["close"]) == ("1m", "140.00")
+        assert heard(talk, "ticker")["ticker"]["last"] == "140.00"
+    with running.socket(running.feed, "/ws", carl) as talk:
+        talk.say({"op": "subscribe", "channel": "orders"})
+        running.order(carl, symbol="GOOG", side="sell", quantity=1, price="141.00")
+        report = heard(talk, "orders")
+        assert report["report"]["client_id"] == "carl", "one's own alone"
+        assert report["sequence"] > 0
+
+
+def test_channels_of_ones_own_need_a_key_and_a_key_may_come_later(running: Running) -> None:
+    with running.socket(running.feed, "/ws") as talk:
+        talk.say({"op": "subscribe", "channel": "balances"})
+        assert talk.hear()["error"]["code"] == "UNAUTHENTICATED"
+        talk.say({"op": "login", "key": "a.b.c"})
+        assert talk.hear()["error"]["code"] == "UNAUTHENTICATED"
+        talk.say({"op": "login", "key": key(running, "buyer")["Authorization"].removeprefix("Bearer ")})
+        assert talk.hear() == {"op": "login", "ok": True, "client_id": "buyer"}
+        talk.say({"op": "subscribe", "channel": "balances"})
+        assert heard(talk, "balances")["balance"]["client_id"] == "buyer"
+
+
+def test_the_states_of_auctions_are_told(running: Running) -> None:
+    token = {"Authorization": f"Bearer {(running.data / 'secrets' / 'admin-token').read_text()}"}
+    url = f"{running.gateway}/admin/securities/INTC/state"
+    with running.socket(running.feed, "/ws") as talk:
+        for channel in ("status", "auction"):
+            talk.say({"op": "subscribe", "channel": channel, "symbols": ["INTC"]})
+        assert heard(talk, "auction")["auction"] is None
+        running.http.put(url, json={"state": "opening_auction"}, headers=token)
+        assert heard(talk, "status")["state"] == "opening_auction"
+        running.order(key(running, "seller"), symbol="INTC", side="sell", quantity=2, price="40.00")
+        running.order(key(running, "buyer"), symbol="INTC", side="buy", quantity=3, price="41.00")
+        while (auction := heard(talk, "auction")["auction"]) is None or auction["quantity"] != "2":
+            pass
+        assert auction["imbalance"] == "1"
+        running.http.put(url, json={"state": "continuous"}, headers=token)
+        assert heard(talk, "status")["state"] == "continuous"
+
+
+def test_one_security_can_be_followed_without_asking(running: Running) -> None:
+    eve = running.open_account("eve")
+    with (
+        running.socket(running.feed, "/ws/marketdata?symbol=NVDA") as book,
+        running.socket(running.feed, "/ws/trades?symbol=NVDA") as tape,
+    ):
+        assert book.hear()["bids"] == []
+        running.order(eve, symbol="NVDA", side="sell", quantity=2, price="450.00")
+        message = book.hear()
+        assert (message["symbol"], message["asks"], set(message)) == (
+            "NVDA",
+            [["450.00", "2"]],
+            {"timestamp", "symbol", "bids", "asks"},
+        )
+        running.order(key(running, "buyer"), symbol="NVDA", side="buy", quantity=1, price="450.00")
+        trade = tape.hear()
+        assert (trade["symbol"], trade["price"], trade["quantity"], trade["aggressor_side"]) == (
+            "NVDA",
+            "450.00",
+            "1",
+            "buy",
+        )
+        assert {"timestamp", "trade_id", "maker_order_id", "taker_order_id", "maker_fee", "taker_fee"} < set(trade)
+    with pytest.raises(InvalidStatus) as refused, running.socket(running.feed, "/ws/trades?symbol=NONE"):
+        pass
+    assert refused.value.response.status_code == 404
+
+
+def test_everything_listed_can_be_subscribed_at_once_and_left_again(running: Running) -> None:
+    with running.socket(running.feed, "/ws") as talk:
+        talk.say({"op": "subscribe", "channel": "book"})
+        told = {heard(talk, "book")["book"]["symbol"] for _ in range(102)}
+        assert len(told) == 102
+        talk.say({"op": "unsubscribe", "channel": "book"})
+        assert len(talk.hear()["symbols"]) == 102
+        talk.say({"op": "subscribe", "channel": "book", "symbols": ["AAPL"] * 20_001})
+        assert talk.hear()["error"]["field"] == "symbols"
+
+
+def test_operations_know_every_service(running: Running) -> None:
+    def known() -> Any:
+        told = get(running, "/operations")
+        return told if len(told["services"]) == 4 and all(one["alive"] for one in told["services"].values()) else None
+
+    told = eventually(known)
+    assert set(told["services"]) == {"matching-engine", "clearinghouse", "market-data-feed", "order-entry-gateway"}
+    assert all(not one["waiting_for"] for one in told["services"].values())
+    assert told["latency_ms"]["gateway_to_engine"]["p50"] > 0
+    bad = running.order(key(running, "seller"), symbol="AAPL", side="sell", quantity=10**6, price="1.00")
+    assert bad.status_code == 409
+    eventually(lambda: get(running, "/operations")["rejects"].get("INSUFFICIENT_SHARES"))
+
+
+def test_of_several_feeds_one_stores_all_serve_and_another_takes_over(running: Running) -> None:
+    (port,) = free_ports(1)
+    server = running.database or EmbeddedPostgres(running.data / "postgres").url
+    environment = {
+        **os.environ,
+        "MX_DATABASE_URL": server,
+        "MX_LOG_URL": running.log or server,
+        "MX_NAMESPACE": running._namespace,
+        "MX_DATA_DIR": str(running.data),
+        "MX_PORT": str(port),
+    }
+    url = f"http://127.0.0.1:{port}"
+    second = subprocess.Popen([sys.executable, "-m", "market_data_feed"], env=environment, stderr=subprocess.DEVNULL)
+    try:
+        eventually(lambda: running.http.get(f"{url}/health/ready").status_code == 200)
+        olaf = running.open_account("olaf")
+
+        def same(symbol: str) -> bool:
+            first, other = (running.http.get(f"{base}/book/{symbol}").json() for base in (running.feed, url))
+            return bool(first == other and first["bids"])
+
+        running.order(olaf, symbol="MSFT", side="buy", quantity=1, price="10.00")
+        eventually(lambda: same("MSFT"), what="both tell the same")
+        # The one that stores is killed; what comes until it is back, or the other has taken over, is stored too.
+        running.kill("market_data_feed")
+        for price in range(11, 31):
+            running.order(olaf, symbol="MSFT", side="buy", quantity=1, price=f"{price}.00")
+        eventually(lambda: running.http.get(f"{running.feed}/health/ready").status_code == 200)
+        eventually(lambda: same("MSFT"), what="both tell the same again")
+        status = eventually(lambda: (s := running.http.get(f"{url}/status").json())["offset"] == s["stored_offset"] and s)
+        assert status["orders"] > 20
+        running.until_at_rest()
+        assert running.audit() == []
+    finally:
+        second.terminate()
+        second.wait(30)
