@@ -41,6 +41,15 @@ class Access:
             return self.keys.identify(key_in(authorization))
         return checked_client_id(connection.headers.get("client-id") or GUEST, "Client-ID"), ""
 
+    def login(self, key: str, client_id: str = "") -> tuple[str, str]:
+        """Who says so in a message that logs in, by a key or, in a classroom, by name; and the id of the key. Raises
+        `Refusal`."""
+        if key:
+            return self.keys.identify(key)
+        if not self.classroom:
+            raise Refusal(Code.UNAUTHENTICATED, "log in with your API key", "key")
+        return checked_client_id(client_id or GUEST), ""
+
     def client(self, connection: HTTPConnection) -> str:
         """The client that asks. Raises `Refusal`, for the admin too."""
         return as_client(self.identify(connection)[0])

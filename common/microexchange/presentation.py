@@ -325,6 +325,24 @@ class BookView(Answer, frozen=True):
     asks: list[LevelView]
 
 
+class StandingView(Answer, frozen=True, array_like=True, kw_only=False):
+    """An order in a book: [order id, side, price, quantity shown]; a quantity of 0 for one that is gone."""
+
+    order_id: str
+    side: Side
+    price: str
+    quantity: str
+
+
+class FullBookView(Answer, frozen=True):
+    """Every order of a book, without owners; at a price the oldest first."""
+
+    symbol: str
+    sequence: int
+    bids: list[StandingView]
+    asks: list[StandingView]
+
+
 class BboView(Answer, frozen=True):
     """The best bid and offer of a book; null where a side is empty."""
 

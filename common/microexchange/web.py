@@ -14,7 +14,9 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import PlainTextResponse
@@ -168,6 +170,28 @@ _TAGS = [{"name": name} for name in ("clients", "orders", "market", "accounts", 
 """Their order on the page."""
 
 
+class _StatusCollector(Collector):
+    """The numbers of a service's status as gauges `microexchange_…`; those of a table have its keys as the label `name`."""
+
+    def __init__(self, health: Health, status: Callable[[], dict[str, Any]]) -> None:
+        self._health = health
+        self._status = status
+
+    def collect(self) -> Iterator[Metric]:
+        ready = GaugeMetricFamily("microexchange_ready", "Whether the service does its work.")
+        ready.add_metric([], float(not self._health.waiting_for))
+        yield ready
+        for field, value in self._status().items():
+            values = value if isinstance(value, dict) else {"": value}
+            numbers = {name: one for name, one in values.items() if isinstance(one, (int, float))}
+            if numbers:
+                labels = ["name"] if isinstance(value, dict) else []
+                gauge = GaugeMetricFamily(f"microexchange_{field}", f"{field} of /status.", labels=labels)
+                for name, number in numbers.items():
+                    gauge.add_metric([name] if labels else [], float(number))
+                yield gauge
+
+
 def make_app(
     title: str,
     description: str,
@@ -231,9 +255,12 @@ def make_app(
     async def service_status() -> Response:
         return json_response({"waiting_for": health.waiting_for, **status()})
 
+    registry = CollectorRegistry()
+    registry.register(_StatusCollector(health, status))
+
     @app.get("/metrics", tags=["operations"], summary="Prometheus metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest() + generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     return app
 

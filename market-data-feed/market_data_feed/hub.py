@@ -9,6 +9,7 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from market_data_feed.candles import INTERVALS
@@ -29,6 +30,7 @@ from microexchange.messages import (
 from microexchange.presentation import TradeView, report_view, time_text, trade_view
 from microexchange.web import json_text
 
+FULL = "book.full"
 BOOK, BBO, TRADES, CANDLES, TICKER, STATUS, AUCTION = "book", "bbo", "trades", "candles", "ticker", "status", "auction"
 ORDERS, BALANCES = "orders", "balances"
 LEADERBOARD = "leaderboard"
@@ -61,7 +63,7 @@ class Late:
     previous_sequence: int = 0
     """Of a book: the sequence that it heard last."""
     levels: set[tuple[Side, int]] = field(default_factory=set)
-    """Of a book: the prices that have changed since."""
+    """Of a book: the prices that have changed since; of a full one, the ids of the orders."""
 
 
 class Subscriber:
@@ -143,6 +145,11 @@ class Hub:
         for key in list(subscriber.keys):
             self.unsubscribe(subscriber, key)
 
+    def backlog(self) -> tuple[int, int]:
+        """How many subscribers there are, and how many messages wait for the one that is furthest behind."""
+        everybody = {subscriber for subscribers in self._subscribers.values() for subscriber in subscribers}
+        return len(everybody), max(map(len, everybody), default=0)
+
     def publish(self, market: Market, reports: Iterable[Record], first: int = 0) -> None:
         """Tells of one body's reports, after the market took them in: all changes of a book in one message. `first` is the
         number of the first report."""
@@ -172,8 +179,14 @@ class Hub:
                 auctions.add(report.symbol)
             elif isinstance(report, (AccountOpened, AssetsTransferred)):
                 clients.setdefault(report.client_id, set())
+        for symbol, (before, orders) in market.take_changed_orders().items():
+            self._changed(
+                (FULL, symbol), before, orders, partial(full_message, market, symbol, before, dict.fromkeys(orders))
+            )
         for symbol, updates in books.items():
-            self._book(market, symbol, updates)
+            changed = [(update.side, update.price) for update in updates]
+            make = partial(book_message, market, symbol, updates)
+            self._changed((BOOK, symbol), updates[0].book_sequence - 1, changed, make)
             for channel in (BBO, MARKETDATA):
                 self._state(market, (channel, symbol))
         for symbol in traded:
@@ -208,24 +221,27 @@ class Hub:
                     text = text or json_text(state_message(market, key))
                     subscriber.send(text)
 
-    def _book(self, market: Market, symbol: str, updates: list[PriceUpdate]) -> None:
-        subscribers = self._subscribers.get((BOOK, symbol))
+    def _changed(self, key: Key, previous: int, changed: Iterable[tuple[Side, int]], message: Callable[[], Any]) -> None:
+        """Tells of changes of a book, which follow what had the sequence `previous`."""
+        subscribers = self._subscribers.get(key)
         if subscribers:
-            text, previous = "", updates[0].book_sequence - 1
+            text = ""
             for subscriber in subscribers:
-                late = subscriber.late((BOOK, symbol))
+                late = subscriber.late(key)
                 if late is None:
-                    text = text or json_text(book_message(market, symbol, updates))
+                    text = text or json_text(message())
                     subscriber.send(text)
                 else:
                     late.previous_sequence = late.previous_sequence or previous
-                    late.levels.update((update.side, update.price) for update in updates)
+                    late.levels.update(changed)
 
 
 def message_for(market: Market, key: Key, late: Late) -> Any:
     """What a subscriber that is late hears of a state: how it stands now."""
     if key[0] == BOOK:
         return merged_message(market, key[1], late)
+    if key[0] == FULL:
+        return full_message(market, key[1], late.previous_sequence, sorted(late.levels))
     return state_message(market, key)
 
 
@@ -235,6 +251,8 @@ def state_message(market: Market, key: Key) -> Any:
     match channel:
         case "book":
             return {"channel": BOOK, "type": "snapshot", "book": market.book_view(what, DEPTH)}
+        case "book.full":
+            return {"channel": FULL, "type": "snapshot", "book": market.full_book_view(what)}
         case "bbo":
             return {"channel": BBO, "type": "bbo", "bbo": market.bbo_view(what)}
         case "ticker":
@@ -288,7 +306,7 @@ def book_message(market: Market, symbol: str, updates: list[PriceUpdate]) -> dic
     """Changes of a book as the channel `book` sends them: [side, [price, quantity, orders]], a quantity of 0 for gone."""
     security = market.securities[symbol]
     changes = [(u.side, level_view(security, u.price, u.quantity, u.order_count)) for u in updates]
-    return _changes(symbol, updates[0].book_sequence - 1, updates[-1].book_sequence, changes)
+    return _changes(BOOK, symbol, updates[0].book_sequence - 1, updates[-1].book_sequence, changes)
 
 
 def merged_message(market: Market, symbol: str, late: Late) -> dict[str, Any]:
@@ -298,12 +316,18 @@ def merged_message(market: Market, symbol: str, late: Late) -> dict[str, Any]:
     for side, price in sorted(late.levels):
         levels = book.bids if side is Side.BUY else book.asks
         changes.append((side, level_view(security, price, *levels.get(price, (0, 0)))))
-    return _changes(symbol, late.previous_sequence, book.sequence, changes)
+    return _changes(BOOK, symbol, late.previous_sequence, book.sequence, changes)
 
 
-def _changes(symbol: str, previous: int, sequence: int, changes: list[Any]) -> dict[str, Any]:
+def full_message(market: Market, symbol: str, previous: int, orders: Iterable[tuple[Side, int]]) -> dict[str, Any]:
+    """Changes of a full book: how those orders stand now."""
+    changes = [market.standing_view(symbol, side, order_id) for side, order_id in orders]
+    return _changes(FULL, symbol, previous, market.order_sequences.get(symbol, 0), changes)
+
+
+def _changes(channel: str, symbol: str, previous: int, sequence: int, changes: list[Any]) -> dict[str, Any]:
     return {
-        "channel": BOOK,
+        "channel": channel,
         "type": "update",
         "symbol": symbol,
         "previous_sequence": previous,

@@ -30,16 +30,19 @@ from microexchange.presentation import (
     BboView,
     BookView,
     CandleView,
+    FullBookView,
     HoldingView,
     LeaderView,
     LevelView,
     OrderView,
     SecurityView,
+    StandingView,
     TickerView,
     order_view,
     time_text,
 )
 from microexchange.securities import Security
+from microexchange.standing import StandingOrders, shown
 
 _BUY = Side.BUY
 SAMPLE_NANOSECONDS = 5_000_000_000
@@ -134,6 +137,11 @@ class Market:
         self.revoked_keys: set[str] = set()
         """Ids of API keys that are no longer valid."""
         self.charts: dict[str, Chart] = {}
+        self.orders = StandingOrders()
+        self.order_sequences: dict[str, int] = {}
+        """The number of the newest report that changed how an order stands, by symbol."""
+        self.changed_orders: dict[str, tuple[int, list[tuple[Side, int]]]] = {}
+        """By symbol, since `take_changed_orders`: the sequence before, and the orders that stand otherwise."""
         self.auctions: dict[str, AuctionUpdate] = {}
         """Where the auctions that collect orders now would uncross."""
         self.newest = 0
@@ -244,6 +252,10 @@ class Market:
             return
         elif report.status is OrderStatus.CANCELED:
             totals.canceled += 1
+        if self.orders.apply(report):
+            before = self.order_sequences.get(report.symbol, 0)
+            self.changed_orders.setdefault(report.symbol, (before, []))[1].append((report.side, report.order_id))
+            self.order_sequences[report.symbol] = totals.reports
         client = self.client(report.client_id)
         orders = client.orders
         if report.exec_type is ExecType.TRADE:
@@ -325,6 +337,26 @@ class Market:
             bids=side(book.bids, sorted(book.bids, reverse=True)),
             asks=side(book.asks, sorted(book.asks)),
         )
+
+    def take_changed_orders(self) -> dict[str, tuple[int, list[tuple[Side, int]]]]:
+        """What `changed_orders` has gathered; it begins anew."""
+        changed, self.changed_orders = self.changed_orders, {}
+        return changed
+
+    def standing_view(self, symbol: str, side: Side, order_id: int) -> StandingView:
+        """How an order stands in its book now; of quantity 0 where it does no more."""
+        security, report = self.securities[symbol], self.orders.find(symbol, side, order_id)
+        if report is None or report.price is None:
+            return StandingView(str(order_id), side, "0", security.quantity_text(0))
+        return StandingView(str(order_id), side, security.price_text(report.price), security.quantity_text(shown(report)))
+
+    def full_book_view(self, symbol: str) -> FullBookView:
+        """Every order of a book, the best first, without owners."""
+        bids, asks = (
+            [self.standing_view(symbol, side, report.order_id) for report in self.orders.side(symbol, side)]
+            for side in (Side.BUY, Side.SELL)
+        )
+        return FullBookView(symbol=symbol, sequence=self.order_sequences.get(symbol, 0), bids=bids, asks=asks)
 
     def bbo_view(self, symbol: str) -> BboView:
         """The best bid and offer."""

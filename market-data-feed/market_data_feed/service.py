@@ -83,7 +83,10 @@ class FeedService:
         self._room.set()
 
     def _status(self) -> dict[str, Any]:
+        subscribers, longest = self._state.hub.backlog()
         return {
+            "subscribers": subscribers,
+            "longest_queue": longest,
             "offset": self._offset,
             "stored_offset": self._stored_offset,
             "sequences": {name: position.sequence for name, position in self._positions.by_producer.items()},
@@ -185,6 +188,7 @@ class FeedService:
                                 offset = at + 1
                         if offset >= end:
                             break
+            market.take_changed_orders()  # subscribers have heard of them
             self._begin_at(market, positions, offset)
             _logger.info("stores from now on", offset=offset)
         finally:

@@ -262,10 +262,12 @@ class Store:
         async for (key_id,) in await run("SELECT key_id FROM keys WHERE revoked_at IS NOT NULL"):
             market.revoked_keys.add(key_id)
         columns = ", ".join(f"r.{column.name}" for column in order_reports.c)
-        query = f"SELECT {columns} FROM open_orders JOIN order_reports r USING (report_id) ORDER BY report_id"  # noqa: S608
+        query = f"SELECT {columns} FROM open_orders JOIN order_reports r USING (report_id) ORDER BY r.order_id"  # noqa: S608
         async for report_id, *values in await run(query.encode()):
             report = order_report(values)
             market.client(report.client_id).orders[report.order_id] = OpenOrder(report_id, report)
+            market.orders.apply(report)
+            market.order_sequences[report.symbol] = max(market.order_sequences.get(report.symbol, 0), report_id)
         return market, positions, offset
 
     async def write(self, pending: Pending) -> None:

@@ -22,7 +22,7 @@ from market_data_feed.hub import (
     state_message,
 )
 from market_data_feed.state import FeedState
-from microexchange.access import GUEST, Access, as_client
+from microexchange.access import Access, as_client
 from microexchange.refusals import Code, Refusal
 from microexchange.web import decode_json, json_text, refuse
 
@@ -35,7 +35,7 @@ MOST_AT_ONCE = 50
 """Subscriptions that are answered before the reader must have taken some of it."""
 
 Channel = Literal[
-    "book", "bbo", "trades", "candles", "ticker", "status", "auction", "orders", "balances", "leaderboard"
+    "book", "book.full", "bbo", "trades", "candles", "ticker", "status", "auction", "orders", "balances", "leaderboard"
 ]  # fmt: skip
 Interval = Literal["1s", "1m", "5m", "1h", "1d"]
 Symbols = Annotated[list[str], msgspec.Meta(max_length=MOST_SUBSCRIPTIONS)]
@@ -44,7 +44,9 @@ Symbols = Annotated[list[str], msgspec.Meta(max_length=MOST_SUBSCRIPTIONS)]
 class Login(msgspec.Struct, frozen=True, tag_field="op", tag="login", forbid_unknown_fields=True):
     """Say who you are, for the channels of your own."""
 
-    key: str
+    key: str = ""
+    client_id: str = ""
+    """In a classroom, your name in place of a key."""
 
 
 class Subscribe(msgspec.Struct, frozen=True, tag_field="op", tag="subscribe", forbid_unknown_fields=True):
@@ -129,7 +131,7 @@ class Session:
         if isinstance(request, Ping):
             subscriber.send('{"op":"pong"}')
         elif isinstance(request, Login):
-            self._client_id = as_client(self._access.keys.identify(request.key)[0])
+            self._client_id = as_client(self._access.login(request.key, request.client_id)[0])
             subscriber.send(json_text({"op": "login", "ok": True, "client_id": self._client_id}))
         elif isinstance(request, Unsubscribe):
             keys, symbols = self._keys_of(request)
@@ -154,7 +156,7 @@ class Session:
             return [(channel, "")], []
         if channel in PRIVATE:
             if not self._client_id and self._access.classroom:
-                self._client_id = self._access.client(self._socket) or GUEST
+                self._client_id = self._access.client(self._socket)
             if not self._client_id:
                 raise Refusal(Code.UNAUTHENTICATED, f'{channel} are yours alone: log in, {{"op": "login", "key": "…"}}')
             return [(channel, self._client_id)], []

@@ -5,7 +5,7 @@ price: the exchange keeps the difference, and its profit is for all to see.
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -16,7 +16,6 @@ from microexchange.messages import (
     ListSecurity,
     OpenAccount,
     OrderReport,
-    OrderStatus,
     PricingRule,
     Record,
     SecurityListed,
@@ -27,6 +26,7 @@ from microexchange.messages import (
     TradingStateChanged,
 )
 from microexchange.numbers import MAX_CASH, MAX_LOTS
+from microexchange.standing import StandingOrders
 
 THROUGHPUT_WINDOW = 1_000_000_000
 """Nanoseconds over which orders are counted for the throughput."""
@@ -67,8 +67,7 @@ class Blackboard:
         """Cash units that the exchange has kept: differences of the prices of two sides, and fees."""
         self.pre_open: set[str] = set()
         """Securities whose markets collect orders until they are opened."""
-        self._standing: dict[tuple[str, Side], dict[int, OrderReport]] = {}
-        """The newest reports of the orders in a book, in the order in which they came to stand there."""
+        self.orders = StandingOrders()
         self._tick_values: dict[str, int] = {}
         self._entered: deque[int] = deque()
         """When the orders of late entered."""
@@ -109,33 +108,7 @@ class Blackboard:
         elif report.exec_type is ExecType.TRADE:
             value = report.last_price * report.last_quantity * self._tick_values[report.symbol]
             self.profit += (value if report.side is Side.BUY else -value) + report.fee
-        self.stand(report)
-
-    def stand(self, report: OrderReport) -> None:
-        """Puts an order where it stands in its book, or takes it off."""
-        standing = self._standing.setdefault((report.symbol, report.side), {})
-        known = standing.get(report.order_id)
-        if report.status not in (OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED):
-            standing.pop(report.order_id, None)
-        elif known is not None:
-            if report.price != known.price or report.quantity > known.quantity:
-                del standing[report.order_id]
-            standing[report.order_id] = report
-        elif report.trigger_price is None or report.exec_type not in (ExecType.NEW, ExecType.REPLACED):
-            standing[report.order_id] = report
-
-    def orders(self, symbol: str, side: Side) -> list[OrderReport]:
-        """The orders of one side of a book, the best price first and at a price the oldest."""
-        sign = -1 if side is Side.BUY else 1
-        priced = [(sign * report.price, report) for report in self._of(symbol, side) if report.price is not None]
-        return [report for _, report in sorted(priced, key=lambda entry: entry[0])]
-
-    def _of(self, symbol: str, side: Side) -> Iterable[OrderReport]:
-        return self._standing.get((symbol, side), {}).values()
-
-    def symbols(self) -> list[str]:
-        """The securities in whose books orders stand."""
-        return sorted({symbol for (symbol, _), standing in self._standing.items() if standing})
+        self.orders.apply(report)
 
     def throughput(self, now: int) -> int:
         """Orders that entered in the second before `now`, in nanoseconds."""

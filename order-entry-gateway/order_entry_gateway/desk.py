@@ -192,7 +192,7 @@ class OrderDesk:
         rows = await (await connection.execute("SELECT symbol, last_price FROM securities WHERE last_price > 0")).fetchall()
         board.last_prices.update(dict(rows))
         for row in await (await connection.execute(_STANDING.encode())).fetchall():
-            board.stand(order_report(row))
+            board.orders.apply(order_report(row))
         row = await (await connection.execute(_PROFIT)).fetchone()
         board.profit = int(row[0]) if row else 0
 

@@ -14,6 +14,7 @@ from microexchange.numbers import MAX_LOTS, MAX_TICKS, average_price, cash_to_te
 from microexchange.presentation import ErrorView
 from microexchange.refusals import Code, Refusal
 from microexchange.securities import checked_steps
+from microexchange.standing import shown
 from microexchange.web import decode_json, document, json_response, number_json, read_body, refuse
 from order_entry_gateway.classroom import Blackboard
 from order_entry_gateway.desk import OrderDesk
@@ -111,7 +112,7 @@ def _add_routes(app: FastAPI, desk: OrderDesk, access: Access, board: Blackboard
             return answer("filled", "all of it traded", report, trades, 200)
         if trades:
             return answer("partly filled", "some of it traded, the rest is queued", report, trades, 413)
-        if board.orders(wanted.stock, other):
+        if board.orders.side(wanted.stock, other):
             return answer("queued", f"nobody {other}s at that price: all of it is queued", report, trades, 413)
         return answer("queued", f"nobody {other}s: all of it is queued", report, trades, 202)
 
@@ -190,7 +191,7 @@ def _add_routes(app: FastAPI, desk: OrderDesk, access: Access, board: Blackboard
 
     @app.get("/orderbook", tags=["classroom"], **doc("All orders of all books", None, anything, 200))
     async def get_orderbook() -> Response:
-        symbols = board.symbols()
+        symbols = board.orders.symbols()
         return in_numbers({side: {symbol: queue(symbol, side) for symbol in symbols} for side in (Side.SELL, Side.BUY)})
 
     def queue(symbol: str, side: Side) -> list[dict[str, Any]]:
@@ -202,11 +203,8 @@ def _add_routes(app: FastAPI, desk: OrderDesk, access: Access, board: Blackboard
                 "price": (report.price or 0) * security.tick_size,
                 "quantity": shown(report) * security.lot_size,
             }
-            for report in board.orders(symbol, side)
+            for report in board.orders.side(symbol, side)
         ]
-
-    def shown(report: OrderReport) -> int:
-        return min(report.display_quantity or report.leaves_quantity, report.leaves_quantity)
 
     @app.get("/quotes", tags=["classroom"], **doc("Last prices of what has traded", None, anything, 200))
     async def get_quotes() -> Response:

@@ -13,7 +13,7 @@ import structlog
 from fastapi import FastAPI
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from microexchange.access import GUEST, Access, as_client, checked_client_id
+from microexchange.access import GUEST, Access, as_client
 from microexchange.messages import OrderReport, Side
 from microexchange.presentation import order_view, report_view, time_text
 from microexchange.refusals import Code, Refusal
@@ -246,13 +246,9 @@ class Session:
 
     def _named_in(self, request: Login) -> tuple[str, str]:
         """Who logs in, and the id of the key. Raises `Refusal`."""
-        if request.key:
-            return self._access.keys.identify(request.key)
-        if self._access.classroom and (request.client_id or self._client_id is None):
-            return checked_client_id(request.client_id or GUEST), ""
-        if self._client_id is None:
-            raise Refusal(Code.UNAUTHENTICATED, "log in with your API key", "key")
-        return self._client_id, self._key_id
+        if self._client_id is not None and not (request.key or request.client_id):
+            return self._client_id, self._key_id
+        return self._access.login(request.key, request.client_id)
 
     async def _beat(self, seconds: float) -> None:
         while True:

@@ -228,3 +228,29 @@ def test_a_busy_market_is_drawn_from_its_newest_state_and_not_message_by_message
     search.press_sequentially("micro")
     expect(page.get_by_role("button", name="MSFT")).to_be_visible()
     page.context.close()
+
+
+def test_in_a_classroom_a_name_is_enough(browser: Browser, postgres_url: str, module_namespace: str) -> None:
+    classroom = Running(None, postgres_url, f"{module_namespace}_c")
+    try:
+        classroom.start("--classroom", "--bots", "0")
+        watched = opened(browser)
+        page = watched.page
+        page.goto(f"{classroom.feed}/#trade")
+        page.get_by_label("Name").fill("ada")
+        page.get_by_role("button", name="Trade as this name").click()
+        expect(page.get_by_text("orders can be sent")).to_be_visible()
+        ticket = page.locator("form.ticket")
+        ticket.get_by_label("Quantity").first.fill("1000000")
+        ticket.get_by_label("Price", exact=True).first.fill("200.00")
+        ticket.get_by_role("button", name="Buy 1000000").click()
+        expect(page.get_by_role("region", name="Open orders").locator("tbody tr")).to_contain_text("200.00")
+        symbol = page.get_by_label("Security").input_value()
+        classroom.order({"Client-ID": "bob"}, symbol=symbol, side="sell", quantity=1, price="190.00")
+        expect(page.get_by_role("region", name="Fills").locator("tbody tr")).to_contain_text("200.00")
+        # Its own balance: 10,000 less 200, and no fee.
+        expect(page.locator(".figure .value").nth(1)).to_have_text("9\u202f800.00")
+        assert watched.complaints == []
+        page.context.close()
+    finally:
+        classroom.close()

@@ -5,6 +5,7 @@ import stat
 from decimal import Decimal
 from pathlib import Path
 
+import httpx
 import msgspec
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from starlette.requests import HTTPConnection
 from microexchange.access import GUEST, Access
 from microexchange.auth import ADMIN, Keys
 from microexchange.databases import database_url, without_secrets
+from microexchange.health import Health
 from microexchange.ids import COUNTER_BITS, EPOCH_MS, IdSequence, gateway_of
 from microexchange.messages import Batch, PricingRule
 from microexchange.numbers import (
@@ -30,6 +32,7 @@ from microexchange.positions import Position, Positions, SequenceGapError
 from microexchange.presentation import time_text
 from microexchange.refusals import HTTP_STATUS, MEANING, Code, Refusal
 from microexchange.securities import ListingError, listing_json, read_listing
+from microexchange.web import make_app
 from order_entry_gateway.requests import ListingRequest, list_security
 
 # --- numbers ------------------------------------------------------------------------------------------------------------
@@ -249,6 +252,22 @@ def test_in_a_classroom_the_admin_is_who_sits_at_the_machine(
     assert Access(Keys(tmp_path), classroom=True).is_admin(request) is may
     with pytest.raises(Refusal):
         Access(Keys(tmp_path)).admin(request)
+
+
+# --- metrics ------------------------------------------------------------------------------------------------------------
+
+
+async def test_every_number_of_a_services_status_is_a_metric() -> None:
+    health = Health()
+    status = {"offset": 7, "name": "x", "p50": None, "sequences": {"engine": 3, "clearing": 4}, "rejects": {}}
+    transport = httpx.ASGITransport(make_app("x", "x", health, lambda: status))
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as http:
+        lines = (await http.get("/metrics")).text.splitlines()
+        assert {"microexchange_ready 1.0", "microexchange_offset 7.0"} <= set(lines)
+        assert 'microexchange_sequences{name="engine"} 3.0' in lines
+        assert not any("microexchange_name" in line or "p50" in line or "rejects" in line for line in lines)
+        health.wait("log", "it is away")
+        assert "microexchange_ready 0.0" in (await http.get("/metrics")).text.splitlines()
 
 
 # --- refusals, addresses, listings --------------------------------------------------------------------------------------

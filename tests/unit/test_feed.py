@@ -1,6 +1,7 @@
 """The feed's fold: balances, the leaderboard, counts, and what subscribers hear."""
 
 import json
+from collections import Counter
 from dataclasses import astuple
 from typing import Any
 
@@ -12,6 +13,8 @@ from microexchange.messages import (
     Execution,
     KeyIssued,
     KeyRevoked,
+    NewOrder,
+    OrderType,
     SettlementReport,
     SettlementStatus,
     Side,
@@ -140,6 +143,50 @@ def test_a_reader_that_is_slow_with_a_state_hears_the_newest_of_it_and_misses_no
     assert rebuilt(snapshot, books[1])[0] == market.books["X"].sequence
     assert late[-1]["channel"] == "bbo" or late[-2]["channel"] == "bbo"
     assert [m for m in late if m["channel"] == "bbo"][-1] == [m for m in heard if m["channel"] == "bbo"][-1]
+
+
+def test_a_full_book_adds_up_to_the_book_by_price_for_a_slow_reader_too() -> None:
+    floor, hub, slow, quick = Floor(cash=10**15, shares=10**6), Hub(), Subscriber(), Subscriber()
+    market, _ = fold(floor)
+    market.take_changed_orders()
+    for subscriber in (slow, quick):
+        hub.subscribe(subscriber, ("book.full", "X"))
+    messages: list[Any] = []
+    for _ in range(10):
+        walk(floor, hub, market, 40)
+        messages += drain(quick, market)
+    assert len(slow) <= SOON
+    books = []
+    for heard in (messages, drain(slow, market)):
+        orders: dict[str, tuple[str, str, int]] = {}
+        sequence = heard[0]["previous_sequence"]
+        for message in heard:
+            assert message["previous_sequence"] == sequence
+            sequence = message["sequence"]
+            for order_id, side, price, quantity in message["changes"]:
+                orders[order_id] = (side, price, int(quantity))
+        by_price: Counter[tuple[str, str]] = Counter()
+        for side, price, quantity in orders.values():
+            by_price[side, price] += quantity
+        books.append({key: quantity for key, quantity in by_price.items() if quantity})
+        assert sequence == market.order_sequences["X"]
+    view = market.book_view("X", 1000)
+    levels = {(side, one.price): int(one.quantity) for side, of in (("buy", view.bids), ("sell", view.asks)) for one in of}
+    assert books == [levels, levels]
+    full = market.full_book_view("X")
+    assert [order.price for order in full.bids] == sorted((order.price for order in full.bids), key=float, reverse=True)
+    assert "a" not in json.loads(json_text(full.bids[0])), "nobody's name"
+
+
+def test_an_iceberg_shows_what_is_left_of_the_part_that_shows() -> None:
+    floor = Floor()
+    floor.apply(NewOrder(floor.id(), 1, "a", "X", Side.SELL, OrderType.LIMIT, 10, 1000, display_quantity=4))
+    for taken, left in ((0, 4), (1, 3), (3, 4), (4, 2)):
+        if taken:
+            floor.buy("b", taken, 1000)
+        market, _ = fold(floor)
+        (order,) = market.full_book_view("X").asks
+        assert (order.quantity, market.book_view("X", 1).asks[0].quantity) == (str(left), str(left)), taken
 
 
 def test_candles_are_what_the_trades_of_their_intervals_came_to() -> None:

@@ -1,5 +1,5 @@
 // Competition: the leaderboard, the leaders' equity; and the same for a wall.
-import { ask, el, fill, grouped, money, percent, plot, sign, signed, soon, table, toast } from "./page.js";
+import { ask, atLeast, el, fill, grouped, line, money, percent, plot, sign, signed, soon, table, toast } from "./page.js";
 import { listen } from "./feed.js";
 import { session } from "./session.js";
 
@@ -22,9 +22,8 @@ export function competition(main, onWall = false) {
     el("td", { class: "num" }, money(leader.equity)), el("td", { class: `num ${sign(leader.profit)}` }, signed(leader.profit)),
     el("td", { class: `num ${sign(leader.return_percent)}` }, percent(leader.return_percent)),
     onWall ? [] : [el("td", { class: "num" }, money(leader.drawdown)), el("td", { class: "num" }, grouped(leader.trades))])), columns.length, "Nobody has an account yet.");
-  const drawCurves = () => plot(place, curves.map((curve, number) => ({ x: curve.points.map((point) => point.timestamp), y: curve.points.map((point) => Number(point.equity)),
-    name: curve.client_id, type: "scatter", mode: "lines", line: { color: PALETTE[number % PALETTE.length], width: onWall ? 3 : 2 } })),
-    { showlegend: true, legend: { orientation: "h", y: -0.15, font: { size: onWall ? 18 : 12 } }, hovermode: "closest", xaxis: { type: "date" }, yaxis: { tickformat: ",.0f", side: "right" }, font: { size: onWall ? 18 : 12 } });
+  const drawCurves = () => plot(place, curves.map(({ client_id: name, points }, number) => line(points.map((point) => [point.timestamp, Number(point.equity)]), PALETTE[number % PALETTE.length], name, onWall ? 3 : 2)),
+    { showlegend: true, legend: { orientation: "h", y: -0.15, font: { size: onWall ? 18 : 12 } }, hovermode: "closest", xaxis: { type: "date", range: atLeast(60, curves.flatMap(({ points }) => points.map((point) => point.timestamp)).sort()) }, yaxis: { tickformat: ",.0f", side: "right" }, font: { size: onWall ? 18 : 12 } });
   const look = () => ask(`/leaderboard/equity?limit=${CURVES}`).then((all) => { curves = all; drawCurves(); }).catch((error) => toast(error.message, true));
   const end = listen({ channel: "leaderboard" }, (message) => { leaders = message.leaders; soon(draw); });
   const timer = setInterval(look, EVERY);

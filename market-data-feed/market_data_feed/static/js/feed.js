@@ -3,7 +3,7 @@
 const listeners = new Map(); // "channel symbol" -> Set of functions
 const wanted = new Map(); // the same key -> the subscription
 const states = new Set();
-let socket = null, pause = 500, key = "";
+let socket = null, pause = 500, login = null;
 export let connected = false;
 
 const name = ({ channel, symbol = "", interval = "" }) => `${channel} ${symbol} ${interval}`;
@@ -33,10 +33,10 @@ export function listen(subscription, hear) {
 /** Asks again for a state whose changes have a gap. */
 export function renew(subscription) { say("subscribe", subscription); }
 
-/** Logs in, for the channels of one's own. */
-export function identify(apiKey) {
-  key = apiKey;
-  if (connected && key) socket.send(JSON.stringify({ op: "login", key }));
+/** Logs in, for the channels of one's own; {key} or, in a classroom, {client_id}. */
+export function identify(who) {
+  login = who;
+  if (connected && login) socket.send(JSON.stringify({ op: "login", ...login }));
 }
 
 /** Hears whether the connection stands. */
@@ -67,7 +67,7 @@ function open() {
   socket.onopen = () => {
     connected = true;
     pause = 500;
-    if (key) socket.send(JSON.stringify({ op: "login", key }));
+    if (login) socket.send(JSON.stringify({ op: "login", ...login }));
     wanted.forEach((subscription) => say("subscribe", subscription));
     states.forEach((one) => one(true));
   };

@@ -1,9 +1,9 @@
 // Market: picker, price, ladder, depth, candles, tape.
-import { ask, atMost, clock, colours, el, grouped, percent, plot, sign, signed, soon, toast } from "./page.js";
+import { ask, atLeast, atMost, clock, colours, el, grouped, percent, plot, sign, signed, soon, toast } from "./page.js";
 import { Book, listen } from "./feed.js";
 import { choose, current, onChoice, securities } from "./securities.js";
 
-const LEVELS = 10, TAPE = 60, INTERVALS = ["1s", "1m", "5m", "1h", "1d"];
+const LEVELS = 10, TAPE = 60, INTERVALS = { "1s": 1, "1m": 60, "5m": 300, "1h": 3600, "1d": 86400 };
 const STATES = { continuous: ["open", "good"], halted: ["halted", "bad"], closed: ["closed", "bad"], delisted: ["delisted", "bad"],
   pre_open: ["pre-open", "warn"], opening_auction: ["opening auction", "warn"], closing_auction: ["closing auction", "warn"], volatility_auction: ["volatility auction", "warn"] };
 
@@ -42,7 +42,7 @@ export function market(main) {
   // --- charts
   const candlePlot = el("div", { class: "plot", role: "img", "aria-label": "Candles and volume" });
   const depthPlot = el("div", { class: "plot small", role: "img", "aria-label": "Depth: bids and asks added up by price" });
-  const choices = INTERVALS.map((one) => el("button", { type: "button", class: "small", onclick: () => { interval = one; localStorage.setItem("interval", one); follow(); } }, one));
+  const choices = Object.keys(INTERVALS).map((one) => el("button", { type: "button", class: "small", onclick: () => { interval = one; localStorage.setItem("interval", one); follow(); } }, one));
   const chart = el("section", { class: "card" }, el("header", {}, el("h2", {}, "Price"), el("span", { class: "choice", role: "group", "aria-label": "Interval" }, choices)), candlePlot);
   const depth = el("section", { class: "card" }, el("header", {}, el("h2", {}, "Depth")), depthPlot);
 
@@ -98,7 +98,7 @@ export function market(main) {
     plot(candlePlot, [
       { type: "candlestick", x, open: of("open"), high: of("high"), low: of("low"), close: of("close"), name: symbol, increasing: { line: { color: c.buy, width: 1 } }, decreasing: { line: { color: c.sell, width: 1 } } },
       { type: "bar", x, y: of("volume").map(Number), name: "volume", yaxis: "y2", marker: { color: candles.map((one) => (Number(one.close) < Number(one.open) ? c.sell : c.buy)), opacity: 0.45 } },
-    ], { xaxis: { rangeslider: { visible: false }, type: "date" }, yaxis: { domain: [0.26, 1], side: "right", tickformat: ",.2~f" }, yaxis2: { domain: [0, 0.2], side: "right", nticks: 3 },
+    ], { xaxis: { rangeslider: { visible: false }, type: "date", anchor: "y2", range: atLeast(30 * INTERVALS[interval], x) }, yaxis: { domain: [0.26, 1], side: "right", tickformat: ",.2~f" }, yaxis2: { domain: [0, 0.2], side: "right", nticks: 3 },
       annotations: candles.length ? [] : [{ text: "No trades in this time yet", showarrow: false, xref: "paper", yref: "paper", x: 0.5, y: 0.6, font: { size: 14, color: c.soft } }] });
   });
   const drawTape = () => {

@@ -1,5 +1,5 @@
 // Operations: rates, latencies, lag and health of each service, rejects.
-import { ask, colours, el, fill, grouped, plot, table, toast } from "./page.js";
+import { ask, colours, el, fill, grouped, line, plot, table, toast } from "./page.js";
 
 const NAMES = { gateway_to_engine: "Gateway in to engine out", engine_to_feed: "Engine out to feed in" };
 
@@ -19,8 +19,8 @@ export function operations(main) {
 
   const drawRates = () => {
     const c = colours(), x = rates.map(({ at }) => new Date(at * 1000));
-    const line = (field, colour, name) => ({ x, y: rates.map((one) => one[field]), name, type: "scatter", mode: "lines", line: { color: colour, width: 2 } });
-    plot(place, [line("orders", c.accent, "orders"), line("trades", c.buy, "trades")], { showlegend: true, legend: { orientation: "h", y: 1.15 }, xaxis: { type: "date" }, yaxis: { rangemode: "tozero", nticks: 5 } });
+    const of = (field, colour) => line(rates.map((one, number) => [x[number], one[field]]), colour, field);
+    plot(place, [of("orders", c.accent), of("trades", c.buy)], { showlegend: true, legend: { orientation: "h", y: 1.15 }, xaxis: { type: "date" }, yaxis: { rangemode: "tozero", nticks: 5 } });
   };
   /** How many records a service has not taken in, of what the others have made. */
   const lagOf = (name, all) => {

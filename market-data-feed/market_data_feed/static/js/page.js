@@ -38,7 +38,8 @@ export function signed(text) {
 }
 
 export function percent(text) {
-  return text === null || text === undefined ? "–" : `${Number(text) > 0 ? "+" : ""}${grouped(text)} %`;
+  if (text === null || text === undefined) return "–";
+  return Number(text) === 0 ? "0.00 %" : `${Number(text) > 0 ? "+" : ""}${grouped(text)} %`;
 }
 
 export function clock(timestamp) {
@@ -111,8 +112,20 @@ export async function plot(place, traces, layout = {}) {
   await Plotly.react(place, traces, {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: c.soft, size: 12 }, uirevision: "keep",
     margin: { l: 8, r: 8, t: 8, b: 8 }, showlegend: false, hovermode: "x unified", hoverlabel: { bgcolor: c.card, bordercolor: c.line, font: { color: c.ink } },
-    ...layout, xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis }, ...(layout.yaxis2 ? { yaxis2: { ...axis, ...layout.yaxis2 } } : {}),
+    ...layout, font: { color: c.soft, size: 12, ...layout.font }, xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis }, ...(layout.yaxis2 ? { yaxis2: { ...axis, ...layout.yaxis2 } } : {}),
   }, { responsive: true, displayModeBar: false });
+}
+
+/** A line through points of time; while they are few, they are marked. */
+export function line(points, colour, name, width = 2) {
+  return { x: points.map(([x]) => x), y: points.map(([, y]) => y), name, type: "scatter", mode: points.length < 3 ? "lines+markers" : "lines", line: { color: colour, width } };
+}
+
+/** The range of an axis of time that ends with the last of `times` and is no shorter than so many seconds. */
+export function atLeast(seconds, times) {
+  if (!times.length) return undefined;
+  const last = new Date(times.at(-1)).getTime(), first = Math.min(new Date(times[0]).getTime(), last - seconds * 1000);
+  return [new Date(first), new Date(last + seconds * 40)];
 }
 
 /** JSON from a service; a refusal is an Error with its message and `code`. */

@@ -17,6 +17,9 @@ export function headers() {
   return session.key ? { Authorization: `Bearer ${session.key}` } : { "Client-ID": session.client };
 }
 
+/** What a login says. */
+const credentials = () => (session.key ? { key: session.key } : session.client ? { client_id: session.client } : null);
+
 export const loggedIn = () => Boolean(session.client);
 
 function keep(client, key) {
@@ -25,7 +28,7 @@ function keep(client, key) {
     if (value) localStorage.setItem(name, value);
     else localStorage.removeItem(name);
   }
-  feed.identify(key);
+  feed.identify(credentials());
   disconnect();
   if (client) connect();
   changes.forEach((hear) => hear());
@@ -81,7 +84,7 @@ function connect() {
   wanted = true;
   socket = new WebSocket(`${gateway.replace("http", "ws")}/ws/orders`);
   const mine = socket;
-  mine.onopen = () => mine.send(JSON.stringify({ op: "login", ...(session.key ? { key: session.key } : { client_id: session.client }) }));
+  mine.onopen = () => mine.send(JSON.stringify({ op: "login", ...credentials() }));
   mine.onmessage = (event) => {
     const said = JSON.parse(event.data);
     if (said.op === "login") {
@@ -119,6 +122,6 @@ function disconnect() {
 
 /** Begins with whom this browser remembers. */
 export function begin() {
-  feed.identify(session.key);
+  feed.identify(credentials());
   if (loggedIn()) connect();
 }

@@ -1,5 +1,5 @@
 // Trade: an account, an order ticket, open orders, fills, balances, holdings, equity.
-import { ask, atMost, clock, colours, el, fill, grouped, money, plot, sign, soon, table, toast } from "./page.js";
+import { ask, atLeast, atMost, clock, colours, el, fill, grouped, line, money, plot, sign, soon, table, toast } from "./page.js";
 import { Book, listen } from "./feed.js";
 import { choose, current, feeRate, onChoice, securities } from "./securities.js";
 import * as gate from "./session.js";
@@ -108,16 +108,16 @@ function desk(main, ends) {
     const security = securities.get(current), amount = Number(quantity.value);
     const at = PRICED.includes(kind.value) ? Number(price.value) : Number(TRIGGERED.includes(kind.value) ? trigger.value : best(side === "buy" ? "asks" : "bids"));
     const lines = [], warnings = [];
-    const line = (name, value) => lines.push(el("div", {}, el("span", { class: "soft" }, name), el("span", {}, value)));
+    const tell = (name, value) => lines.push(el("div", {}, el("span", { class: "soft" }, name), el("span", {}, value)));
     if (amount && at) {
       const value = amount * at, fee = value * feeRate(current);
-      line(PRICED.includes(kind.value) ? "Value" : "Value, about", money(value));
-      line("Fee, at most", money(fee));
-      line(side === "buy" ? "Costs, at most" : "Brings, at least", money(side === "buy" ? value + fee : value - fee));
+      tell(PRICED.includes(kind.value) ? "Value" : "Value, about", money(value));
+      tell("Fee, at most", money(fee));
+      tell(side === "buy" ? "Costs, at most" : "Brings, at least", money(side === "buy" ? value + fee : value - fee));
       if (!gate.classroom && side === "buy" && balance && value + fee > Number(balance.cash)) warnings.push(`You have ${money(balance.cash)}.`);
       const have = Number(holdings.find((one) => one.symbol === current)?.quantity ?? 0);
       if (!gate.classroom && side === "sell" && amount > have) warnings.push(`You have ${grouped(have)} ${current}.`);
-    } else line("Enter a quantity", PRICED.includes(kind.value) && !price.value ? "and a price" : amount && !at ? "no price is known yet" : "");
+    } else tell("Enter a quantity", PRICED.includes(kind.value) && !price.value ? "and a price" : amount && !at ? "no price is known yet" : "");
     if (security && security.state !== "continuous") warnings.push(`${current} is ${security.state.replace("_", " ")}.`);
     cost.replaceChildren(...lines, ...warnings.map((text) => el("div", { class: "warning" }, text)));
     send.textContent = `${side === "buy" ? "Buy" : "Sell"} ${quantity.value || ""} ${current}`.replace(/ +/g, " ");
@@ -199,7 +199,7 @@ function desk(main, ends) {
   };
   const loadCurve = () => ask(`/equity/${gate.session.client}?limit=1000`, { headers: gate.headers() }).then((points) => {
     const c = colours();
-    plot(curve, [{ x: points.map((point) => point.timestamp), y: points.map((point) => Number(point.equity)), type: "scatter", mode: "lines", line: { color: c.accent, width: 2 }, name: "equity" }], { xaxis: { type: "date" }, yaxis: { tickformat: ",.0f", side: "right" } });
+    plot(curve, [line(points.map((point) => [point.timestamp, Number(point.equity)]), c.accent, "equity")], { xaxis: { type: "date", range: atLeast(60, points.map((point) => point.timestamp)) }, yaxis: { tickformat: ",.0f", side: "right" } });
   }).catch((error) => { if (error.code !== "UNKNOWN_CLIENT") toast(error.message, true); });
   const follow = () => {
     choosing?.();

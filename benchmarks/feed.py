@@ -1,0 +1,269 @@
+"""`./mx bench feed`: the market-data feed alone, as a process, over a log that this program fills with an engine's reports.
+
+How fast it stores from a full log; how far it is behind at 10,000 orders a second; how soon a hundred subscribers hear a
+trade; and whether the queues of a thousand subscribers grow at 1,000 changes of a book a second.
+"""
+
+import asyncio
+import base64
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from benchmarks import harness, servers
+from benchmarks.engine import commands_of
+from matching_engine.engine import Engine
+from microexchange.log import Log, open_log
+from microexchange.messages import (
+    DATA_FEED,
+    ENGINE,
+    VERSION,
+    Batch,
+    Execution,
+    PriceUpdate,
+    Record,
+    Side,
+    Trade,
+    Transfer,
+    encode_batch,
+)
+
+RATE = 10_000
+"""Orders a second, live."""
+IN_A_BODY = 50
+"""Commands whose reports share a body: what the engine makes of a busy moment."""
+SECONDS = 10
+CHANGES = 1_000
+"""Changes of a book a second."""
+
+
+class Source:
+    """The engine's end of `data_feed`."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self.sequence = 1
+        self.bodies = 0
+
+    async def put(self, groups: Sequence[Sequence[Record]]) -> None:
+        """Appends bodies."""
+        bodies = []
+        for records in groups:
+            bodies.append(encode_batch(Batch(VERSION, ENGINE, 1, self.sequence, time.time_ns(), list(records))))
+            self.sequence += len(records)
+        self.bodies += len(bodies)
+        await self._log.append(DATA_FEED, bodies)
+
+
+def reports_of(count: int) -> tuple[list[Record], list[list[Record]]]:
+    """The reports of an opening, and of so many commands, in bodies."""
+    engine = Engine()
+    start, commands = commands_of(count)
+
+    def told(command: Any) -> list[Record]:
+        return [event for event in engine.apply(command) if not isinstance(event, (Execution, Transfer))]
+
+    opening = [report for command in start for report in told(command)]
+    bodies = [
+        [report for command in commands[first : first + IN_A_BODY] for report in told(command)]
+        for first in range(0, len(commands), IN_A_BODY)
+    ]
+    return opening, bodies
+
+
+async def stored(service: servers.Service, bodies: int) -> float:
+    """When it had stored so many bodies."""
+    while int(service.status().get("stored_offset", 0)) < bodies:
+        await asyncio.sleep(0.02)
+    return time.perf_counter()
+
+
+async def from_a_full_log(service: servers.Service, bodies: Sequence[Sequence[Record]]) -> tuple[float, float]:
+    """Reports and orders a second that it stores, from when a tenth is done: a start has its own price."""
+    first = await stored(service, 1 + len(bodies) // 10)
+    begun = service.status()
+    last = await stored(service, 1 + len(bodies))
+    done = service.status()
+    reports = done["reports"] - begun["reports"]
+    return reports / (last - first), (done["orders"] - begun["orders"]) / (last - first)
+
+
+async def live(source: Source, service: servers.Service, bodies: Sequence[Sequence[Record]]) -> tuple[float, float]:
+    """The most that it was behind with telling and with storing, in seconds, at `RATE` commands a second."""
+    per_second = RATE / IN_A_BODY
+    worst_told = worst_stored = 0.0
+    began, due = time.perf_counter(), 0
+    while due < len(bodies):
+        await asyncio.sleep(0.02)
+        now = min(int((time.perf_counter() - began) * per_second), len(bodies))
+        if now > due:
+            await source.put(bodies[due:now])
+            due = now
+        if due % 20 < 5:
+            status = await asyncio.to_thread(service.status)
+            sent = source.bodies
+            worst_told = max(worst_told, (sent - status["offset"]) / per_second)
+            worst_stored = max(worst_stored, (sent - status["stored_offset"]) / per_second)
+    await stored(service, source.bodies)
+    return worst_told, worst_stored
+
+
+async def subscribed(port: int, channel: str, heard: Any) -> asyncio.Task[None]:
+    """A subscriber that does as little as can be: it looks at no frame, only at when bytes come."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    key = base64.b64encode(os.urandom(16)).decode()
+    lines = ("GET /ws HTTP/1.1", f"Host: 127.0.0.1:{port}", "Upgrade: websocket", "Connection: Upgrade")
+    request = "\r\n".join((*lines, f"Sec-WebSocket-Key: {key}", "Sec-WebSocket-Version: 13", "", ""))
+    writer.write(request.encode())
+    await reader.readuntil(b"\r\n\r\n")
+    text = msgspec.json.encode({"op": "subscribe", "channel": channel, "symbols": ["X"]})
+    mask = os.urandom(4)
+    frame = bytes([0x81, 0x80 | len(text)]) + mask + bytes(byte ^ mask[n % 4] for n, byte in enumerate(text))
+    writer.write(frame)
+    await reader.read(1 << 16)
+
+    async def listen() -> None:
+        with contextlib.closing(writer):
+            while data := await reader.read(1 << 16):
+                heard(len(data))
+
+    return asyncio.create_task(listen())
+
+
+async def fan_out(source: Source, log: Log, service: servers.Service, subscribers: int, trades: int) -> list[float]:
+    """Seconds, sorted, from when a trade came off the log here until each subscriber heard it."""
+    times: list[float] = []
+    arrived = asyncio.Event()
+    at = 0.0
+
+    async def follow() -> None:
+        nonlocal at
+        async with contextlib.aclosing(log.read(DATA_FEED, source.bodies)) as reader:
+            async for _ in reader:
+                at = time.perf_counter()
+                arrived.set()
+
+    heard: list[float] = []
+    listening = [
+        await subscribed(service.port, "trades", lambda _: heard.append(time.perf_counter())) for _ in range(subscribers)
+    ]
+    following = asyncio.create_task(follow())
+    await asyncio.sleep(0.5)
+    for number in range(trades):
+        heard.clear()
+        arrived.clear()
+        await source.put([[Trade(10**9 + number, time.time_ns(), "X", 100_000, 1, Side.BUY, 1, 2, 0, 0)]])
+        await arrived.wait()
+        while len(heard) < subscribers:
+            await asyncio.sleep(0.001)
+        times += [max(one - at, 0) for one in heard]
+        await asyncio.sleep(0.01)
+    for task in (*listening, following):
+        task.cancel()
+    return sorted(times)
+
+
+async def many(source: Source, service: servers.Service, subscribers: int) -> tuple[int, int, float]:
+    """The longest queue in the first and the second half of the time, and bytes a second that all read together."""
+    read = 0
+
+    def count(length: int) -> None:
+        nonlocal read
+        read += length
+
+    listening = [await subscribed(service.port, "book", count) for _ in range(subscribers)]
+    longest = [0, 0]
+    began, due, number = time.perf_counter(), 0, 0
+    sequence = 10**9
+    while (elapsed := time.perf_counter() - began) < SECONDS:
+        now = int(elapsed * CHANGES)
+        groups = []
+        for number in range(due, now):
+            sequence += 1
+            groups.append([PriceUpdate("X", sequence, 1, Side.BUY, 90_000 + number % 50, 1 + number % 9, 1)])
+        due = now
+        if groups:
+            await source.put(groups)
+        if number % 100 < 20:
+            half = int(elapsed > SECONDS / 2)
+            longest[half] = max(longest[half], (await asyncio.to_thread(service.status))["longest_queue"])
+        await asyncio.sleep(0.01)
+    rate = read / (time.perf_counter() - began)
+    for task in listening:
+        task.cancel()
+    return longest[0], longest[1], rate
+
+
+async def measure(database: str, url: str, namespace: str, count: int) -> dict[str, float]:
+    """All of it, over fresh databases and a fresh log."""
+    log = open_log(url, namespace)
+    opening, bodies = reports_of(count + RATE * SECONDS)
+    full, rest = bodies[: count // IN_A_BODY], bodies[count // IN_A_BODY :]
+    with servers.fresh(database, url, namespace), tempfile.TemporaryDirectory() as folder:
+        source = Source(log)
+        await source.put([opening])
+        for first in range(0, len(full), 50):
+            await source.put(full[first : first + 50])
+        service = servers.Service("market_data_feed", database, url, namespace, Path(folder))
+        try:
+            reports, orders = await from_a_full_log(service, full)
+            told, behind = await live(source, service, rest)
+            heard = await fan_out(source, log, service, 100, 100)
+            first_half, second_half, rate = await many(source, service, 1_000)
+        finally:
+            service.stop()
+    await log.close()
+    return {
+        "reports_per_second": reports,
+        "orders_per_second": orders,
+        "told_lag": told,
+        "stored_lag": behind,
+        "fan_out_p50_ms": heard[len(heard) // 2] * 1000,
+        "fan_out_p95_ms": heard[int(len(heard) * 0.95)] * 1000,
+        "longest_queue_first_half": first_half,
+        "longest_queue_second_half": second_half,
+        "megabytes_per_second": rate / 1e6,
+    }
+
+
+def main() -> None:
+    """Measures, and prints a table."""
+    options = harness.arguments(__doc__ or "", events=100_000)
+    figures: dict[str, dict[str, float]] = {}
+    with servers.postgres() as database:
+        logs = {"embedded log": database}
+        if (broker := servers.rabbitmq()) is not None:
+            logs["RabbitMQ"] = broker
+        for place, (name, url) in enumerate(logs.items()):
+            figures[name] = asyncio.run(measure(database, url, f"fd{os.getpid()}_{place}_", options.events))
+    rows = {
+        "stored from a full log": "{reports_per_second:,.0f} reports/s ({orders_per_second:,.0f} orders/s)",
+        f"behind with telling, at most, at {RATE:,} commands/s": "{told_lag:.2f} s",
+        f"behind with storing, at most, at {RATE:,} commands/s": "{stored_lag:.2f} s",
+        "a trade off the log until 100 subscribers heard it, p50": "{fan_out_p50_ms:.1f} ms",
+        "the same, p95": "{fan_out_p95_ms:.1f} ms",
+        f"longest queue of 1,000 subscribers at {CHANGES:,} changes/s: first half of the time": "{longest_queue_first_half}",
+        "the same, second half": "{longest_queue_second_half}",
+        "what those read together": "{megabytes_per_second:.1f} MB/s",
+    }
+    text = "\n".join(
+        [
+            f"| | {' | '.join(figures)} |",
+            "| --- |" + " ---: |" * len(figures),
+            *(f"| {name} | {' | '.join(form.format(**one) for one in figures.values())} |" for name, form in rows.items()),
+        ]
+    )
+    print(text)
+    if options.write:
+        harness.write_section("feed", text)
+    harness.finish(options, "feed", {"figures": figures})
+
+
+if __name__ == "__main__":
+    main()
