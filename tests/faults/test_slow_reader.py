@@ -1,9 +1,11 @@
-"""A dead WebSocket reader and a slow one among a thousand: the others hear everything; those two are disconnected."""
+"""Dead and slow WebSocket readers among a thousand: the others hear everything. Who is slow with a state hears the newest of
+it; who is slow with events is disconnected."""
 
 import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,9 +17,12 @@ from websockets.exceptions import ConnectionClosed
 from market_data_feed import hub, websocket
 from market_data_feed.hub import Hub
 from market_data_feed.market import Market
+from market_data_feed.operations import Operations
 from market_data_feed.state import FeedState
+from microexchange.access import Access
+from microexchange.auth import Keys
 from microexchange.health import Health
-from microexchange.messages import PriceUpdate, SecurityListed, Side
+from microexchange.messages import PriceUpdate, SecurityListed, Side, Trade
 from microexchange.web import bind, make_app, serve
 from tests.integration.running import free_ports
 
@@ -41,17 +46,24 @@ class Feed:
             self.state.market.apply(update)
         self.state.hub.publish(self.state.market, updates)
 
+    def trade(self, symbol: str, trades: int) -> None:
+        """So many trades."""
+        made = [Trade(n, 1, symbol, 1, 1, Side.BUY, 1, 2, 0, 0) for n in range(trades)]
+        for one in made:
+            self.state.market.apply(one)
+        self.state.hub.publish(self.state.market, made)
+
 
 @pytest.fixture
-async def feed() -> AsyncIterator[Feed]:
+async def feed(tmp_path: Path) -> AsyncIterator[Feed]:
     pool = AsyncConnectionPool("", min_size=0, max_size=1, open=False)
-    state = FeedState(Market(), Hub(), pool, pool)
+    state = FeedState(Market(), Hub(), pool, pool, Operations({}, dict))
     for symbol in ("X", "BIG"):
         state.market.apply(SecurityListed(1, 1, symbol, symbol, "0.01", "1", 10**6, 100, 10, 20))
     (port,) = free_ports(1)
     stop = asyncio.Event()
     app = make_app("a feed", "", Health(), dict)
-    websocket.add_websocket(app, state)
+    websocket.add_websocket(app, state, Access(Keys(tmp_path)))
     serving = asyncio.create_task(serve(app, bind("127.0.0.1", port, "--port"), stop))
     url = f"ws://127.0.0.1:{port}/ws"
     while True:
@@ -64,78 +76,101 @@ async def feed() -> AsyncIterator[Feed]:
     await serving
 
 
-async def subscribe(url: str, *symbols: str, **options: Any) -> ClientConnection:
+async def subscribe(url: str, channel: str, symbol: str, **options: Any) -> ClientConnection:
     connection = await connect(url, max_size=None, compression=None, open_timeout=60, ping_interval=None, **options)
-    await connection.send(msgspec.json.encode({"op": "subscribe", "channel": "book", "symbols": symbols}).decode())
-    for _ in range(1 + len(symbols)):  # that it is subscribed, and a snapshot of each book
-        await connection.recv()
+    await connection.send(msgspec.json.encode({"op": "subscribe", "channel": channel, "symbols": [symbol]}).decode())
+    await connection.recv()
+    if channel == "book":
+        await connection.recv()  # the snapshot
     return connection
 
 
-async def until_closed(connection: ClientConnection, pause: float) -> int:
-    """Reads to the end, with a pause after each message; how many there were."""
-    got = 0
-    with contextlib.suppress(ConnectionClosed):
-        async for _ in connection:
-            got += 1
-            await asyncio.sleep(pause)
-    return got
-
-
-async def test_a_dead_and_a_slow_reader_among_a_thousand(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "MOST_QUEUED", 60)
-    readers: list[ClientConnection] = []
-    for first in range(0, READERS, 50):
-        readers += await asyncio.gather(*(subscribe(feed.url, "X") for _ in range(first, first + 50)))
-
+def reluctant(feed: Feed) -> socket.socket:
+    """A connection with room for next to nothing."""
     small = socket.socket()
     small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     small.connect(("127.0.0.1", int(feed.url.split(":")[2].split("/")[0])))
-    dead = await subscribe(feed.url, "BIG", sock=small)
-    dead.transport.pause_reading()
-    slow = await subscribe(feed.url, "BIG", max_queue=1)
+    return small
 
-    heard = [0] * READERS
 
-    async def listen(number: int) -> None:
-        async for message in readers[number]:
-            heard[number] += 1
-            assert msgspec.json.decode(message)["sequence"] == heard[number], "each change, in order"
+async def test_a_dead_and_a_slow_reader_of_a_book_among_a_thousand(feed: Feed) -> None:
+    readers: list[ClientConnection] = []
+    for first in range(0, READERS, 50):
+        readers += await asyncio.gather(*(subscribe(feed.url, "book", "X") for _ in range(first, first + 50)))
+    with reluctant(feed) as small:
+        dead = await subscribe(feed.url, "book", "BIG", sock=small)
+        dead.transport.pause_reading()
+        slow = await subscribe(feed.url, "book", "BIG", max_queue=1)
+        heard = [0] * READERS
 
-    listening = [asyncio.create_task(listen(number)) for number in range(READERS)]
-    reading_slowly = asyncio.create_task(until_closed(slow, 0.02))
-    sessions = len(feed.state.hub._subscribers["book", "BIG"])
-    assert sessions == 2
-    big = 0
-    async with asyncio.timeout(120):
-        for _ in range(ROUNDS):
-            feed.publish("X", 1)
-            for _ in range(30):
-                feed.publish("BIG", 1000)
-                big += 1
-                await asyncio.sleep(0)
-            await asyncio.sleep(0.02)
-        while min(heard) < ROUNDS:
-            await asyncio.sleep(0.05)
-        while feed.state.hub._subscribers["book", "BIG"]:
-            await asyncio.sleep(0.05)
-    assert heard == [ROUNDS] * READERS, "the others heard everything"
+        async def listen(number: int) -> None:
+            async for message in readers[number]:
+                heard[number] += 1
+                assert msgspec.json.decode(message)["sequence"] == heard[number], "each change, in order"
 
-    # The slow one hears what had been sent, then why it was disconnected.
-    assert await asyncio.wait_for(reading_slowly, 60) < big
-    assert slow.close_code == websocket.TOO_SLOW
-    assert "subscribe again" in str(slow.close_reason)
+        async def read_slowly(last: int) -> int:
+            sequence = got = 0
+            while sequence < last:
+                message = msgspec.json.decode(await slow.recv())
+                assert message["previous_sequence"] == sequence, "nothing is missing"
+                sequence, got = message["sequence"], got + 1
+                await asyncio.sleep(0.02)
+            return got
 
-    # And subscribes again: a fresh snapshot, and what changes from there on.
-    again = await connect(feed.url, max_size=None)
-    await again.send('{"op":"subscribe","channel":"book","symbols":["BIG"]}')
-    await again.recv()
-    snapshot = msgspec.json.decode(await again.recv())
-    assert snapshot["book"]["sequence"] == big * 1000
-    feed.publish("BIG", 1)
-    assert msgspec.json.decode(await again.recv())["previous_sequence"] == big * 1000
-    await again.close()
-    small.close()
+        listening = [asyncio.create_task(listen(number)) for number in range(READERS)]
+        reading_slowly = asyncio.create_task(read_slowly(ROUNDS * 30 * 1000))
+        subscribers = feed.state.hub._subscribers["book", "BIG"]
+        assert len(subscribers) == 2
+        async with asyncio.timeout(120):
+            for _ in range(ROUNDS):
+                feed.publish("X", 1)
+                for _ in range(30):
+                    feed.publish("BIG", 1000)
+                    await asyncio.sleep(0)
+                assert max(map(len, subscribers)) <= hub.SOON, "no backlog grows"
+                await asyncio.sleep(0.02)
+            while min(heard) < ROUNDS:
+                await asyncio.sleep(0.05)
+            assert await reading_slowly < ROUNDS * 30, "it heard the newest, and not every step on the way"
+        assert heard == [ROUNDS] * READERS, "the others heard everything"
     for task in listening:
         task.cancel()
-    await asyncio.gather(*(reader.close() for reader in readers), return_exceptions=True)
+    await asyncio.gather(slow.close(), *(reader.close() for reader in readers), return_exceptions=True)
+
+
+async def test_a_dead_reader_of_trades_is_disconnected_and_the_others_hear_each(
+    feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "MOST_QUEUED", 60)
+    with reluctant(feed) as small:
+        dead = await subscribe(feed.url, "trades", "BIG", sock=small)
+        dead.transport.pause_reading()
+        live = await subscribe(feed.url, "trades", "BIG")
+        subscribers = feed.state.hub._subscribers["trades", "BIG"]
+        sent = 0
+        async with asyncio.timeout(60):
+            while len(subscribers) == 2:
+                feed.trade("BIG", 50)
+                sent += 50
+                await asyncio.sleep(0.01)
+            for _ in range(sent):
+                assert msgspec.json.decode(await live.recv())["type"] == "trade"
+    await live.close()
+
+
+async def test_a_reader_that_was_disconnected_is_told_why_and_may_come_again(
+    feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "MOST_QUEUED", 60)
+    slow = await subscribe(feed.url, "trades", "X")
+    feed.trade("X", 100)
+    async with asyncio.timeout(20):
+        with contextlib.suppress(ConnectionClosed):
+            async for _ in slow:
+                pass
+    assert slow.close_code == websocket.TOO_SLOW
+    assert "subscribe again" in str(slow.close_reason)
+    again = await subscribe(feed.url, "trades", "X")
+    feed.trade("X", 1)
+    assert msgspec.json.decode(await asyncio.wait_for(again.recv(), 20))["type"] == "trade"
+    await again.close()
