@@ -263,13 +263,13 @@ clients = sa.Table(
     sa.Column("client_id", sa.Text, primary_key=True),
     sa.Column("cash", sa.BigInteger, nullable=False),
     sa.Column("suspended", sa.Boolean, nullable=False),
-    sa.Column("opened_with", sa.BigInteger, nullable=False),
+    sa.Column("opened_with", sa.Numeric, nullable=False),
     sa.Column("trades", sa.BigInteger, nullable=False, server_default="0"),
-    sa.Column("peak", sa.BigInteger, nullable=False, server_default="0"),
-    sa.Column("drawdown", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("peak", sa.Numeric, nullable=False, server_default="0"),
+    sa.Column("drawdown", sa.Numeric, nullable=False, server_default="0"),
 )
 """Read model: settled balances, what the account was opened with (cash, and shares at their reference prices), how often it
-has traded, and the most its equity was and fell from that."""
+has traded, and the most its equity was and fell from that. What holdings are worth may be more than 64 bits hold."""
 
 candles = sa.Table(
     "candles",
@@ -290,7 +290,7 @@ equity = sa.Table(
     market_data,
     sa.Column("client_id", sa.Text, primary_key=True),
     sa.Column("at", sa.BigInteger, primary_key=True),
-    sa.Column("equity", sa.BigInteger, nullable=False),
+    sa.Column("equity", sa.Numeric, nullable=False),
     sa.Index("equity_by_time", "at"),
 )
 """What clients were worth, sampled where it has changed; `at` in nanoseconds of Unix time."""

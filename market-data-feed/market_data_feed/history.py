@@ -72,7 +72,7 @@ class History:
         """What the client was worth, oldest first: the last `limit` samples before a time in nanoseconds. Raises
         `Refusal`."""
         rows = await self._rows("equities", _EQUITY, {"client": client_id, "before": before, "limit": limit})
-        return [EquityView(timestamp=time_text(at), equity=cash_to_text(equity)) for at, equity in reversed(rows)]
+        return [EquityView(timestamp=time_text(at), equity=cash_to_text(int(equity))) for at, equity in reversed(rows)]
 
     async def trades_csv(self, symbol: str, since: int, until: int, security: Security) -> AsyncIterator[str]:
         """All trades of a security as CSV, newest first, a page of rows at a time. Raises `Refusal` before the first."""

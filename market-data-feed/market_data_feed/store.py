@@ -61,7 +61,7 @@ ON CONFLICT (order_id) DO UPDATE SET report_id = excluded.report_id
 _DROP_ORDERS = "DELETE FROM open_orders WHERE order_id = ANY(%s::bigint[])"
 _PUT_CLIENTS = """
 INSERT INTO clients (client_id, cash, suspended, opened_with, trades, peak, drawdown)
-SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bool[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
+SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bool[], %s::numeric[], %s::bigint[], %s::numeric[], %s::numeric[])
 ON CONFLICT (client_id) DO UPDATE
 SET cash = excluded.cash, suspended = excluded.suspended, opened_with = excluded.opened_with, trades = excluded.trades,
     peak = excluded.peak, drawdown = excluded.drawdown
@@ -74,7 +74,7 @@ ON CONFLICT (symbol, start) DO UPDATE
 SET high = excluded.high, low = excluded.low, close = excluded.close, volume = excluded.volume, trades = excluded.trades
 """
 _PUT_EQUITY = """
-INSERT INTO equity (client_id, at, equity) SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bigint[])
+INSERT INTO equity (client_id, at, equity) SELECT * FROM unnest(%s::text[], %s::bigint[], %s::numeric[])
 ON CONFLICT (client_id, at) DO UPDATE SET equity = excluded.equity
 """
 _PUT_HOLDINGS = """
@@ -245,8 +245,8 @@ class Store:
             (book.bids if side == Side.BUY else book.asks)[price] = (quantity, orders)
         query = "SELECT client_id, cash, suspended, opened_with, trades, peak, drawdown FROM clients"
         async for client_id, cash, suspended, opened_with, *counts in await run(query.encode()):
-            client = market.clients[client_id] = Client(cash, suspended, opened_with)
-            client.trades, client.peak, client.drawdown = counts
+            client = market.clients[client_id] = Client(cash, suspended, int(opened_with))
+            client.trades, client.peak, client.drawdown = map(int, counts)
         async for (at,) in await run("SELECT max(at) FROM equity"):
             market.sampled_at = at or 0
         minutes: dict[str, list[Candle]] = {}

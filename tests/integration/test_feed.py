@@ -279,3 +279,16 @@ def test_of_several_feeds_one_stores_all_serve_and_another_takes_over(running: R
     finally:
         second.terminate()
         second.wait(30)
+
+
+def test_a_client_may_be_worth_more_than_64_bits_hold(running: Running) -> None:
+    token = {"Authorization": f"Bearer {(running.data / 'secrets' / 'admin-token').read_text()}"}
+    running.open_account("croesus")
+    url = f"{running.gateway}/admin/clients/croesus/deposits"
+    answer = running.http.post(url, json={"shares": {"AAPL": 10**11, "BKNG": 10**11}}, headers=token)
+    assert answer.status_code == 201, answer.text
+    eventually(lambda: float(get(running, "/balance/croesus", "croesus")["equity"]) > 10**14, what="it is settled")
+    running.until_at_rest()
+    running.kill("market_data_feed")
+    eventually(lambda: running.http.get(f"{running.feed}/health/ready").status_code == 200)
+    assert float(get(running, "/balance/croesus", "croesus")["equity"]) > 10**14

@@ -23,15 +23,18 @@ def upgrade() -> None:
         "equity",
         sa.Column("client_id", sa.Text, primary_key=True),
         sa.Column("at", sa.BigInteger, primary_key=True),
-        sa.Column("equity", sa.BigInteger, nullable=False),
+        sa.Column("equity", sa.Numeric, nullable=False),
     )
     op.create_index("equity_by_time", "equity", ["at"])
     op.create_index("trades_by_time", "trades", ["symbol", "timestamp"])
-    for name in ("trades", "peak", "drawdown"):
-        op.add_column("clients", sa.Column(name, sa.BigInteger, nullable=False, server_default="0"))
+    op.add_column("clients", sa.Column("trades", sa.BigInteger, nullable=False, server_default="0"))
+    for name in ("peak", "drawdown"):
+        op.add_column("clients", sa.Column(name, sa.Numeric, nullable=False, server_default="0"))
+    op.alter_column("clients", "opened_with", type_=sa.Numeric)
 
 
 def downgrade() -> None:
+    op.alter_column("clients", "opened_with", type_=sa.BigInteger)
     for name in ("trades", "peak", "drawdown"):
         op.drop_column("clients", name)
     op.drop_index("trades_by_time")
