@@ -96,8 +96,9 @@ class EngineService:
                             to_settle.append(event)
                         else:
                             to_tell.append(event)
-                    instructions.put(to_settle)
+                    # Who waits for an answer goes first.
                     reports.put(to_tell)
+                    instructions.put(to_settle)
                 self._offset = offset + 1
             await instructions.room()
             await reports.room()
