@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import msgspec
+import uvloop
 from websockets.asyncio.client import connect
 
 from benchmarks import harness, servers
@@ -83,7 +84,7 @@ def measure(database: str, log: str, namespace: str, seconds: float) -> dict[str
                 other = multiprocessing.Process(target=flood, args=(gateway, key, seconds + 3, sent))
                 if floods:
                     other.start()
-                times, _, refused = asyncio.run(load(gateway, 20, RATE, seconds, prefix=part.replace(" ", "-")))
+                times, _, refused = uvloop.run(load(gateway, 20, RATE, seconds, prefix=part.replace(" ", "-")))
                 results[part] = {name: times[int(len(times) * p)] * 1000 for name, p in (("p50_ms", 0.5), ("p99_ms", 0.99))}
                 results[part]["refused"] = refused
                 if floods:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import httpx
 import msgspec
-from websockets.asyncio.client import ClientConnection, connect
+import uvloop
+from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from benchmarks import harness, servers
 
@@ -23,19 +24,50 @@ RATE = 1000
 WARM_UP = 3.0
 
 
-class Client:
+class Order(msgspec.Struct):
+    """What the load looks at in an order."""
+
+    order_id: str
+    resting: bool
+
+
+class Refused(msgspec.Struct):
+    """What it looks at in a refusal."""
+
+    code: str
+
+
+class Answer(msgspec.Struct):
+    """What it looks at in an answer."""
+
+    id: int = 0
+    ok: bool = True
+    order: Order | None = None
+    error: Refused | None = None
+
+
+_decoder = msgspec.json.Decoder(Answer)
+REPORT = b'{"op":"report"'
+
+
+class Client(WSListener):
     """One WebSocket, and the orders that it has under way."""
 
-    def __init__(self, number: int, connection: ClientConnection, times: list[float]) -> None:
+    def __init__(self, number: int, times: list[float]) -> None:
+        super().__init__()
         self._dice = random.Random(number)
-        self._connection = connection
         self._times = times
         self._due: dict[int, float] = {}
         self._numbers = itertools.count(1)
         self._resting: list[str] = []
         self.refused = 0
+        self.transport: WSTransport
 
-    async def act(self, due: float) -> None:
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        """The connection stands."""
+        self.transport = transport
+
+    def act(self, due: float) -> None:
         """Sends what it would: three in ten a cancel, one in ten marketable, the rest passive."""
         number, draw = next(self._numbers), self._dice.random()
         self._due[number] = due
@@ -48,20 +80,22 @@ class Client:
             symbol, life = self._dice.choice(SYMBOLS), "ioc" if takes else "limit"
             request = {"id": number, "op": "order", "symbol": symbol, "side": side, "order_type": life}
             request |= {"quantity": 1, "price": f"{price:.2f}"}
-        await self._connection.send(msgspec.json.encode(request).decode())
+        self.transport.send(WSMsgType.TEXT, msgspec.json.encode(request))
 
-    async def listen(self) -> None:
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Hears answers, and passes over reports."""
-        async for text in self._connection:
-            said = msgspec.json.decode(text)
-            due = self._due.pop(said.get("id", 0), None)
-            if due is None:
-                continue
-            self._times.append(time.perf_counter() - due)
-            if not said["ok"]:
-                self.refused += said["error"]["code"] != "ORDER_CLOSED"
-            elif said["order"]["resting"]:
-                self._resting.append(said["order"]["order_id"])
+        body = frame.get_payload_as_bytes()
+        if body.startswith(REPORT):
+            return
+        said = _decoder.decode(body)
+        due = self._due.pop(said.id, None)
+        if due is None:
+            return
+        self._times.append(time.perf_counter() - due)
+        if said.error is not None:
+            self.refused += said.error.code != "ORDER_CLOSED"
+        elif said.order is not None and said.order.resting:
+            self._resting.append(said.order.order_id)
 
 
 async def load(gateway: str, count: int, rate: float, seconds: float, prefix: str = "c") -> tuple[list[float], float, int]:
@@ -75,11 +109,11 @@ async def load(gateway: str, count: int, rate: float, seconds: float, prefix: st
                 opened = (await http.post(f"{gateway}/clients", json={"client_id": f"{prefix}{number}"})).json()
                 header = {"Authorization": f"Bearer {opened['api_key']}"}
                 url = gateway.replace("http", "ws") + "/ws/orders"
-                connection = await connect(url, additional_headers=header, compression=None, max_size=None)
-                return Client(number, connection, times)
+                _, client = await ws_connect(lambda: Client(number, times), url, extra_headers=header)
+                assert isinstance(client, Client)
+                return client
 
         clients = await asyncio.gather(*(enter(number) for number in range(count)))
-    listening = [asyncio.create_task(client.listen()) for client in clients]
     begin, used = time.perf_counter(), os.times()
     for number in range(int(rate * (WARM_UP + seconds))):
         due = begin + number / rate
@@ -88,11 +122,11 @@ async def load(gateway: str, count: int, rate: float, seconds: float, prefix: st
             await asyncio.sleep(pause)
         if number == int(rate * WARM_UP):
             times.clear()
-        await clients[number % count].act(due)
+        clients[number % count].act(due)
     elapsed, now = time.perf_counter() - begin, os.times()
     await asyncio.sleep(2)
-    for task in listening:
-        task.cancel()
+    for client in clients:
+        client.transport.disconnect()
     share = (now.user + now.system - used.user - used.system) / elapsed
     return sorted(times), share, sum(client.refused for client in clients)
 
@@ -109,7 +143,7 @@ def measure(database: str, log: str, namespace: str, clients: int, seconds: floa
         try:
             for service in running:
                 service.until_ready()
-            times, share, refused = asyncio.run(load(f"http://127.0.0.1:{running[-1].port}", clients, RATE, seconds))
+            times, share, refused = uvloop.run(load(f"http://127.0.0.1:{running[-1].port}", clients, RATE, seconds))
             lag = running[2].status()
             behind = lag["offset"] - lag["stored_offset"]
         finally:

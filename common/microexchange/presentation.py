@@ -6,6 +6,7 @@ Times are ISO 8601 in UTC.
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import msgspec
 
@@ -31,8 +32,12 @@ def time_text(nanoseconds: int) -> str:
     '2023-11-14T22:13:20.123456Z'
     """
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    whole = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{whole}.{rest // 1000:06d}Z"
+    return f"{_second_text(seconds)}.{rest // 1000:06d}Z"
+
+
+@lru_cache(256)
+def _second_text(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
