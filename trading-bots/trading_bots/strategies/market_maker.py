@@ -9,6 +9,10 @@ from decimal import Decimal
 
 from trading_bots.bot import Bot, Order
 
+MOST_STEP = Decimal("0.003")
+"""How far its idea of the middle moves from one look to the next, in parts of it. In a thin book one silly price moves the
+middle by half; who followed it at once would trade there, and so make it true."""
+
 
 class MarketMaker(Bot):
     """Quotes every security, and moves its quotes when the middle has moved."""
@@ -21,6 +25,8 @@ class MarketMaker(Bot):
         self.target = target
         """Shares of each security that it would like to hold."""
         self.quotes: dict[str, tuple[Order, Order]] = {}
+        self.middles: dict[str, Decimal] = {}
+        """Where it believes the middle of each market to be."""
 
     def on_start(self) -> None:
         """Begins to quote. What an earlier life left in the books goes first."""
@@ -36,7 +42,10 @@ class MarketMaker(Bot):
         """Puts its quotes where they belong."""
         surplus = int(self.position(symbol)) - self.target
         skew = Decimal(surplus) / 100 * self.half_spread
-        fair = self.mid(symbol) * (1 - skew) * (1 + Decimal(self.dice.gauss(0, 0.0004)))
+        believed = self.middles.get(symbol, self.last(symbol))
+        step = believed * MOST_STEP
+        middle = self.middles[symbol] = min(max(self.mid(symbol), believed - step), believed + step)
+        fair = middle * (1 - skew) * (1 + Decimal(self.dice.gauss(0, 0.0004)))
         bid, ask = fair * (1 - self.half_spread), fair * (1 + self.half_spread)
         old = self.quotes.get(symbol)
         if old is not None and all(order.is_open for order in old):
