@@ -197,10 +197,10 @@ function desk(main, ends) {
     soon(drawOrders);
     soon(drawFills);
   };
-  const loadCurve = () => ask(`/equity/${gate.session.client}?limit=1000`, { headers: gate.headers() }).then((points) => {
+  const loadCurve = () => balance && ask(`/equity/${gate.session.client}?limit=1000`, { headers: gate.headers() }).then((points) => {
     const c = colours();
     plot(curve, [line(points.map((point) => [point.timestamp, Number(point.equity)]), c.accent, "equity")], { xaxis: { type: "date", range: atLeast(60, points.map((point) => point.timestamp)) }, yaxis: { tickformat: ",.0f", side: "right" } });
-  }).catch((error) => { if (error.code !== "UNKNOWN_CLIENT") toast(error.message, true); });
+  }).catch((error) => toast(error.message, true));
   const follow = () => {
     choosing?.();
     symbol.value = current;
@@ -216,11 +216,10 @@ function desk(main, ends) {
     reach.className = `pill ${connected ? "good" : "bad"}`;
     if (connected) loadOrders().catch((error) => toast(error.message, true));
   }));
-  ends.push(listen({ channel: "balances" }, (message) => { ({ balance, holdings } = message); soon(drawHoldings); }));
+  ends.push(listen({ channel: "balances" }, (message) => { const first = !balance; ({ balance, holdings } = message); soon(drawHoldings); if (first) loadCurve(); }));
   ends.push(listen({ channel: "ticker" }, (ticker) => { const security = securities.get(ticker.symbol); if (security) security.last_price = ticker.last; soon(drawHoldings); }));
   const slowly = atMost(5000, loadCurve);
   const timer = setInterval(slowly, 5000);
   ends.push(() => clearInterval(timer));
-  loadCurve();
   drawOrders(); drawFills(); drawHoldings(); follow();
 }
