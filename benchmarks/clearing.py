@@ -112,9 +112,7 @@ def main() -> None:
     options = harness.arguments(__doc__ or "", events=100_000)
     made = instructions(options.events)
     with servers.postgres() as database:
-        logs = {"embedded log": database}
-        if (broker := servers.rabbitmq()) is not None:
-            logs["RabbitMQ"] = broker
+        logs = servers.logs(database)
         results: dict[str, list[tuple[float, float, float]]] = {name: [] for name in logs}
         for number in range(options.rounds):
             for place, (name, url) in enumerate(logs.items()):

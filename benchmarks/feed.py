@@ -235,9 +235,7 @@ def main() -> None:
     options = harness.arguments(__doc__ or "", events=100_000)
     figures: dict[str, dict[str, float]] = {}
     with servers.postgres() as database:
-        logs = {"embedded log": database}
-        if (broker := servers.rabbitmq()) is not None:
-            logs["RabbitMQ"] = broker
+        logs = servers.logs(database)
         for place, (name, url) in enumerate(logs.items()):
             figures[name] = asyncio.run(measure(database, url, f"fd{os.getpid()}_{place}_", options.events))
     rows = {

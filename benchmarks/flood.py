@@ -102,9 +102,7 @@ def main() -> None:
     rows = []
     figures = {}
     with servers.postgres() as database:
-        logs = {"embedded log": database}
-        if (broker := servers.rabbitmq()) is not None:
-            logs["RabbitMQ"] = broker
+        logs = servers.logs(database)
         for place, (name, log) in enumerate(logs.items()):
             figures[name] = measure(database, log, f"fl{os.getpid()}_{place}_", options.events)
             for part, one in figures[name].items():

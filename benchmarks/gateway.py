@@ -159,9 +159,7 @@ def main() -> None:
     options = harness.arguments(__doc__ or "", events=20)
     results: dict[str, dict[str, float]] = {}
     with servers.postgres() as database:
-        logs = {"embedded log": database}
-        if (broker := servers.rabbitmq()) is not None:
-            logs["RabbitMQ"] = broker
+        logs = servers.logs(database)
         for place, (name, log) in enumerate(logs.items()):
             for clients in (50, 1000):
                 namespace = f"g{place}{clients}_"

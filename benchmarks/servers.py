@@ -47,6 +47,12 @@ def rabbitmq() -> str | None:
     return AMQP_URL
 
 
+def logs(database: str) -> dict[str, str]:
+    """The logs that can be measured here, by what they are called in a table: URLs."""
+    broker = rabbitmq()
+    return {"embedded log": database} | ({} if broker is None else {"RabbitMQ": broker})
+
+
 @contextlib.contextmanager
 def fresh(database: str, log: str, namespace: str) -> Iterator[None]:
     """Databases of that namespace, and streams that are deleted afterwards."""

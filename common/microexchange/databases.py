@@ -5,10 +5,12 @@
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
+from psycopg_pool import AsyncConnectionPool
 
 from microexchange.refusals import Code, Refusal
 
@@ -40,6 +42,16 @@ def asking(what: str) -> Iterator[None]:
         yield
     except psycopg.OperationalError as error:  # the pool's own timeout is one too
         raise Refusal(Code.UNAVAILABLE, f"{what} is not available: try again shortly") from error
+
+
+async def ask(
+    pool: AsyncConnectionPool, what: str, query: str, values: Mapping[str, object] | Sequence[object]
+) -> list[Any]:
+    """The rows that answer a client's question; `what` is how a refusal calls the database. Raises `Refusal`
+    (`UNAVAILABLE`)."""
+    with asking(what):
+        async with pool.connection(timeout=2) as connection:
+            return await (await connection.execute(query.encode(), values)).fetchall()
 
 
 async def connect(url: str, purpose: str) -> psycopg.AsyncConnection:

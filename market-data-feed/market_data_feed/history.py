@@ -9,11 +9,11 @@ from psycopg_pool import AsyncConnectionPool
 
 from exchange_db.reports import COLUMNS, order_report
 from market_data_feed.candles import INTERVALS, Candle, Chart
-from microexchange.databases import asking
+from microexchange.databases import ask
 from microexchange.ids import MAX_ID
 from microexchange.messages import Side, Trade
 from microexchange.numbers import cash_to_text
-from microexchange.presentation import EquityView, report_view, time_text, trade_view
+from microexchange.presentation import EquityView, TradeView, report_view, time_text, trade_view
 from microexchange.securities import Security
 
 _TRADE = "trade_id, timestamp, symbol, price, quantity, aggressor_side, maker_order_id, taker_order_id, maker_fee, taker_fee"
@@ -45,9 +45,7 @@ class History:
         self._pool = pool
 
     async def _rows(self, what: str, query: str, values: dict[str, Any]) -> list[Any]:
-        with asking(f"the database of {what}"):
-            async with self._pool.connection(timeout=2) as connection:
-                return await (await connection.execute(query.encode(), values)).fetchall()
+        return await ask(self._pool, f"the database of {what}", query, values)
 
     async def trades(self, symbol: str, before: int, since: int, until: int, limit: int) -> list[Trade]:
         """A page of trades, newest first, those between two times in nanoseconds. Raises `Refusal`."""
@@ -76,8 +74,7 @@ class History:
 
     async def trades_csv(self, symbol: str, since: int, until: int, security: Security) -> AsyncIterator[str]:
         """All trades of a security as CSV, newest first, a page of rows at a time. Raises `Refusal` before the first."""
-        columns = ("trade_id", "timestamp", "symbol", "price", "quantity", "aggressor_side", "maker_order_id",
-                   "taker_order_id", "maker_fee", "taker_fee")  # fmt: skip
+        columns = TradeView.__struct_fields__
         yield _csv([columns])
         before = MAX_ID
         while True:

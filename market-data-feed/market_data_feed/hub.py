@@ -156,7 +156,7 @@ class Hub:
         books: dict[str, list[PriceUpdate]] = {}
         traded: set[str] = set()
         auctions: set[str] = set()
-        clients: dict[str, set[str]] = {}
+        clients: set[str] = set()
         for number, report in enumerate(reports, first):
             if isinstance(report, PriceUpdate):
                 books.setdefault(report.symbol, []).append(report)
@@ -168,21 +168,17 @@ class Hub:
                 self._event((TRADES, report.symbol), trade_message, market, report)
                 self._event((TAPE, report.symbol), tape_message, market, report)
             elif isinstance(report, SettlementReport):
-                for client_id, _ in report.cash:
-                    clients.setdefault(client_id, set())
-                for client_id, symbol, _ in report.holdings:
-                    clients.setdefault(client_id, set()).add(symbol)
+                clients.update(client_id for client_id, _ in report.cash)
+                clients.update(client_id for client_id, _, _ in report.holdings)
             elif isinstance(report, TradingStateChanged):
                 auctions.add(report.symbol)
                 self._event((STATUS, report.symbol), status_message, report)
             elif isinstance(report, AuctionUpdate):
                 auctions.add(report.symbol)
             elif isinstance(report, (AccountOpened, AssetsTransferred)):
-                clients.setdefault(report.client_id, set())
+                clients.add(report.client_id)
         for symbol, (before, orders) in market.take_changed_orders().items():
-            self._changed(
-                (FULL, symbol), before, orders, partial(full_message, market, symbol, before, dict.fromkeys(orders))
-            )
+            self._changed((FULL, symbol), before, orders, partial(full_message, market, symbol, before, orders))
         for symbol, updates in books.items():
             changed = [(update.side, update.price) for update in updates]
             make = partial(book_message, market, symbol, updates)
@@ -321,7 +317,7 @@ def merged_message(market: Market, symbol: str, late: Late) -> dict[str, Any]:
 
 def full_message(market: Market, symbol: str, previous: int, orders: Iterable[tuple[Side, int]]) -> dict[str, Any]:
     """Changes of a full book: how those orders stand now."""
-    changes = [market.standing_view(symbol, side, order_id) for side, order_id in orders]
+    changes = [market.standing_view(symbol, side, order_id) for side, order_id in dict.fromkeys(orders)]
     return _changes(FULL, symbol, previous, market.order_sequences.get(symbol, 0), changes)
 
 

@@ -14,7 +14,7 @@ import structlog
 from psycopg_pool import AsyncConnectionPool
 
 from exchange_db.reports import COLUMNS, order_report
-from microexchange.databases import MARKET_DATA, asking, database_url
+from microexchange.databases import MARKET_DATA, ask, database_url
 from microexchange.epochs import next_epoch
 from microexchange.health import Health
 from microexchange.ids import IdSequence
@@ -44,10 +44,12 @@ from microexchange.messages import (
     ReplaceOrder,
     SecurityListed,
     SettlementReport,
+    SetTradingState,
     Side,
     SuspendClient,
     TimeTick,
     Trade,
+    TradingState,
     gateway_name,
 )
 from microexchange.outbox import Outbox
@@ -456,6 +458,11 @@ class OrderDesk:
                 raise Refusal(Code(report.code), report.text)
         return reports
 
+    async def set_state(self, symbol: str, state: TradingState) -> None:
+        """Moves a security's market to another state. Raises `Refusal`."""
+        command_id, now = self.next_command()
+        await self.command(SetTradingState(command_id, now, symbol, state))
+
     async def tell_time(self) -> None:
         """Tells the engine once a second what time it is, so that orders expire and auctions end in a quiet market."""
         while True:
@@ -570,9 +577,7 @@ class OrderDesk:
 
     async def _ask_stored(self, what: str, query: str, values: Mapping[str, object] | Sequence[object]) -> list[Any]:
         """Rows of what the feed has stored. Raises `Refusal` (`UNAVAILABLE`)."""
-        with asking(f"the database of {what}"):
-            async with self._stored.connection(timeout=2) as connection:
-                return await (await connection.execute(query.encode(), values)).fetchall()
+        return await ask(self._stored, f"the database of {what}", query, values)
 
 
 # The gateway's own PENDING_NEW may be stored after what the engine said, and goes behind it.

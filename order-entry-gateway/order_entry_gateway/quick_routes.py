@@ -1,6 +1,6 @@
 """The ways in of classroom mode: the quick routes, and the simple dialect. Elsewhere they answer 404 with the reason."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any
 
@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.websockets import WebSocket
 
 from microexchange.access import GUEST, Access, checked_client_id
-from microexchange.messages import ListSecurity, OrderReport, SetTradingState, Side, Trade, TradingState
+from microexchange.messages import ListSecurity, OrderReport, Side, Trade, TradingState
 from microexchange.numbers import MAX_LOTS, MAX_TICKS, average_price, cash_to_text
 from microexchange.presentation import ErrorView
 from microexchange.refusals import Code, Refusal
@@ -105,16 +105,16 @@ def _add_routes(app: FastAPI, desk: OrderDesk, access: Access, board: Blackboard
         """Enters an order that matches. A market that collects what was added opens first."""
         wanted = decode_json(_decoder, await read_body(request))
         if wanted.stock in board.pre_open:
-            await set_state(wanted.stock, TradingState.CONTINUOUS)
+            await desk.set_state(wanted.stock, TradingState.CONTINUOUS)
         report, trades = await enter(request, wanted, side, post_only=False)
         other = Side.SELL if side is Side.BUY else Side.BUY
         if not report.leaves_quantity:
-            return answer("filled", "all of it traded", report, trades, 200)
+            return answer("filled", "all of it traded", report, 200)
         if trades:
-            return answer("partly filled", "some of it traded, the rest is queued", report, trades, 413)
+            return answer("partly filled", "some of it traded, the rest is queued", report, 413)
         if board.orders.side(wanted.stock, other):
-            return answer("queued", f"nobody {other}s at that price: all of it is queued", report, trades, 413)
-        return answer("queued", f"nobody {other}s: all of it is queued", report, trades, 202)
+            return answer("queued", f"nobody {other}s at that price: all of it is queued", report, 413)
+        return answer("queued", f"nobody {other}s: all of it is queued", report, 202)
 
     async def add(request: Request, side: Side) -> Response:
         """Queues an order. Where it would trade, its market collects orders from there on, until somebody comes to trade."""
@@ -123,13 +123,13 @@ def _add_routes(app: FastAPI, desk: OrderDesk, access: Access, board: Blackboard
             access.admin(request)
             await list_stock(wanted)
         try:
-            report, trades = await enter(request, wanted, side, post_only=wanted.stock not in board.pre_open)
+            report, _ = await enter(request, wanted, side, post_only=wanted.stock not in board.pre_open)
         except Refusal as refusal:
             if refusal.code is not Code.WOULD_TRADE:
                 raise
-            await set_state(wanted.stock, TradingState.PRE_OPEN)
-            report, trades = await enter(request, wanted, side, post_only=False)
-        return answer("queued", "it is queued", report, trades, 200)
+            await desk.set_state(wanted.stock, TradingState.PRE_OPEN)
+            report, _ = await enter(request, wanted, side, post_only=False)
+        return answer("queued", "it is queued", report, 200)
 
     async def list_stock(wanted: QuickOrder) -> None:
         command_id, now = desk.next_command()
@@ -142,11 +142,7 @@ def _add_routes(app: FastAPI, desk: OrderDesk, access: Access, board: Blackboard
             if refusal.code is not Code.SECURITY_EXISTS:
                 raise
 
-    async def set_state(symbol: str, state: TradingState) -> None:
-        command_id, now = desk.next_command()
-        await desk.command(SetTradingState(command_id, now, symbol, state))
-
-    def answer(status: str, message: str, report: OrderReport, trades: Sequence[Trade], http_status: int) -> Response:
+    def answer(status: str, message: str, report: OrderReport, http_status: int) -> Response:
         lot, filled = desk.security(report.symbol).lot_size, report.cumulative_quantity
         average = average_price(report.notional, filled, lot)
         view = QuickAnswer(

@@ -24,7 +24,6 @@ from microexchange.messages import (
     OrderStatus,
     ResumeClient,
     SaveBook,
-    SetTradingState,
     Side,
     SuspendClient,
     TradingState,
@@ -291,8 +290,7 @@ def add_routes(app: FastAPI, desk: OrderDesk, access: Access, registration: Regi
     async def delete_security(request: Request, symbol: str) -> Response:
         access.admin(request)
         find_security(desk.view.securities, symbol)
-        command_id, now = desk.next_command()
-        await desk.command(SetTradingState(command_id, now, symbol, TradingState.DELISTED))
+        await desk.set_state(symbol, TradingState.DELISTED)
         return json_response({"ok": True})
 
     @app.put(
@@ -304,8 +302,7 @@ def add_routes(app: FastAPI, desk: OrderDesk, access: Access, registration: Regi
         access.admin(request)
         wanted = decode_json(_state_decoder, await read_body(request))
         find_security(desk.view.securities, symbol)
-        command_id, now = desk.next_command()
-        await desk.command(SetTradingState(command_id, now, symbol, wanted.state))
+        await desk.set_state(symbol, wanted.state)
         return json_response({"ok": True})
 
     @app.put("/admin/clients/{client_id}/suspended", tags=["admin"], **doc("Stop trading for a client", *admin_doc))

@@ -81,6 +81,12 @@ def opened(browser: Browser, size: str = "desk", scheme: str = "light") -> Watch
     return Watched(context.new_page())
 
 
+def look_at(page: Page, text: str, symbol: str) -> None:
+    """Searches for a security, and chooses it."""
+    page.get_by_label("Search securities").fill(text)
+    page.get_by_role("button", name=symbol).click()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", list(SIZES))
 def test_every_view_loads_without_a_complaint_and_fits_the_screen(
@@ -107,8 +113,7 @@ def test_the_market_is_shown_as_it_is_and_follows_what_happens(browser: Browser,
     watched = opened(browser)
     page = watched.page
     page.goto(f"{running.feed}/#market")
-    page.get_by_label("Search securities").fill("apple")
-    page.get_by_role("button", name="AAPL").click()
+    look_at(page, "apple", "AAPL")
     asks, bids = page.locator(".asks .level"), page.locator(".bids .level")
     expect(asks.last).to_contain_text("200.25")
     expect(bids.first).to_contain_text("188.75")
@@ -192,8 +197,7 @@ def test_a_lost_connection_shows_and_heals(browser: Browser, running: Running) -
     page.goto(f"{running.feed}/#market")
     pill = page.locator("#connection")
     expect(pill).to_have_text("live")
-    page.get_by_label("Search securities").fill("aapl")
-    page.get_by_role("button", name="AAPL").click()
+    look_at(page, "aapl", "AAPL")
     running.kill("market_data_feed")
     expect(pill).to_have_text("connecting")
     eventually(lambda: running.http.get(f"{running.feed}/health/ready").status_code == 200)
@@ -206,8 +210,7 @@ def test_a_lost_connection_shows_and_heals(browser: Browser, running: Running) -
 def test_a_busy_market_is_drawn_from_its_newest_state_and_not_message_by_message(browser: Browser, running: Running) -> None:
     page = opened(browser).page
     page.goto(f"{running.feed}/#market")
-    page.get_by_label("Search securities").fill("tsla")
-    page.get_by_role("button", name="TSLA").click()
+    look_at(page, "tsla", "TSLA")
     page.evaluate(
         "() => { window.drawn = 0; new MutationObserver(() => { window.drawn += 1; })"
         ".observe(document.querySelector('.asks'), { subtree: true, characterData: true, childList: true }); }"
