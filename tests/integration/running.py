@@ -36,13 +36,13 @@ def free_ports(count: int) -> list[int]:
 
 
 def eventually(check: Callable[[], Any], seconds: float = 30, what: str = "") -> Any:
-    """What `check` returns, as soon as that is true."""
+    """What `check` returns, as soon as that is true; what is not stored yet is not there to be looked up yet."""
     deadline = time.monotonic() + seconds
     while True:
         try:
             if result := check():
                 return result
-        except (httpx.HTTPError, OSError, KeyError):
+        except (httpx.HTTPError, OSError, LookupError):
             pass
         assert time.monotonic() < deadline, f"not within {seconds} s: {what or check}"
         time.sleep(0.05)
