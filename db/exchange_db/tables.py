@@ -1,6 +1,9 @@
 """The tables of the three databases, as SQLAlchemy sees them. The migrations make them; a test compares the two.
 
 Units as everywhere: prices in ticks, quantities in lots, cash in 1e-8, `timestamp` in nanoseconds of Unix time.
+
+The tables that grow with the market (`days.BY_DAY`) are partitioned by day; their primary keys have the time in them, as
+Postgres asks for.
 """
 
 import sqlalchemy as sa
@@ -121,7 +124,7 @@ order_reports = sa.Table(
     sa.Column("report_id", sa.BigInteger, primary_key=True),
     sa.Column("order_id", sa.BigInteger, nullable=False),
     sa.Column("command_id", sa.BigInteger, nullable=False),
-    sa.Column("timestamp", sa.BigInteger, nullable=False),
+    sa.Column("timestamp", sa.BigInteger, primary_key=True),
     sa.Column("client_id", sa.Text, nullable=False),
     sa.Column("client_order_id", sa.Text, nullable=False),
     sa.Column("symbol", sa.Text, nullable=False),
@@ -155,6 +158,7 @@ order_reports = sa.Table(
         postgresql_where=sa.text("client_order_id <> ''"),
     ),
     sa.Index("order_reports_of_fills", "client_id", "report_id", postgresql_where=sa.text("exec_type = 'TRADE'")),
+    postgresql_partition_by="RANGE (timestamp)",
 )
 """Every order report. The newest of an order that is not PENDING_NEW is how the order stands."""
 
@@ -162,7 +166,7 @@ trades = sa.Table(
     "trades",
     market_data,
     sa.Column("trade_id", sa.BigInteger, primary_key=True),
-    sa.Column("timestamp", sa.BigInteger, nullable=False),
+    sa.Column("timestamp", sa.BigInteger, primary_key=True),
     sa.Column("symbol", sa.Text, nullable=False),
     sa.Column("price", sa.BigInteger, nullable=False),
     sa.Column("quantity", sa.BigInteger, nullable=False),
@@ -173,6 +177,7 @@ trades = sa.Table(
     sa.Column("taker_fee", sa.BigInteger, nullable=False),
     sa.Index("trades_by_symbol", "symbol", "trade_id"),
     sa.Index("trades_by_time", "symbol", "timestamp"),
+    postgresql_partition_by="RANGE (timestamp)",
 )
 """Every trade."""
 
@@ -181,11 +186,12 @@ price_updates = sa.Table(
     market_data,
     sa.Column("symbol", sa.Text, primary_key=True),
     sa.Column("book_sequence", sa.BigInteger, primary_key=True),
-    sa.Column("timestamp", sa.BigInteger, nullable=False),
+    sa.Column("timestamp", sa.BigInteger, primary_key=True),
     sa.Column("side", sa.Text, nullable=False),
     sa.Column("price", sa.BigInteger, nullable=False),
     sa.Column("quantity", sa.BigInteger, nullable=False),
     sa.Column("order_count", sa.BigInteger, nullable=False),
+    postgresql_partition_by="RANGE (timestamp)",
 )
 """Every change of a price level."""
 
@@ -193,7 +199,7 @@ settlement_reports = sa.Table(
     "settlement_reports",
     market_data,
     sa.Column("instruction", sa.BigInteger, primary_key=True),
-    sa.Column("timestamp", sa.BigInteger, nullable=False),
+    sa.Column("timestamp", sa.BigInteger, primary_key=True),
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("trade_id", sa.BigInteger, nullable=False),
     sa.Column("transfer_id", sa.BigInteger, nullable=False),
@@ -201,6 +207,7 @@ settlement_reports = sa.Table(
     sa.Column("holdings", JSONB, nullable=False),
     sa.Column("text", sa.Text, nullable=False),
     sa.Index("settlement_reports_rejected", "instruction", postgresql_where=sa.text("status = 'REJECTED'")),
+    postgresql_partition_by="RANGE (timestamp)",
 )
 """Every settlement report."""
 
@@ -209,8 +216,9 @@ events = sa.Table(
     market_data,
     sa.Column("report_id", sa.BigInteger, primary_key=True),
     sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("timestamp", sa.BigInteger, nullable=False),
+    sa.Column("timestamp", sa.BigInteger, primary_key=True),
     sa.Column("body", JSONB, nullable=False),
+    postgresql_partition_by="RANGE (timestamp)",
 )
 """Every other report: accounts opened, clients suspended, securities listed, commands refused, gateways logged on."""
 
@@ -292,6 +300,7 @@ equity = sa.Table(
     sa.Column("at", sa.BigInteger, primary_key=True),
     sa.Column("equity", sa.Numeric, nullable=False),
     sa.Index("equity_by_time", "at"),
+    postgresql_partition_by="RANGE (at)",
 )
 """What clients were worth, sampled where it has changed; `at` in nanoseconds of Unix time."""
 
@@ -324,3 +333,14 @@ market_consumed = sa.Table(
     sa.Column("totals", JSONB, nullable=False),
 )
 """How far the feed has stored, and its counts there."""
+
+retired = sa.Table(
+    "retired",
+    market_data,
+    sa.Column("table_name", sa.Text, primary_key=True),
+    sa.Column("day", sa.Date, primary_key=True),
+    sa.Column("symbol", sa.Text, primary_key=True),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+)
+"""How many rows of a day were removed as too old to be kept, of price updates by symbol, so that an audit can tell what is
+gone from what is missing."""

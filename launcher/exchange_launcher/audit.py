@@ -277,38 +277,56 @@ FROM (SELECT instruction FROM settlements UNION ALL SELECT instruction FROM tran
 def _of_sequences(ledger: psycopg.Connection, feed: psycopg.Connection, stored: _Stored) -> Check:
     check = Check("no sequence has a gap", f"report {stored.reports}")
     settled = _consumed(ledger)[1].get(ENGINE, 0)
+    gone: defaultdict[str, int] = defaultdict(int)
+    gone_updates: dict[str, int] = {}
+    for table, symbol, rows in _rows(feed, "SELECT table_name, symbol, sum(rows)::bigint FROM retired GROUP BY 1, 2"):
+        gone[table] += rows
+        if table == "price_updates":
+            gone_updates[symbol] = rows
     counted = [
-        ("settlements and transfers", _rows(ledger, _INSTRUCTIONS), settled),
-        ("trades settled", _rows(ledger, "SELECT count(*), min(trade_id), max(trade_id) FROM settlements"), None),
-        ("trades stored", _rows(feed, "SELECT count(*), min(trade_id), max(trade_id) FROM trades"), None),
+        ("settlements and transfers", _rows(ledger, _INSTRUCTIONS), settled, 0),
+        ("trades settled", _rows(ledger, "SELECT count(*), min(trade_id), max(trade_id) FROM settlements"), None, 0),
+        ("trades stored", _rows(feed, "SELECT count(*), min(trade_id), max(trade_id) FROM trades"), None, gone["trades"]),
         (
             "settlement reports stored",
             _rows(feed, "SELECT count(*), min(instruction), max(instruction) FROM settlement_reports"),
             stored.clearing_sequence,
+            gone["settlement_reports"],
         ),
     ]
-    for name, ((count, least, most),), should in counted:
+    for name, ((count, least, most),), should, retired in counted:
         check.compared += count
-        if (least or 1, most or 0) != (1, count) or should not in (None, count):
+        complete = _complete(count, least, most, retired)
+        if not complete or should not in (None, count + retired):
             expected = "" if should is None else f", up to {should} expected"
-            check.differs(f"{name}: {count} of them, numbered {least} to {most}{expected}")
+            check.differs(f"{name}: {count} of them, numbered {least} to {most}, {retired} were too old to keep{expected}")
     updates: LiteralString = (
-        "SELECT s.symbol, s.book_sequence, count(p.*), coalesce(min(p.book_sequence), 1), coalesce(max(p.book_sequence), 0) "
+        "SELECT s.symbol, s.book_sequence, count(p.*), min(p.book_sequence), max(p.book_sequence) "
         "FROM securities s LEFT JOIN price_updates p USING (symbol) GROUP BY 1, 2 ORDER BY 1"
     )
     for symbol, sequence, count, least, most in _rows(feed, updates):
         check.compared += count
-        if not (count == most == sequence and least == 1):
-            check.differs(f"book of {symbol}: {count} updates, numbered {least} to {most}, {sequence} expected")
+        retired = gone_updates.get(symbol, 0)
+        if not _complete(count, least, most, retired) or count + retired != sequence:
+            check.differs(
+                f"book of {symbol}: {count} updates, numbered {least} to {most}, {retired} were too old to keep, up to "
+                f"{sequence} expected"
+            )
     tables: LiteralString = (
         "SELECT (SELECT count(*) FROM order_reports) + (SELECT count(*) FROM trades) + (SELECT count(*) FROM price_updates) "
         "+ (SELECT count(*) FROM settlement_reports) + (SELECT count(*) FROM events)"
     )
     ((rows,),) = _rows(feed, tables)
     check.compared += rows
-    if rows != stored.reports:
-        check.differs(f"the feed has stored {rows} reports, and counts {stored.reports}")
+    retired = sum(rows for table, rows in gone.items() if table != "equity")
+    if rows + retired != stored.reports:
+        check.differs(f"the feed has stored {rows} reports and removed {retired}, and counts {stored.reports}")
     return check
+
+
+def _complete(count: int, least: int | None, most: int | None, retired: int) -> bool:
+    """Whether rows that are numbered so are all that there were, but for those that were too old to keep."""
+    return (most or retired) == count + retired and (retired > 0 or (least or 1) == 1)
 
 
 # --- trades ---------------------------------------------------------------------------------------------------
@@ -337,14 +355,20 @@ def _of_trades(ledger: psycopg.Connection, feed: psycopg.Connection) -> Check:
     check = Check("every trade is settled once", f"trade {last}")
     for trade_id, text in _rows(ledger, "SELECT trade_id, text FROM settlements WHERE status <> 'SETTLED' ORDER BY 1"):
         check.differs(f"trade {trade_id} was not settled: {text}")
+    ((gone,),) = _rows(feed, "SELECT coalesce(sum(rows), 0)::bigint FROM retired WHERE table_name = 'trades'")
     with feed.cursor("told") as tells, ledger.cursor("settled") as settles:
         tells.itersize = settles.itersize = 10_000
         tells.execute(_TOLD, (last,))
         settles.execute(_SETTLED, (last,))
-        for trade, settlement in zip(tells, settles, strict=False):
+        trade = tells.fetchone()
+        for settlement in settles:
+            if gone and (trade is None or trade[0] > settlement[0]):
+                gone -= 1  # too old to keep
+                continue
             check.compared += 1
             if trade != settlement:
                 check.differs(f"told {trade}, settled {settlement}")
+            trade = tells.fetchone()
     return check
 
 

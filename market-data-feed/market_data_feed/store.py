@@ -1,13 +1,15 @@
 """The feed's side of Postgres: reports by COPY, read models by upsert, the position in the log, in one transaction."""
 
+from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import astuple, dataclass, field, fields
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import psycopg
-import sqlalchemy as sa
 from psycopg.types.json import Jsonb
 
+from exchange_db.days import BY_DAY, DAY, date_of, day_of, make_partition, partition
 from exchange_db.reports import order_report
 from exchange_db.tables import events, order_reports, price_updates, settlement_reports, trades
 from market_data_feed.candles import Candle, Chart
@@ -28,12 +30,8 @@ from microexchange.securities import Security
 _LOCK = 0x6D786664  # "mxfd": the feed that has this advisory lock is the one that writes
 
 
-def _copy(table: sa.Table) -> str:
-    columns = ", ".join(table.c.keys())
-    return f"COPY {table.name} ({columns}) FROM STDIN"
-
-
-_COPY = {table.name: _copy(table) for table in (order_reports, trades, price_updates, settlement_reports, events)}
+_KEPT: Final = {table.name: table for table in (order_reports, trades, price_updates, settlement_reports, events)}
+_TYPES: Final = {"BIGINT": "int8", "TEXT": "text", "BOOLEAN": "bool", "JSONB": "jsonb"}
 
 _TERMS = SecurityListed.__struct_fields__[2:]
 """The columns of `securities` that are the terms as they were listed; `state` is how it stands now."""
@@ -92,6 +90,14 @@ ON CONFLICT (topic) DO UPDATE
 SET "offset" = excluded."offset", producers = excluded.producers, totals = excluded.totals
 """
 
+_PUT_RETIRED = """
+INSERT INTO retired (table_name, day, symbol, rows) VALUES (%s, %s, %s, %s)
+ON CONFLICT (table_name, day, symbol) DO UPDATE SET rows = retired.rows + excluded.rows
+"""
+
+LOCK_MS = 2_000
+"""Milliseconds that removing a day waits for those who read it; whoever wants to read meanwhile waits behind it."""
+
 Row = tuple[Any, ...]
 
 
@@ -99,8 +105,8 @@ Row = tuple[Any, ...]
 class Pending:
     """What is to be written in the next transaction."""
 
-    rows: dict[str, list[Row]] = field(default_factory=lambda: {name: [] for name in _COPY})
-    """New rows by table."""
+    rows: defaultdict[tuple[str, int], list[Row]] = field(default_factory=lambda: defaultdict(list))
+    """New rows by table and day."""
     count: int = 0
     offset: int = 0
     """The offset of `data_feed` to go on from once this is written."""
@@ -110,19 +116,45 @@ class Pending:
     def add(self, report_id: int, report: Record) -> None:
         """Adds the row of one report."""
         self.count += 1
-        values = msgspec.structs.astuple(report)
-        if isinstance(report, OrderReport):
-            self.rows["order_reports"].append((report_id, *values))
-        elif isinstance(report, PriceUpdate):
-            self.rows["price_updates"].append(values)
-        elif isinstance(report, Trade):
-            self.rows["trades"].append(values)
-        elif isinstance(report, SettlementReport):
-            row = (*values[:5], Jsonb(report.cash), Jsonb(report.holdings), report.text)
-            self.rows["settlement_reports"].append(row)
-        else:
-            body = msgspec.structs.asdict(report)
-            self.rows["events"].append((report_id, type(report).__name__, body["timestamp"], Jsonb(body)))
+        table, row = _ROWS.get(type(report), _event)(report_id, report)
+        timestamp: int = report.timestamp  # type: ignore[attr-defined]  # all that stand on `data_feed` have one
+        self.rows[table, timestamp // DAY].append(row)
+
+
+_Made = tuple[str, Row]
+
+
+def _json(content: Any) -> Jsonb:
+    return Jsonb(content, msgspec.json.encode)
+
+
+def _order_report(report_id: int, report: Any) -> _Made:
+    return "order_reports", (report_id, *msgspec.structs.astuple(report))
+
+
+def _price_update(_: int, report: Any) -> _Made:
+    return "price_updates", msgspec.structs.astuple(report)
+
+
+def _trade(_: int, report: Any) -> _Made:
+    return "trades", msgspec.structs.astuple(report)
+
+
+def _settlement_report(_: int, report: Any) -> _Made:
+    *values, cash, holdings, text = msgspec.structs.astuple(report)
+    return "settlement_reports", (*values, _json(cash), _json(holdings), text)
+
+
+def _event(report_id: int, report: Any) -> _Made:
+    return "events", (report_id, type(report).__name__, report.timestamp, _json(msgspec.structs.asdict(report)))
+
+
+_ROWS: Final[dict[type, Callable[[int, Any], _Made]]] = {
+    OrderReport: _order_report,
+    PriceUpdate: _price_update,
+    Trade: _trade,
+    SettlementReport: _settlement_report,
+}
 
 
 def seal(pending: Pending, market: Market, positions: Positions, offset: int) -> Pending:
@@ -188,9 +220,11 @@ def seal(pending: Pending, market: Market, positions: Positions, offset: int) ->
         # Of two samples of one client at one time the later counts; one statement takes only one.
         samples: list[Row] = [(*key, value) for key, value in {(c, at): equity for c, at, equity in changes.equity}.items()]
         upserts.append((_PUT_EQUITY, _columns(samples)))
+        for _, at, _ in changes.equity:
+            pending.rows["equity", at // DAY]  # its partition is needed
     totals = {f.name: getattr(market.totals, f.name) for f in fields(Totals)}
     producers = msgspec.to_builtins(positions.by_producer)
-    upserts.append((_PUT_CONSUMED, (DATA_FEED, offset, Jsonb(producers), Jsonb(totals))))
+    upserts.append((_PUT_CONSUMED, (DATA_FEED, offset, _json(producers), _json(totals))))
     market.changes = Changes()
     pending.offset = offset
     return pending
@@ -205,11 +239,19 @@ class Store:
 
     def __init__(self, connection: psycopg.AsyncConnection) -> None:
         self._connection = connection
+        self._days: set[tuple[str, int]] = set()
+        """The partitions that there are: table and day."""
 
     async def lock(self) -> bool:
         """Whether this is now the feed that writes; the lock lasts as long as the connection."""
         row = await (await self._connection.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,))).fetchone()
-        return bool(row and row[0])
+        if not row or not row[0]:
+            return False
+        cursor = await self._connection.execute(
+            "SELECT inhparent::regclass::text, inhrelid::regclass::text FROM pg_inherits"
+        )
+        self._days = {(table, day_of(name)) async for table, name in cursor if table in BY_DAY}
+        return True
 
     async def offset(self) -> int:
         """The committed position."""
@@ -272,11 +314,55 @@ class Store:
 
     async def write(self, pending: Pending) -> None:
         """Writes all of `pending`, or nothing."""
+        new = [place for place in pending.rows if place not in self._days]
         async with self._connection.transaction(), self._connection.cursor() as cursor:
-            for table, rows in pending.rows.items():
+            for table, day in new:
+                for statement in make_partition(table, day):
+                    await cursor.execute(statement.encode())
+            for (table, day), rows in pending.rows.items():
                 if rows:
-                    async with cursor.copy(_COPY[table].encode()) as copy:
+                    columns = _KEPT[table].c
+                    place = f"COPY {partition(table, day)} ({', '.join(columns.keys())}) FROM STDIN (FORMAT BINARY)"
+                    async with cursor.copy(place.encode()) as copy:
+                        copy.set_types([_TYPES[str(column.type)] for column in columns])
                         for row in rows:
                             await copy.write_row(row)
             for statement, values in pending.upserts:
                 await cursor.execute(statement.encode(), values)
+        self._days.update(new)
+
+    async def retire(self, before: int) -> int:
+        """Removes all that is older than the day `before`, but for the newest reports of open orders, and counts in
+        `retired` what it removes. Returns how many partitions are gone or smaller. Raises `psycopg.errors.LockNotAvailable`,
+        after what was done so far, where somebody reads for long."""
+        done = 0
+        for table, day in sorted(place for place in self._days if place[1] < before):
+            done += await self._retire(table, day)
+        return done
+
+    async def _retire(self, table: str, day: int) -> bool:
+        name = partition(table, day)
+        async with self._connection.transaction(), self._connection.cursor() as cursor:
+
+            async def run(statement: str, *values: object) -> psycopg.AsyncCursor[Row]:
+                return await cursor.execute(statement.encode(), values)
+
+            await run(f"SET LOCAL lock_timeout = '{LOCK_MS}ms'")
+            await run(f"LOCK TABLE {name}")
+            await run("CREATE TEMPORARY TABLE kept (report_id bigint) ON COMMIT DROP")
+            if table == "order_reports":
+                await run(f"INSERT INTO kept SELECT report_id FROM {name} JOIN open_orders USING (report_id)")  # noqa: S608
+            kept = len(await (await run("SELECT 1 FROM kept")).fetchall())
+            symbol = "symbol" if table == "price_updates" else "''"
+            counts = await (await run(f"SELECT {symbol}, count(*) FROM {name} GROUP BY 1")).fetchall()  # noqa: S608
+            if kept and kept == sum(count for _, count in counts):
+                return False
+            if kept:
+                await run(f"DELETE FROM {name} WHERE report_id NOT IN (SELECT report_id FROM kept)")  # noqa: S608
+            else:
+                await run(f"DROP TABLE {name}")
+            for of, count in counts:
+                await run(_PUT_RETIRED, table, date_of(day), of, count - kept)
+        if not kept:
+            self._days.discard((table, day))
+        return True
