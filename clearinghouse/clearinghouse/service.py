@@ -68,8 +68,7 @@ class ClearingService:
             "instruction_sequence": engine.sequence if engine else 0,
             "reported": self._reports.confirmed - 1 if self._reports else 0,
             "rejected": self._rejected,
-            "settle_p50": self._times.percentile(50),
-            "settle_p95": self._times.percentile(95),
+            **dict(zip(("settle_p50", "settle_p95"), self._times.percentiles(50, 95), strict=True)),
         }
 
     async def run(self, stop: asyncio.Event) -> None:

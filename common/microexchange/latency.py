@@ -19,9 +19,9 @@ class LatencyWindow:
             self._times[self.count % self.SIZE] = seconds
         self.count += 1
 
-    def percentile(self, percent: float) -> float | None:
-        """The time that `percent` of them stayed under; None before the first."""
+    def percentiles(self, *percents: float) -> list[float | None]:
+        """The times that so many per cent of them stayed under; None before the first."""
         if not self._times:
-            return None
+            return [None for _ in percents]
         ordered = sorted(self._times)
-        return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+        return [ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] for percent in percents]

@@ -692,6 +692,9 @@ class Batch(msgspec.Struct, Generic[R], frozen=True, array_like=True, gc=False):
     stamp: int
     """When it was appended. Not part of the record: a replay carries another."""
     records: list[R]
+    cause: tuple[int, int] = (0, 0)
+    """Of the batch of commands that the newest of these records answer: when it was appended, and when the engine read it; 0
+    where there is none. As with `stamp`, a replay carries others."""
 
 
 ENGINE = "engine"

@@ -49,6 +49,8 @@ class Outbox:
         """The number of the first record that is not confirmed yet."""
         self.available = True
         """Whether the last append went well."""
+        self.cause = (0, 0)
+        """What the batches carry as their cause."""
         self.announce = False
         """Whether to append an empty batch first, which tells readers of the new epoch."""
 
@@ -107,7 +109,7 @@ class Outbox:
         while True:
             records = [record for put, _ in puts for record in put]
             stamp = time.time_ns()
-            batch: Batch[Any] = Batch(VERSION, self._producer, self._epoch, self.confirmed, stamp, records)
+            batch: Batch[Any] = Batch(VERSION, self._producer, self._epoch, self.confirmed, stamp, records, self.cause)
             try:
                 # Where all was given back, an empty batch finds out whether the log is there again.
                 await self._log.append(self._topic, [encode_batch(batch)])

@@ -430,6 +430,8 @@ class ErrorDetail(Answer, frozen=True, omit_defaults=True):
     code: str
     message: str
     field: str | None = None
+    retry_after: float | None = None
+    """Seconds after which it is of use to ask again."""
 
 
 class BatchAnswer(Answer, frozen=True, omit_defaults=True):

@@ -172,8 +172,10 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, not an accident
         return HTTP_STATUS[self.code]
 
     def as_json(self) -> dict[str, object]:
-        """The one shape of an error: `{"error": {"code", "message", "field"?}}`."""
-        error = {"code": str(self.code), "message": self.message}
+        """The one shape of an error: `{"error": {"code", "message", "field"?, "retry_after"?}}`."""
+        error: dict[str, object] = {"code": str(self.code), "message": self.message}
         if self.field is not None:
             error["field"] = self.field
+        if self.retry_after is not None:
+            error["retry_after"] = round(self.retry_after, 3)
         return {"error": error}

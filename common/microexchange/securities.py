@@ -4,6 +4,7 @@ import csv
 import re
 from collections.abc import Callable, Iterable
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache, partial
 from typing import Any
 
 from microexchange.messages import ListSecurity, PricingRule, SecurityListed, TradingState
@@ -19,6 +20,8 @@ from microexchange.numbers import (
 )
 from microexchange.refusals import Code, Refusal
 
+MOST_TEXTS = 4096
+"""Prices, and quantities, of a security whose texts are remembered."""
 SYMBOL = re.compile(r"[A-Za-z0-9.-]{1,16}")
 """What a symbol looks like."""
 
@@ -26,13 +29,17 @@ SYMBOL = re.compile(r"[A-Za-z0-9.-]{1,16}")
 class Security:
     """The terms of one security, with what turns decimals into ticks and lots."""
 
-    __slots__ = ("listing", "lot_size", "symbol", "tick_size")
+    __slots__ = ("listing", "lot_size", "price_text", "quantity_text", "symbol", "tick_size")
 
     def __init__(self, listing: SecurityListed) -> None:
         self.listing = listing
         self.symbol = listing.symbol
         self.tick_size = Decimal(listing.tick_size)
         self.lot_size = Decimal(listing.lot_size)
+        self.price_text: Callable[[int], str] = lru_cache(MOST_TEXTS)(partial(from_steps, step=self.tick_size))
+        """A price in ticks as decimal text."""
+        self.quantity_text: Callable[[int], str] = lru_cache(MOST_TEXTS)(partial(from_steps, step=self.lot_size))
+        """A quantity in lots as decimal text."""
 
     def ticks(self, price: Decimal, field: str = "price") -> int:
         """A price in ticks. Raises `Refusal` (`INVALID_FIELD`, that field)."""
@@ -41,14 +48,6 @@ class Security:
     def lots(self, quantity: Decimal, field: str = "quantity") -> int:
         """A quantity in lots. Raises `Refusal` (`INVALID_FIELD`, that field)."""
         return checked_steps(field, quantity, self.lot_size, "lot size", MAX_LOTS)
-
-    def price_text(self, ticks: int) -> str:
-        """A price as decimal text."""
-        return from_steps(ticks, self.tick_size)
-
-    def quantity_text(self, lots: int) -> str:
-        """A quantity as decimal text."""
-        return from_steps(lots, self.lot_size)
 
 
 def checked_steps(field: str, value: Decimal, step: Decimal, name: str, most: int) -> int:

@@ -23,6 +23,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from microexchange import __version__
+from microexchange.frames import Connection, frame
 from microexchange.health import Health
 from microexchange.limits import RateLimiter
 from microexchange.presentation import ErrorView
@@ -57,6 +58,11 @@ def number_json(content: Any) -> bytes:
 def msgpack_bytes(content: Any) -> bytes:
     """The same in msgpack, for a WebSocket that speaks it."""
     return _msgpack_encoder.encode(content)
+
+
+def json_frame(content: Any) -> bytes:
+    """JSON text in a WebSocket's frame."""
+    return frame(_encoder.encode(content))
 
 
 def json_text(content: Any) -> str:
@@ -348,7 +354,7 @@ async def serve(app: Any, listener: socket.socket, stop: asyncio.Event) -> None:
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=5,
-        ws="websockets-sansio",
+        ws=Connection,
         ws_max_size=MAX_BODY,
         ws_per_message_deflate=False,
         server_header=False,

@@ -1,8 +1,6 @@
 """Questions about the past, for which the feed asks its database."""
 
-import csv
-import io
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 from psycopg_pool import AsyncConnectionPool
@@ -13,7 +11,7 @@ from microexchange.databases import ask
 from microexchange.ids import MAX_ID
 from microexchange.messages import Side, Trade
 from microexchange.numbers import cash_to_text
-from microexchange.presentation import EquityView, TradeView, report_view, time_text, trade_view
+from microexchange.presentation import EquityView, ReportView, TradeView, report_view, time_text, trade_view
 from microexchange.securities import Security
 
 _TRADE = "trade_id, timestamp, symbol, price, quantity, aggressor_side, maker_order_id, taker_order_id, maker_fee, taker_fee"
@@ -72,25 +70,18 @@ class History:
         rows = await self._rows("equities", _EQUITY, {"client": client_id, "before": before, "limit": limit})
         return [EquityView(timestamp=time_text(at), equity=cash_to_text(int(equity))) for at, equity in reversed(rows)]
 
-    async def trades_csv(self, symbol: str, since: int, until: int, security: Security) -> AsyncIterator[str]:
-        """All trades of a security as CSV, newest first, a page of rows at a time. Raises `Refusal` before the first."""
-        columns = TradeView.__struct_fields__
-        yield _csv([columns])
+    async def all_trades(self, security: Security, since: int, until: int) -> AsyncIterator[list[TradeView]]:
+        """All trades of a security, newest first, a page at a time. Raises `Refusal`."""
         before = MAX_ID
         while True:
-            found = await self.trades(symbol, before, since, until, PAGE)
-            views = [trade_view(trade, security) for trade in found]
-            yield _csv([[getattr(view, column) for column in columns] for view in views])
+            found = await self.trades(security.symbol, before, since, until, PAGE)
+            yield [trade_view(trade, security) for trade in found]
             if len(found) < PAGE:
                 return
             before = found[-1].trade_id
 
-    async def orders_csv(self, client_id: str, securities: dict[str, Security]) -> AsyncIterator[str]:
-        """All reports of a client's orders as CSV, oldest first."""
-        columns = ("timestamp", "order_id", "client_order_id", "symbol", "side", "order_type", "time_in_force", "quantity",
-                   "price", "trigger_price", "exec_type", "status", "filled_quantity", "leaves_quantity", "last_quantity",
-                   "last_price", "fee", "trade_id", "liquidity", "code")  # fmt: skip
-        yield _csv([columns])
+    async def all_orders(self, client_id: str, securities: dict[str, Security]) -> AsyncIterator[list[ReportView]]:
+        """All reports of a client's orders, oldest first, a page at a time. Raises `Refusal`."""
         query = (
             f"SELECT report_id, {', '.join(COLUMNS)} FROM order_reports WHERE client_id = %(client)s "  # noqa: S608
             "AND (order_id, report_id) > (%(order)s, %(after)s) ORDER BY order_id, report_id LIMIT %(limit)s"
@@ -100,8 +91,7 @@ class History:
             values = {"client": client_id, "order": order_id, "after": after, "limit": PAGE}
             rows = await self._rows("orders", query, values)
             reports = [order_report(row[1:]) for row in rows]
-            views = [report_view(report, securities[report.symbol]) for report in reports]
-            yield _csv([["" if (v := getattr(view, column)) is None else v for column in columns] for view in views])
+            yield [report_view(report, securities[report.symbol]) for report in reports]
             if len(rows) < PAGE:
                 return
             order_id, after = reports[-1].order_id, rows[-1][0]
@@ -110,9 +100,3 @@ class History:
 def _trade(row: tuple[Any, ...]) -> Trade:
     trade_id, timestamp, symbol, price, quantity, aggressor_side, *rest = row
     return Trade(trade_id, timestamp, symbol, price, quantity, Side(aggressor_side), *rest)
-
-
-def _csv(rows: Sequence[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    csv.writer(text).writerows(rows)
-    return text.getvalue()

@@ -1,4 +1,4 @@
-"""Fan-out: every message is encoded once and queued for each who subscribed.
+"""Fan-out: every message is encoded once and sent to each who subscribed.
 
 There are two kinds of channels. Of an *event* (a trade, an order report, a change of state) every subscriber hears each. Of
 a *state* (a book, a ticker, a balance) one hears how it stands: a reader that cannot keep up is told the newest, once it has
@@ -28,7 +28,7 @@ from microexchange.messages import (
     TradingStateChanged,
 )
 from microexchange.presentation import TradeView, report_view, time_text, trade_view
-from microexchange.web import json_text
+from microexchange.web import json_frame
 
 FULL = "book.full"
 BOOK, BBO, TRADES, CANDLES, TICKER, STATUS, AUCTION = "book", "bbo", "trades", "candles", "ticker", "status", "auction"
@@ -67,34 +67,39 @@ class Late:
 
 
 class Subscriber:
-    """One connection's queue."""
+    """One connection's queue. What comes while it is empty goes out at once, by `put`, which may say no."""
 
-    def __init__(self) -> None:
+    def __init__(self, put: Callable[[bytes], bool] = lambda _: False) -> None:
         self.keys: set[Key] = set()
         """What it has subscribed to."""
         self.overflowed = asyncio.Event()
         """Set once the reader is too far behind: nothing more is queued for it."""
-        self._queue: deque[str] = deque()
+        self._put = put
+        self._queue: deque[bytes] = deque()
         self._late: dict[Key, Late] = {}
+        self._idle = False
+        """Whether whoever reads the queue waits for it: then nothing is on its way that must go first."""
         self._wake = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._queue)
 
-    def send(self, text: str) -> None:
-        """Queues a message, unless the reader is too far behind."""
+    def send(self, frame: bytes) -> None:
+        """Sends or queues a message, unless the reader is too far behind."""
+        if self._idle and not self._queue and self._put(frame):
+            return
         if len(self._queue) >= MOST_QUEUED:
             self.overflowed.set()
         if not self.overflowed.is_set():
-            self._queue.append(text)
+            self._queue.append(frame)
         self._wake.set()
 
     def late(self, key: Key) -> Late | None:
-        """What it has not heard of a state: None if the next message about it may be queued."""
+        """What it has not heard of a state: None if the next message about it may be sent."""
         late = self._late.get(key)
         if late is None and len(self._queue) >= SOON:
             late = self._late[key] = Late()
-        self._wake.set()
+            self._wake.set()
         return late
 
     def drop(self, key: Key) -> None:
@@ -102,18 +107,20 @@ class Subscriber:
         self.keys.discard(key)
         self._late.pop(key, None)
 
-    def take(self) -> "str | tuple[Key, Late] | None":
+    def take(self) -> "bytes | tuple[Key, Late] | None":
         """The next message; or, once all are read, a state that it is late with; or None, where it has heard everything."""
         if self._queue:
             return self._queue.popleft()
         return self._late.popitem() if self._late else None
 
-    async def next(self) -> "str | tuple[Key, Late] | None":
+    async def next(self) -> "bytes | tuple[Key, Late] | None":
         """As `take`, but waits for something; None is the end."""
         while not self.overflowed.is_set():
             if (said := self.take()) is not None:
+                self._idle = False
                 return said
             self._wake.clear()
+            self._idle = True
             await self._wake.wait()
         return None
 
@@ -204,29 +211,29 @@ class Hub:
     def _event(self, key: Key, message: Callable[..., Any], *of: Any) -> None:
         subscribers = self._subscribers.get(key)
         if subscribers:
-            text = json_text(message(*of))
+            frame = json_frame(message(*of))
             for subscriber in subscribers:
-                subscriber.send(text)
+                subscriber.send(frame)
 
     def _state(self, market: Market, key: Key) -> None:
         subscribers = self._subscribers.get(key)
         if subscribers:
-            text = ""
+            frame = b""
             for subscriber in subscribers:
                 if subscriber.late(key) is None:
-                    text = text or json_text(state_message(market, key))
-                    subscriber.send(text)
+                    frame = frame or json_frame(state_message(market, key))
+                    subscriber.send(frame)
 
     def _changed(self, key: Key, previous: int, changed: Iterable[tuple[Side, int]], message: Callable[[], Any]) -> None:
         """Tells of changes of a book, which follow what had the sequence `previous`."""
         subscribers = self._subscribers.get(key)
         if subscribers:
-            text = ""
+            frame = b""
             for subscriber in subscribers:
                 late = subscriber.late(key)
                 if late is None:
-                    text = text or json_text(message())
-                    subscriber.send(text)
+                    frame = frame or json_frame(message())
+                    subscriber.send(frame)
                 else:
                     late.previous_sequence = late.previous_sequence or previous
                     late.levels.update(changed)

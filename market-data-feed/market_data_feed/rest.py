@@ -1,7 +1,8 @@
 """The feed's REST interface."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -9,10 +10,11 @@ from fastapi import FastAPI, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from market_data_feed.candles import NANOSECONDS
+from market_data_feed.exports import ORDERS, TRADES, as_csv, as_parquet
 from market_data_feed.history import History
 from market_data_feed.market import candle_view
 from market_data_feed.state import FeedState
-from market_data_feed.statement import as_csv, movements
+from market_data_feed.statement import all_movements, movements
 from microexchange.access import Access
 from microexchange.databases import asking
 from microexchange.ids import MAX_ID
@@ -28,6 +30,7 @@ from microexchange.presentation import (
     ErrorView,
     HoldingView,
     LeaderView,
+    MovementView,
     OrderView,
     SecurityView,
     StatementView,
@@ -39,6 +42,17 @@ from microexchange.presentation import (
 from microexchange.refusals import Code, Refusal
 from microexchange.web import document, json_response
 
+
+@dataclass(frozen=True)
+class File:
+    """A kind of file that a history can be had as."""
+
+    media: str
+    parts: Callable[[Sequence[str], AsyncIterator[Sequence[Any]]], AsyncIterator[bytes]]
+
+
+FILES = {"csv": File("text/csv", as_csv), "parquet": File("application/vnd.apache.parquet", as_parquet)}
+FileKind = Literal["csv", "parquet"]
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Since = Annotated[str | None, Query(max_length=40, description="ISO 8601 with an offset: only those from then on.")]
 Until = Annotated[str | None, Query(max_length=40, description="ISO 8601 with an offset: only those before it.")]
@@ -72,9 +86,9 @@ def add_routes(app: FastAPI, state: FeedState, access: Access) -> None:
     equities = {"type": "array", "items": {"$ref": "#/components/schemas/EquityView"}}
     history = History(state.pool)
 
-    def csv_doc(summary: str, *statuses: int) -> dict[str, Any]:
+    def file_doc(summary: str, *statuses: int, media: Sequence[str] = ("text/csv",)) -> dict[str, Any]:
         bad = {status: {"description": "Refused", "content": refused} for status in statuses}
-        responses: dict[int, Any] = {200: {"content": {"text/csv": {}}}, **bad}
+        responses: dict[int, Any] = {200: {"content": {one: {} for one in media}}, **bad}
         return {"summary": summary, "response_class": StreamingResponse, "responses": responses}
 
     orders = {"type": "array", "items": {"$ref": "#/components/schemas/OrderView"}}
@@ -148,36 +162,41 @@ def add_routes(app: FastAPI, state: FeedState, access: Access) -> None:
         return json_response([candle_view(security, candle) for candle in found])
 
     @app.get(
-        "/export/trades.csv",
+        "/export/trades.{kind}",
         tags=["market"],
-        **csv_doc("All trades of a security as CSV, newest first", 404, 422, 503),
+        **file_doc("All trades of a security, newest first", 404, 422, 503, media=[one.media for one in FILES.values()]),
     )
     async def export_trades(
-        symbol: Annotated[str, Query(max_length=16)], since: Since = None, until: Until = None
+        kind: FileKind, symbol: Annotated[str, Query(max_length=16)], since: Since = None, until: Until = None
     ) -> Response:
         security = state.market.securities[known_symbol(symbol)]
-        lines = history.trades_csv(symbol, *_between(since, until), security)
-        return await streamed(lines, f"trades-{symbol}.csv")
+        pages = history.all_trades(security, *_between(since, until))
+        return await streamed(FILES[kind].parts(TRADES, pages), f"trades-{symbol}.{kind}", FILES[kind].media)
 
     @app.get(
-        "/export/orders.csv", tags=["accounts"], **csv_doc("All reports of your orders as CSV, oldest first", 401, 403, 503)
+        "/export/orders.{kind}",
+        tags=["accounts"],
+        **file_doc(
+            "All reports of your orders, oldest first", 401, 403, 422, 503, media=[one.media for one in FILES.values()]
+        ),
     )
-    async def export_orders(request: Request) -> Response:
+    async def export_orders(request: Request, kind: FileKind) -> Response:
         client_id = access.client(request)
-        return await streamed(history.orders_csv(client_id, state.market.securities), f"orders-{client_id}.csv")
+        pages = history.all_orders(client_id, state.market.securities)
+        return await streamed(FILES[kind].parts(ORDERS, pages), f"orders-{client_id}.{kind}", FILES[kind].media)
 
-    async def streamed(lines: AsyncIterator[str], name: str) -> Response:
+    async def streamed(parts: AsyncIterator[bytes], name: str, media: str) -> Response:
         """A file, a part at a time. What is wrong before its second part is a refusal."""
-        head = await anext(lines)
-        first = await anext(lines, "")
+        head = await anext(parts)
+        first = await anext(parts, b"")
 
-        async def all_lines() -> AsyncIterator[str]:
+        async def all_parts() -> AsyncIterator[bytes]:
             yield head + first
-            async for line in lines:
-                yield line
+            async for part in parts:
+                yield part
 
         disposition = f'attachment; filename="{name}"'
-        return StreamingResponse(all_lines(), media_type="text/csv", headers={"Content-Disposition": disposition})
+        return StreamingResponse(all_parts(), media_type=media, headers={"Content-Disposition": disposition})
 
     @app.get("/leaderboard", tags=["market"], **doc("Who has made the most", None, leaders, 200, 422))
     async def get_leaderboard(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
@@ -244,13 +263,13 @@ def add_routes(app: FastAPI, state: FeedState, access: Access) -> None:
     @app.get(
         "/accounts/{client_id}/statement.csv",
         tags=["accounts"],
-        **csv_doc("The whole statement as CSV", 401, 403, 404, 503),
+        **file_doc("The whole statement as CSV", 401, 403, 404, 503),
     )
     async def get_statement_csv(request: Request, client_id: str) -> Response:
         known_client(request, client_id)
-        lines = as_csv(state.ledger, state.market.securities, client_id)
+        pages = all_movements(state.ledger, state.market.securities, client_id)
         with asking("the ledger"):
-            return await streamed(lines, f"statement-{client_id}.csv")
+            return await streamed(as_csv(MovementView.__struct_fields__, pages), f"statement-{client_id}.csv", "text/csv")
 
     @app.get("/stats", tags=["market"], summary="Counts since the market began")
     async def get_stats() -> Response:

@@ -5,10 +5,12 @@ import contextlib
 import time
 from typing import Any
 
+import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool
 from pydantic import Field
 
+from exchange_db.days import DAY
 from market_data_feed.dashboard import add_dashboard
 from market_data_feed.hub import Hub
 from market_data_feed.market import Changes, Market
@@ -31,9 +33,13 @@ from microexchange.web import bind, make_app, serve
 _logger = structlog.get_logger(__name__)
 _DESCRIPTION = "Securities, books, trades, balances, the leaderboard. `/ws` is the WebSocket for books and trades, live."
 
+MOST_IN_TURN = 500
+"""Reports that are taken in before anything else has its turn."""
 LEISURE = 2_000
 """Reports that may wait to be stored without a hurry."""
-MOST_PENDING = 50_000
+RETIRE_NANOSECONDS = 3_600 * 10**9
+"""How often days that are too old are looked for."""
+MOST_PENDING = 100_000
 """Reports that may wait to be stored; then the feed reads on only as fast as it stores."""
 
 
@@ -44,6 +50,12 @@ class FeedSettings(PublicSettings):
     gateway_port: int = Field(default=8000, ge=1, le=65535, description="The gateway's, for the dashboard.")
     services: dict[str, str] = Field(
         default={}, description='Addresses of the other services, whose health the dashboard shows: {"name": "http://…"}.'
+    )
+    history_days: int = Field(
+        default=0,
+        ge=0,
+        le=36_500,
+        description="Days of reports, trades and equities that are kept, and today; 0 keeps all. Open orders stay.",
     )
     nice: int = Field(default=10, ge=0, le=19, description="As in nice(1): those go first whom an order waits for.")
 
@@ -75,6 +87,8 @@ class FeedService:
         """Whether this is the feed that stores; of several, one does, and all tell."""
         self._followed = False
         """Whether something was read while another stored."""
+        self._retire_at = 0
+        """When to look for days that are too old, in nanoseconds of Unix time."""
         self._turn = asyncio.Event()
         self._turn.set()
         self._fresh = asyncio.Event()
@@ -91,6 +105,7 @@ class FeedService:
             "stored_offset": self._stored_offset,
             "sequences": {name: position.sequence for name, position in self._positions.by_producer.items()},
             **self._state.totals(),
+            **{f"latency_p{percent}_seconds": stages for percent, stages in self._state.operations.seconds.items()},
         }
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -132,15 +147,25 @@ class FeedService:
             await self._turn.wait()
             market, operations = self._state.market, self._state.operations
             self._followed = self._followed or not self._stores
+            in_turn, read_at = 0, time.time_ns()
             for offset, batch in batches:
                 reports = self._apply(market, self._positions, batch)
                 self._state.hub.publish(market, reports, market.totals.reports - len(reports) + 1)
                 self._offset = offset + 1
-                operations.heard(batch, reports)
+                operations.heard(batch, reports, read_at, time.time_ns())
+                in_turn += len(reports)
+                if in_turn > MOST_IN_TURN:
+                    # What is stored, and who asks, has its turn in between; and the database works meanwhile.
+                    in_turn = 0
+                    self._fresh.set()
+                    await (self._have_room() if self._pending.count > MOST_PENDING else asyncio.sleep(0))
+                    await self._turn.wait()
+                    market = self._state.market
             self._fresh.set()
-            if self._pending.count > MOST_PENDING:
-                self._room.clear()
-                await self._room.wait()
+
+    async def _have_room(self) -> None:
+        self._room.clear()
+        await self._room.wait()
 
     async def _store_for_ever(self) -> None:
         """Stores; where the database goes away, goes on when it is back. Meanwhile the feed tells on."""
@@ -148,6 +173,8 @@ class FeedService:
         while True:
             try:
                 async with await connect(self._url, "feed") as connection:
+                    # What a crash of the server takes back is read from the log again, so nobody has to wait for its disk.
+                    await connection.execute("SET synchronous_commit = off")
                     store = Store(connection)
                     self._stores = await store.lock()
                     if not self._loaded.is_set():
@@ -222,11 +249,26 @@ class FeedService:
                 self._pending = Pending()
                 self._room.set()
             began = time.perf_counter()
+            await self._retire(store)
             await store.write(self._sealed)
             self._written(self._sealed)
             # Subscribers have heard all of it long before: storing need not keep a processor busy with many small
             # transactions. Half of the time at most goes into them, and never a second passes between two.
             await asyncio.sleep(min(time.perf_counter() - began, 1) if self._pending.count < LEISURE else 0)
+
+    async def _retire(self, store: Store) -> None:
+        """Once an hour, removes the days that are too old."""
+        days, now = self._settings.history_days, time.time_ns()
+        if not days or now < self._retire_at:
+            return
+        self._retire_at = now + RETIRE_NANOSECONDS
+        try:
+            retired = await store.retire(now // DAY - days)
+        except psycopg.errors.LockNotAvailable:
+            _logger.warning("old days stay for another hour: somebody reads them")
+            return
+        if retired:
+            _logger.info("removed what is too old", partitions=retired)
 
     def _written(self, sealed: Pending) -> None:
         self._stored_offset = sealed.offset

@@ -3,8 +3,6 @@
 A trade with oneself is two movements, so the key of a movement is twice its instruction, and one more for a sale.
 """
 
-import csv
-import io
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -39,8 +37,6 @@ ORDER BY instruction LIMIT %(limit)s
 """
 _STATEMENT = f"({_BUYS}) UNION ALL ({_SALES}) UNION ALL ({_TRANSFERS}) ORDER BY movement LIMIT %(limit)s"
 
-_COLUMNS = MovementView.__struct_fields__
-
 
 async def movements(
     pool: AsyncConnectionPool, securities: Mapping[str, Security], client_id: str, after: int, limit: int
@@ -51,30 +47,17 @@ async def movements(
         return [_view(row, securities) for row in await cursor.fetchall()]
 
 
-async def as_csv(
+async def all_movements(
     pool: AsyncConnectionPool, securities: Mapping[str, Security], client_id: str, page: int = 1000
-) -> AsyncIterator[str]:
-    """The whole statement as CSV, a page of rows at a time."""
-    line = io.StringIO()
-    writer = csv.writer(line)
-    writer.writerow(_COLUMNS)
+) -> AsyncIterator[list[MovementView]]:
+    """The whole statement, a page at a time. Raises what psycopg raises."""
     after = 0
     while True:
         found = await movements(pool, securities, client_id, after, page)
-        for movement in found:
-            writer.writerow([_cell(getattr(movement, column)) for column in _COLUMNS])
-        yield line.getvalue()
-        line.seek(0)
-        line.truncate()
+        yield found
         if len(found) < page:
             return
         after = int(found[-1].movement_id)
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, dict):
-        return " ".join(f"{symbol}={quantity}" for symbol, quantity in value.items())
-    return "" if value is None else value
 
 
 def _view(row: dict[str, Any], securities: Mapping[str, Security]) -> MovementView:

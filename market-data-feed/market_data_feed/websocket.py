@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import msgspec
 from fastapi import FastAPI
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from market_data_feed.hub import (
     CANDLES,
@@ -23,8 +23,9 @@ from market_data_feed.hub import (
 )
 from market_data_feed.state import FeedState
 from microexchange.access import Access, as_client
+from microexchange.frames import connection_of
 from microexchange.refusals import Code, Refusal
-from microexchange.web import decode_json, json_text, refuse
+from microexchange.web import decode_json, json_frame, json_text, refuse
 
 GOING_AWAY, POLICY, TOO_SLOW = 1001, 1008, 1013
 CLOSING_SECONDS = 5.0
@@ -83,7 +84,8 @@ class Session:
         self._fixed = fixed
         """What a connection of one channel hears from the beginning."""
         self._client_id = ""
-        self._subscriber = Subscriber()
+        self._connection = connection_of(socket)
+        self._subscriber = Subscriber(self._connection.put)
 
     async def run(self) -> None:
         """Serves the connection to its end."""
@@ -123,27 +125,27 @@ class Session:
             try:
                 await self._on_request(text.encode() if text is not None else message.get("bytes") or b"")
             except Refusal as refusal:
-                self._subscriber.send(json_text({"op": "error", **refusal.as_json()}))
+                self._subscriber.send(json_frame({"op": "error", **refusal.as_json()}))
 
     async def _on_request(self, text: bytes) -> None:
         request = decode_json(_decoder, text)
         subscriber = self._subscriber
         if isinstance(request, Ping):
-            subscriber.send('{"op":"pong"}')
+            subscriber.send(json_frame({"op": "pong"}))
         elif isinstance(request, Login):
             self._client_id = as_client(self._access.login(request.key, request.client_id)[0])
-            subscriber.send(json_text({"op": "login", "ok": True, "client_id": self._client_id}))
+            subscriber.send(json_frame({"op": "login", "ok": True, "client_id": self._client_id}))
         elif isinstance(request, Unsubscribe):
             keys, symbols = self._keys_of(request)
             for key in keys:
                 self._state.hub.unsubscribe(subscriber, key)
-            subscriber.send(json_text({"op": "unsubscribed", "channel": request.channel, "symbols": symbols}))
+            subscriber.send(json_frame({"op": "unsubscribed", "channel": request.channel, "symbols": symbols}))
         else:
             keys, symbols = self._keys_of(request)
             if len(subscriber.keys | set(keys)) > MOST_SUBSCRIPTIONS:
                 text_ = f"a connection has {MOST_SUBSCRIPTIONS} subscriptions at most: a channel of a security counts as one"
                 raise Refusal(Code.TOO_LARGE, text_, "symbols")
-            subscriber.send(json_text({"op": "subscribed", "channel": request.channel, "symbols": symbols}))
+            subscriber.send(json_frame({"op": "subscribed", "channel": request.channel, "symbols": symbols}))
             for number, key in enumerate(keys, 1):
                 self._begin(key)
                 while number % MOST_AT_ONCE == 0 and len(subscriber) > MOST_AT_ONCE:
@@ -171,15 +173,13 @@ class Session:
         """Subscribes, after telling how it stands. In between nothing else runs, so no change falls between them."""
         market, subscriber = self._state.market, self._subscriber
         if key[0] not in (TRADES, TAPE, ORDERS) and not (key[0] in PRIVATE and key[1] not in market.clients):
-            subscriber.send(json_text(state_message(market, key)))
+            subscriber.send(json_frame(state_message(market, key)))
         self._state.hub.subscribe(subscriber, key)
 
     async def _write(self) -> None:
         while (said := await self._subscriber.next()) is not None:
-            text = said if isinstance(said, str) else json_text(message_for(self._state.market, *said))
-            try:
-                await self._socket.send_text(text)
-            except (WebSocketDisconnect, RuntimeError):
+            frame = said if isinstance(said, bytes) else json_frame(message_for(self._state.market, *said))
+            if not await self._connection.send_frame(frame):
                 return
         await self._socket.close(TOO_SLOW, "too many messages wait to be read: connect and subscribe again")
 

@@ -1,6 +1,7 @@
 """The shell of the matching engine: read, apply, append, and a snapshot now and then."""
 
 import asyncio
+import time
 from typing import Any
 
 import structlog
@@ -87,7 +88,9 @@ class EngineService:
         engine, instructions, reports = self._engine, self._instructions, self._reports
         await check_position(self._log, ORDER_ENTRY, self._offset)
         async for batches in read_batches(self._log, ORDER_ENTRY, self._offset, self._health):
+            read_at = time.time_ns()
             for offset, batch in batches:
+                reports.cause = batch.stamp, read_at
                 for command in engine.fresh(batch):
                     to_settle: list[Event] = []
                     to_tell: list[Event] = []

@@ -28,15 +28,18 @@ from microexchange.messages import (
 from microexchange.numbers import MAX_CASH, MAX_LOTS
 from microexchange.standing import StandingOrders
 
+CREDIT = MAX_CASH // 10
+"""How far below zero an account in a class may go: a hundred million. So hundreds may have one, and all that they can spend
+together is still less than one account can count."""
 THROUGHPUT_WINDOW = 1_000_000_000
 """Nanoseconds over which orders are counted for the throughput."""
 
 
 def in_class(command: Command) -> Command:
-    """What a classroom makes of a command: accounts may owe anything and trade with themselves, securities may be sold
+    """What a classroom makes of a command: accounts may owe a lot and trade with themselves, securities may be sold
     short, have `spread_capture` for their pricing rule, and no fees."""
     if isinstance(command, OpenAccount):
-        return replace(command, credit_limit=MAX_CASH, self_trade_prevention=SelfTradePrevention.NONE)
+        return replace(command, credit_limit=CREDIT, self_trade_prevention=SelfTradePrevention.NONE)
     if isinstance(command, ListSecurity):
         return replace(
             command,

@@ -73,6 +73,8 @@ _logger = structlog.get_logger(__name__)
 
 OnReport = Callable[[int, OrderReport], None]
 """Hears an order report and its number: the `report_id` that the feed stores it under."""
+LOOK_SECONDS = 0.05
+"""How often it is looked whose time is over."""
 PENDING_SECONDS = 0.05
 """After which an order that the engine has not taken yet is told of."""
 MOST_RECENT = 100_000
@@ -142,6 +144,10 @@ class OrderDesk:
         self._leaving: dict[str, asyncio.TimerHandle] = {}
         """Clients whose connection is gone, until their orders are cancelled."""
         self._waiting: dict[int, asyncio.Future[list[Record]]] = {}
+        self._deadlines: deque[tuple[float, int]] = deque()
+        """When to give up waiting for which command, the soonest first."""
+        self._confirmed: deque[tuple[float, NewOrder]] = deque()
+        """Orders that are on the log, and when to tell of them if the engine has not, the soonest first."""
         self._logged_on = asyncio.Event()
         self._faulted: dict[str, str] = {}
         """Clients to be suspended, and why."""
@@ -203,6 +209,7 @@ class OrderDesk:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._commands.run())
             group.create_task(self._reports.run())
+            group.create_task(self._look_at_the_time())
 
     async def log_on(self) -> None:
         """Tells the engine that this gateway begins, and waits for its answer."""
@@ -350,6 +357,7 @@ class OrderDesk:
         answer: asyncio.Future[list[Record]] = asyncio.get_running_loop().create_future()
         command_id = command.command_id
         self._waiting[command_id] = answer
+        self._deadlines.append((began + self._timeout, command_id))
 
         def on_confirmed(confirmed: "asyncio.Future[None]") -> None:
             error = None if confirmed.cancelled() else confirmed.exception()
@@ -358,11 +366,11 @@ class OrderDesk:
                     answer.set_exception(Refusal(Code.UNAVAILABLE, "the exchange's log is not available: nothing was sent"))
             elif isinstance(command, NewOrder):
                 self.view.pending(_pending(command))
-                asyncio.get_running_loop().call_later(PENDING_SECONDS, self._tell_pending, command)
+                self._confirmed.append((began + PENDING_SECONDS, command))
 
         self._commands.put_confirmed([command]).add_done_callback(on_confirmed)
         try:
-            reports = await asyncio.wait_for(answer, self._timeout)
+            reports = await answer
         except TimeoutError:
             raise Refusal(
                 Code.OUTCOME_UNKNOWN,
@@ -373,6 +381,19 @@ class OrderDesk:
             self._waiting.pop(command_id, None)
         self.latency.add(time.perf_counter() - began)
         return reports
+
+    async def _look_at_the_time(self) -> None:
+        """Gives up waiting for what has taken too long, and tells of orders that the engine has not taken, for ever. One
+        look for all: a timer for each order costs more than the order."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            now = time.perf_counter()
+            while self._deadlines and self._deadlines[0][0] <= now:
+                answer = self._waiting.get(self._deadlines.popleft()[1])
+                if answer is not None and not answer.done():
+                    answer.set_exception(TimeoutError())
+            while self._confirmed and self._confirmed[0][0] <= now:
+                self._tell_pending(self._confirmed.popleft()[1])
 
     def _tell_pending(self, command: NewOrder) -> None:
         """Tells everybody of an order that is on the log and that the engine has not taken yet: it is slow, or away."""

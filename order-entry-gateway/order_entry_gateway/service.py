@@ -96,8 +96,7 @@ class GatewayService:
             "number": self._settings.gateway_number,
             "last_command_id": str(self._desk.last_command_id),
             "commands": latency.count,
-            "latency_p50": latency.percentile(50),
-            "latency_p95": latency.percentile(95),
+            **dict(zip(("latency_p50", "latency_p95"), latency.percentiles(50, 95), strict=True)),
             "securities": len(self._desk.view.securities),
         }
 

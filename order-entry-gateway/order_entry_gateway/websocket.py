@@ -11,13 +11,14 @@ from typing import Annotated, Any
 import msgspec
 import structlog
 from fastapi import FastAPI
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from microexchange.access import GUEST, Access, as_client
+from microexchange.frames import connection_of, frame
 from microexchange.messages import OrderReport, Side
 from microexchange.presentation import order_view, report_view, time_text
 from microexchange.refusals import Code, Refusal
-from microexchange.web import FLOOD_PAUSE, decode_json, json_text, msgpack_bytes
+from microexchange.web import FLOOD_PAUSE, decode_json, json_frame, msgpack_bytes
 from order_entry_gateway.desk import OrderDesk
 from order_entry_gateway.requests import AmendRequest, OrderRequest, find_security, order_id
 
@@ -126,7 +127,11 @@ class Session:
         self._access = access
         self._client_id: str | None = None
         self._key_id = ""
-        self._outgoing: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(MOST_QUEUED)
+        self._connection = connection_of(socket)
+        self._outgoing: asyncio.Queue[bytes | None] = asyncio.Queue(MOST_QUEUED)
+        """Frames that could not be written at once."""
+        self._idle = False
+        """Whether the writer waits for one: then nothing is on its way that must go first."""
         self._pending: set[asyncio.Task[None]] = set()
         self._closing: tuple[int, str] | None = None
         self._ends = asyncio.Event()
@@ -303,8 +308,12 @@ class Session:
         self._send({"id": request_id, "ok": "error" not in content, **content})
 
     def _send(self, message: dict[str, Any]) -> None:
+        binary = self._speaks_msgpack
+        content = frame(msgpack_bytes(message), binary=True) if binary else json_frame(message)
+        if self._idle and self._outgoing.empty() and self._connection.put_soon(content):
+            return
         try:
-            self._outgoing.put_nowait(message)
+            self._outgoing.put_nowait(content)
         except asyncio.QueueFull:
             self._close(TOO_SLOW, f"{MOST_QUEUED} messages wait to be read")
 
@@ -318,13 +327,13 @@ class Session:
             self._outgoing.put_nowait(None)
 
     async def _write(self) -> None:
-        while (message := await self._outgoing.get()) is not None:
-            try:
-                if self._speaks_msgpack:
-                    await self._socket.send_bytes(msgpack_bytes(message))
-                else:
-                    await self._socket.send_text(json_text(message))
-            except (WebSocketDisconnect, RuntimeError):
+        while True:
+            self._idle = True
+            content = await self._outgoing.get()
+            self._idle = False
+            if content is None:
+                break
+            if not await self._connection.send_frame(content):
                 return
         code, reason = self._closing or (GOING_AWAY, "")
         await self._socket.close(code, reason)

@@ -162,12 +162,18 @@ async def test_a_reader_that_was_disconnected_is_told_why_and_may_come_again(
     feed: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub, "MOST_QUEUED", 60)
-    slow = await subscribe(feed.url, "trades", "X")
-    feed.trade("X", 100)
-    async with asyncio.timeout(20):
-        with contextlib.suppress(ConnectionClosed):
-            async for _ in slow:
-                pass
+    with reluctant(feed) as small:
+        slow = await subscribe(feed.url, "trades", "X", sock=small)
+        slow.transport.pause_reading()
+        (subscriber,) = feed.state.hub._subscribers["trades", "X"]
+        async with asyncio.timeout(20):
+            while not subscriber.overflowed.is_set():
+                feed.trade("X", 50)
+                await asyncio.sleep(0)
+            slow.transport.resume_reading()
+            with contextlib.suppress(ConnectionClosed):
+                async for _ in slow:
+                    pass
     assert slow.close_code == websocket.TOO_SLOW
     assert "subscribe again" in str(slow.close_reason)
     again = await subscribe(feed.url, "trades", "X")

@@ -545,7 +545,7 @@ def test_a_timed_run_prints_its_results_and_adds_up(exchange: Running) -> None:
     assert exchange.process is not None
     assert exchange.process.wait(120) == 0, exchange.said()
     said = exchange.said()
-    for expected in ("Leaderboard", "MarketMaker-1", "Totals", "orders per second", "p50", "p95"):
+    for expected in ("Leaderboard", "profit", "Totals", "orders per second", "p50", "p95"):
         assert expected in said
     numbers = {name: int(count.replace(",", "")) for name, count in re.findall(r"│ (trades|settled) +│ +([\d,]+) │", said)}
     assert numbers["trades"] == numbers["settled"] > 20

@@ -1,12 +1,20 @@
 """The feed's questions and channels, on an exchange that runs; and several feeds at once."""
 
 import csv
+import io
+import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from websockets.exceptions import InvalidStatus
 
@@ -14,6 +22,7 @@ from exchange_launcher.postgres import EmbeddedPostgres
 from tests.integration.running import Running, Talk, eventually, free_ports
 
 pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +134,23 @@ def test_trades_and_ones_own_orders_can_be_exported(running: Running) -> None:
     rows = list(csv.DictReader(get(running, "/export/orders.csv", "seller").splitlines()))
     assert [row["exec_type"] for row in rows if row["exec_type"] != "PENDING_NEW"] == ["NEW", "TRADE"] * 3 + ["NEW"]
     get(running, "/export/trades.csv?symbol=NONE", status=404)
+    get(running, "/export/trades.txt?symbol=AAPL", status=422)
+
+
+def test_what_is_exported_as_parquet_is_what_is_exported_as_csv(running: Running) -> None:
+    for path, client in (("trades.{}?symbol=AAPL", ""), ("orders.{}", "seller")):
+        headers = key(running, client) if client else {}
+        rows = list(csv.DictReader(get(running, f"/export/{path.format('csv')}", client).splitlines()))
+        answer = running.http.get(f"{running.feed}/export/{path.format('parquet')}", headers=headers)
+        assert answer.headers["content-type"] == "application/vnd.apache.parquet"
+        table = pq.read_table(io.BytesIO(answer.content))
+        assert table.column_names == list(rows[0])
+        assert str(table.schema.field("timestamp").type) == "timestamp[us, tz=UTC]"
+        assert table.schema.field("price").type == pa.decimal128(38, 8)
+        for row, found in zip(rows, table.to_pylist(), strict=True):
+            assert found["timestamp"] == datetime.fromisoformat(row["timestamp"])
+            assert found["price"] == Decimal(row["price"])
+            assert [str(found["trade_id"] or "")] == [row["trade_id"]]
 
 
 def heard(talk: Talk, channel: str) -> Any:
@@ -237,10 +263,30 @@ def test_operations_know_every_service(running: Running) -> None:
     told = eventually(known)
     assert set(told["services"]) == {"matching-engine", "clearinghouse", "market-data-feed", "order-entry-gateway"}
     assert all(not one["waiting_for"] for one in told["services"].values())
-    assert told["latency_ms"]["gateway_to_engine"]["p50"] > 0
+    stages = {name: one["p50"] for name, one in told["latency_ms"].items()}
+    assert all(milliseconds >= 0 for milliseconds in stages.values())
+    whole = stages.pop("gateway_in_to_feed_out")
+    assert 0 < max(stages.values()) <= whole <= 2 * sum(stages.values())
+    assert 'microexchange_latency_p99_seconds{name="log_to_engine_in"}' in get(running, "/metrics")
     bad = running.order(key(running, "seller"), symbol="AAPL", side="sell", quantity=10**6, price="1.00")
     assert bad.status_code == 409
     eventually(lambda: get(running, "/operations")["rejects"].get("INSUFFICIENT_SHARES"))
+
+
+def test_the_monitoring_dashboard_asks_for_metrics_that_there_are(running: Running) -> None:
+    places = (running.gateway, running.feed, running.engine, running.clearing)
+    there = "\n".join(running.http.get(f"{place}/metrics").text for place in places)
+    panels = json.loads((ROOT / "monitoring/grafana/microexchange.json").read_text())["panels"]
+    asked = {
+        name
+        for panel in panels
+        for one in panel["targets"]
+        for name in re.findall(r"(?:microexchange|process)_\w+", one["expr"])
+    }
+    assert len(asked) > 10
+    assert asked - set(re.findall(r"^\w+", there, re.MULTILINE)) == set()
+    wanted = {name for panel in panels for one in panel["targets"] for name in re.findall(r"name=\"(\w+)", one["expr"])}
+    assert all(f'name="{name}"' in there for name in wanted)
 
 
 def test_of_several_feeds_one_stores_all_serve_and_another_takes_over(running: Running) -> None:

@@ -1,5 +1,6 @@
 """The feed's fold: balances, the leaderboard, counts, and what subscribers hear."""
 
+import asyncio
 import json
 from collections import Counter
 from dataclasses import astuple
@@ -9,6 +10,7 @@ from market_data_feed.candles import Chart
 from market_data_feed.hub import MOST_QUEUED, SOON, Hub, Subscriber, message_for, state_message
 from market_data_feed.market import Market
 from market_data_feed.store import Pending, seal
+from microexchange.frames import frame
 from microexchange.messages import (
     Execution,
     KeyIssued,
@@ -22,7 +24,7 @@ from microexchange.messages import (
     Transfer,
 )
 from microexchange.positions import Positions
-from microexchange.web import json_text
+from microexchange.web import json_frame, json_text
 from tests.unit.market import Floor
 
 
@@ -94,11 +96,21 @@ def test_open_orders_are_known_until_they_end() -> None:
     assert filled not in market.clients["a"].orders
 
 
+def content(frame: bytes) -> bytes:
+    """What a text frame says, read as RFC 6455 has it."""
+    assert frame[0] == 0x81
+    size = {126: 2, 127: 8}.get(frame[1], 0)
+    length = int.from_bytes(frame[2 : 2 + size], "big") if size else frame[1]
+    assert len(frame) == 2 + size + length
+    return frame[2 + size :]
+
+
 def drain(subscriber: Subscriber, market: Market) -> list[Any]:
     """All that it hears, as its connection would send it."""
     messages = []
     while (said := subscriber.take()) is not None:
-        messages.append(json.loads(said if isinstance(said, str) else json_text(message_for(market, *said))))
+        frame = said if isinstance(said, bytes) else json_frame(message_for(market, *said))
+        messages.append(json.loads(content(frame)))
     return messages
 
 
@@ -252,9 +264,47 @@ def test_a_subscriber_hears_only_what_it_asked_for() -> None:
 def test_a_reader_that_is_slow_with_events_is_cut_off_and_its_queue_does_not_grow() -> None:
     subscriber = Subscriber()
     for _ in range(MOST_QUEUED + 100):
-        subscriber.send("x")
+        subscriber.send(b"x")
     assert subscriber.overflowed.is_set()
     assert len(subscriber) == MOST_QUEUED
+
+
+async def test_a_reader_that_keeps_up_is_written_to_at_once_and_in_order_with_what_had_to_wait() -> None:
+    written: list[bytes] = []
+    takes = True
+
+    def put(frame: bytes) -> bool:
+        if takes:
+            written.append(frame)
+        return takes
+
+    subscriber = Subscriber(put)
+
+    async def write() -> None:
+        while isinstance(said := await subscriber.next(), bytes):
+            while not put(said):
+                await asyncio.sleep(0)
+
+    writing = asyncio.create_task(write())
+    subscriber.send(b"before it listens")
+    await asyncio.sleep(0.01)
+    subscriber.send(b"at once")
+    assert written == [b"before it listens", b"at once"]
+    takes = False
+    subscriber.send(b"waits")
+    await asyncio.sleep(0)
+    takes = True
+    subscriber.send(b"goes behind it")
+    assert written[2:] == []
+    await asyncio.sleep(0.01)
+    assert written[2:] == [b"waits", b"goes behind it"]
+    writing.cancel()
+
+
+def test_a_frame_says_how_long_it_is() -> None:
+    for length in (0, 1, 125, 126, 65_535, 65_536, 70_000):
+        assert content(frame(b"x" * length)) == b"x" * length
+    assert frame(b"x", binary=True)[0] == 0x82
 
 
 def test_every_report_becomes_a_row_and_only_changes_are_upserted() -> None:

@@ -11,7 +11,9 @@ import pytest
 
 from microexchange.health import Health
 from microexchange.messages import (
+    AccountOpened,
     NewOrder,
+    OpenAccount,
     OrderReport,
     OrderType,
     SecurityListed,
@@ -22,6 +24,7 @@ from microexchange.messages import (
 from microexchange.refusals import Code, Refusal
 from microexchange.securities import Security
 from microexchange.web import decode_json, make_app
+from order_entry_gateway.classroom import in_class
 from order_entry_gateway.requests import (
     ClientRequest,
     Endowment,
@@ -182,3 +185,10 @@ async def test_the_openapi_page_has_our_shapes_and_loads_nothing_from_elsewhere(
         html = (await client.get("/docs")).text
     assert re.findall(r'(?:src|href)="([^"]+)"', html)
     assert not re.findall(r'(?:src|href)="(?:https?:)?//', html)
+
+
+def test_eight_hundred_names_can_have_an_account_in_a_class() -> None:
+    floor = Floor()
+    for number in range(800):
+        events = floor.apply(in_class(OpenAccount(floor.id(), 1, f"pupil-{number}", 10**12, {"X": 100})))
+        assert isinstance(events[-1], AccountOpened), events

@@ -1,7 +1,10 @@
 // Operations: rates, latencies, lag and health of each service, rejects.
 import { ask, colours, el, fill, grouped, line, plot, table, toast } from "./page.js";
 
-const NAMES = { gateway_to_engine: "Gateway in to engine out", engine_to_feed: "Engine out to feed in" };
+const NAMES = {
+  gateway_in_to_log: "Gateway in to log", log_to_engine_in: "Log to engine in", engine_in_to_out: "Engine in to engine out",
+  engine_out_to_feed_in: "Engine out to feed in", feed_in_to_out: "Feed in to feed out", gateway_in_to_feed_out: "All of it",
+};
 
 export function operations(main) {
   const figure = (name) => { const value = el("div", { class: "value" }, "–"); return [value, el("section", { class: "card figure" }, el("div", { class: "soft" }, name), value)]; };
