@@ -10,11 +10,12 @@ from typing import Annotated
 import httpx
 import psycopg
 import typer
-from rich.console import Console
 from rich.table import Table
 
 import exchange_db
+from exchange_launcher import competitions
 from exchange_launcher.audit import AuditError, Check, Places, audit
+from exchange_launcher.terminal import DatabaseUrl, Host, LogUrl, Namespace, Port, console, errors, fail
 from exchange_launcher.up import UpError, UpOptions, running_postgres, up
 from microexchange import __version__
 from microexchange.auth import read_or_make_secret, write_private
@@ -25,8 +26,6 @@ from microexchange.settings import NAMESPACE, DatabaseSettings, PlaceSettings, d
 app = typer.Typer(
     name="microexchange", help="A complete stock exchange.", no_args_is_help=True, pretty_exceptions_enable=False
 )
-console = Console()
-errors = Console(stderr=True)
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -40,11 +39,6 @@ def _seconds(text: str | None) -> float | None:
     return float(match[1]) * _UNITS[match[2]]
 
 
-def _fail(message: object) -> typer.Exit:
-    errors.print(f"microexchange: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
-    return typer.Exit(1)
-
-
 @app.callback(invoke_without_command=True)
 def _main(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
@@ -55,14 +49,14 @@ def _main(version: Annotated[bool, typer.Option("--version", help="Print the ver
 @app.command(name="up")
 def up_command(
     data: Annotated[Path | None, typer.Option(help="Folder of the market. Default: in your user's data folder.")] = None,
-    log: Annotated[str | None, typer.Option(help="The log: amqp://… Default: the database's server.")] = None,
-    database: Annotated[str | None, typer.Option(help="A Postgres server: postgresql://… Default: an embedded one.")] = None,
-    namespace: Annotated[str, typer.Option(help="Put before all names on shared servers: a-z 0-9 _")] = "",
-    host: Annotated[str, typer.Option(help="Address that the gateway and the feed listen on.")] = "127.0.0.1",
-    gateway_port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
-    feed_port: Annotated[int, typer.Option(min=1, max=65535)] = 8001,
-    engine_port: Annotated[int, typer.Option(min=1, max=65535)] = 8002,
-    clearing_port: Annotated[int, typer.Option(min=1, max=65535)] = 8003,
+    log: LogUrl = None,
+    database: DatabaseUrl = None,
+    namespace: Namespace = "",
+    host: Host = "127.0.0.1",
+    gateway_port: Port = 8000,
+    feed_port: Port = 8001,
+    engine_port: Port = 8002,
+    clearing_port: Port = 8003,
     bots: Annotated[int, typer.Option(min=0, max=500, help="How many house bots.")] = 12,
     classroom: Annotated[
         bool, typer.Option("--classroom", help="Know clients by name alone, check no credit, open the quick routes.")
@@ -98,7 +92,7 @@ def up_command(
     try:
         asyncio.run(up(options, console))
     except UpError as error:
-        raise _fail(error) from None
+        raise fail(error) from None
 
 
 @app.command()
@@ -115,7 +109,7 @@ def migrate(
     try:
         made = exchange_db.migrate(database, namespace)
     except psycopg.Error as error:
-        raise _fail(f"the database at {without_secrets(database)} is not usable: {str(error).strip()}") from None
+        raise fail(f"the database at {without_secrets(database)} is not usable: {str(error).strip()}") from None
     for name, (revision, _) in exchange_db.check(database, namespace).items():
         console.print(f"{name}: revision {revision}{' (new)' if name in made else ''}")
 
@@ -142,7 +136,7 @@ def audit_command(
             places = Places(server, log or server, within, folder, whole)
             checks = asyncio.run(audit(places))
     except (AuditError, UpError) as error:
-        raise _fail(error) from None
+        raise fail(error) from None
     differences = sum(check.count for check in checks)
     if as_json:
         console.print_json(data={"differences": differences, "checks": [dataclasses.asdict(check) for check in checks]})
@@ -177,9 +171,9 @@ def _admin(data: Path | None, gateway: str, method: str, path: str, body: object
         headers = {"Authorization": f"Bearer {token.read_text().strip()}"}
         answer = httpx.request(method, f"{gateway}{path}", json=body, headers=headers, timeout=30)
     except OSError as error:
-        raise _fail(f"cannot read the admin token: {error}") from None
+        raise fail(f"cannot read the admin token: {error}") from None
     except httpx.HTTPError as error:
-        raise _fail(f"the gateway at {gateway} does not answer: {error}") from None
+        raise fail(f"the gateway at {gateway} does not answer: {error}") from None
     return None if answer.is_success else str(answer.json()["error"]["message"])
 
 
@@ -193,7 +187,7 @@ def list_command(
     try:
         wanted = read_listing(file.read_text(encoding="utf-8-sig").splitlines())
     except (OSError, ValueError) as error:
-        raise _fail(error) from None
+        raise fail(error) from None
     listed, refused = 0, []
     for security in wanted:
         answer = _admin(data, gateway, "POST", "/admin/securities", listing_json(security))
@@ -207,7 +201,7 @@ def list_command(
 
 def _set_state(symbol: str, state: str, data: Path | None, gateway: str) -> None:
     if refused := _admin(data, gateway, "PUT", f"/admin/securities/{symbol}/state", {"state": state}):
-        raise _fail(refused)
+        raise fail(refused)
     console.print(f"{symbol}: {state}")
 
 
@@ -215,7 +209,7 @@ def _set_state(symbol: str, state: str, data: Path | None, gateway: str) -> None
 def delist(symbol: str, data: Data = None, gateway: Gateway = GATEWAY) -> None:
     """Delist a security, for good: its orders are cancelled, holdings stay."""
     if refused := _admin(data, gateway, "DELETE", f"/admin/securities/{symbol}"):
-        raise _fail(refused)
+        raise fail(refused)
     console.print(f"{symbol}: delisted")
 
 
@@ -252,6 +246,9 @@ def secrets(
     for name, address in addresses.items():
         write_private(folder / name, address)
     console.print(f"secrets are in {folder}")
+
+
+competitions.register(app)
 
 
 def main() -> None:

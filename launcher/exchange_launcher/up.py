@@ -5,8 +5,8 @@ import contextlib
 import fcntl
 import json
 import signal
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -47,6 +47,8 @@ class UpOptions:
     bots: int = 12
     classroom: bool = False
     seconds: float | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """More settings of the services, by the names of their variables."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Exchange:
         self._failure: Exception | None = None
         self._failed = asyncio.Event()
         self._postgres_restarts = 0
+        self.log_url = ""
+        """The log, once it has started."""
         self._services = [
             _Service("matching-engine", "matching_engine", options.engine_port, "--engine-port", False),
             _Service("clearinghouse", "clearinghouse", options.clearing_port, "--clearing-port", False),
@@ -87,11 +91,13 @@ class Exchange:
         return f"http://[{host}]:{service.port}" if ":" in host else f"http://{host}:{service.port}"
 
     @property
-    def _gateway_url(self) -> str:
+    def gateway_url(self) -> str:
+        """Where clients enter orders."""
         return self._url(self._services[3])
 
     @property
-    def _feed_url(self) -> str:
+    def feed_url(self) -> str:
+        """Where the feed serves."""
         return self._url(self._services[2])
 
     # --- start ----------------------------------------------------------------------------------------------
@@ -113,7 +119,7 @@ class Exchange:
             except EmbeddedPostgresError as error:
                 raise UpError(str(error)) from error
             database = self._postgres.url
-        log = options.log or database
+        log = self.log_url = options.log or database
         names = [name for name in exchange_db.ALL if name != EXCHANGE_LOG or log.startswith("postgres")]
         try:
             await asyncio.to_thread(exchange_db.migrate, database, options.namespace, names)
@@ -134,6 +140,7 @@ class Exchange:
             "MX_NAMESPACE": options.namespace,
             "MX_DATA_DIR": str(options.data),
             "MX_CLASSROOM": str(options.classroom),
+            **options.settings,
         }
         others = {service.name: self._url(service) for service in self._services if service.module != "market_data_feed"}
         extra = {
@@ -163,8 +170,8 @@ class Exchange:
                 "trading-bots",
                 "trading_bots",
                 {
-                    "MX_GATEWAY_URL": self._gateway_url,
-                    "MX_FEED_URL": self._feed_url,
+                    "MX_GATEWAY_URL": self.gateway_url,
+                    "MX_FEED_URL": self.feed_url,
                     "MX_HOUSE_BOTS": str(options.bots),
                     "MX_DATA_DIR": str(options.data),
                 },
@@ -216,9 +223,9 @@ class Exchange:
         options, table = self._options, Table(title="microexchange is open", title_justify="left")
         table.add_column("what")
         table.add_column("where", overflow="fold")
-        table.add_row("Dashboard", self._feed_url)
-        table.add_row("Order entry (REST, WebSocket /ws/orders)", f"{self._gateway_url}/docs")
-        table.add_row("Market data (REST, WebSocket /ws)", f"{self._feed_url}/docs")
+        table.add_row("Dashboard", self.feed_url)
+        table.add_row("Order entry (REST, WebSocket /ws/orders)", f"{self.gateway_url}/docs")
+        table.add_row("Market data (REST, WebSocket /ws)", f"{self.feed_url}/docs")
         for service in self._services[:2]:
             table.add_row(f"{service.name}: health", f"{self._url(service)}/status")
         where = (
@@ -312,7 +319,7 @@ class Exchange:
 
     async def print_results(self, seconds: float) -> None:
         """Prints the leaderboard and the totals."""
-        leaders = (await self._http.get(f"{self._feed_url}/leaderboard?limit=20")).json()
+        leaders = (await self._http.get(f"{self.feed_url}/leaderboard?limit=20")).json()
         table = Table(title="Leaderboard", title_justify="left")
         for heading in ("", "client", "equity", "cash", "profit"):
             table.add_column(heading, justify="left" if heading == "client" else "right")

@@ -8,6 +8,7 @@
 """
 
 from trading_bots.bot import Bot, Fill, Order, Trade
+from trading_bots.client import AsyncExchangeClient, ExchangeClient, ExchangeError
 from trading_bots.runner import run
 
-__all__ = ["Bot", "Fill", "Order", "Trade", "run"]
+__all__ = ["AsyncExchangeClient", "Bot", "ExchangeClient", "ExchangeError", "Fill", "Order", "Trade", "run"]

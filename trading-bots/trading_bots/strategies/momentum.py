@@ -3,37 +3,35 @@
 Jegadeesh and Titman, "Returns to buying winners and selling losers" (1993), on a scale of seconds.
 """
 
-from decimal import Decimal
-
 from trading_bots.bot import Bot, Trade
 
 
 class Momentum(Bot):
     """Compares a fast with a slow average of each price, and trades when they cross."""
 
-    def __init__(self, seed: int = 0, threshold: str = "0.0005", size: int = 2) -> None:
+    def __init__(self, seed: int = 0, threshold: float = 0.0005, size: int = 2) -> None:
         super().__init__()
-        self.threshold = Decimal(threshold)
+        self.threshold = threshold
         self.size = size
         self.slowness = 20 + seed % 20
-        self.fast: dict[str, Decimal] = {}
-        self.slow: dict[str, Decimal] = {}
+        self.fast: dict[str, float] = {}
+        self.slow: dict[str, float] = {}
         self.stance: dict[str, int] = {}
 
     def on_trade(self, trade: Trade) -> None:
         """Moves the averages, and acts if they have crossed."""
-        symbol, price = trade.symbol, trade.price
+        symbol, price = trade.symbol, float(trade.price)
         fast = self.fast[symbol] = _toward(self.fast.get(symbol, price), price, 5)
         slow = self.slow[symbol] = _toward(self.slow.get(symbol, price), price, self.slowness)
         stance = (fast > slow * (1 + self.threshold)) - (fast < slow * (1 - self.threshold))
         if stance == self.stance.get(symbol, 0):
             return
         self.stance[symbol] = stance
-        if stance > 0 and self.cash > 2 * self.size * price:
+        if stance > 0 and self.cash > 2 * self.size * trade.price:
             self.buy(symbol, self.size)
         elif stance < 0 and self.position(symbol) >= self.size:
             self.sell(symbol, self.size)
 
 
-def _toward(average: Decimal, price: Decimal, steps: int) -> Decimal:
-    return (average + (price - average) / steps).quantize(Decimal("0.000001"))
+def _toward(average: float, price: float, steps: int) -> float:
+    return average + (price - average) / steps

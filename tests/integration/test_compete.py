@@ -1,0 +1,222 @@
+"""A season live over the real services: bots that loop, leak, fork and crash lose their turn and harm nobody; a round can be
+paused and resumed, and replayed."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.integration.running import eventually, free_ports
+from trading_bots.competition import replay
+
+pytestmark = pytest.mark.slow
+SEASON = """
+name = "live"
+length = "{length}"
+security = [{{ symbol = "X", price = "100.00", taker_fee_bps = 5, value = {{ process = "random_walk" }} }}]
+house = [{{ bot = "MarketMaker", count = 2 }}, {{ bot = "NoiseTrader", count = 2 }}, {{ bot = "InformedTrader" }}]
+contestant = [{contestants}]
+[auctions]
+opening = "{auction}"
+closing = "{auction}"
+[limits]
+requests_per_second = 50
+memory_megabytes = 200
+processor_share = 0.9
+answer_seconds = 1.5
+"""
+BOTS = '''
+import os, subprocess, sys
+from trading_bots import Bot
+
+
+class Good(Bot):
+    timer = 0.5
+
+    def on_timer(self):
+        self.cancel_all()
+        self.buy("X", 1, self.mid("X") * 999 / 1000)
+        self.sell("X", 1)
+
+
+class Rests(Bot):
+    """Puts an order far away, and does its worst then."""
+
+    def on_start(self):
+        self.buy("X", 1, 1)
+        self.every(2, self.worst)
+
+
+class Loops(Rests):
+    def worst(self):
+        while True:
+            pass
+
+
+class Leaks(Rests):
+    def worst(self):
+        self.hoard = [bytes(1 << 20) for _ in range(400)]
+
+
+class Forks(Rests):
+    def worst(self):
+        os.fork()
+
+
+class Calls(Rests):
+    def worst(self):
+        subprocess.run(["sleep", "60"])
+
+
+class Crashes(Rests):
+    def worst(self):
+        os._exit(3)
+
+
+class Errs(Good):
+    def on_timer(self):
+        raise ValueError("that is my own fault")
+'''
+BAD = {
+    "Loops": "a callback took more than 1.5 s",
+    "Leaks": "MB of memory; 200 are allowed",
+    "Forks": "it tried to start another process",
+    "Calls": "it tried to start another process",
+    "Crashes": "it ended with status 3",
+}
+
+
+class Competition:
+    """`compete` as a process."""
+
+    def __init__(self, folder: Path, database: str, namespace: str, length: str, auction: str, contestants: str) -> None:
+        self.folder = folder
+        (folder / "bots.py").write_text(BOTS)
+        text = SEASON.format(length=length, auction=auction, contestants=contestants)
+        (folder / "season.toml").write_text(text)
+        gateway, feed, engine, clearing = free_ports(4)
+        self.gateway, self.feed = f"http://127.0.0.1:{gateway}", f"http://127.0.0.1:{feed}"
+        ports = {"gateway": gateway, "feed": feed, "engine": engine, "clearing": clearing}
+        flags = [text for name, port in ports.items() for text in (f"--{name}-port", str(port))]
+        command = [
+            sys.executable,
+            "-m",
+            "exchange_launcher.cli",
+            "compete",
+            str(folder / "season.toml"),
+            "--out",
+            str(folder),
+        ]
+        self.process = subprocess.Popen(
+            [*command, "--database", database, "--namespace", namespace, *flags],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.round = folder / "live" / "round-1"
+
+    def say(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+
+    def end(self, seconds: float = 120) -> str:
+        said, _ = self.process.communicate(timeout=seconds)
+        assert self.process.returncode == 0, said
+        return said
+
+    def result(self) -> dict[str, Any]:
+        return json.loads((self.round / "result.json").read_text())
+
+
+def contestants(*names: str) -> str:
+    return ", ".join(f'{{ name = "{name}", file = "bots.py:{name}" }}' for name in names)
+
+
+def test_a_bot_that_loops_leaks_forks_or_crashes_loses_its_turn_and_harms_nobody(
+    tmp_path: Path, postgres_url: str, postgres_namespace: str
+) -> None:
+    competition = Competition(tmp_path, postgres_url, postgres_namespace, "16s", "2s", contestants("Good", "Errs", *BAD))
+    eventually(lambda: httpx.get(f"{competition.feed}/leaderboard").json(), 60)
+    said = competition.end()
+    result = competition.result()
+    standing = {one["client_id"]: one for one in result["ranking"]}
+    for name, why in BAD.items():
+        assert why in standing[name]["ended"], name
+        assert why in said
+    assert standing["Good"]["ended"] == standing["Errs"]["ended"] == ""
+    assert standing["Good"]["fills"] >= 5, "the others harmed nobody"
+    assert "that is my own fault" in standing["Errs"]["errors"][0]
+    assert "bots.py" in standing["Errs"]["errors"][0]
+    assert result["mode"] == "live"
+    # Who has lost its turn has no order in the market any more.
+    reports = [event for event in replay.recorded_events(competition.round) if type(event).__name__ == "OrderReport"]
+    for name in BAD:
+        assert [event.status for event in reports if event.client_id == name][-1] == "CANCELED", name
+
+
+def test_what_a_live_round_leaves_can_be_read_and_replayed(
+    tmp_path: Path, postgres_url: str, postgres_namespace: str
+) -> None:
+    competition = Competition(tmp_path, postgres_url, postgres_namespace, "8s", "2s", contestants("Good"))
+    competition.end()
+    result = competition.result()
+    assert result["trades"] > 0
+    rows = list(csv.DictReader((competition.round / "fills" / "Good.csv").open()))
+    good = next(one for one in result["ranking"] if one["client_id"] == "Good")
+    assert len(rows) == good["fills"] > 0
+    assert sum(float(row["fee"]) for row in rows) == pytest.approx(-float(good["from_fees"]))
+    assert "fundamental value" in (competition.round / "report.html").read_text()
+    found = replay.compare(competition.round)
+    assert found.differences == []
+    assert found.commands > 50
+
+
+def test_a_round_can_be_paused_resumed_and_ended_early_and_somebody_can_come_from_outside(
+    tmp_path: Path, postgres_url: str, postgres_namespace: str
+) -> None:
+    outside = '{ name = "outside", external = true }'
+    competition = Competition(tmp_path, postgres_url, postgres_namespace, "10m", "0s", outside)
+
+    def state() -> str:
+        return str(httpx.get(f"{competition.feed}/securities/X").json()["state"])
+
+    def trades() -> int:
+        return int(httpx.get(f"{competition.feed}/stats").json()["trades"])
+
+    eventually(lambda: trades() > 3, 60)
+    key = (competition.round / "keys" / "outside.key").read_text()
+    order = {"symbol": "X", "side": "buy", "quantity": 1, "order_type": "market"}
+    headers = {"Authorization": f"Bearer {key}"}
+    assert httpx.post(f"{competition.gateway}/orders", json=order, headers=headers).status_code == 201
+    assert httpx.post(f"{competition.gateway}/clients", json={"client_id": "stranger"}).status_code == 403
+    competition.say("p")
+    eventually(lambda: state() == "halted", 10)
+    before = eventually(lambda: (trades() == trades()) and trades())
+    assert httpx.post(f"{competition.gateway}/orders", json=order, headers=headers).status_code == 409
+    assert trades() == before
+    competition.say("p")
+    eventually(lambda: state() == "continuous" and trades() > before, 20)
+    competition.say("q")
+    competition.end(60)
+    standing = {one["client_id"]: one for one in competition.result()["ranking"]}
+    assert standing["outside"]["fills"] >= 1
+
+
+def test_when_who_runs_a_round_is_killed_no_bot_stays_behind(
+    tmp_path: Path, postgres_url: str, postgres_namespace: str
+) -> None:
+    competition = Competition(tmp_path, postgres_url, postgres_namespace, "10m", "0s", contestants("Good"))
+    eventually(lambda: httpx.get(f"{competition.feed}/stats").json()["trades"] > 3, 60)
+    children = psutil.Process(competition.process.pid).children(recursive=True)
+    assert len(children) >= 6
+    competition.process.kill()
+    competition.process.wait()
+    eventually(lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children), 60)

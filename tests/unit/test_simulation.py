@@ -1,0 +1,397 @@
+"""Simulated markets: the same bots, the same cores, a clock of their own."""
+
+import json
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exchange_db.tables import FEES, ISSUER, SPREAD
+from microexchange.messages import TradingState
+from trading_bots import Bot, Fill, Order, Trade
+from trading_bots.competition import recording, replay
+from trading_bots.competition.durations import SeasonError
+from trading_bots.competition.loading import LoadError, bot_in_file, make_bot, shipped_bot
+from trading_bots.competition.report import report
+from trading_bots.competition.results import as_json
+from trading_bots.competition.season import Season, parse_season
+from trading_bots.competition.tournament import results, tournament_of, with_contestants
+from trading_bots.competition.values import Jumps, News, OrnsteinUhlenbeck, RandomWalk, Value
+from trading_bots.competition.values import Path as ValuePath
+from trading_bots.simulation.exchange import SECOND, Client, SimulatedExchange
+from trading_bots.simulation.rounds import START, play
+from trading_bots.strategies import __all__ as shipped
+
+SEASON = """
+name = "test"
+seed = 3
+length = "40s"
+security = [
+    { symbol = "X", price = "100.00", taker_fee_bps = 5, value = { process = "random_walk" } },
+    { symbol = "Y", price = "20.00", taker_fee_bps = 5, maker_fee_bps = -2 },
+]
+house = [{ bot = "MarketMaker", count = 2 }, { bot = "NoiseTrader", count = 3 }, { bot = "InformedTrader" }]
+contestant = [{ name = "trend", strategy = "Momentum" }, { name = "pairs", strategy = "PairsArbitrage", latency = "7ms" }]
+[auctions]
+opening = "5s"
+closing = "5s"
+[scoring]
+by = "profit"
+drawdown_penalty = 0.5
+inventory_penalty = 0.1
+"""
+PLAY = """
+import hashlib, sys
+from pathlib import Path
+from trading_bots.competition.results import as_json
+from trading_bots.competition.season import parse_season
+from trading_bots.simulation.rounds import play
+print(hashlib.sha256(as_json(play(parse_season(sys.argv[1]), 1, Path()).result)).hexdigest())
+"""
+
+
+def season(**changes: str) -> Season:
+    text = SEASON
+    for before, after in changes.items():
+        text = text.replace(before, after)
+    return parse_season(text)
+
+
+class Watcher(Bot):
+    """Remembers everything that it hears."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[tuple[float, str, Any]] = []
+
+    def note(self, what: str, of: Any) -> None:
+        self.heard.append((round(self.now - START / SECOND, 6), what, of))
+
+    def on_start(self) -> None:
+        self.note("start", self.cash)
+
+    def on_book(self, symbol: str) -> None:
+        self.note("book", (self.best_bid(symbol), self.best_ask(symbol)))
+
+    def on_bbo(self, symbol: str) -> None:
+        self.note("bbo", symbol)
+
+    async def on_trade(self, trade: Trade) -> None:
+        self.note("trade", (trade.price, trade.quantity))
+
+    def on_order(self, order: Order) -> None:
+        self.note("order", order.status)
+
+    def on_fill(self, fill: Fill) -> None:
+        self.note("fill", (fill.price, fill.quantity, fill.liquidity))
+
+    def on_reject(self, order: Order) -> None:
+        self.note("reject", order.reason)
+
+    def on_state(self, symbol: str, state: str) -> None:
+        self.note("state", state)
+
+    def on_timer(self) -> None:
+        self.note("timer", None)
+
+    def of(self, what: str) -> list[Any]:
+        return [of for _, kind, of in self.heard if kind == what]
+
+
+def exchange(**options: Any) -> SimulatedExchange:
+    made = SimulatedExchange(START, **options)
+    made.list_security(symbol="X", name="X", tick_size="0.01", lot_size="1", reference_price=10_000)
+    return made
+
+
+def join(made: SimulatedExchange, bot: Bot, name: str, milliseconds: int = 1) -> Client:
+    return made.join(bot, name, 100_000 * 10**8, {"X": 100}, milliseconds * 1_000_000)
+
+
+def until(made: SimulatedExchange, seconds: float) -> None:
+    made.run_until(START + int(seconds * SECOND))
+
+
+def test_what_a_client_sends_and_hears_takes_its_latency_each_way() -> None:
+    made, near, far = exchange(), Watcher(), Watcher()
+    join(made, near, "near", 1)
+    join(made, far, "far", 50)
+    until(made, 1)
+    far.buy("X", 5, "99.00")
+    until(made, 2)
+    assert next(at for at, what, _ in near.heard if what == "book") == 1.051, "there in 50 ms, back to the other in 1"
+    assert next(at for at, what, _ in far.heard if what == "order") == 1.1
+
+
+def test_every_callback_is_called_and_an_async_one_too() -> None:
+    made, bot, other = exchange(), Watcher(), Watcher()
+    join(made, bot, "bot")
+    join(made, other, "other")
+    until(made, 0.5)
+    order = bot.buy("X", 5, 99)
+    until(made, 0.6)
+    other.sell("X", 2)
+    until(made, 0.7)
+    bot.amend(order, price=98, quantity=4)
+    until(made, 0.8)
+    bot.cancel(order)
+    bot.sell("X", 1_000_000, 101)
+    until(made, 0.9)
+    made.set_state("X", TradingState.HALTED)
+    until(made, 1.1)
+    assert bot.of("start") == [Decimal(100_000)]
+    assert bot.of("fill") == [(Decimal(99), Decimal(2), "maker")]
+    assert bot.of("trade") == [(Decimal(99), Decimal(2))]
+    assert bot.of("order") == ["NEW", "PARTIALLY_FILLED", "PARTIALLY_FILLED", "CANCELED"]
+    assert (order.price, order.quantity, list(bot.open_orders)) == (Decimal(98), Decimal(4), [])
+    (reason,) = bot.of("reject")
+    assert "1000000" in reason.replace(",", "")
+    assert bot.of("state") == ["halted"]
+    assert len(bot.of("bbo")) == 4, "its bid came, was hit, moved and went"
+    assert bot.of("timer") == [None]
+    assert not made.clients["bot"].errors
+
+
+def test_who_is_alike_hears_the_same_and_nobody_hears_of_a_security_that_he_does_not_want() -> None:
+    made, bot = exchange(), Watcher()
+    made.list_security(symbol="Y", name="Y", tick_size="0.01", lot_size="1", reference_price=100)
+    bot.symbols = ("Y",)
+    join(made, bot, "bot")
+    other = Watcher()
+    join(made, other, "other")
+    until(made, 0.1)
+    other.buy("X", 1, 1)
+    until(made, 0.2)
+    assert bot.of("book") == []
+    assert list(bot.securities) == ["Y"]
+
+
+def test_a_bot_that_asks_too_often_waits_and_loses_nothing() -> None:
+    made, bot = exchange(requests_per_second=10), Watcher()
+    join(made, bot, "bot")
+    until(made, 0.1)
+    orders = [bot.buy("X", 1, 90) for _ in range(40)]
+    until(made, 1.0)
+    assert sum(order.order_id is not None for order in orders) < 40
+    until(made, 8.0)
+    assert all(order.status == "NEW" for order in orders)
+
+
+def test_an_error_in_a_bot_shows_its_own_line_and_does_not_stop_it() -> None:
+    class Wrong(Bot):
+        def on_start(self) -> None:
+            self.every(1, self.act)
+            self.acts = 0
+
+        def act(self) -> None:
+            self.acts += 1
+            self.buy("NONE", 1)
+
+    made, bot = exchange(), Wrong()
+    client = join(made, bot, "wrong")
+    until(made, 3.5)
+    assert bot.acts == 3
+    assert "KeyError" in client.errors[0]
+    assert 'self.buy("NONE", 1)' in client.errors[0]
+    assert "simulation/exchange.py" not in client.errors[0]
+
+
+def test_a_bot_that_waits_for_something_is_told_that_there_is_nothing_to_wait_for() -> None:
+    class Waits(Bot):
+        async def on_start(self) -> None:
+            import asyncio
+
+            await asyncio.sleep(1)
+
+    made = exchange()
+    client = join(made, Waits(), "waits")
+    until(made, 1)
+    assert "every(seconds, function)" in client.errors[0]
+
+
+def test_the_same_seed_gives_the_same_bytes_whatever_the_process() -> None:
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", PLAY, SEASON], env={"PYTHONHASHSEED": salt}, capture_output=True, text=True, check=True
+        ).stdout
+        for salt in ("1", "2", "77")
+    }
+    assert len(digests) == 1
+    other = play(parse_season(SEASON.replace("seed = 3", "seed = 4")), 1, Path())
+    assert other.result.fingerprint != play(season(), 1, Path()).result.fingerprint
+
+
+def test_in_a_round_money_and_shares_are_conserved_and_bots_know_what_they_have() -> None:
+    from trading_bots.simulation import rounds
+
+    seen: list[SimulatedExchange] = []
+    real = rounds.SimulatedExchange
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rounds, "SimulatedExchange", lambda *a, **k: seen.append(real(*a, **k)) or seen[0])
+        played = rounds.play(season(), 1, Path())
+    (made,) = seen
+    assert played.result.trades > 100
+    assert sum(made.ledger.cash.values()) == 0
+    for symbol in ("X", "Y"):
+        assert sum(lots for (_, of), lots in made.ledger.holdings.items() if of == symbol) == 0
+    for name, account in made.engine.accounts.items():
+        assert account.cash == made.ledger.cash[name] == made.market.clients[name].cash
+    assert set(made.ledger.cash) == {ISSUER, FEES, SPREAD, *made.clients}
+    made.run_until(made.now + SECOND)  # the last news arrive
+    for name, client in made.clients.items():
+        settled = made.market.clients[name]
+        client.alive = True
+        assert client.bot.cash == Decimal(settled.cash) / 10**8, name
+        assert {s: int(q) for s, q in client.bot._positions.items()} == settled.holdings
+
+
+def test_the_parts_of_a_profit_are_all_of_it_and_the_score_has_the_penalties() -> None:
+    played = play(season(), 1, Path())
+    for one in played.result.ranking:
+        parts = Decimal(one.from_spread) + Decimal(one.from_fees) + Decimal(one.from_inventory)
+        assert parts == Decimal(one.profit)
+        penalty = Decimal("0.5") * Decimal(one.drawdown) + Decimal("0.1") * Decimal(one.mean_inventory)
+        assert abs(Decimal(one.score) - (Decimal(one.profit) - penalty)) < Decimal("0.000001")
+        assert sum(fill.client_id == one.client_id for fill in played.record.fills) == one.fills
+    assert [one.rank for one in played.result.ranking] == list(range(1, 9))
+    scores = [Decimal(one.score) for one in played.result.ranking]
+    assert scores == sorted(scores, reverse=True)
+    assert sum(Decimal(one.from_fees) for one in played.result.ranking) < 0
+
+
+def test_nobody_trades_in_the_opening_auction_before_it_ends() -> None:
+    played = play(season(), 1, Path())
+    first = min(fill.timestamp for fill in played.record.fills)
+    assert first >= START + 5 * SECOND
+
+
+@pytest.mark.parametrize("name", shipped)
+def test_every_strategy_that_ships_trades_without_a_fault(name: str) -> None:
+    text = SEASON.replace('{ name = "trend", strategy = "Momentum" }', f'{{ name = "trend", strategy = "{name}" }}')
+    played = play(parse_season(text.replace('"40s"', '"150s"')), 1, Path())
+    (one,) = (one for one in played.result.ranking if one.client_id == "trend")
+    assert one.errors == []
+    assert one.orders > 0
+    assert shipped_bot(name).__doc__
+
+
+def test_a_recorded_round_is_decided_the_same_again_and_a_change_in_it_is_found(tmp_path: Path) -> None:
+    played = play(season(), 1, Path(), keep=True)
+    recording.write_bodies(tmp_path / recording.ORDER_ENTRY_FILE, played.commands)
+    recording.write_bodies(tmp_path / recording.DATA_FEED_FILE, played.reports)
+    found = replay.compare(tmp_path)
+    assert found.differences == []
+    assert found.commands == len(played.commands)
+    assert found.events > 1000
+    recording.write_bodies(tmp_path / recording.ORDER_ENTRY_FILE, [*played.commands[:-40], *played.commands[-39:]])
+    assert replay.compare(tmp_path).differences
+    (tmp_path / recording.ORDER_ENTRY_FILE).write_bytes(b"\0\0\0\7abc")
+    with pytest.raises(recording.RecordingError):
+        replay.compare(tmp_path)
+
+
+def test_a_bot_can_play_along_with_a_recorded_market(tmp_path: Path) -> None:
+    played = play(season(), 1, Path(), keep=True)
+    recording.write_bodies(tmp_path / recording.ORDER_ENTRY_FILE, played.commands)
+    recording.write_bodies(tmp_path / recording.DATA_FEED_FILE, played.reports)
+
+    class Buyer(Watcher):
+        def on_start(self) -> None:
+            self.every(1, lambda: self.buy("X", 1))
+
+    bot = Buyer()
+    client, record = replay.play_along(tmp_path, bot, "me", 1_000_000)
+    assert client.errors == []
+    assert 5 < record.clients["me"].fills <= 40
+    assert bot.position("X") == 100 + sum(fill[1] for fill in bot.of("fill"))
+    assert record.clients["MarketMaker-1"].fills > 10
+
+
+def test_a_report_is_one_page_with_everything_in_it() -> None:
+    played = play(season(), 1, Path())
+    page = report(played.result, played.record, played.values)
+    assert page == report(played.result, played.record, played.values), "the same bytes again"
+    for text in ("Ranking", "Equity", "fundamental value", "Fall from a peak", "Quality of the markets", "trend"):
+        assert text in page
+    assert "<script src" not in page
+    assert json.loads(as_json(played.result))["season"] == "test"
+
+
+def test_a_tournament_ranks_by_mean_and_says_how_sure_it_is() -> None:
+    made = season()
+    one, several = results(made, Path(), 4, workers=1), results(made, Path(), 4, workers=2)
+    assert one == several, "whatever the number of processes"
+    result = tournament_of(made, one)
+    assert {place.client_id for place in result.places} == {"trend", "pairs"}
+    first, second = result.places
+    assert first.mean_score >= second.mean_score
+    assert first.wins + second.wins == 4
+    assert first.beats["pairs" if first.client_id == "trend" else "trend"] == first.wins / 4
+    assert first.margin > 0
+    assert first.worst <= first.mean_score <= first.best
+
+
+def test_contestants_of_a_tournament_are_called_after_their_files() -> None:
+    made = with_contestants(season(), ["bots/ada.py:Ada", "ada.py"])
+    assert [one.name for one in made.contestant] == ["ada", "ada-2"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        ('length = "40s"', 'length = "soon"', "length"),
+        ('length = "40s"', 'length = "9s"', "longer than its auctions"),
+        ('price = "100.00"', 'price = "100.005"', "security X: price"),
+        ('process = "random_walk"', 'process = "magic"', "security[0].value"),
+        ('{ bot = "MarketMaker", count = 2 }', '{ bot = "MarketMaker", count = 0 }', "house[0].count"),
+        ('strategy = "Momentum"', 'strategy = "Momentum", file = "a.py"', "contestant trend"),
+        ('name = "pairs"', 'name = "trend"', "twice"),
+        ('symbol = "Y"', 'symbol = "X"', "twice"),
+        ("[auctions]", "[account]\ncash = 'much'\n[auctions]", "account.cash"),
+        ("[auctions]", "[account.shares]\nZ = '1'\n[auctions]", "Z is no security"),
+        ("seed = 3", "sead = 3", "sead"),
+        ("seed = 3", "seed = ", "season.toml"),
+    ],
+)
+def test_a_season_that_is_wrong_is_refused_with_the_name_of_the_field(before: str, after: str, says: str) -> None:
+    with pytest.raises(SeasonError) as refused:
+        parse_season(SEASON.replace(before, after))
+    assert says in str(refused.value)
+
+
+def values(process: Value, seed: str = "1", seconds: int = 600) -> list[float]:
+    return ValuePath(process, Decimal(100), Decimal("0.01"), 0.0, seconds, seed).points()
+
+
+def test_a_value_follows_its_process_and_its_seed() -> None:
+    assert values(RandomWalk()) == values(RandomWalk())
+    assert values(RandomWalk()) != values(RandomWalk(), "2")
+    assert values(RandomWalk(volatility=0)) == [100.0] * 601
+    assert values(Jumps(volatility=0, per_minute=0)) == [100.0] * 601
+    assert len(set(values(Jumps(volatility=0, per_minute=2, size=5)))) in range(5, 60)
+
+
+def test_a_value_that_returns_does_not_go_far() -> None:
+    back, walk = values(OrnsteinUhlenbeck(half_life=5.0), seconds=5000), values(RandomWalk(), seconds=5000)
+    assert max(back) - min(back) < 3 < max(walk) - min(walk)
+
+
+def test_news_change_a_value_at_once() -> None:
+    path = ValuePath(RandomWalk(volatility=0, news=[News("5s", 10.0)]), Decimal(100), Decimal("0.01"), 50.0, 60, "1")
+    assert (path.at(54.9), path.at(55.0), path.at(9999.0)) == (Decimal(100), Decimal(110), Decimal(110))
+
+
+def test_a_bot_is_found_in_its_file_and_what_is_wrong_with_it_is_said(tmp_path: Path) -> None:
+    (tmp_path / "good.py").write_text("from trading_bots import Bot\nclass Good(Bot):\n    pass\n")
+    (tmp_path / "bad.py").write_text("from trading_bots import Bot\n\nraise ValueError('no')\n")
+    assert bot_in_file("good.py", tmp_path).__name__ == bot_in_file("good.py:Good", tmp_path).__name__ == "Good"
+    for text, says in (("none.py", "no file"), ("good.py:Best", "it has Good"), ("bad.py:Bad", "bad.py:3")):
+        with pytest.raises(LoadError, match=says):
+            bot_in_file(text, tmp_path)
+    with pytest.raises(LoadError, match="cannot be made"):
+        make_bot(shipped_bot("Momentum"), "seed", {"nonsense": 1})
+    with pytest.raises(LoadError, match="these do"):
+        shipped_bot("Oracle")

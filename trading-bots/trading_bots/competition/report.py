@@ -1,0 +1,221 @@
+"""A round as a page: one HTML file with everything in it, plotly's JavaScript too."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import plotly.graph_objects as go
+import plotly.io
+
+from microexchange.numbers import CASH_SCALE
+from trading_bots.competition.record import Record
+from trading_bots.competition.recording import DATA_FEED_FILE, ORDER_ENTRY_FILE, write_bodies
+from trading_bots.competition.results import RoundResult, write_round
+
+if TYPE_CHECKING:
+    from trading_bots.competition.tournament import Tournament
+    from trading_bots.simulation.rounds import Round
+
+_STYLE = """ :root { color-scheme: light; --line: #d9dee5; --soft: #5b6675; } body { font: 15px/1.5 system-ui, sans-serif;
+color: #17202c; margin: 0 auto; max-width: 1180px; padding: 24px 16px 64px; } h1 { margin: 0; font-size: 28px; } h2 {
+margin: 40px 0 8px; font-size: 19px; } p { color: var(--soft); margin: 4px 0 12px; } table { border-collapse: collapse;
+width: 100%; font-variant-numeric: tabular-nums; } .wide { overflow-x: auto; } th, td { padding: 6px 10px; border-bottom:
+1px solid var(--line); text-align: right; white-space: nowrap; } th { color: var(--soft); font-weight: 500; }
+th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left; } tr.house td { color: var(--soft); } .bad { color: #b3261e; }
+.good { color: #0b7a4b; } pre { overflow-x: auto; color: #b3261e; }
+"""
+_ABOUT_RANKING = """Profit is the equity at the end less what the account was opened with. It has three parts: how much
+better than the middle of the market its prices were, fees, and what the prices of its shares did. The house's
+bots are in grey."""
+_LAYOUT: dict[str, Any] = {
+    "template": "plotly_white",
+    "margin": {"l": 60, "r": 20, "t": 30, "b": 60},
+    "height": 380,
+    "legend": {"orientation": "h", "y": 1.12},
+    "font": {"family": "system-ui, sans-serif"},
+}
+
+
+def report(result: RoundResult, record: Record, values: Mapping[str, Sequence[float]] | None = None, about: str = "") -> str:
+    """The page of a round. `values` are the fundamental values, second by second, where they are known."""
+    names = [standing.client_id for standing in result.ranking]
+    played = [standing.client_id for standing in result.ranking if not standing.house] or names
+    seconds = [(at - record.times[0]) / 1e9 for at in record.times]
+    sections = [
+        ("Ranking", _ABOUT_RANKING, _ranking(result)),
+        ("Equity", "At the last prices, over the round.", _figure("equity", _equity(record, played, seconds), "cash")),
+        ("Where the profit comes from", "", _figure("parts", _parts(result), "cash", barmode="relative")),
+        ("Fall from a peak", "The equity less the highest that it was before.",
+         _figure("drawdown", _drawdowns(record, played, seconds), "cash")),
+        *(
+            (symbol, _about_market(result, symbol), _figure(
+                f"price-{number}", _prices(record, symbol, seconds, (values or {}).get(symbol)), "price"))
+            for number, symbol in enumerate(result.securities)
+        ),
+        ("Quality of the markets", "Means of the samples; volatility is that of the middle, scaled to a minute.",
+         _quality(result)),
+    ]  # fmt: skip
+    faults = [standing for standing in result.ranking if standing.errors or standing.ended]
+    if faults:
+        sections.append(("What went wrong", "", "".join(map(_fault, faults))))
+    facts = f"{result.mode}, {result.seconds:g} s, {result.orders:,} orders, {result.trades:,} trades, seed {result.seed}"
+    return _page(f"{result.season}, round {result.round}", facts + about, sections)
+
+
+def _page(title: str, facts: str, sections: Sequence[tuple[str, str, str]]) -> str:
+    body = "".join(f"<h2>{escape(head)}</h2><p>{escape(text)}</p>{content}" for head, text, content in sections)
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style>'
+        f"<script>{plotly.offline.get_plotlyjs()}</script></head><body><h1>{escape(title)}</h1>"
+        f"<p>{escape(facts)}</p>{body}</body></html>\n"
+    )
+
+
+def write_played(folder: Path, played: "Round") -> None:
+    """Writes everything that there is of a round: what `write_round` writes, the page, and the log."""
+    write_round(folder, played.result, played.record)
+    (folder / "report.html").write_text(report(played.result, played.record, played.values), encoding="utf-8")
+    write_bodies(folder / ORDER_ENTRY_FILE, played.commands)
+    write_bodies(folder / DATA_FEED_FILE, played.reports)
+
+
+def _figure(name: str, traces: Sequence[Any], unit: str, **layout: Any) -> str:
+    figure = go.Figure(list(traces), go.Layout(**{**_LAYOUT, **layout, "yaxis": {"title": unit}}))
+    text: str = plotly.io.to_html(figure, include_plotlyjs=False, full_html=False, div_id=name, config={"responsive": True})
+    return text
+
+
+def _lines(named: Mapping[str, Sequence[Any]], seconds: Sequence[float]) -> list[Any]:
+    return [go.Scatter(x=list(seconds), y=list(points), name=name, mode="lines") for name, points in named.items()]
+
+
+def _equity(record: Record, names: Sequence[str], seconds: Sequence[float]) -> list[Any]:
+    return _lines({name: [units / CASH_SCALE for units in record.clients[name].equity] for name in names}, seconds)
+
+
+def _drawdowns(record: Record, names: Sequence[str], seconds: Sequence[float]) -> list[Any]:
+    falls: dict[str, list[float]] = {}
+    for name in names:
+        falls[name] = []
+        peak = record.clients[name].equity[0]
+        for units in record.clients[name].equity:
+            peak = max(peak, units)
+            falls[name].append((units - peak) / CASH_SCALE)
+    return _lines(falls, seconds)
+
+
+def _parts(result: RoundResult) -> list[Any]:
+    names = [standing.client_id for standing in result.ranking]
+    parts = {"prices against the middle": "from_spread", "fees": "from_fees", "prices of its shares": "from_inventory"}
+    return [
+        go.Bar(name=name, x=names, y=[float(getattr(standing, field)) for standing in result.ranking])
+        for name, field in parts.items()
+    ]
+
+
+def _prices(record: Record, symbol: str, seconds: Sequence[float], values: Sequence[float] | None) -> list[Any]:
+    tick = float(record.market.securities[symbol].tick_size)
+    middles = [None if middle is None else middle * tick for middle in record.tapes[symbol].middles]
+    traces = _lines({"middle of the market": middles}, seconds)
+    if values is not None:
+        known = go.Scatter(x=list(range(len(values))), y=list(values), name="fundamental value", mode="lines")
+        traces.append(known.update(line={"dash": "dot", "color": "#8a94a3"}))
+    return traces
+
+
+def _about_market(result: RoundResult, symbol: str) -> str:
+    quality = result.securities[symbol]
+    return f"{quality.trades:,} trades, {quality.volume} shares, last {quality.last}."
+
+
+def _table(heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
+    head = "".join(f"<th>{escape(one)}</th>" for one in heads)
+    lines = (f'<tr class="{kind}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" for kind, cells in rows)
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+
+
+def _money(text: str) -> str:
+    amount = float(text)
+    kind = "good" if amount > 0 else "bad" if amount < 0 else ""
+    return f'<span class="{kind}">{amount:,.2f}</span>'
+
+
+def _ranking(result: RoundResult) -> str:
+    heads = ("", "who", "score", "equity", "profit", "spread", "fees", "inventory", "drawdown", "orders", "fills",
+             "fill ratio", "rejected")  # fmt: skip
+    rows = [
+        (
+            "house" if one.house else "",
+            (
+                str(one.rank),
+                escape(one.client_id),
+                f"{float(one.score):,.2f}",
+                f"{float(one.equity):,.2f}",
+                *map(_money, (one.profit, one.from_spread, one.from_fees, one.from_inventory)),
+                f"{float(one.drawdown):,.2f}",
+                f"{one.orders:,}",
+                f"{one.fills:,}",
+                f"{one.fill_ratio:.0%}",
+                f"{one.rejected:,}",
+            ),
+        )
+        for one in result.ranking
+    ]
+    return _table(heads, rows)
+
+
+def _quality(result: RoundResult) -> str:
+    heads = ("security", "", "spread, bps", "depth", "volatility, % a minute", "trades", "volume", "high", "low", "last")
+
+    def shown(number: float | None) -> str:
+        return "–" if number is None else f"{number:,.2f}"
+
+    rows = [
+        (
+            "",
+            (
+                escape(symbol),
+                "",
+                *map(shown, (one.spread_bps, one.depth, one.volatility)),
+                f"{one.trades:,}",
+                one.volume,
+                one.high or "–",
+                one.low or "–",
+                one.last,
+            ),
+        )
+        for symbol, one in result.securities.items()
+    ]
+    return _table(heads, rows)
+
+
+def _fault(standing: Any) -> str:
+    ended = f"<p>{escape(standing.ended)}</p>" if standing.ended else ""
+    return f"<h3>{escape(standing.client_id)}</h3>{ended}<pre>{escape(chr(10).join(standing.errors))}</pre>"
+
+
+def tournament_page(result: "Tournament", heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The page of a tournament: the table, mean scores with their intervals, and who beats whom how often."""
+    names = [place.client_id for place in result.places]
+    bars = go.Bar(
+        x=names,
+        y=[place.mean_score for place in result.places],
+        error_y={"type": "data", "array": [place.margin for place in result.places]},
+    )
+    beats = go.Heatmap(
+        x=names,
+        y=names,
+        z=[[place.beats.get(name) for name in names] for place in result.places],
+        zmin=0,
+        zmax=1,
+        colorscale="RdYlGn",
+        texttemplate="%{z:.0%}",
+    )
+    sections = [
+        ("Ranking", "By mean score; the interval is of the mean, at 95 %.", _table(heads, [("", row) for row in rows])),
+        ("Mean scores", "", _figure("scores", [bars], "score")),
+        ("Who beats whom", "In how many of the rounds the one on the left scored more.", _figure("beats", [beats], "")),
+    ]
+    return _page(f"{result.season}: {result.rounds} rounds", f"seed {result.seed}", sections)

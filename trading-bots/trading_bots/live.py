@@ -1,0 +1,387 @@
+"""A bot on a live exchange: its connections, and what it is told, as news for its session."""
+
+import asyncio
+import contextlib
+import inspect
+import json
+import secrets
+import sys
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+import structlog
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import WebSocketException
+
+from trading_bots.bot import Bot, Levels, Order, Security, Trade
+from trading_bots.session import News, Session, change_book, order_of
+
+LOST = (OSError, WebSocketException, httpx.HTTPError)
+_logger = structlog.get_logger(__name__)
+
+MOST_UNSENT = 1000
+SILENCE = 1.0
+"""Seconds after which an order of which nothing is known is sent again."""
+REST_SECONDS = 2.0
+"""Seconds without a fill after which what is settled is what the bot has."""
+_TWICE = "DUPLICATE_CLIENT_ORDER_ID"
+"""An order was sent twice, and came twice: the reports tell of the first."""
+_AGAIN = ("UNAVAILABLE", "RATE_LIMITED")
+"""Refusals that say that nothing was done: the request is sent again."""
+
+
+class LiveVenue:
+    """One bot on the live exchange."""
+
+    def __init__(
+        self, bot: Bot, client_id: str, key: str, gateway_url: str, feed_url: str, cancel_on_disconnect: bool = False
+    ) -> None:
+        """With `cancel_on_disconnect`, the exchange cancels the bot's orders when its connection ends."""
+        self._bot = bot
+        self._key = key
+        self._gateway_url = gateway_url
+        self._feed_url = feed_url
+        self._calls: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._session = Session(bot, lambda callback, *arguments: self._calls.append((callback, arguments)))
+        self._cancel_on_disconnect = cancel_on_disconnect
+        self._outgoing: asyncio.Queue[dict[str, Any]] = asyncio.Queue(MOST_UNSENT)
+        self._not_before = 0.0
+        """When the exchange will hear the next request, by the loop's clock."""
+        self._asked: dict[str, dict[str, Any]] = {}
+        """Requests that are not answered yet, by their ids."""
+        self._sent: set[str] = set()
+        """Which of them were sent."""
+        self._sequence: int | None = None
+        """The number of the last report that was heard."""
+        self._filled_at = 0.0
+        self._settled: Mapping[str, Any] | None = None
+        """The newest balance that the feed has told, and holdings."""
+        self._timers: set[asyncio.Task[None]] = set()
+        bot.client_id, bot._venue, bot._life = client_id, self, secrets.token_hex(4)
+
+    # --- what the bot asks for ------------------------------------------------------------------------------
+
+    def send_order(self, order: Order) -> None:
+        """See `Venue`."""
+        request = {
+            "op": "order",
+            "symbol": order.symbol,
+            "side": order.side,
+            "order_type": order.order_type,
+            "time_in_force": order.time_in_force,
+            "post_only": order.post_only,
+            "quantity": f"{order.quantity:f}",
+            "client_order_id": order.client_order_id,
+        }
+        for name in ("price", "trigger_price", "display_quantity"):
+            amount = getattr(order, name)
+            if amount is not None:
+                request[name] = f"{amount:f}"
+        if order.order_type in ("market", "stop_market"):
+            del request["time_in_force"], request["post_only"]
+        self._send(f"o:{order.client_order_id}", request)
+
+    def send_cancel(self, order: Order) -> None:
+        """See `Venue`. An order that the exchange has not answered yet is cancelled when it has."""
+        if order.order_id is not None:
+            self._send(f"c:{order.client_order_id}", {"op": "cancel", "order_id": order.order_id})
+
+    def send_amend(self, order: Order, quantity: Decimal | None, price: Decimal | None) -> None:
+        """See `Venue`. An order that the exchange has not answered yet stays as it is."""
+        if order.order_id is not None:
+            amounts = {"quantity": quantity, "price": price}
+            given = {name: f"{amount:f}" for name, amount in amounts.items() if amount is not None}
+            self._send(f"a:{order.client_order_id}", {"op": "amend", "order_id": order.order_id, **given})
+
+    def start_timer(self, seconds: float, function: Callable[[], Any]) -> None:
+        """See `Venue`."""
+
+        async def tick() -> None:
+            while True:
+                await asyncio.sleep(seconds)
+                await self._call(function)
+
+        task = asyncio.create_task(tick())
+        self._timers.add(task)
+        task.add_done_callback(self._timers.discard)
+
+    def now(self) -> float:
+        """See `Venue`."""
+        return time.time()
+
+    def _send(self, name: str, request: dict[str, Any]) -> None:
+        request["id"] = name
+        self._asked[name] = request
+        with contextlib.suppress(asyncio.QueueFull):
+            self._outgoing.put_nowait(request)
+
+    async def _call(self, callback: Callable[..., Any], *arguments: Any) -> None:
+        """Calls into the bot. A bot's error is shown with the bot's own lines, and does not stop it."""
+        try:
+            result = callback(*arguments)
+            if inspect.isawaitable(result):
+                await result
+        except Exception as error:
+            print(complaint(self._bot, error), file=sys.stderr)
+
+    async def _call_all(self) -> None:
+        while self._calls:
+            callback, arguments = self._calls.popleft()
+            await self._call(callback, *arguments)
+
+    # --- the connections ------------------------------------------------------------------------------------
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Runs the bot until `stop`. A lost connection is made again."""
+        started = asyncio.Event()
+        tasks = [
+            asyncio.create_task(self._keep(self._trade, started)),
+            asyncio.create_task(self._keep(self._watch, started)),
+            asyncio.create_task(self._start(started)),
+            asyncio.create_task(self._reconcile()),
+            asyncio.create_task(stop.wait()),
+        ]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await self._call(self._bot.on_stop)
+        for task in (*tasks, *self._timers):
+            task.cancel()
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(result, Exception):
+                raise result
+
+    async def _start(self, started: asyncio.Event) -> None:
+        async with httpx.AsyncClient(timeout=10) as http:
+            while True:
+                try:
+                    await self._load(http)
+                    break
+                except LOST:
+                    await asyncio.sleep(0.5)
+        started.set()
+        self._session.start()
+        await self._call_all()
+        await asyncio.Event().wait()
+
+    async def _load(self, http: httpx.AsyncClient) -> None:
+        """Asks the feed for what the bot begins with."""
+        bot, headers = self._bot, {"Authorization": f"Bearer {self._key}"}
+        listed = await _get(http, f"{self._feed_url}/securities?limit=1000", {})
+        if bot.symbols and not any(one["symbol"] in bot.symbols for one in listed):
+            bot.symbols = tuple(one["symbol"] for one in listed[: len(bot.symbols)])
+        for wanted in listed:
+            symbol = wanted["symbol"]
+            last = Decimal(wanted["last_price"] or wanted["reference_price"])
+            tick, lot = Decimal(wanted["tick_size"]), Decimal(wanted["lot_size"])
+            security = bot._listed[symbol] = Security(symbol, tick, lot, last, wanted["state"])
+            if not bot.symbols or symbol in bot.symbols:
+                bot.securities[symbol] = security
+        bot.cash = Decimal((await _get(http, f"{self._feed_url}/balance/{bot.client_id}", headers))["cash"])
+        for holding in await _get(http, f"{self._feed_url}/holdings/{bot.client_id}", headers):
+            bot._positions[holding["symbol"]] = Decimal(holding["quantity"])
+        for told in await _get(http, f"{self._feed_url}/orders/{bot.client_id}", headers):
+            self._session.adopt(order_of(told))
+
+    async def _keep(self, work: Callable[[], Any], started: asyncio.Event) -> None:
+        await started.wait()
+        delay = 0.1
+        while True:
+            began = asyncio.get_running_loop().time()
+            try:
+                await work()
+            except LOST as error:
+                _logger.warning("bot lost its connection", bot=self._bot.client_id, cause=str(error))
+            delay = 0.1 if asyncio.get_running_loop().time() - began > 5 else min(delay * 2, 5.0)
+            await asyncio.sleep(delay)
+
+    # --- orders ---------------------------------------------------------------------------------------------
+
+    async def _trade(self) -> None:
+        """Orders out, answers and reports in."""
+        headers = {"Authorization": f"Bearer {self._key}"}
+        url = _websocket_url(self._gateway_url, "/ws/orders")
+        async with connect(url, additional_headers=headers, max_size=None) as socket:
+            login: dict[str, Any] = {"op": "login", "id": "login", "cancel_on_disconnect": self._cancel_on_disconnect}
+            if self._sequence is not None:
+                # What happened while the connection was away comes first.
+                login["resume_from"] = self._sequence
+            await socket.send(json.dumps(login))
+            sending = asyncio.create_task(self._send_all(socket))
+            resending = asyncio.create_task(self._send_again(set(self._sent)))
+            try:
+                async for text in socket:
+                    self._on_message(json.loads(text))
+                    await self._call_all()
+            finally:
+                sending.cancel()
+                resending.cancel()
+
+    async def _send_all(self, socket: ClientConnection) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            request = await self._outgoing.get()
+            while (pause := self._not_before - loop.time()) > 0:
+                await asyncio.sleep(pause)
+            if self._asked.get(request["id"]) is request:
+                self._sent.add(request["id"])
+                await socket.send(json.dumps(request))
+
+    async def _send_again(self, names: set[str]) -> None:
+        """Sends what an earlier connection may have swallowed, unless a report tells of it: the exchange knows an order by
+        its name as long as it is open."""
+        await asyncio.sleep(SILENCE)
+        for name in names:
+            request, order = self._asked.get(name), self._bot._orders.get(name[2:])
+            if request is None:
+                continue
+            if order is None or (request["op"] == "order" and order.order_id is not None):
+                # It has come, and a report has told so; to send it again would be to order twice.
+                del self._asked[name]
+                self._sent.discard(name)
+            else:
+                self._send(name, request)
+
+    def _on_message(self, message: Mapping[str, Any]) -> None:
+        if message.get("op") == "report":
+            self._sequence = max(self._sequence or 0, message["sequence"])
+            self._on_report(message["report"])
+        elif message.get("id") == "login":
+            if message["ok"]:
+                self._sequence = max(self._sequence or 0, message["sequence"])
+            elif "resume_from" in message["error"]["message"]:
+                self._sequence = None  # too much was missed: what is settled will tell
+        elif (request := self._asked.pop(message.get("id") or "", None)) is not None:
+            self._sent.discard(request["id"])
+            self._on_answer(request, message)
+
+    def _on_answer(self, request: dict[str, Any], message: Mapping[str, Any]) -> None:
+        order = self._bot._orders.get(request["id"][2:])
+        error = message.get("error")
+        if order is None:
+            return
+        if error is None:
+            self._heard(message["order"], "", "0", "0", "0", "")
+        elif error["code"] in _AGAIN:
+            pause = float(error.get("retry_after") or 0.5)
+            self._not_before = max(self._not_before, asyncio.get_running_loop().time() + pause)
+            self._send(request["id"], request)
+        elif error["code"] == _TWICE:
+            pass
+        elif request["op"] == "order":
+            # OUTCOME_UNKNOWN too: it is gone for the bot, and what is settled will tell if it traded.
+            self._session.refused(order, error["message"])
+        elif request["op"] == "cancel":
+            order.cancelling = False
+
+    def _on_report(self, report: Mapping[str, Any]) -> None:
+        if report["code"] == _TWICE:
+            return
+        if report["exec_type"] == "TRADE":
+            self._filled_at = asyncio.get_running_loop().time()
+        last = report["last_quantity"], report["last_price"] or "0", report["fee"]
+        self._heard(report, report["exec_type"], *last, report["liquidity"])
+
+    def _heard(self, said: Mapping[str, Any], kind: str, quantity: str, price: str, fee: str, liquidity: str) -> None:
+        self._session.heard(
+            News(
+                said["order_id"],
+                said["client_order_id"],
+                said["symbol"],
+                said["side"],
+                kind,
+                said["status"],
+                Decimal(said["quantity"]),
+                None if said["price"] is None else Decimal(said["price"]),
+                Decimal(said["filled_quantity"]),
+                Decimal(quantity),
+                Decimal(price),
+                Decimal(fee),
+                liquidity,
+                said["text"],
+            )
+        )
+
+    # --- the market -----------------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """The market in, and what is settled."""
+        symbols = sorted(self._bot.securities)
+        async with connect(_websocket_url(self._feed_url, "/ws"), max_size=None) as socket:
+            await socket.send(json.dumps({"op": "login", "key": self._key}))
+            await socket.send(json.dumps({"op": "subscribe", "channel": "balances"}))
+            await socket.send(json.dumps({"op": "subscribe", "channel": "trades", "symbols": sorted(self._bot._listed)}))
+            for channel in ("status", "book"):
+                await socket.send(json.dumps({"op": "subscribe", "channel": channel, "symbols": symbols}))
+            async for text in socket:
+                self._on_market(json.loads(text))
+                await self._call_all()
+
+    def _on_market(self, message: Mapping[str, Any]) -> None:
+        kind, securities = message.get("type"), self._bot.securities
+        if kind == "trade":
+            trade = message["trade"]
+            price = self._bot._listed[trade["symbol"]].last = Decimal(trade["price"])
+            if trade["symbol"] in securities:
+                seen = Trade(trade["symbol"], price, Decimal(trade["quantity"]), trade["aggressor_side"])
+                self._session.traded(seen)
+        elif kind == "snapshot":
+            told = message["book"]
+            book = securities[told["symbol"]].book
+            book.bids, book.asks = (
+                Levels(side == "bids", {Decimal(price): Decimal(quantity) for price, quantity, _ in told[side]})
+                for side in ("bids", "asks")
+            )
+            book.sequence = told["sequence"]
+            self._session.told(told["symbol"], True)
+        elif kind == "update":
+            security = securities[message["symbol"]]
+            if message["previous_sequence"] != security.book.sequence:
+                raise WebSocketException(f"a change of {message['symbol']} is missing")
+            security.book.sequence = message["sequence"]
+            changes = ((side, Decimal(price), Decimal(quantity)) for side, (price, quantity, _) in message["changes"])
+            self._session.told(message["symbol"], change_book(security, changes))
+        elif kind == "status":
+            security = securities[message["symbol"]]
+            if security.state != message["state"]:
+                security.state = message["state"]
+                self._session.state_changed(security.symbol, security.state)
+        elif kind == "balance":
+            self._settled = message
+
+    async def _reconcile(self) -> None:
+        """What the bot has is what it was told of its fills: at once, before they are settled. Once they must be, it is what
+        is settled, deposits and withdrawals with it."""
+        while True:
+            await asyncio.sleep(REST_SECONDS / 4)
+            if self._settled is not None and asyncio.get_running_loop().time() - self._filled_at > REST_SECONDS:
+                self._bot.cash = Decimal(self._settled["balance"]["cash"])
+                held = {one["symbol"]: Decimal(one["quantity"]) for one in self._settled["holdings"]}
+                self._bot._positions.clear()
+                self._bot._positions.update(held)
+                self._settled = None
+
+
+def complaint(bot: Bot, error: BaseException) -> str:
+    """A bot's error, with the bot's own lines and none of ours."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/trading_bots/" not in frame.filename]
+    where = "".join(traceback.format_list(frames))
+    return f"{type(bot).__name__}: {type(error).__name__}: {error}\n{where}"
+
+
+async def _get(http: httpx.AsyncClient, url: str, headers: Mapping[str, str]) -> Any:
+    answer = await http.get(url, headers=headers)
+    if answer.status_code in (404, 429, 503):
+        # The feed has not heard of it yet, or hears too much.
+        raise httpx.ConnectError(answer.text)
+    answer.raise_for_status()
+    return answer.json()
+
+
+def _websocket_url(url: str, path: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(("wss" if parts.scheme == "https" else "ws", parts.netloc, path, "", ""))

@@ -1,0 +1,1 @@
+"""A market in one process, on its own clock."""

@@ -1,0 +1,161 @@
+"""A round of a season in one process: the same bots and the same exchange as live, on a clock of their own."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from microexchange.messages import TradingState
+from trading_bots.bot import Bot
+from trading_bots.competition.durations import nanoseconds
+from trading_bots.competition.loading import contestant_bot, make_bot, shipped_bot
+from trading_bots.competition.record import Record
+from trading_bots.competition.results import RoundResult, result_of, round_seed
+from trading_bots.competition.season import Season, SecurityTerms, cash, house_of, shares_of, steps
+from trading_bots.competition.values import Path as ValuePath
+from trading_bots.simulation.exchange import SECOND, Client, SimulatedExchange
+
+START = 1_767_623_400 * SECOND
+"""When every simulated round begins: 2026-01-05T14:30:00Z."""
+MOST_SAMPLES = 600
+SLICE = SECOND
+"""How often progress is told, in simulated time."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """A round that has been played."""
+
+    result: RoundResult
+    record: Record
+    values: dict[str, list[float]]
+    """The fundamental value of each security, second by second."""
+    commands: list[bytes]
+    """The topic `order_entry`."""
+    reports: list[bytes]
+    """The topic `data_feed`, where it was to be recorded."""
+
+
+def sample_pause(length: int) -> int:
+    """Nanoseconds between two samples of a round of that length."""
+    return max(length // MOST_SAMPLES, SECOND)
+
+
+def listing(terms: SecurityTerms, state: TradingState) -> dict[str, Any]:
+    """The fields of `ListSecurity` for a security of a season."""
+    return {
+        "symbol": terms.symbol,
+        "name": terms.name or terms.symbol,
+        "tick_size": terms.tick_size,
+        "lot_size": terms.lot_size,
+        "reference_price": steps(terms.price, terms.tick_size, "price"),
+        "maker_fee_bps": terms.maker_fee_bps,
+        "taker_fee_bps": terms.taker_fee_bps,
+        "band_bps": terms.band_bps,
+        "position_limit": terms.position_limit,
+        "short_limit": terms.short_limit,
+        "state": state,
+    }
+
+
+def values_of(season: Season, number: int, start: float) -> dict[str, ValuePath]:
+    """The fundamental values of a round that begins at a time in seconds of Unix time."""
+    seconds = nanoseconds(season.length, "length") // SECOND
+    seed = round_seed(season, number)
+    return {
+        one.symbol: ValuePath(
+            one.value, Decimal(one.price), Decimal(one.tick_size), start, seconds, f"{seed}/value/{one.symbol}"
+        )
+        for one in season.security
+    }
+
+
+def entrants(season: Season, number: int, folder: Path) -> list[tuple[str, Bot, int, bool]]:
+    """Who takes part in a round: (name, bot, latency in nanoseconds, of the house). Raises `LoadError`."""
+    seed = round_seed(season, number)
+    found: list[tuple[str, Bot, int, bool]] = []
+    for name, house in house_of(season):
+        bot = make_bot(shipped_bot(house.bot), f"{seed}/{name}", house.settings)
+        found.append((name, bot, nanoseconds(house.latency, "latency"), True))
+    for contestant in season.contestant:
+        if not contestant.external:
+            kind = contestant_bot(contestant.file, contestant.strategy, folder)
+            bot = make_bot(kind, f"{seed}/{contestant.name}")
+            found.append((contestant.name, bot, nanoseconds(contestant.latency, "latency"), False))
+    return found
+
+
+def inform(bot: Bot, values: dict[str, ValuePath]) -> None:
+    """Tells a bot of the house what securities are worth, if it wants to know: it has an attribute `value`."""
+    if hasattr(bot, "value"):
+        bot.value = lambda symbol, now: values[symbol].at(now)
+
+
+def play(
+    season: Season, number: int, folder: Path, progress: Callable[[float], None] = lambda _: None, keep: bool = False
+) -> Round:
+    """Plays a round to its end. `progress` hears the part of it that is over; `keep` records what the engine reports.
+    Raises `LoadError` or `Refusal`."""
+    # A bot that uses Python's own dice throws the same each time.
+    random.seed(f"{round_seed(season, number)}/dice")
+    length = nanoseconds(season.length, "length")
+    opening, closing = (nanoseconds(getattr(season.auctions, name), name) for name in ("opening", "closing"))
+    end = START + length
+    exchange = SimulatedExchange(START, season.limits.requests_per_second, keep=keep)
+    for terms in season.security:
+        state = TradingState.PRE_OPEN if opening else TradingState.CONTINUOUS
+        exchange.list_security(**listing(terms, state))
+    shares, values = shares_of(season), values_of(season, number, START / SECOND)
+    clients: dict[str, Client] = {}
+    house: set[str] = set()
+    money, credit = cash(season.account.cash, "cash"), cash(season.account.credit, "credit")
+    record = Record(exchange.market)
+    exchange.listeners.append(record.hear)
+    for name, bot, latency, of_house in entrants(season, number, folder):
+        if of_house:
+            house.add(name)
+            inform(bot, values)
+        record.began_with(name, shares)
+        clients[name] = exchange.join(bot, name, money, shares, latency, credit_limit=credit)
+
+    def all_to(state: TradingState) -> None:
+        for security in season.security:
+            exchange.set_state(security.symbol, state)
+
+    if opening:
+        exchange.at(START + opening, partial(all_to, TradingState.CONTINUOUS))
+    if closing:
+        exchange.at(end - closing, partial(all_to, TradingState.CLOSING_AUCTION))
+    every = sample_pause(length)
+
+    def sample() -> None:
+        record.sample(exchange.now)
+        exchange.at(exchange.now + every, sample)
+
+    exchange.at(START, sample)
+    for now in range(START + SLICE, end, SLICE):
+        exchange.run_until(now)
+        progress((now - START) / length)
+    exchange.run_until(end - 1)
+    for client in clients.values():
+        client.die()
+    exchange.now = end
+    all_to(TradingState.CLOSED)
+    record.sample(end)
+    progress(1.0)
+    result = result_of(
+        season,
+        number,
+        "simulation",
+        record,
+        house=house,
+        seconds=length / SECOND,
+        fingerprint=exchange.digest(),
+        errors={name: client.errors for name, client in clients.items()},
+    )
+    return Round(
+        result, record, {symbol: path.points() for symbol, path in values.items()}, exchange.commands, exchange.reports
+    )
