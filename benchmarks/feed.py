@@ -7,10 +7,14 @@ trade; and whether the queues of a thousand subscribers grow at 1,000 changes of
 import asyncio
 import base64
 import contextlib
+import multiprocessing
 import os
+import select
+import socket
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +84,7 @@ def reports_of(count: int) -> tuple[list[Record], list[list[Record]]]:
 async def stored(service: servers.Service, bodies: int) -> tuple[float, int]:
     """When it had stored so many bodies, or more; and how many."""
     while (done := int(service.status().get("stored_offset", 0))) < bodies:
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.1)
     return time.perf_counter(), done
 
 
@@ -112,26 +116,58 @@ async def live(source: Source, service: servers.Service, bodies: Sequence[Sequen
     return worst_told, worst_stored
 
 
-async def subscribed(port: int, channel: str, heard: Any) -> asyncio.Task[None]:
-    """A subscriber that does as little as can be: it looks at no frame, only at when bytes come."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    key = base64.b64encode(os.urandom(16)).decode()
-    lines = ("GET /ws HTTP/1.1", f"Host: 127.0.0.1:{port}", "Upgrade: websocket", "Connection: Upgrade")
-    request = "\r\n".join((*lines, f"Sec-WebSocket-Key: {key}", "Sec-WebSocket-Version: 13", "", ""))
-    writer.write(request.encode())
-    await reader.readuntil(b"\r\n\r\n")
-    text = msgspec.json.encode({"op": "subscribe", "channel": channel, "symbols": ["X"]})
+def frame_of(message: Any) -> bytes:
+    """A client's frame."""
+    text = msgspec.json.encode(message)
     mask = os.urandom(4)
-    frame = bytes([0x81, 0x80 | len(text)]) + mask + bytes(byte ^ mask[n % 4] for n, byte in enumerate(text))
-    writer.write(frame)
-    await reader.read(1 << 16)
+    return bytes([0x81, 0x80 | len(text)]) + mask + bytes(byte ^ mask[n % 4] for n, byte in enumerate(text))
 
-    async def listen() -> None:
-        with contextlib.closing(writer):
-            while data := await reader.read(1 << 16):
-                heard(len(data))
 
-    return asyncio.create_task(listen())
+def listen(pipe: Connection, port: int, channel: str, subscribers: int) -> None:
+    """A process that is all the subscribers, and does as little as can be: it looks at no frame, only at when bytes come.
+    Asked for it, it says when each was sent something first since it was asked last, and how many bytes came in all."""
+    poll, found = select.epoll(), {}
+    lines = ("GET /ws HTTP/1.1", f"Host: 127.0.0.1:{port}", "Upgrade: websocket", "Connection: Upgrade")
+    for _ in range(subscribers):
+        one = socket.create_connection(("127.0.0.1", port))
+        key = base64.b64encode(os.urandom(16)).decode()
+        one.sendall("\r\n".join((*lines, f"Sec-WebSocket-Key: {key}", "Sec-WebSocket-Version: 13", "", "")).encode())
+        assert b" 101 " in one.recv(1 << 16)
+        one.sendall(frame_of({"op": "subscribe", "channel": channel, "symbols": ["X"]}))
+        assert one.recv(1 << 16)
+        one.setblocking(False)
+        poll.register(one, select.EPOLLIN)
+        found[one.fileno()] = one
+    poll.register(pipe, select.EPOLLIN)
+    pipe.send("ready")
+    first: dict[int, float] = {}
+    total = 0
+    while True:
+        for number, _ in poll.poll():
+            if number == pipe.fileno():
+                if pipe.recv() == "end":
+                    return
+                pipe.send((list(first.values()), total))
+                first.clear()
+                continue
+            total += len(found[number].recv(1 << 18))
+            if number not in first:
+                first[number] = time.perf_counter()
+
+
+@contextlib.contextmanager
+def listening(port: int, channel: str, subscribers: int) -> Iterator[Connection]:
+    """Subscribers in a process of their own; the end of the pipe to ask them by."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=listen, args=(theirs, port, channel, subscribers), daemon=True)
+    process.start()
+    assert ours.recv() == "ready"
+    try:
+        yield ours
+    finally:
+        ours.send("end")
+        process.join()
 
 
 async def fan_out(source: Source, log: Log, service: servers.Service, subscribers: int, trades: int) -> list[float]:
@@ -147,55 +183,46 @@ async def fan_out(source: Source, log: Log, service: servers.Service, subscriber
                 at = time.perf_counter()
                 arrived.set()
 
-    heard: list[float] = []
-    listening = [
-        await subscribed(service.port, "trades", lambda _: heard.append(time.perf_counter())) for _ in range(subscribers)
-    ]
-    following = asyncio.create_task(follow())
-    await asyncio.sleep(0.5)
-    for number in range(trades):
-        heard.clear()
-        arrived.clear()
-        await source.put([[Trade(10**9 + number, time.time_ns(), "X", 100_000, 1, Side.BUY, 1, 2, 0, 0)]])
-        await arrived.wait()
-        while len(heard) < subscribers:
-            await asyncio.sleep(0.001)
-        times += [max(one - at, 0) for one in heard]
-        await asyncio.sleep(0.01)
-    for task in (*listening, following):
-        task.cancel()
+    with listening(service.port, "trades", subscribers) as pipe:
+        following = asyncio.create_task(follow())
+        await asyncio.sleep(0.5)
+        for number in range(trades):
+            pipe.send("")
+            pipe.recv()
+            arrived.clear()
+            await source.put([[Trade(10**9 + number, time.time_ns(), "X", 100_000, 1, Side.BUY, 1, 2, 0, 0)]])
+            await arrived.wait()
+            await asyncio.sleep(0.05)
+            pipe.send("")
+            heard, _ = pipe.recv()
+            assert len(heard) == subscribers, "all have heard it within 50 ms"
+            times += [max(one - at, 0) for one in heard]
+        following.cancel()
     return sorted(times)
 
 
 async def many(source: Source, service: servers.Service, subscribers: int) -> tuple[int, int, float]:
     """The longest queue in the first and the second half of the time, and bytes a second that all read together."""
-    read = 0
-
-    def count(length: int) -> None:
-        nonlocal read
-        read += length
-
-    listening = [await subscribed(service.port, "book", count) for _ in range(subscribers)]
     longest = [0, 0]
-    began, due, number = time.perf_counter(), 0, 0
-    sequence = 10**9
-    while (elapsed := time.perf_counter() - began) < SECONDS:
-        now = int(elapsed * CHANGES)
-        groups = []
-        for number in range(due, now):
-            sequence += 1
-            groups.append([PriceUpdate("X", sequence, 1, Side.BUY, 90_000 + number % 50, 1 + number % 9, 1)])
-        due = now
-        if groups:
-            await source.put(groups)
-        if number % 100 < 20:
-            half = int(elapsed > SECONDS / 2)
-            longest[half] = max(longest[half], (await asyncio.to_thread(service.status))["longest_queue"])
-        await asyncio.sleep(0.01)
-    rate = read / (time.perf_counter() - began)
-    for task in listening:
-        task.cancel()
-    return longest[0], longest[1], rate
+    with listening(service.port, "book", subscribers) as pipe:
+        began, due, number = time.perf_counter(), 0, 0
+        sequence = 10**9
+        while (elapsed := time.perf_counter() - began) < SECONDS:
+            now = int(elapsed * CHANGES)
+            groups = []
+            for number in range(due, now):
+                sequence += 1
+                groups.append([PriceUpdate("X", sequence, 1, Side.BUY, 90_000 + number % 50, 1 + number % 9, 1)])
+            due = now
+            if groups:
+                await source.put(groups)
+            if number % 100 < 20:
+                half = int(elapsed > SECONDS / 2)
+                longest[half] = max(longest[half], (await asyncio.to_thread(service.status))["longest_queue"])
+            await asyncio.sleep(0.01)
+        pipe.send("")
+        _, total = pipe.recv()
+    return longest[0], longest[1], total / (time.perf_counter() - began)
 
 
 async def measure(database: str, url: str, namespace: str, count: int) -> dict[str, float]:

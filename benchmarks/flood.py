@@ -13,12 +13,11 @@ import time
 from pathlib import Path
 
 import httpx
-import msgspec
 import uvloop
 from websockets.asyncio.client import connect
 
 from benchmarks import harness, servers
-from benchmarks.gateway import SYMBOLS, load
+from benchmarks.gateway import load
 
 CONNECTIONS = 8
 RATE = 200
@@ -69,30 +68,24 @@ def flood(gateway: str, key: str, seconds: float, sent: "multiprocessing.Queue[i
 def measure(database: str, log: str, namespace: str, seconds: float) -> dict[str, dict[str, float]]:
     """The three parts of a run."""
     results: dict[str, dict[str, float]] = {}
-    with servers.fresh(database, log, namespace), tempfile.TemporaryDirectory() as folder:
-        names = ("matching_engine", "clearinghouse", "market_data_feed", "order_entry_gateway")
-        shares = msgspec.json.encode(dict.fromkeys(SYMBOLS, "10000")).decode()
-        settings = {"MX_ENDOWMENT_CASH": "1000000", "MX_ENDOWMENT_SHARES": shares}
-        running = [servers.Service(name, database, log, namespace, Path(folder), **settings) for name in names]
-        try:
-            for service in running:
-                service.until_ready()
-            gateway = f"http://127.0.0.1:{running[-1].port}"
-            key = httpx.post(f"{gateway}/clients", json={"client_id": "flood"}, timeout=60).json()["api_key"]
-            for part, floods in (("alone", False), ("with the flood", True), ("alone again", False)):
-                sent: multiprocessing.Queue[int] = multiprocessing.Queue()
-                other = multiprocessing.Process(target=flood, args=(gateway, key, seconds + 3, sent))
-                if floods:
-                    other.start()
-                times, _, refused = uvloop.run(load(gateway, 20, RATE, seconds, prefix=part.replace(" ", "-")))
-                results[part] = {name: times[int(len(times) * p)] * 1000 for name, p in (("p50_ms", 0.5), ("p99_ms", 0.99))}
-                results[part]["refused"] = refused
-                if floods:
-                    results[part]["flood_requests_per_second"] = sent.get(timeout=60) / (seconds + 3)
-                    other.join()
-        finally:
-            for service in reversed(running):
-                service.stop()
+    with (
+        servers.fresh(database, log, namespace),
+        tempfile.TemporaryDirectory() as folder,
+        servers.exchange(database, log, namespace, Path(folder)) as services,
+    ):
+        gateway = services["order_entry_gateway"].url
+        key = httpx.post(f"{gateway}/clients", json={"client_id": "flood"}, timeout=60).json()["api_key"]
+        for part, floods in (("alone", False), ("with the flood", True), ("alone again", False)):
+            sent: multiprocessing.Queue[int] = multiprocessing.Queue()
+            other = multiprocessing.Process(target=flood, args=(gateway, key, seconds + 3, sent))
+            if floods:
+                other.start()
+            times, _, refused = uvloop.run(load(gateway, 20, RATE, seconds, prefix=part.replace(" ", "-")))
+            results[part] = {name: times[int(len(times) * p)] * 1000 for name, p in (("p50_ms", 0.5), ("p99_ms", 0.99))}
+            results[part]["refused"] = refused
+            if floods:
+                results[part]["flood_requests_per_second"] = sent.get(timeout=60) / (seconds + 3)
+                other.join()
     return results
 
 

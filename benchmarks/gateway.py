@@ -19,7 +19,6 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from benchmarks import harness, servers
 
-SYMBOLS = ("AAPL", "AMZN", "GOOG", "INTC", "META", "MSFT", "NVDA", "TSLA")
 RATE = 1000
 WARM_UP = 3.0
 
@@ -77,7 +76,7 @@ class Client(WSListener):
             takes, buys = draw > 0.9, self._dice.random() < 0.5
             price = 100 + (5 if takes else -1) * (1 if buys else -1) * self._dice.randint(1, 10) / 10
             side = "buy" if buys else "sell"
-            symbol, life = self._dice.choice(SYMBOLS), "ioc" if takes else "limit"
+            symbol, life = self._dice.choice(servers.SYMBOLS), "ioc" if takes else "limit"
             request = {"id": number, "op": "order", "symbol": symbol, "side": side, "order_type": life}
             request |= {"quantity": 1, "price": f"{price:.2f}"}
         self.transport.send(WSMsgType.TEXT, msgspec.json.encode(request))
@@ -133,22 +132,14 @@ async def load(gateway: str, count: int, rate: float, seconds: float, prefix: st
 
 def measure(database: str, log: str, namespace: str, clients: int, seconds: float) -> dict[str, float]:
     """One run over fresh databases and a fresh log."""
-    with servers.fresh(database, log, namespace), tempfile.TemporaryDirectory() as folder:
-        settings = {
-            "MX_ENDOWMENT_CASH": "1000000",
-            "MX_ENDOWMENT_SHARES": msgspec.json.encode(dict.fromkeys(SYMBOLS, "10000")).decode(),
-        }
-        names = ("matching_engine", "clearinghouse", "market_data_feed", "order_entry_gateway")
-        running = [servers.Service(name, database, log, namespace, Path(folder), **settings) for name in names]
-        try:
-            for service in running:
-                service.until_ready()
-            times, share, refused = uvloop.run(load(f"http://127.0.0.1:{running[-1].port}", clients, RATE, seconds))
-            lag = running[2].status()
-            behind = lag["offset"] - lag["stored_offset"]
-        finally:
-            for service in reversed(running):
-                service.stop()
+    with (
+        servers.fresh(database, log, namespace),
+        tempfile.TemporaryDirectory() as folder,
+        servers.exchange(database, log, namespace, Path(folder)) as services,
+    ):
+        times, share, refused = uvloop.run(load(services["order_entry_gateway"].url, clients, RATE, seconds))
+        lag = services["market_data_feed"].status()
+        behind = lag["offset"] - lag["stored_offset"]
     p50, p95, p99 = (times[int(len(times) * part)] * 1000 for part in (0.5, 0.95, 0.99))
     return {"p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "orders": len(times), "load_share": share, "refused": refused,
             "bodies_not_stored": behind}  # fmt: skip

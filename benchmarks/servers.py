@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pika
 
 import exchange_db
@@ -69,6 +70,11 @@ def fresh(database: str, log: str, namespace: str) -> Iterator[None]:
             connection.close()
 
 
+SERVICES = ("matching_engine", "clearinghouse", "market_data_feed", "order_entry_gateway")
+SYMBOLS = ("AAPL", "AMZN", "GOOG", "INTC", "META", "MSFT", "NVDA", "TSLA")
+"""What is traded under load, and what accounts have enough of."""
+
+
 class Service:
     """A service as a process, asked over its `/status`."""
 
@@ -85,18 +91,24 @@ class Service:
             "MX_PORT": str(self.port),
             **settings,
         }
+        self._http = httpx.Client(timeout=30)
         self.log = (folder / f"{module}.log").open("w")
         self.process = subprocess.Popen([sys.executable, "-m", module], env=environment, stderr=self.log)
 
     def status(self) -> dict[str, Any]:
         """Its status; empty while it does not answer."""
         try:
-            answer: dict[str, Any] = httpx.get(f"http://127.0.0.1:{self.port}/status", timeout=30).json()
+            answer: dict[str, Any] = self._http.get(f"{self.url}/status").json()
         except httpx.HTTPError:
             if self.process.poll() is not None:
                 raise RuntimeError(f"it ended: {Path(self.log.name).read_text()}") from None
             return {}
         return answer
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self.port}"
 
     def until_ready(self) -> None:
         """Waits until it waits for nothing."""
@@ -108,4 +120,22 @@ class Service:
         """Ends it."""
         self.process.terminate()
         self.process.wait(30)
+        self._http.close()
         self.log.close()
+
+
+@contextlib.contextmanager
+def exchange(database: str, log: str, namespace: str, folder: Path, **settings: str) -> Iterator[dict[str, Service]]:
+    """The four services by module, ready, with accounts that are rich; stopped at the end."""
+    rich = {
+        "MX_ENDOWMENT_CASH": "1000000",
+        "MX_ENDOWMENT_SHARES": msgspec.json.encode(dict.fromkeys(SYMBOLS, "10000")).decode(),
+    }
+    services = {name: Service(name, database, log, namespace, folder, **rich, **settings) for name in SERVICES}
+    try:
+        for service in services.values():
+            service.until_ready()
+        yield services
+    finally:
+        for service in reversed(services.values()):
+            service.stop()

@@ -1,0 +1,169 @@
+"""`./mx bench end-to-end`: the whole exchange under a steady load, everything durable, settled and stored.
+
+Each order is authenticated, sequenced, confirmed by the log, credit-checked, matched, reported to its client, settled and
+stored. The load is 500 WebSocket clients in processes of their own, eight securities, 60 % passive, 10 % marketable, 30 %
+cancels, at rates that are raised until the exchange cannot follow. Told are what each process of the exchange takes of the
+processors for one request, the load's own share, and what lagged behind. Afterwards the audit must be clean.
+"""
+
+import asyncio
+import multiprocessing
+import os
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+import uvloop
+
+from benchmarks import harness, servers
+from benchmarks.gateway import WARM_UP, load
+from exchange_launcher.audit import Places, audit
+
+CLIENTS = 500
+LOADERS = 2
+"""Processes that make the load."""
+RATES = (1_000, 2_000, 3_000, 5_000, 10_000)
+"""Requests a second."""
+GIVES_UP = 1_000.0
+"""Milliseconds of p99 beyond which no higher rate is tried."""
+
+
+@dataclass
+class Run:
+    """What came of one rate."""
+
+    rate: int
+    orders: int = 0
+    times: list[float] = field(default_factory=list)
+    refused: int = 0
+    load_share: float = 0.0
+    """Of one processor, all loaders together."""
+    microseconds: dict[str, float] = field(default_factory=dict)
+    """Processor time for one request, by process."""
+    lag: dict[str, int] = field(default_factory=dict)
+    """Records that a service was behind when the load ended."""
+
+    def percentile(self, part: float) -> float:
+        """In milliseconds."""
+        return self.times[int(len(self.times) * part)] * 1000 if self.times else float("nan")
+
+
+def loader(url: str, clients: int, rate: float, seconds: float, prefix: str, out: "multiprocessing.Queue[Any]") -> None:
+    """One process of the load."""
+    out.put(uvloop.run(load(url, clients, rate, seconds, prefix)))
+
+
+def processor_time(services: dict[str, servers.Service]) -> dict[str, float]:
+    """Seconds that each process has used so far; all of a server's together."""
+    used: dict[str, float] = {}
+    for name, service in services.items():
+        times = psutil.Process(service.process.pid).cpu_times()
+        used[name] = times.user + times.system
+    for process in psutil.process_iter(["name", "cpu_times"]):
+        name = {"beam.smp": "RabbitMQ", "postgres": "Postgres"}.get(process.info["name"] or "")
+        if name is not None and process.info["cpu_times"] is not None:
+            times = process.info["cpu_times"]
+            used[name] = used.get(name, 0.0) + times.user + times.system
+    return used
+
+
+def behind(services: dict[str, servers.Service]) -> dict[str, int]:
+    """What each service has not taken in of what the one before it has made."""
+    engine, clearing, feed = (services[name].status() for name in servers.SERVICES[:3])
+    return {
+        "clearinghouse": engine["instruction_sequence"] - clearing["instruction_sequence"],
+        "feed, telling": engine["report_sequence"] - feed["sequences"].get("engine", 0),
+        "feed, storing (bodies)": feed["offset"] - feed["stored_offset"],
+    }
+
+
+def at_rate(services: dict[str, servers.Service], rate: int, seconds: float) -> Run:
+    """One rate, after a warm-up."""
+    run, results = Run(rate), multiprocessing.get_context("spawn").Queue()
+    url = services["order_entry_gateway"].url
+    context = multiprocessing.get_context("spawn")
+    processes = [
+        context.Process(target=loader, args=(url, CLIENTS // LOADERS, rate / LOADERS, seconds, f"r{rate}-{n}-", results))
+        for n in range(LOADERS)
+    ]
+    for process in processes:
+        process.start()
+    # Accounts are opened first, then the load warms up.
+    at_start = services["matching_engine"].status()
+    while int(services["market_data_feed"].status()["orders"]) < 1 + int(at_start.get("orders", 0)):
+        time.sleep(0.1)
+    time.sleep(WARM_UP)
+    before, began = processor_time(services), time.perf_counter()
+    time.sleep(max(seconds - 2, 1))
+    after, elapsed = processor_time(services), time.perf_counter() - began
+    run.lag = behind(services)
+    for _ in processes:
+        times, share, refused = results.get(timeout=seconds + 120)
+        run.times += times
+        run.load_share += share
+        run.refused += refused
+    for process in processes:
+        process.join()
+    run.times.sort()
+    run.orders = len(run.times)
+    run.microseconds = {name: (after[name] - before[name]) / (rate * elapsed) * 1e6 for name in after}
+    return run
+
+
+def until_at_rest(services: dict[str, servers.Service]) -> None:
+    """Waits until nothing lags."""
+    while any(behind(services).values()):
+        time.sleep(0.2)
+
+
+def measure(database: str, log: str, namespace: str, rates: tuple[int, ...], seconds: float) -> tuple[list[Run], list[str]]:
+    """Runs at rising rates over fresh databases and a fresh log, and what the audit has found at the end."""
+    runs = []
+    with servers.fresh(database, log, namespace), tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with servers.exchange(database, log, namespace, folder, MX_REQUESTS_PER_SECOND="0") as services:
+            for rate in rates:
+                runs.append(at_rate(services, rate, seconds))
+                until_at_rest(services)
+                if not runs[-1].percentile(0.99) < GIVES_UP:
+                    break
+            checks = asyncio.run(audit(Places(database, log, namespace, folder)))
+    return runs, [f"{check.name}: {text}" for check in checks for text in check.differences]
+
+
+def main() -> None:
+    """Measures, and prints tables."""
+    options = harness.arguments(__doc__ or "", events=20)
+    figures: dict[str, list[Run]] = {}
+    lines, stages = [], []
+    with servers.postgres() as database:
+        for place, (name, log) in enumerate(servers.logs(database).items()):
+            runs, differences = measure(database, log, f"e2e{os.getpid()}_{place}_", RATES, options.events)
+            figures[name] = runs
+            for run in runs:
+                lag = ", ".join(f"{what} {count:,}" for what, count in run.lag.items() if count > 0) or "none"
+                lines.append(
+                    f"| {name} | {run.rate:,} | {run.orders / options.events:,.0f} | {run.percentile(0.5):.1f} ms | "
+                    f"{run.percentile(0.99):.1f} ms | {run.load_share:.0%} | {lag} |"
+                )
+            best = max((run for run in runs if run.percentile(0.99) < GIVES_UP), key=lambda run: run.rate, default=runs[0])
+            for process, spent in sorted(best.microseconds.items(), key=lambda entry: -entry[1]):
+                stages.append(f"| {name} at {best.rate:,}/s | {process} | {spent:,.0f} µs |")
+            print(f"{name}: the audit found {differences or 'nothing'}")
+    head = "| log | requests/s asked | answered | p50 | p99 | the load's processors | behind at the end |"
+    text = "\n".join([head, "| --- | ---: | ---: | ---: | ---: | ---: | --- |", *lines])
+    text += "\n\n" + "\n".join(["| | process | processor time for one request |", "| --- | --- | ---: |", *stages])
+    print(text)
+    if options.write:
+        harness.write_section("end-to-end", text)
+    harness.finish(
+        options, "end-to-end", {name: [msgspec.to_builtins(run.lag) for run in runs] for name, runs in figures.items()}
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""`./mx bench simulation`: how much faster than real time a simulated market goes, with twenty bots at three rates of
+orders."""
+
+import statistics
+import time
+
+from benchmarks import harness
+from trading_bots.simulation.exchange import SECOND, SimulatedExchange
+from trading_bots.simulation.rounds import START
+from trading_bots.strategies import MarketMaker, MeanReversion, Momentum, NoiseTrader
+
+PAUSES = {"30 orders/s": 0.6, "200 orders/s": 0.06, "1,000 orders/s": 0.0105}
+"""Seconds between two orders of a noise trader, for about that rate in all."""
+SECONDS = {"30 orders/s": 60, "200 orders/s": 20, "1,000 orders/s": 5}
+MOST = 10
+"""Noise traders among the bots."""
+
+
+def market(pause: float) -> SimulatedExchange:
+    """Two securities, twenty bots at three distances."""
+    exchange = SimulatedExchange(START)
+    for symbol in ("X", "Y"):
+        exchange.list_security(symbol=symbol, name=symbol, tick_size="0.01", lot_size="1", reference_price=10_000)
+    kinds = [NoiseTrader] * MOST + [MarketMaker] * 4 + [Momentum] * 3 + [MeanReversion] * 3
+    for number, kind in enumerate(kinds):
+        settings = {"pause": pause, "market": 0.2} if kind is NoiseTrader else {}
+        bot = kind(seed=number, **settings)
+        exchange.join(bot, f"{kind.__name__}-{number}", 10**14, {"X": 1000, "Y": 1000}, (1 + number % 3) * 1_000_000)
+    return exchange
+
+
+def main() -> None:
+    """Measures in turns, and prints a table."""
+    options = harness.arguments(__doc__ or "", events=0)
+    speeds: dict[str, list[float]] = {name: [] for name in PAUSES}
+    rates: dict[str, float] = {}
+    for _ in range(options.rounds):
+        for name, pause in PAUSES.items():
+            exchange, seconds = market(pause), SECONDS[name]
+            exchange.run_until(START + SECOND)
+            before, began = len(exchange.commands), time.perf_counter()
+            exchange.run_until(START + (1 + seconds) * SECOND)
+            elapsed = time.perf_counter() - began
+            speeds[name].append(seconds / elapsed)
+            rates[name] = (len(exchange.commands) - before) / seconds
+    rows = []
+    for name, found in speeds.items():
+        middle, noise = statistics.median(found), (max(found) - min(found)) / statistics.median(found)
+        rows.append(f"| {rates[name]:,.0f} | {middle:,.0f} | {middle * rates[name]:,.0f} | {noise:.0%} |")
+    head = "| commands a second, simulated | times faster than real time | commands a second of ours | noise |"
+    text = "\n".join([head, "| ---: | ---: | ---: | ---: |", *rows])
+    print(text)
+    if options.write:
+        harness.write_section("simulation", text)
+    harness.finish(options, "simulation", {"speeds": speeds})
+
+
+if __name__ == "__main__":
+    main()
