@@ -1,18 +1,24 @@
-"""WebSocket frames that are encoded once and written to many: no task has to wake, and nothing is copied, for each reader.
+"""WebSocket frames past uvicorn's queues: written to many once encoded, and read without a task that has to wake for each.
 
 The server below is uvicorn's. A session finds its connection in the ASGI scope, as the extension `microexchange.frames`.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from starlette.websockets import WebSocket
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import apply_mask  # type: ignore[attr-defined]  # the compiled one, where there is one
 
 EXTENSION = "microexchange.frames"
 MOST_TOGETHER = 1 << 16
 """Bytes that may wait to be written together."""
+MOST_IN_TURN = 16
+"""Messages of one connection that are heard one after the other, before others have a turn."""
 _TEXT, _BINARY = b"\x81", b"\x82"
 """A whole message in one frame (RFC 6455, section 5.2)."""
+_WHOLE = (_TEXT[0], _BINARY[0])
+_FIN, _OPCODE, _MASKED, _LENGTH, _CONTROL = 0x80, 0x0F, 0x80, 0x7F, 0x8
 
 
 def frame(content: bytes, *, binary: bool = False) -> bytes:
@@ -32,14 +38,25 @@ def frame(content: bytes, *, binary: bool = False) -> bytes:
 
 
 class Connection(WebSocketsSansIOProtocol):
-    """uvicorn's end of a WebSocket, which also takes frames: at once, or with others that come at about the same time, since
-    a write costs more than all else that there is to do for a message."""
+    """uvicorn's end of a WebSocket, with a way in and a way out of its own.
+
+    Out: it takes frames, and writes them at once, or with others that come at about the same time, since a write costs more
+    than all else that there is to do for a message. In: whole messages go to who listens as they are read. All else of the
+    protocol, the opening and the closing, pings, messages in pieces, faults, is uvicorn's, which is given whole frames.
+    """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._frames: list[bytes] = []
         """What goes out with the next write."""
         self._length = 0
+        self._on_message: Callable[[bytes], None] | None = None
+        self._unread = b""
+        """What has come and was not heard: the beginning of a frame, or what comes after the connection was held."""
+        self._in_pieces = False
+        self._holds = 0
+        self._faulty = False
+        """Whether a frame was none that may come: then uvicorn has all that follows, and ends the connection."""
 
     def handle_connect(self, event: Any) -> None:
         """Begins a session, which finds this connection in its scope."""
@@ -47,6 +64,90 @@ class Connection(WebSocketsSansIOProtocol):
         if not self.close_sent:
             extensions: Any = self.scope["extensions"]
             extensions[EXTENSION] = self
+
+    # --- in -----------------------------------------------------------------------------------------------------
+
+    def listen(self, on_message: Callable[[bytes], None]) -> None:
+        """From now on `on_message` hears each message, and the ASGI queue tells of the end alone. It must not fail. To be
+        called when the connection was just accepted."""
+        self._on_message = on_message
+
+    def hold(self) -> None:
+        """Stops listening, after the message that is being heard, until `release` was called as often as this."""
+        self._holds += 1
+        if self._holds == 1 and not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def release(self) -> None:
+        """Goes on listening."""
+        if self._holds:
+            self._holds -= 1
+            if not self._holds and not self.transport.is_closing():
+                self.transport.resume_reading()
+                self.loop.call_soon(self._hear)
+
+    def data_received(self, data: bytes) -> None:
+        """Takes what was read."""
+        if self._on_message is None or self._faulty:
+            super().data_received(data)
+        else:
+            self._unread = self._unread + data if self._unread else data
+            self._hear()
+
+    def _hear(self) -> None:
+        data, at, heard = self._unread, 0, 0
+        end = len(data)
+        while not self._holds and end - at >= 2:
+            first, length = data[at], data[at + 1] & _LENGTH
+            mask = at + 2
+            if length > 125:
+                mask += 2 if length == 126 else 8
+                if mask > end:
+                    break
+                length = int.from_bytes(data[at + 2 : mask], "big")
+            start = mask + 4
+            stop = start + length
+            if not data[at + 1] & _MASKED or length > self.config.ws_max_size:
+                self._faulty, self._unread = True, b""
+                super().data_received(data[at:])
+                return
+            if stop > end:
+                break
+            if first in _WHOLE and not self._in_pieces:
+                self._message(apply_mask(data[start:stop], data[mask:start]), is_text=first == _TEXT[0])
+            else:
+                if not first & _CONTROL:
+                    self._in_pieces = not first & _FIN
+                super().data_received(data[at:stop])
+            at = stop
+            heard += 1
+            if heard == MOST_IN_TURN and at < end:
+                self.hold()
+                self.loop.call_soon(self.release)
+        self._unread = data[at:]
+
+    def _message(self, data: bytes, *, is_text: bool) -> None:
+        if self.close_sent or self._on_message is None or self.transport.is_closing():
+            return
+        if is_text and not data.isascii():
+            try:
+                data.decode()
+            except UnicodeDecodeError:
+                self._faulty = True
+                self.conn.fail(1007, "invalid UTF-8")
+                self.handle_parser_exception()
+                return
+        self._on_message(data)
+
+    def send_receive_event_to_app(self) -> None:
+        """Takes a message that came in pieces."""
+        if self._on_message is None:
+            super().send_receive_event_to_app()
+        else:
+            pieces, self.frames = self.frames, []
+            self._message(b"".join(pieces), is_text=self.curr_msg_data_type == "text")
+
+    # --- out ----------------------------------------------------------------------------------------------------
 
     def put(self, frame: bytes) -> bool:
         """Writes a frame now. Returns whether it did: not to a reader who is behind, or gone."""
@@ -89,6 +190,10 @@ class Connection(WebSocketsSansIOProtocol):
         """Sends what uvicorn has to send, behind the frames."""
         self._write()
         await super().send(message)
+        if self.close_sent:
+            # The peer's answer to the closing is to be heard.
+            self._holds = min(self._holds, 1)
+            self.release()
 
     async def send_frame(self, frame: bytes) -> bool:
         """Writes a frame as soon as the reader has taken enough of what came before. Returns False if he is gone."""

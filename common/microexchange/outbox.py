@@ -7,7 +7,7 @@ One append is under way at a time, so the records of one producer stand on the l
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import structlog
@@ -18,8 +18,10 @@ from microexchange.messages import VERSION, Batch, Record, encode_batch
 
 _logger = structlog.get_logger(__name__)
 
-_Put = tuple[Sequence[Record], "asyncio.Future[None] | None"]
-"""Records that share a body, and who waits for their confirmation."""
+OnOutcome = Callable[[LogUnavailableError | None], None]
+"""Hears what became of records: None once they are durable, the error if they are certainly not on the log."""
+_Put = tuple[Sequence[Record], OnOutcome | None]
+"""Records that share a body, and who waits for their outcome."""
 
 
 class Outbox:
@@ -54,26 +56,31 @@ class Outbox:
         self.announce = False
         """Whether to append an empty batch first, which tells readers of the new epoch."""
 
-    def put(self, records: Sequence[Record]) -> None:
-        """Queues `records` to be appended together."""
-        self._enqueue(records, None)
+    def put(self, records: Sequence[Record], then: OnOutcome | None = None) -> None:
+        """Queues `records` to be appended together.
 
-    def put_confirmed(self, records: Sequence[Record]) -> "asyncio.Future[None]":
-        """Queues `records`; the future is done when they are durable.
-
-        If the log fails before they were sent, they are withdrawn and the future fails with `LogUnavailableError`: then
+        With a `then`, they are withdrawn if the log fails before they were sent, and it hears `LogUnavailableError`: then
         they are certainly not on the log. Once they may have been sent, they are sent again until the log confirms them.
         """
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._enqueue(records, future)
-        return future
-
-    def _enqueue(self, records: Sequence[Record], future: "asyncio.Future[None] | None") -> None:
         if records:
-            self._waiting.append((records, future))
+            self._waiting.append((records, then))
             self._waiting_records += len(records)
             self.next_sequence += len(records)
             self._wake.set()
+
+    def put_confirmed(self, records: Sequence[Record]) -> "asyncio.Future[None]":
+        """Queues `records`; the future is done when they are durable, and fails with `LogUnavailableError` as `put` says."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def then(error: LogUnavailableError | None) -> None:
+            if not future.done():
+                if error is None:
+                    future.set_result(None)
+                else:
+                    future.set_exception(error)
+
+        self.put(records, then)
+        return future
 
     async def room(self) -> None:
         """Waits while too much waits to be appended."""
@@ -129,22 +136,21 @@ class Outbox:
             self._health.clear(self._topic)
         self.available = True
         self._waiting_records -= len(records)
-        for _, future in puts:
-            if future is not None and not future.done():
-                future.set_result(None)
+        for _, then in puts:
+            if then is not None:
+                then(None)
         async with self._confirmed_up_to:
             self.confirmed += len(records)
             self._confirmed_up_to.notify_all()
 
     def _withdraw(self, puts: Iterable[_Put], error: LogUnavailableError) -> list[_Put]:
-        """Gives back the puts that wait for a confirmation; returns the others. Numbers stay without a gap."""
+        """Gives back the puts that somebody waits for; returns the others. Numbers stay without a gap."""
         kept: list[_Put] = []
-        for records, future in puts:
-            if future is None:
-                kept.append((records, future))
+        for records, then in puts:
+            if then is None:
+                kept.append((records, then))
             else:
                 self.next_sequence -= len(records)
                 self._waiting_records -= len(records)
-                if not future.done():
-                    future.set_exception(error)
+                then(error)
         return kept

@@ -7,16 +7,19 @@ and SIGINT end it in order.
 
 import asyncio
 import contextlib
+import cProfile
 import gc
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import structlog
 import uvloop
+from pydantic import ValidationError
 
 from microexchange.health import Health
 from microexchange.log import Backoff, Log, LogUnavailableError
@@ -40,11 +43,48 @@ class ConfigurationError(Exception):
     """The service cannot run as it is configured; the message says what to change."""
 
 
-def run_service(name: str, settings: ServiceSettings, main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
-    """Runs a service as `run_main` does, as its settings say."""
+class Service(Protocol):
+    """One of the four."""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Runs until `stop`."""
+
+
+S = TypeVar("S", bound=ServiceSettings)
+
+
+def run_service(name: str, kind: type[S], make: Callable[[S], Service]) -> None:
+    """Runs a service as `run_main` does, as its settings say: variables `MX_…`, or flags of the same names."""
+    try:
+        settings = kind(_cli_parse_args=True, _cli_kebab_case=True, _cli_prog_name=name)
+    except ValidationError as error:
+        wrong = "; ".join(f"MX_{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors())
+        sys.stderr.write(f"{name}: {wrong}\n")
+        sys.exit(EXIT_CONFIG)
     if settings.nice:
         os.nice(settings.nice)
-    run_main(name, settings.log_level, settings.parent_pipe, main)
+
+    async def run(stop: asyncio.Event) -> None:
+        await make(settings).run(stop)
+
+    with profiled(settings.profile, name):
+        run_main(name, settings.log_level, settings.parent_pipe, run)
+
+
+@contextlib.contextmanager
+def profiled(folder: Path | None, name: str) -> Iterator[None]:
+    """Writes what cProfile has seen of the body to `folder/<name>-<process>.prof`; without a folder it does not look."""
+    if folder is None:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    profile = cProfile.Profile()
+    profile.enable()
+    try:
+        yield
+    finally:
+        profile.disable()
+        profile.dump_stats(folder / f"{name}-{os.getpid()}.prof")
 
 
 def run_main(name: str, log_level: str, parent_pipe: bool, main: Callable[[asyncio.Event], Awaitable[None]]) -> None:

@@ -1,4 +1,5 @@
-"""Settings that all services share. Each is an environment variable `MX_…`, or an argument to the class in a test.
+"""Settings that all services share. Each is an environment variable `MX_…`, a flag of the service, or an argument to the
+class in a test.
 
 Where `MX_SECRETS_DIR` names a folder, a setting may also be a file in it, called like the variable in small letters: so the
 addresses that carry passwords need not stand in the environment.
@@ -55,6 +56,7 @@ class ServiceSettings(_Settings):
     port_flag: str = Field(default="MX_PORT", description="What to change when the port is busy, for the error.")
     log_level: str = Field(default="info", description="debug, info, warning or error.")
     nice: int = Field(default=0, ge=0, le=19, description="How readily to leave the processor to others, as in nice(1).")
+    profile: Path | None = Field(default=None, description="Folder to write a profile into at the end, as cProfile does.")
     parent_pipe: bool = Field(
         default=False, description="Stop when standard input closes: set by the launcher, so that none outlives it."
     )

@@ -1,19 +1,12 @@
 """`python -m order_entry_gateway`: the order-entry gateway as a process."""
 
-import asyncio
-
 from microexchange.service import run_service
 from order_entry_gateway.service import GatewayService, GatewaySettings
 
 
 def main() -> None:
     """Runs the order-entry gateway until it is told to stop."""
-    settings = GatewaySettings()
-
-    async def run(stop: asyncio.Event) -> None:
-        await GatewayService(settings).run(stop)
-
-    run_service("order-entry-gateway", settings, run)
+    run_service("order-entry-gateway", GatewaySettings, GatewayService)
 
 
 if __name__ == "__main__":

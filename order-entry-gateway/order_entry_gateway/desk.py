@@ -41,7 +41,6 @@ from microexchange.messages import (
     OrderReport,
     OrderStatus,
     Record,
-    ReplaceOrder,
     SecurityListed,
     SettlementReport,
     SetTradingState,
@@ -73,10 +72,12 @@ _logger = structlog.get_logger(__name__)
 
 OnReport = Callable[[int, OrderReport], None]
 """Hears an order report and its number: the `report_id` that the feed stores it under."""
+OnAnswer = Callable[[list[Record] | Refusal], None]
+"""Hears all that a command caused, in order, or why that is not known. It must not fail."""
 LOOK_SECONDS = 0.05
 """How often it is looked whose time is over."""
 PENDING_SECONDS = 0.05
-"""After which an order that the engine has not taken yet is told of."""
+"""After which an order on the log that the engine has not taken yet is told of."""
 MOST_RECENT = 100_000
 """Order reports that are kept for those who come back; older ones the feed has stored."""
 MOST_RESUMED = 10_000
@@ -93,6 +94,22 @@ class Limits:
     """Orders that may be open at a time; 0 for any number."""
     connections: int = 0
     """WebSockets of one client; 0 for any number."""
+
+
+class _UnderWay:
+    """A command that the market has not answered yet."""
+
+    __slots__ = ("began", "command", "confirmed", "then", "told")
+
+    def __init__(self, command: Command, then: OnAnswer, began: float) -> None:
+        self.command = command
+        self.then = then
+        self.began = began
+        """When it was sent, on the clock `time.perf_counter`: the event loop's own has milliseconds."""
+        self.confirmed = False
+        """Whether it is on the log."""
+        self.told = False
+        """Whether everybody was told that it is."""
 
 
 class OrderDesk:
@@ -143,11 +160,8 @@ class OrderDesk:
         self._recent: deque[tuple[int, OrderReport]] = deque(maxlen=MOST_RECENT)
         self._leaving: dict[str, asyncio.TimerHandle] = {}
         """Clients whose connection is gone, until their orders are cancelled."""
-        self._waiting: dict[int, asyncio.Future[list[Record]]] = {}
-        self._deadlines: deque[tuple[float, int]] = deque()
-        """When to give up waiting for which command, the soonest first."""
-        self._confirmed: deque[tuple[float, NewOrder]] = deque()
-        """Orders that are on the log, and when to tell of them if the engine has not, the soonest first."""
+        self._waiting: dict[int, _UnderWay] = {}
+        """Commands without an answer by their ids, the first sent first."""
         self._logged_on = asyncio.Event()
         self._faulted: dict[str, str] = {}
         """Clients to be suspended, and why."""
@@ -279,10 +293,11 @@ class OrderDesk:
             deals = self.board.apply(reports)
             for hears in tuple(self.on_deals) if deals else ():
                 hears(deals)
+        now = time.perf_counter()
         for command_id, caused in answered.items():
-            future = waiting.pop(command_id)
-            if not future.done():
-                future.set_result(caused)
+            asked = waiting.pop(command_id)
+            self.latency.add(now - asked.began)
+            asked.then(caused)
 
     def _on_logged_on(self, report: GatewayLoggedOn) -> None:
         if report.gateway != self._gateway:
@@ -349,38 +364,35 @@ class OrderDesk:
         now = time.time_ns()
         return self._next_id(now), now
 
-    async def _ask(self, command: Command) -> list[Record]:
-        """Sends a command, and returns all that it caused, in order. Raises `Refusal`."""
+    def send(self, command: Command, then: OnAnswer) -> None:
+        """Sends a command; `then` hears all that it caused."""
         if self.board is not None:
             command = in_class(command)
-        began = time.perf_counter()  # the event loop's own clock has milliseconds
+        asked = self._waiting[command.command_id] = _UnderWay(command, then, time.perf_counter())
+
+        def on_outcome(error: LogUnavailableError | None) -> None:
+            if error is None:
+                asked.confirmed = True
+                if command.command_id not in self._waiting:
+                    self._see_pending(asked)
+            elif self._waiting.pop(command.command_id, None) is not None:
+                then(Refusal(Code.UNAVAILABLE, "the exchange's log is not available: nothing was sent"))
+
+        self._commands.put([command], on_outcome)
+
+    async def _ask(self, command: Command) -> list[Record]:
+        """Sends a command, and returns all that it caused, in order. Raises `Refusal`."""
         answer: asyncio.Future[list[Record]] = asyncio.get_running_loop().create_future()
-        command_id = command.command_id
-        self._waiting[command_id] = answer
-        self._deadlines.append((began + self._timeout, command_id))
 
-        def on_confirmed(confirmed: "asyncio.Future[None]") -> None:
-            error = None if confirmed.cancelled() else confirmed.exception()
-            if isinstance(error, LogUnavailableError):
-                if not answer.done():
-                    answer.set_exception(Refusal(Code.UNAVAILABLE, "the exchange's log is not available: nothing was sent"))
-            elif isinstance(command, NewOrder):
-                self.view.pending(_pending(command))
-                self._confirmed.append((began + PENDING_SECONDS, command))
+        def then(outcome: list[Record] | Refusal) -> None:
+            if not answer.done():
+                if isinstance(outcome, Refusal):
+                    answer.set_exception(outcome)
+                else:
+                    answer.set_result(outcome)
 
-        self._commands.put_confirmed([command]).add_done_callback(on_confirmed)
-        try:
-            reports = await answer
-        except TimeoutError:
-            raise Refusal(
-                Code.OUTCOME_UNKNOWN,
-                f"the market has not answered within {self._timeout:g} s; the command may still take effect. "
-                f"Its id is {command_id}: ask GET /orders/{command_id}",
-            ) from None
-        finally:
-            self._waiting.pop(command_id, None)
-        self.latency.add(time.perf_counter() - began)
-        return reports
+        self.send(command, then)
+        return await answer
 
     async def _look_at_the_time(self) -> None:
         """Gives up waiting for what has taken too long, and tells of orders that the engine has not taken, for ever. One
@@ -388,64 +400,70 @@ class OrderDesk:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             now = time.perf_counter()
-            while self._deadlines and self._deadlines[0][0] <= now:
-                answer = self._waiting.get(self._deadlines.popleft()[1])
-                if answer is not None and not answer.done():
-                    answer.set_exception(TimeoutError())
-            while self._confirmed and self._confirmed[0][0] <= now:
-                self._tell_pending(self._confirmed.popleft()[1])
+            for command_id, asked in list(self._waiting.items()):
+                waited = now - asked.began
+                if waited < PENDING_SECONDS:
+                    break
+                self._tell_pending(asked)
+                if waited >= self._timeout:
+                    del self._waiting[command_id]
+                    asked.then(
+                        Refusal(
+                            Code.OUTCOME_UNKNOWN,
+                            f"the market has not answered within {self._timeout:g} s; the command may still take effect. "
+                            f"Its id is {command_id}: ask GET /orders/{command_id}",
+                        )
+                    )
 
-    def _tell_pending(self, command: NewOrder) -> None:
+    def _see_pending(self, asked: _UnderWay) -> None:
+        """Remembers an order that is on the log, as long as the engine has said nothing of it."""
+        command = asked.command
+        if isinstance(command, NewOrder) and asked.confirmed and command.command_id not in self.view.orders:
+            self.view.pending(_pending(command))
+
+    def _tell_pending(self, asked: _UnderWay) -> None:
         """Tells everybody of an order that is on the log and that the engine has not taken yet: it is slow, or away."""
-        known = self.view.orders.get(command.command_id)
-        if known is not None and known.exec_type is ExecType.PENDING_NEW:
+        self._see_pending(asked)
+        known = self.view.orders.get(asked.command.command_id)
+        if not asked.told and known is not None and known.exec_type is ExecType.PENDING_NEW:
+            asked.told = True
             self._reports.put([known])
+
+    def has_account(self, client_id: str) -> bool:
+        """Whether orders of the client's need nothing to be done before: in a classroom the first opens an account."""
+        return self.board is None or client_id in self.view.clients
+
+    def new_order(self, client_id: str, request: OrderRequest) -> NewOrder:
+        """The command that enters an order now; `entered` tells what came of it. Raises `Refusal`."""
+        command_id, now = self.next_command()
+        return new_order(request, self.view.securities, client_id, command_id, now)
 
     async def enter(self, client_id: str, request: OrderRequest) -> tuple[OrderReport, list[Trade]]:
         """Enters an order: its state after the engine took it, and its trades. Raises `Refusal` if it is rejected."""
-        if self.board is not None and client_id not in self.view.clients:
+        if not self.has_account(client_id):
             await self._open_for(client_id)
+        command = self.new_order(client_id, request)
+        return entered(command.command_id, await self._ask(command))
+
+    def cancel_order(self, known: OrderReport) -> CancelOrder:
+        """The command that cancels an order now; `changed` tells what came of it. Raises `Refusal`."""
+        _check_open(known)
         command_id, now = self.next_command()
-        command = new_order(request, self.view.securities, client_id, command_id, now)
-        reports = await self._ask(command)
-        own = [r for r in reports if isinstance(r, OrderReport) and r.order_id == command.command_id]
-        newest = own[-1]
-        if newest.status is OrderStatus.REJECTED:
-            raise Refusal(Code(newest.code), newest.text)
-        return newest, _trades_of(command.command_id, reports)
+        return CancelOrder(command_id, now, known.client_id, known.order_id)
 
     async def cancel(self, client_id: str, order_id: int) -> OrderReport:
         """Cancels an order: its state after that. Raises `Refusal`."""
-        await self._find_open(client_id, order_id)
-        command_id, now = self.next_command()
-        report, _ = await self._change(order_id, CancelOrder(command_id, now, client_id, order_id))
+        known = await self.find(client_id, order_id)
+        report, _ = changed(order_id, await self._ask(self.cancel_order(known)))
         return report
 
     async def replace(self, client_id: str, order_id: int, request: AmendRequest) -> tuple[OrderReport, list[Trade]]:
         """Changes an order: its state after that, and the trades that it made by it. Raises `Refusal`."""
-        known = await self._find_open(client_id, order_id)
+        known = await self.find(client_id, order_id)
+        _check_open(known)
         command_id, now = self.next_command()
         command = replace_order(request, self.security(known.symbol), client_id, order_id, command_id, now)
-        return await self._change(order_id, command)
-
-    async def _find_open(self, client_id: str, order_id: int) -> OrderReport:
-        known = await self.find(client_id, order_id)
-        if known.status.is_final:
-            raise Refusal(Code.ORDER_CLOSED, f"order {order_id} is {known.status} already", "order_id")
-        return known
-
-    async def _change(self, order_id: int, command: CancelOrder | ReplaceOrder) -> tuple[OrderReport, list[Trade]]:
-        reports = await self._ask(command)
-        own = [report for report in reports if isinstance(report, OrderReport) and report.order_id == order_id]
-        if own:
-            return own[-1], _trades_of(order_id, reports)
-        for report in reports:
-            if isinstance(report, CommandRejected):
-                if report.code == Code.UNKNOWN_ORDER:
-                    # The order was open when we looked: it ended in between.
-                    raise Refusal(Code.ORDER_CLOSED, f"order {order_id} has ended before the request came", "order_id")
-                raise Refusal(Code(report.code), report.text)
-        raise Refusal(Code.INTERNAL, "the engine's answer has no report of the order")
+        return changed(order_id, await self._ask(command))
 
     async def cancel_all(self, client_id: str, symbol: str, side: Side | None) -> list[OrderReport]:
         """Cancels all open orders of a client, or those of a security or a side: their states after that."""
@@ -524,9 +542,17 @@ class OrderDesk:
         """The security of an order that exists."""
         return self.view.securities[symbol]
 
+    def remembered(self, order_id: int) -> OrderReport | None:
+        """The newest report of an order, if it is in memory."""
+        report = self.view.orders.get(order_id)
+        if report is None and order_id in self._waiting:
+            self._see_pending(self._waiting[order_id])
+            report = self.view.orders.get(order_id)
+        return report
+
     async def find(self, client_id: str, order_id: int) -> OrderReport:
         """The newest report of the client's order: from memory, or from what the feed has stored. Raises `Refusal`."""
-        report = self.view.orders.get(order_id)
+        report = self.remembered(order_id)
         if report is None:
             report = await self._find_stored(client_id, order_id)
         if report is None or report.client_id != client_id:
@@ -542,6 +568,8 @@ class OrderDesk:
         Raises `Refusal`.
         """
         found: dict[int, OrderReport] = {}
+        for asked in self._waiting.values():
+            self._see_pending(asked)
         for order_id in self.view.orders_of.get(client_id, ()):
             report = self.view.orders[order_id]
             if order_id < before and client_order_id in ("", report.client_order_id) and symbol in ("", report.symbol):
@@ -633,7 +661,35 @@ _BY_CLIENT = _SEARCH.replace("{more}", "")
 _BY_NAME = _SEARCH.replace("{more}", "AND client_order_id = %(name)s AND client_order_id <> ''")
 
 
-def _trades_of(order_id: int, reports: list[Record]) -> list[Trade]:
+def entered(order_id: int, reports: Sequence[Record]) -> tuple[OrderReport, list[Trade]]:
+    """What came of entering an order: its state, and its trades. Raises `Refusal` if it was rejected."""
+    own = [report for report in reports if isinstance(report, OrderReport) and report.order_id == order_id]
+    newest = own[-1]
+    if newest.status is OrderStatus.REJECTED:
+        raise Refusal(Code(newest.code), newest.text)
+    return newest, _trades_of(order_id, reports)
+
+
+def changed(order_id: int, reports: Sequence[Record]) -> tuple[OrderReport, list[Trade]]:
+    """What came of changing an order, or of cancelling it: its state, and its trades by it. Raises `Refusal`."""
+    own = [report for report in reports if isinstance(report, OrderReport) and report.order_id == order_id]
+    if own:
+        return own[-1], _trades_of(order_id, reports)
+    for report in reports:
+        if isinstance(report, CommandRejected):
+            if report.code == Code.UNKNOWN_ORDER:
+                # The order was open when we looked: it ended in between.
+                raise Refusal(Code.ORDER_CLOSED, f"order {order_id} has ended before the request came", "order_id")
+            raise Refusal(Code(report.code), report.text)
+    raise Refusal(Code.INTERNAL, "the engine's answer has no report of the order")
+
+
+def _check_open(known: OrderReport) -> None:
+    if known.status.is_final:
+        raise Refusal(Code.ORDER_CLOSED, f"order {known.order_id} is {known.status} already", "order_id")
+
+
+def _trades_of(order_id: int, reports: Sequence[Record]) -> list[Trade]:
     """The order's trades. A command may cause others': orders that it triggers, an auction that ends with it."""
     return [
         report

@@ -6,6 +6,8 @@ own `id` and are answered with it, in whatever order the market answers.
 
 import asyncio
 import time
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -15,11 +17,11 @@ from starlette.websockets import WebSocket
 
 from microexchange.access import GUEST, Access, as_client
 from microexchange.frames import connection_of, frame
-from microexchange.messages import OrderReport, Side
+from microexchange.messages import OrderReport, Record, Side, Trade
 from microexchange.presentation import order_view, report_view, time_text
 from microexchange.refusals import Code, Refusal
 from microexchange.web import FLOOD_PAUSE, decode_json, json_frame, msgpack_bytes
-from order_entry_gateway.desk import OrderDesk
+from order_entry_gateway.desk import OrderDesk, changed, entered
 from order_entry_gateway.requests import AmendRequest, OrderRequest, find_security, order_id
 
 _logger = structlog.get_logger(__name__)
@@ -32,13 +34,12 @@ CLOSING_SECONDS = 5.0
 """How long a client has to hear why it is disconnected."""
 MOST_PENDING = 1000
 """Requests of one connection that may wait for the market at a time."""
-MOST_IN_TURN = 16
-"""Requests of one connection that are taken in one after the other, before others have a turn."""
 MOST_QUEUED = 10_000
 """Messages that may wait for a slow reader; then it is disconnected."""
 GOING_AWAY, POLICY, TOO_SLOW = 1001, 1008, 1013
 
 RequestId = str | int | None
+_Outcome = Callable[[int, Sequence[Record]], tuple[OrderReport, list[Trade]]]
 
 
 class Login(msgspec.Struct, frozen=True, tag_field="op", tag="login", kw_only=True):
@@ -114,10 +115,6 @@ class _Id(msgspec.Struct):
 _id_decoders: dict[bool, Any] = {False: msgspec.json.Decoder(_Id), True: msgspec.msgpack.Decoder(_Id)}
 
 
-class _FloodError(Exception):
-    """A request was refused for coming too soon."""
-
-
 class Session:
     """One connection."""
 
@@ -132,18 +129,20 @@ class Session:
         """Frames that could not be written at once."""
         self._idle = False
         """Whether the writer waits for one: then nothing is on its way that must go first."""
-        self._pending: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pending = 0
+        """Requests that wait for the market."""
         self._closing: tuple[int, str] | None = None
         self._ends = asyncio.Event()
         self._speaks_msgpack = MSGPACK in socket.scope.get("subprotocols", ())
         self._cancel_on_disconnect = False
         self._grace = 0.0
-        self._turn = 0
         self._heartbeat: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Serves the connection to its end."""
         await self._socket.accept(subprotocol=MSGPACK if self._speaks_msgpack else None)
+        self._connection.listen(self._on_message)
         names = ("authorization", "client-id") if self._access.classroom else ("authorization",)
         if any(name in self._socket.headers for name in names):
             try:
@@ -152,14 +151,16 @@ class Session:
                 self._send({"op": "login", "ok": False, **refusal.as_json()})
                 self._close(POLICY, refusal.message)
         writing = asyncio.create_task(self._write())
-        reading = asyncio.create_task(self._read())
+        gone = asyncio.create_task(self._socket.receive())
+        too_late = asyncio.get_running_loop().call_later(LOGIN_SECONDS, self._on_no_login)
         ending = asyncio.create_task(self._ends.wait())
         try:
-            await asyncio.wait((writing, reading, ending), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((writing, gone, ending), return_when=asyncio.FIRST_COMPLETED)
             if ending.done():
                 # The writer tells the reason, if the reader takes anything at all.
                 await asyncio.wait((writing,), timeout=CLOSING_SECONDS)
         finally:
+            too_late.cancel()
             if self._client_id is not None:
                 self._desk.listeners[self._client_id].discard(self._on_report)
                 if not self._desk.listeners[self._client_id]:
@@ -171,62 +172,66 @@ class Session:
                 if self._cancel_on_disconnect:
                     self._desk.leave(self._client_id, self._grace)
             # What was asked for goes on in the market; only nobody waits for the answers any more.
-            tasks = [writing, reading, ending, *self._pending, *([self._heartbeat] if self._heartbeat else [])]
+            tasks = [writing, gone, ending, *self._tasks, *([self._heartbeat] if self._heartbeat else [])]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _read(self) -> None:
-        while True:
-            try:
-                if self._client_id is None:
-                    async with asyncio.timeout(LOGIN_SECONDS):
-                        message = await self._socket.receive()
-                else:
-                    message = await self._socket.receive()
-            except TimeoutError:
-                self._close(POLICY, f"no login within {LOGIN_SECONDS:g} s")
-                return
-            if message["type"] == "websocket.disconnect":
-                return
-            text = message.get("text")
-            try:
-                await self._on_message(text.encode() if text is not None else message.get("bytes") or b"")
-            except _FloodError:
-                await asyncio.sleep(FLOOD_PAUSE)
-            # What has come in one piece is there at once: others have their turn in between.
-            self._turn += 1
-            if self._turn % MOST_IN_TURN == 0:
-                await asyncio.sleep(0)
+    def _on_no_login(self) -> None:
+        if self._client_id is None:
+            self._close(POLICY, f"no login within {LOGIN_SECONDS:g} s")
 
-    async def _on_message(self, text: bytes) -> None:
+    def _on_message(self, text: bytes) -> None:
         try:
             request = decode_json(_decoders[self._speaks_msgpack], text)
-        except Refusal as refusal:
-            self._answer(_id_in(text, self._speaks_msgpack), refusal.as_json())
+        except Refusal as invalid:
+            self._answer(_id_in(text, self._speaks_msgpack), invalid.as_json())
             return
         if isinstance(request, Login):
-            await self._on_login(request)
+            # What comes next is for who has logged in.
+            self._connection.hold()
+            self._begin(self._on_login(request)).add_done_callback(lambda _: self._connection.release())
         elif isinstance(request, Ping):
             self._send({"id": request.id, "ok": True, "op": "pong"})
-        elif self._client_id is None and not self._access.classroom:
-            login_first = Refusal(Code.UNAUTHENTICATED, 'log in first: {"op": "login", "key": "…"}')
-            self._answer(request.id, login_first.as_json())
-        elif len(self._pending) >= MOST_PENDING:
-            too_many = Refusal(Code.UNAVAILABLE, f"{MOST_PENDING} requests of this connection wait already")
-            self._answer(request.id, too_many.as_json())
         else:
-            client_id = self._client_id or self._login(GUEST, "")
             try:
-                self._desk.admit(client_id, entering=isinstance(request, EnterOrder))
-            except Refusal as refusal:
+                self._on_request(request)
+            except Exception as error:
+                refusal = _refusal_of(error)
                 self._answer(request.id, refusal.as_json())
                 if refusal.code is Code.RATE_LIMITED:
-                    raise _FloodError from refusal
+                    self._connection.hold()
+                    asyncio.get_running_loop().call_later(FLOOD_PAUSE, self._connection.release)
+
+    def _on_request(self, request: EnterOrder | Amend | Cancel | CancelAllOrders | Get) -> None:
+        """Asks for it: the answer follows. Raises `Refusal`."""
+        if self._client_id is None and not self._access.classroom:
+            raise Refusal(Code.UNAUTHENTICATED, 'log in first: {"op": "login", "key": "…"}')
+        if self._pending >= MOST_PENDING:
+            raise Refusal(Code.UNAVAILABLE, f"{MOST_PENDING} requests of this connection wait already")
+        client_id = self._client_id or self._login(GUEST, "")
+        desk = self._desk
+        desk.admit(client_id, entering=isinstance(request, EnterOrder))
+        if isinstance(request, EnterOrder) and desk.has_account(client_id):
+            entering = desk.new_order(client_id, request)
+            self._pending += 1
+            desk.send(entering, partial(self._on_answer, request.id, entered, entering.command_id))
+            return
+        if isinstance(request, Cancel):
+            known = desk.remembered(order_id(request.order_id))
+            if known is not None and known.client_id == client_id:
+                cancelling = desk.cancel_order(known)
+                self._pending += 1
+                desk.send(cancelling, partial(self._on_answer, request.id, changed, known.order_id))
                 return
-            task = asyncio.create_task(self._serve(request, client_id))
-            self._pending.add(task)
-            task.add_done_callback(self._pending.discard)
+        self._pending += 1
+        self._begin(self._serve(request, client_id))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _on_login(self, request: Login) -> None:
         missed: list[tuple[int, OrderReport]] = []
@@ -272,29 +277,40 @@ class Session:
         self._desk.listeners.setdefault(who, set()).add(self._on_report)
         return who
 
+    def _on_answer(self, request_id: RequestId, outcome: _Outcome, of_order: int, caused: list[Record] | Refusal) -> None:
+        """The market has answered an order, or a cancel."""
+        self._pending -= 1
+        try:
+            if isinstance(caused, Refusal):
+                raise caused
+            report, trades = outcome(of_order, caused)
+            answer: dict[str, Any] = {"order": order_view(report, self._desk.security(report.symbol), trades)}
+        except Exception as error:
+            answer = _refusal_of(error).as_json()
+        self._answer(request_id, answer)
+
     async def _serve(self, request: EnterOrder | Amend | Cancel | CancelAllOrders | Get, client_id: str) -> None:
+        """Serves a request for which more has to be waited for than the market."""
         desk = self._desk
         try:
-            if isinstance(request, EnterOrder):
-                report, trades = await desk.enter(client_id, request)
-            elif isinstance(request, Amend):
-                report, trades = await desk.replace(client_id, order_id(request.order_id), request)
-            elif isinstance(request, CancelAllOrders):
+            if isinstance(request, CancelAllOrders):
                 if request.symbol:
                     find_security(desk.view.securities, request.symbol)
                 reports = await desk.cancel_all(client_id, request.symbol, request.side)
-                orders = [order_view(one, desk.security(one.symbol)) for one in reports]
-                self._answer(request.id, {"orders": orders})
-                return
+                answer: dict[str, Any] = {"orders": [order_view(one, desk.security(one.symbol)) for one in reports]}
             else:
-                action = desk.cancel if isinstance(request, Cancel) else desk.find
-                report, trades = await action(client_id, order_id(request.order_id)), []
-            answer: dict[str, Any] = {"order": order_view(report, desk.security(report.symbol), trades)}
-        except Refusal as refusal:
-            answer = refusal.as_json()
+                trades: list[Trade] = []
+                if isinstance(request, EnterOrder):
+                    report, trades = await desk.enter(client_id, request)
+                elif isinstance(request, Amend):
+                    report, trades = await desk.replace(client_id, order_id(request.order_id), request)
+                else:
+                    action = desk.cancel if isinstance(request, Cancel) else desk.find
+                    report = await action(client_id, order_id(request.order_id))
+                answer = {"order": order_view(report, desk.security(report.symbol), trades)}
         except Exception as error:
-            _logger.error("fault in a request", exc_info=error)
-            answer = Refusal(Code.INTERNAL, "a fault in the exchange; its log has the details").as_json()
+            answer = _refusal_of(error).as_json()
+        self._pending -= 1
         self._answer(request.id, answer)
 
     def _on_revoked(self) -> None:
@@ -337,6 +353,14 @@ class Session:
                 return
         code, reason = self._closing or (GOING_AWAY, "")
         await self._socket.close(code, reason)
+
+
+def _refusal_of(error: Exception) -> Refusal:
+    """The refusal that a request ends with. A fault of ours is logged, and told as one."""
+    if isinstance(error, Refusal):
+        return error
+    _logger.error("fault in a request", exc_info=error)
+    return Refusal(Code.INTERNAL, "a fault in the exchange; its log has the details")
 
 
 def _id_in(text: bytes, is_msgpack: bool) -> RequestId:

@@ -1,0 +1,198 @@
+"""What a connection hears of the bytes that come, however they are cut."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import uvicorn
+from hypothesis import given
+from hypothesis import strategies as st
+from uvicorn.server import ServerState
+from websockets.frames import Frame, Opcode
+
+from microexchange.frames import MOST_IN_TURN, Connection
+
+OPENING = (
+    b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+MOST = 70_000
+
+
+class Wire(asyncio.Transport):
+    """A transport whose other end is the test."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.paused = self.closing = False
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def pause_reading(self) -> None:
+        assert not self.paused
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+    def close(self) -> None:
+        self.closing = True
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
+
+
+@dataclass
+class Ear:
+    """An application that listens, and what it heard."""
+
+    wire: Wire
+    connection: Connection
+    heard: list[bytes] = field(default_factory=list)
+    ended: list[dict[str, Any]] = field(default_factory=list)
+
+    async def takes(self, data: bytes, cut: int) -> None:
+        """Reads `data` in pieces, as much as the connection wants at a time."""
+        for at in range(0, len(data), cut):
+            for _ in range(1000):
+                if not self.wire.paused or self.wire.closing:
+                    break
+                await asyncio.sleep(0)
+            if self.wire.closing:
+                break
+            self.connection.data_received(data[at : at + cut])
+        for _ in range(50):
+            await asyncio.sleep(0)
+
+
+async def listening(on_message: Any = None) -> Ear:
+    """A connection that is open."""
+    ears: list[Ear] = []
+
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        (ear,) = ears
+        ear.connection.listen(on_message or ear.heard.append)
+        ear.ended.append(await receive())
+
+    config = uvicorn.Config(app, ws_max_size=MOST, ws_per_message_deflate=False, ws_ping_interval=None, log_config=None)
+    config.load()
+    wire, connection = Wire(), Connection(config, ServerState(), {})
+    ears.append(Ear(wire, connection))
+    connection.connection_made(wire)
+    connection.data_received(OPENING)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert wire.written.startswith(b"HTTP/1.1 101")
+    wire.written = b""
+    return ears[0]
+
+
+def masked(opcode: Opcode, data: bytes, fin: bool = True) -> bytes:
+    """A client's frame."""
+    return Frame(opcode, data, fin).serialize(mask=True)
+
+
+def in_pieces(message: bytes, pieces: int) -> list[bytes]:
+    """A text message as several frames."""
+    size = max(1, -(-len(message) // pieces))
+    parts = [message[at : at + size] for at in range(0, len(message), size)] or [b""]
+    last = len(parts) - 1
+    return [masked(Opcode.CONT if n else Opcode.TEXT, part, fin=n == last) for n, part in enumerate(parts)]
+
+
+messages = st.text(max_size=200).map(str.encode) | st.integers(120, 66_000).map(lambda size: b"x" * size)
+
+
+@given(st.lists(st.tuples(messages, st.integers(1, 3), st.booleans()), max_size=40), st.integers(1, 5000))
+def test_every_message_is_heard_once_and_in_order_however_it_is_cut(sent: list[tuple[bytes, int, bool]], cut: int) -> None:
+    async def scenario() -> None:
+        ear = await listening()
+        data = b""
+        for message, pieces, pings in sent:
+            frames = in_pieces(message, pieces) if pieces > 1 else [masked(Opcode.BINARY, message)]
+            data += (masked(Opcode.PING, b"?") if pings else b"").join([b"", *frames])
+        await ear.takes(data, cut * 50)
+        assert ear.heard == [message for message, *_ in sent]
+        assert not ear.ended
+        ear.connection.connection_lost(None)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert ear.ended
+
+    asyncio.run(scenario())
+
+
+async def test_a_ping_is_answered() -> None:
+    ear = await listening()
+    await ear.takes(masked(Opcode.PING, b"hello"), 3)
+    assert ear.wire.written == Frame(Opcode.PONG, b"hello").serialize(mask=False)
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (Frame(Opcode.TEXT, b"no mask").serialize(mask=False), 1002),
+        (masked(Opcode.TEXT, b"x" * (MOST + 1))[:20], 1009),
+        (masked(Opcode.TEXT, b"\xff\xfe"), 1007),
+        (b"".join(in_pieces(b"\xff\xfe\xfd", 2)), 1007),
+        (masked(Opcode.CONT, b"of nothing"), 1002),
+        (b"".join([in_pieces(b"abc", 2)[0], masked(Opcode.TEXT, b"another")]), 1002),
+        (b"\xf1\x80\x00\x00\x00\x00", 1002),
+        (masked(Opcode.CLOSE, b"\x03\xe8bye"), 1000),
+    ],
+)
+async def test_what_breaks_the_protocol_ends_the_connection_with_its_code(data: bytes, code: int) -> None:
+    ear = await listening()
+    await ear.takes(masked(Opcode.TEXT, b"first") + data + masked(Opcode.TEXT, b"afterwards"), len(data) + 100)
+    assert ear.heard == [b"first"]
+    assert ear.wire.closing
+    assert ear.ended[0]["code"] == code
+    assert int.from_bytes(ear.wire.written[2:4], "big") == code
+
+
+async def test_others_have_a_turn_between_the_messages_of_one_who_sends_many() -> None:
+    ear = await listening()
+    many = [str(number).encode() for number in range(3 * MOST_IN_TURN)]
+    ear.connection.data_received(b"".join(masked(Opcode.TEXT, message) for message in many))
+    assert len(ear.heard) == MOST_IN_TURN
+    assert ear.wire.paused, "what it sends meanwhile waits outside"
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert ear.heard == many
+    assert not ear.wire.paused
+
+
+async def test_a_connection_that_is_held_is_not_heard_until_it_is_released_as_often() -> None:
+    heard: list[bytes] = []
+
+    def once(message: bytes) -> None:
+        heard.append(message)
+        if len(heard) == 1:
+            ear.connection.hold()
+            ear.connection.hold()
+
+    ear = await listening(once)
+    ear.connection.data_received(masked(Opcode.TEXT, b"1") + masked(Opcode.TEXT, b"2"))
+    ear.connection.release()
+    await asyncio.sleep(0.01)
+    assert heard == [b"1"]
+    ear.connection.release()
+    await asyncio.sleep(0.01)
+    assert heard == [b"1", b"2"]
+
+
+async def test_a_connection_that_is_held_hears_the_answer_to_its_closing() -> None:
+    ear = await listening()
+    ear.connection.hold()
+    await ear.connection.send({"type": "websocket.close", "code": 1008, "reason": "enough"})
+    assert not ear.wire.paused
+    await ear.takes(masked(Opcode.CLOSE, b"\x03\xf0enough"), 100)
+    assert ear.wire.closing
