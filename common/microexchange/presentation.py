@@ -7,6 +7,7 @@ Times are ISO 8601 in UTC.
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import TypeVar
 
 import msgspec
 
@@ -31,13 +32,13 @@ def time_text(nanoseconds: int) -> str:
     >>> time_text(1_700_000_000_123_456_789)
     '2023-11-14T22:13:20.123456Z'
     """
-    seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    return f"{_second_text(seconds)}.{rest // 1000:06d}Z"
+    seconds, microseconds = divmod(nanoseconds // 1000, 1_000_000)
+    return f"{_second_text(seconds)}{microseconds:06d}Z"
 
 
 @lru_cache(256)
 def _second_text(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -111,10 +112,20 @@ class OrderView(Answer, frozen=True):
 
 def order_view(report: OrderReport, security: Security, trades: Sequence[Trade] = ()) -> OrderView:
     """The order that `report` is about, for its client."""
+    return _seen(OrderView, report, security, trades)
+
+
+_V = TypeVar("_V", bound=OrderView)
+
+
+def _seen(kind: type[_V], report: OrderReport, security: Security, trades: Sequence[Trade] = (), **more: object) -> _V:
+    order_id, quantity_text, average = str(report.order_id), security.quantity_text, None
+    if report.cumulative_quantity:
+        average = average_price(report.notional, report.cumulative_quantity, security.lot_size)
     resting = report.status in (OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED)
-    leaves = security.quantity_text(report.leaves_quantity)
-    return OrderView(
-        order_id=str(report.order_id),
+    leaves = quantity_text(report.leaves_quantity)
+    return kind(
+        order_id=order_id,
         client_id=report.client_id,
         client_order_id=report.client_order_id,
         timestamp=time_text(report.timestamp),
@@ -123,21 +134,22 @@ def order_view(report: OrderReport, security: Security, trades: Sequence[Trade] 
         order_type=report.order_type,
         time_in_force=report.time_in_force,
         expire_at=time_text(report.expire_at) if report.expire_at else None,
-        quantity=security.quantity_text(report.quantity),
-        display_quantity=security.quantity_text(report.display_quantity) if report.display_quantity else None,
+        quantity=quantity_text(report.quantity),
+        display_quantity=quantity_text(report.display_quantity) if report.display_quantity else None,
         price=None if report.price is None else security.price_text(report.price),
         trigger_price=None if report.trigger_price is None else security.price_text(report.trigger_price),
         post_only=report.post_only,
         status=report.status,
-        filled_quantity=security.quantity_text(report.cumulative_quantity),
+        filled_quantity=quantity_text(report.cumulative_quantity),
         leaves_quantity=leaves,
-        average_price=average_price(report.notional, report.cumulative_quantity, security.lot_size),
+        average_price=average,
         resting=resting,
-        resting_order_id=str(report.order_id) if resting else None,
-        resting_qty=leaves if resting else security.quantity_text(0),
+        resting_order_id=order_id if resting else None,
+        resting_qty=leaves if resting else quantity_text(0),
         code=report.code,
         text=report.text,
-        trades=[trade_view(trade, security) for trade in trades],
+        trades=[trade_view(trade, security) for trade in trades] if trades else [],
+        **more,
     )
 
 
@@ -155,8 +167,10 @@ class ReportView(OrderView, frozen=True):
 def report_view(report: OrderReport, security: Security) -> ReportView:
     """`report` for its client."""
     fill = report.trade_id != 0
-    return ReportView(
-        **msgspec.structs.asdict(order_view(report, security)),
+    return _seen(
+        ReportView,
+        report,
+        security,
         exec_type=report.exec_type,
         last_quantity=security.quantity_text(report.last_quantity),
         last_price=security.price_text(report.last_price) if fill else None,

@@ -99,7 +99,7 @@ class Limits:
 class _UnderWay:
     """A command that the market has not answered yet."""
 
-    __slots__ = ("began", "command", "confirmed", "then", "told")
+    __slots__ = ("began", "command", "confirmed", "then")
 
     def __init__(self, command: Command, then: OnAnswer, began: float) -> None:
         self.command = command
@@ -108,8 +108,6 @@ class _UnderWay:
         """When it was sent, on the clock `time.perf_counter`: the event loop's own has milliseconds."""
         self.confirmed = False
         """Whether it is on the log."""
-        self.told = False
-        """Whether everybody was told that it is."""
 
 
 class OrderDesk:
@@ -161,7 +159,11 @@ class OrderDesk:
         self._leaving: dict[str, asyncio.TimerHandle] = {}
         """Clients whose connection is gone, until their orders are cancelled."""
         self._waiting: dict[int, _UnderWay] = {}
-        """Commands without an answer by their ids, the first sent first."""
+        """Commands without an answer by their ids."""
+        self._deadlines: deque[_UnderWay] = deque()
+        """What was sent, the first first, until its time is over."""
+        self._confirmed: deque[tuple[float, _UnderWay]] = deque()
+        """Orders that are on the log and when they came there, the first first, until it is time to tell of them."""
         self._logged_on = asyncio.Event()
         self._faulted: dict[str, str] = {}
         """Clients to be suspended, and why."""
@@ -369,12 +371,13 @@ class OrderDesk:
         if self.board is not None:
             command = in_class(command)
         asked = self._waiting[command.command_id] = _UnderWay(command, then, time.perf_counter())
+        self._deadlines.append(asked)
 
         def on_outcome(error: LogUnavailableError | None) -> None:
             if error is None:
                 asked.confirmed = True
-                if command.command_id not in self._waiting:
-                    self._see_pending(asked)
+                if isinstance(command, NewOrder):
+                    self._confirmed.append((time.perf_counter(), asked))
             elif self._waiting.pop(command.command_id, None) is not None:
                 then(Refusal(Code.UNAVAILABLE, "the exchange's log is not available: nothing was sent"))
 
@@ -400,13 +403,12 @@ class OrderDesk:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             now = time.perf_counter()
-            for command_id, asked in list(self._waiting.items()):
-                waited = now - asked.began
-                if waited < PENDING_SECONDS:
-                    break
-                self._tell_pending(asked)
-                if waited >= self._timeout:
-                    del self._waiting[command_id]
+            while self._confirmed and self._confirmed[0][0] + PENDING_SECONDS <= now:
+                self._tell_pending(self._confirmed.popleft()[1])
+            while self._deadlines and self._deadlines[0].began + self._timeout <= now:
+                asked = self._deadlines.popleft()
+                command_id = asked.command.command_id
+                if self._waiting.pop(command_id, None) is not None:
                     asked.then(
                         Refusal(
                             Code.OUTCOME_UNKNOWN,
@@ -425,8 +427,7 @@ class OrderDesk:
         """Tells everybody of an order that is on the log and that the engine has not taken yet: it is slow, or away."""
         self._see_pending(asked)
         known = self.view.orders.get(asked.command.command_id)
-        if not asked.told and known is not None and known.exec_type is ExecType.PENDING_NEW:
-            asked.told = True
+        if known is not None and known.exec_type is ExecType.PENDING_NEW:
             self._reports.put([known])
 
     def has_account(self, client_id: str) -> bool:

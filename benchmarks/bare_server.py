@@ -1,0 +1,108 @@
+"""`python -m benchmarks.bare_server PORT [BOOK]`: the least that a Python server of the same load can be: asyncio and websockets.
+
+Without a book it only echoes, which is the floor: no server of this kind on this machine takes less. With one of the peers'
+books behind it, it is what one gets who puts that book on a socket: everything in one process and in memory, nobody is
+asked who he is, nothing is checked, stored, or there after a crash.
+"""
+
+import asyncio
+import importlib
+import itertools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from websockets.asyncio.server import ServerConnection, serve
+
+
+class Request(msgspec.Struct):
+    """What the load sends."""
+
+    id: int
+    op: str
+    symbol: str = ""
+    side: str = ""
+    order_type: str = "limit"
+    quantity: int = 0
+    price: str = "0"
+    order_id: str = ""
+
+
+def orderly_chaos(orders: dict[int, Any]) -> Callable[[int, Request], bool]:
+    """A C++ core, called through ctypes."""
+    library = importlib.import_module("orderly_chaos")
+    books: dict[str, Any] = {}
+    left: dict[int, int] = {}
+
+    def on_trade(trade: Any) -> None:
+        for order in (trade.buy_order_id, trade.sell_order_id):
+            if order in left:
+                left[order] -= trade.quantity
+
+    def take(number: int, request: Request) -> bool:
+        if request.op == "cancel":
+            book = orders.pop(int(request.order_id), None)
+            if book is not None and left.pop(int(request.order_id), 0) > 0:
+                book.cancel(int(request.order_id))
+            return False
+        book = books.get(request.symbol) or books.setdefault(request.symbol, library.LimitOrderBook(on_trade=on_trade))
+        left[number] = request.quantity
+        enter = book.limit_buy if request.side == "buy" else book.limit_sell
+        enter(number, request.quantity, round(float(request.price) * 100))
+        orders[number] = book
+        if request.order_type == "ioc" and left[number] > 0:
+            book.cancel(number)
+            left[number] = 0
+        return left[number] > 0
+
+    return take
+
+
+def lightmatchingengine(orders: dict[int, Any]) -> Callable[[int, Request], bool]:
+    """Plain Python: dictionaries of lists."""
+    library = importlib.import_module("lightmatchingengine.lightmatchingengine")
+    engine = library.LightMatchingEngine()
+
+    def take(number: int, request: Request) -> bool:
+        if request.op == "cancel":
+            order, symbol = orders.pop(int(request.order_id), (None, ""))
+            if order is not None and order.leaves_qty:
+                engine.cancel_order(order.order_id, symbol)
+            return False
+        side = library.Side.BUY if request.side == "buy" else library.Side.SELL
+        order, _ = engine.add_order(request.symbol, float(request.price), request.quantity, side)
+        orders[number] = (order, request.symbol)
+        if request.order_type == "ioc" and order.leaves_qty:
+            engine.cancel_order(order.order_id, request.symbol)
+        return bool(order.leaves_qty)
+
+    return take
+
+
+BOOKS = {"orderly-chaos": orderly_chaos, "lightmatchingengine": lightmatchingengine}
+
+
+async def main(port: int, book: str) -> None:
+    """Serves until it is killed."""
+    numbers = itertools.count(1)
+    decoder = msgspec.json.Decoder(Request)
+    take = BOOKS[book]({}) if book else None
+
+    async def echo(socket: ServerConnection) -> None:
+        async for message in socket:
+            await socket.send(message)
+
+    async def trade(socket: ServerConnection) -> None:
+        assert take is not None
+        async for message in socket:
+            request, number = decoder.decode(message), next(numbers)
+            order = {"order_id": str(number), "resting": take(number, request)}
+            await socket.send(msgspec.json.encode({"id": request.id, "ok": True, "order": order}).decode())
+
+    async with serve(echo if take is None else trade, "127.0.0.1", port, compression=None, max_queue=None):
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""))
