@@ -1,4 +1,4 @@
-"""`python -m benchmarks.bare_server PORT [BOOK]`: the least that a Python server of the same load can be: asyncio and websockets.
+"""`python -m benchmarks.bare_server PORT [BOOK]`: the least that a server of the same load can be: asyncio and websockets.
 
 Without a book it only echoes, which is the floor: no server of this kind on this machine takes less. With one of the peers'
 books behind it, it is what one gets who puts that book on a socket: everything in one process and in memory, nobody is
@@ -6,6 +6,7 @@ asked who he is, nothing is checked, stored, or there after a crash.
 """
 
 import asyncio
+import contextlib
 import importlib
 import itertools
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import msgspec
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 
 
 class Request(msgspec.Struct):
@@ -36,7 +38,7 @@ def orderly_chaos(orders: dict[int, Any]) -> Callable[[int, Request], bool]:
     left: dict[int, int] = {}
 
     def on_trade(trade: Any) -> None:
-        for order in (trade.buy_order_id, trade.sell_order_id):
+        for order in (trade.taker_id, trade.maker_id):
             if order in left:
                 left[order] -= trade.quantity
 
@@ -90,15 +92,17 @@ async def main(port: int, book: str) -> None:
     take = BOOKS[book]({}) if book else None
 
     async def echo(socket: ServerConnection) -> None:
-        async for message in socket:
-            await socket.send(message)
+        with contextlib.suppress(ConnectionClosed):
+            async for message in socket:
+                await socket.send(message)
 
     async def trade(socket: ServerConnection) -> None:
         assert take is not None
-        async for message in socket:
-            request, number = decoder.decode(message), next(numbers)
-            order = {"order_id": str(number), "resting": take(number, request)}
-            await socket.send(msgspec.json.encode({"id": request.id, "ok": True, "order": order}).decode())
+        with contextlib.suppress(ConnectionClosed):
+            async for message in socket:
+                request, number = decoder.decode(message), next(numbers)
+                order = {"order_id": str(number), "resting": take(number, request)}
+                await socket.send(msgspec.json.encode({"id": request.id, "ok": True, "order": order}).decode())
 
     async with serve(echo if take is None else trade, "127.0.0.1", port, compression=None, max_queue=None):
         await asyncio.Event().wait()

@@ -11,7 +11,9 @@ import multiprocessing
 import os
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from exchange_launcher.audit import Places, audit
 CLIENTS = 500
 LOADERS = 2
 """Processes that make the load."""
-RATES = (1_000, 2_000, 3_000, 5_000, 10_000)
+RATES = (1_000, 3_000, 5_000, 7_000, 8_500, 10_000)
 """Requests a second."""
 GIVES_UP = 1_000.0
 """Milliseconds of p99 beyond which no higher rate is tried."""
@@ -47,14 +49,43 @@ class Run:
     lag: dict[str, int] = field(default_factory=dict)
     """Records that a service was behind when the load ended."""
 
+    def hear(self, processes: "Sequence[BaseProcess]", results: "multiprocessing.Queue[Any]", seconds: float) -> None:
+        """Takes in what the load has to say, at its end."""
+        for _ in processes:
+            times, share, refused = results.get(timeout=seconds + 120)
+            self.times += times
+            self.load_share += share
+            self.refused += refused
+        for process in processes:
+            process.join()
+        self.times.sort()
+        self.orders = len(self.times)
+
     def percentile(self, part: float) -> float:
         """In milliseconds."""
         return self.times[int(len(self.times) * part)] * 1000 if self.times else float("nan")
 
 
-def loader(url: str, clients: int, rate: float, seconds: float, prefix: str, out: "multiprocessing.Queue[Any]") -> None:
+def loader(
+    url: str, clients: int, rate: float, seconds: float, prefix: str, accounts: bool, out: "multiprocessing.Queue[Any]"
+) -> None:
     """One process of the load."""
-    out.put(uvloop.run(load(url, clients, rate, seconds, prefix)))
+    out.put(uvloop.run(load(url, clients, rate, seconds, prefix, accounts)))
+
+
+def loaders(
+    url: str, clients: int, rate: float, seconds: float, accounts: bool = True
+) -> tuple[list[BaseProcess], "multiprocessing.Queue[Any]"]:
+    """The load's processes, begun, and where each puts what `load` returns."""
+    context = multiprocessing.get_context("spawn")
+    out = context.Queue()
+    share = clients // LOADERS, rate / LOADERS, seconds
+    processes: list[BaseProcess] = [
+        context.Process(target=loader, args=(url, *share, f"r{rate:.0f}-{n}-", accounts, out)) for n in range(LOADERS)
+    ]
+    for process in processes:
+        process.start()
+    return processes, out
 
 
 def processor_time(services: dict[str, servers.Service]) -> dict[str, float]:
@@ -81,17 +112,10 @@ def behind(services: dict[str, servers.Service]) -> dict[str, int]:
     }
 
 
-def at_rate(services: dict[str, servers.Service], rate: int, seconds: float) -> Run:
+def at_rate(services: dict[str, servers.Service], rate: int, seconds: float, clients: int = CLIENTS) -> Run:
     """One rate, after a warm-up."""
-    run, results = Run(rate), multiprocessing.get_context("spawn").Queue()
-    url = services["order_entry_gateway"].url
-    context = multiprocessing.get_context("spawn")
-    processes = [
-        context.Process(target=loader, args=(url, CLIENTS // LOADERS, rate / LOADERS, seconds, f"r{rate}-{n}-", results))
-        for n in range(LOADERS)
-    ]
-    for process in processes:
-        process.start()
+    run = Run(rate)
+    processes, results = loaders(services["order_entry_gateway"].url, clients, rate, seconds)
     # Accounts are opened first, then the load warms up.
     at_start = services["matching_engine"].status()
     while int(services["market_data_feed"].status()["orders"]) < 1 + int(at_start.get("orders", 0)):
@@ -101,15 +125,7 @@ def at_rate(services: dict[str, servers.Service], rate: int, seconds: float) -> 
     time.sleep(max(seconds - 2, 1))
     after, elapsed = processor_time(services), time.perf_counter() - began
     run.lag = behind(services)
-    for _ in processes:
-        times, share, refused = results.get(timeout=seconds + 120)
-        run.times += times
-        run.load_share += share
-        run.refused += refused
-    for process in processes:
-        process.join()
-    run.times.sort()
-    run.orders = len(run.times)
+    run.hear(processes, results, seconds)
     run.microseconds = {name: (after[name] - before[name]) / (rate * elapsed) * 1e6 for name in after}
     return run
 

@@ -1,0 +1,123 @@
+"""`./mx bench latency`: one client, one order at a time, from the submission to the report of the fill.
+
+An order that takes at once what another has left in the book, over REST and over a WebSocket, everything durable. Nobody
+else trades: this is what the way itself takes, without any waiting for others.
+"""
+
+import asyncio
+import http.client
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import httpx
+import msgspec
+import uvloop
+from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+
+from benchmarks import harness, servers
+
+ORDER = {"symbol": "AAPL", "quantity": "1", "price": "100.00"}
+TAKE = {**ORDER, "side": "buy", "order_type": "ioc"}
+WARM_UP = 200
+
+
+class Fill(msgspec.Struct):
+    """What is looked at in a report."""
+
+    exec_type: str = ""
+
+
+class Said(msgspec.Struct):
+    """What is looked at in a message."""
+
+    report: Fill | None = None
+
+
+class Taker(WSListener):
+    """A WebSocket that waits for a fill at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.filled = asyncio.Event()
+        self._decoder = msgspec.json.Decoder(Said)
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        """Hears."""
+        said = self._decoder.decode(frame.get_payload_as_bytes())
+        if said.report is not None and said.report.exec_type == "TRADE":
+            self.filled.set()
+
+
+def account(gateway: str, name: str) -> dict[str, str]:
+    """Opens an account; the header that it is known by."""
+    answer = httpx.post(f"{gateway}/clients", json={"client_id": name}, timeout=30).json()
+    return {"Authorization": f"Bearer {answer['api_key']}"}
+
+
+def over_rest(gateway: str, taker: dict[str, str], count: int) -> list[float]:
+    """Seconds from the request to its answer, which has the trade."""
+    connection = http.client.HTTPConnection(gateway.removeprefix("http://"))
+    body, times = msgspec.json.encode(TAKE), []
+    for _ in range(count):
+        began = time.perf_counter()
+        connection.request("POST", "/orders", body, {**taker, "Content-Type": "application/json"})
+        answer = connection.getresponse().read()
+        times.append(time.perf_counter() - began)
+        assert b'"trade_id"' in answer, answer
+    connection.close()
+    return times
+
+
+async def over_websocket(gateway: str, taker: dict[str, str], count: int) -> list[float]:
+    """Seconds from the message to the report of the fill."""
+    url = gateway.replace("http", "ws") + "/ws/orders"
+    transport, listener = await ws_connect(Taker, url, extra_headers=taker)
+    assert isinstance(listener, Taker)
+    message, times = msgspec.json.encode({"op": "order", "id": 1, **TAKE}), []
+    for _ in range(count):
+        listener.filled.clear()
+        began = time.perf_counter()
+        transport.send(WSMsgType.TEXT, message)
+        await listener.filled.wait()
+        times.append(time.perf_counter() - began)
+    transport.disconnect()
+    return times
+
+
+def measure(database: str, log: str, namespace: str, count: int) -> dict[str, list[float]]:
+    """Both ways over a fresh exchange: sorted times in seconds."""
+    with (
+        servers.fresh(database, log, namespace),
+        tempfile.TemporaryDirectory() as folder,
+        servers.exchange(database, log, namespace, Path(folder), MX_REQUESTS_PER_SECOND="0") as services,
+    ):
+        gateway = services["order_entry_gateway"].url
+        maker, taker = account(gateway, "maker"), account(gateway, "taker")
+        asked = httpx.post(f"{gateway}/orders", json={**ORDER, "side": "sell", "quantity": "9000"}, headers=maker)
+        assert asked.status_code == 201, asked.text
+        rest = over_rest(gateway, taker, WARM_UP + count)[WARM_UP:]
+        websocket = uvloop.run(over_websocket(gateway, taker, WARM_UP + count))[WARM_UP:]
+    return {"REST": sorted(rest), "WebSocket": sorted(websocket)}
+
+
+def main() -> None:
+    """Measures, and prints a table."""
+    options = harness.arguments(__doc__ or "", events=2000)
+    lines, figures = [], {}
+    with servers.postgres() as database:
+        for place, (log_name, log) in enumerate(servers.logs(database).items()):
+            for way, times in measure(database, log, f"l{os.getpid()}_{place}_", options.events).items():
+                p50, p95, p99 = (times[int(len(times) * part)] * 1000 for part in (0.5, 0.95, 0.99))
+                lines.append(f"| {log_name} | {way} | {p50:.2f} ms | {p95:.2f} ms | {p99:.2f} ms |")
+                figures[f"{log_name}, {way}"] = {"p50_ms": p50, "p95_ms": p95, "p99_ms": p99}
+    text = "\n".join(["| log | | p50 | p95 | p99 |", "| --- | --- | ---: | ---: | ---: |", *lines])
+    print(text)
+    if options.write:
+        harness.write_section("latency", text)
+    harness.finish(options, "latency", {"orders": options.events, "figures": figures})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""`./mx bench venues`: the same load against other venues, in the same run, and against the floor.
+
+What installs from PyPI are books, not exchanges: nobody is asked who he is there, and nothing is confirmed, settled or
+stored. So each is put behind the least that a server can be (`benchmarks.bare_server`), and told are what one gets, and what
+each takes of the processors for one request. The floor is that server without a book: it sends back what it hears.
+"""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from benchmarks import harness, servers
+from benchmarks.bare_server import BOOKS
+from benchmarks.end_to_end import GIVES_UP, Run, loaders, processor_time
+from benchmarks.gateway import WARM_UP
+
+CLIENTS = 500
+RATES = (1_000, 3_000, 5_000, 7_000, 10_000)
+
+
+@dataclass(frozen=True)
+class Venue:
+    """Where the load can go."""
+
+    name: str
+    open: Callable[[], AbstractContextManager[str]]
+    """Starts it; the address of its WebSockets, as `http://…`."""
+    spent: Callable[[], float]
+    """Seconds of the processors that it has used, all its servers together."""
+    accounts: bool
+    note: str
+
+
+def ours(name: str, database: str, log: str, note: str) -> Venue:
+    """Our exchange over a log."""
+    running: dict[str, servers.Service] = {}
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[str]:
+        namespace = f"v{os.getpid()}_{len(name)}_"
+        with (
+            servers.fresh(database, log, namespace),
+            tempfile.TemporaryDirectory() as folder,
+            servers.exchange(database, log, namespace, Path(folder), MX_REQUESTS_PER_SECOND="0") as services,
+        ):
+            running.update(services)
+            yield services["order_entry_gateway"].url
+
+    return Venue(name, opened, lambda: sum(processor_time(running).values()), True, note)
+
+
+def bare(name: str, book: str, note: str) -> Venue:
+    """The bare server."""
+    running: list[psutil.Process] = []
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[str]:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        process = subprocess.Popen([sys.executable, "-m", "benchmarks.bare_server", str(port), book])
+        try:
+            for _ in range(200):
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                    break
+                time.sleep(0.05)
+            running[:] = [psutil.Process(process.pid)]
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.kill()
+            process.wait()
+
+    return Venue(name, opened, lambda: sum(running[0].cpu_times()[:2]), False, note)
+
+
+def at_rate(venue: Venue, url: str, rate: int, seconds: float) -> tuple[Run, float]:
+    """What came of it, and microseconds of the processors for one request."""
+    run = Run(rate)
+    processes, results = loaders(url, CLIENTS, rate, seconds, venue.accounts)
+    # The accounts are opened meanwhile, and the load warms up.
+    time.sleep(WARM_UP + (5 if venue.accounts else 2))
+    before, began = venue.spent(), time.perf_counter()
+    time.sleep(max(seconds - 4, 1))
+    spent, elapsed = venue.spent() - before, time.perf_counter() - began
+    run.hear(processes, results, seconds)
+    return run, spent / (rate * elapsed) * 1e6
+
+
+def main() -> None:
+    """Measures, and prints a table."""
+    options = harness.arguments(__doc__ or "", events=10)
+    lines, figures = [], {}
+    with servers.postgres() as database:
+        venues = [bare("echo (the floor)", "", "in memory, one process")]
+        venues += [bare(book, book, "in memory, one process, nothing checked") for book in BOOKS]
+        for name, log in servers.logs(database).items():
+            venues.append(ours(f"microexchange, {name}", database, log, "everything checked, durable, settled and stored"))
+        for venue in venues:
+            with venue.open() as url:
+                for rate in RATES:
+                    run, microseconds = at_rate(venue, url, rate, options.events)
+                    p50, p99 = run.percentile(0.5), run.percentile(0.99)
+                    lines.append(
+                        f"| {venue.name} | {rate:,} | {run.orders / options.events:,.0f} | {p50:.1f} ms | {p99:.1f} ms | "
+                        f"{microseconds:,.0f} µs | {venue.note} |"
+                    )
+                    print(lines[-1], flush=True)
+                    figures[f"{venue.name} at {rate}"] = {"p50_ms": p50, "p99_ms": p99, "microseconds": microseconds}
+                    if not p99 < GIVES_UP:
+                        break
+    head = "| venue | requests/s asked | answered | p50 | p99 | processors for one request | |"
+    text = "\n".join([head, "| --- | ---: | ---: | ---: | ---: | ---: | --- |", *lines])
+    if options.write:
+        harness.write_section("venues", text)
+    harness.finish(options, "venues", msgspec.to_builtins(figures))
+
+
+if __name__ == "__main__":
+    main()
