@@ -9,6 +9,7 @@ processors for one request, the load's own share, and what lagged behind. Afterw
 import asyncio
 import multiprocessing
 import os
+import secrets
 import tempfile
 import time
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ import msgspec
 import psutil
 import uvloop
 
-from benchmarks import harness, servers
+from benchmarks import charts, harness, servers
 from benchmarks.gateway import WARM_UP, load
 from exchange_launcher.audit import Places, audit
 
@@ -30,6 +31,7 @@ LOADERS = 2
 """Processes that make the load."""
 RATES = (1_000, 3_000, 5_000, 7_000, 8_500, 10_000)
 """Requests a second."""
+PLOT = harness.PAGE.parent / "images" / "end-to-end.svg"
 GIVES_UP = 1_000.0
 """Milliseconds of p99 beyond which no higher rate is tried."""
 
@@ -66,22 +68,26 @@ class Run:
         return self.times[int(len(self.times) * part)] * 1000 if self.times else float("nan")
 
 
-def loader(
-    url: str, clients: int, rate: float, seconds: float, prefix: str, accounts: bool, out: "multiprocessing.Queue[Any]"
-) -> None:
+def loader(out: "multiprocessing.Queue[Any]", *arguments: Any) -> None:
     """One process of the load."""
-    out.put(uvloop.run(load(url, clients, rate, seconds, prefix, accounts)))
+    out.put(uvloop.run(load(*arguments)))
 
 
 def loaders(
-    url: str, clients: int, rate: float, seconds: float, accounts: bool = True
+    url: str,
+    clients: int,
+    rate: float,
+    seconds: float,
+    accounts: bool = True,
+    symbols: Sequence[str] = servers.SYMBOLS,
 ) -> tuple[list[BaseProcess], "multiprocessing.Queue[Any]"]:
     """The load's processes, begun, and where each puts what `load` returns."""
     context = multiprocessing.get_context("spawn")
     out = context.Queue()
     share = clients // LOADERS, rate / LOADERS, seconds
     processes: list[BaseProcess] = [
-        context.Process(target=loader, args=(url, *share, f"r{rate:.0f}-{n}-", accounts, out)) for n in range(LOADERS)
+        context.Process(target=loader, args=(out, url, *share, f"{secrets.token_hex(3)}-", accounts, symbols))
+        for _ in range(LOADERS)
     ]
     for process in processes:
         process.start()
@@ -112,10 +118,16 @@ def behind(services: dict[str, servers.Service]) -> dict[str, int]:
     }
 
 
-def at_rate(services: dict[str, servers.Service], rate: int, seconds: float, clients: int = CLIENTS) -> Run:
+def at_rate(
+    services: dict[str, servers.Service],
+    rate: int,
+    seconds: float,
+    clients: int = CLIENTS,
+    symbols: Sequence[str] = servers.SYMBOLS,
+) -> Run:
     """One rate, after a warm-up."""
     run = Run(rate)
-    processes, results = loaders(services["order_entry_gateway"].url, clients, rate, seconds)
+    processes, results = loaders(services["order_entry_gateway"].url, clients, rate, seconds, symbols=symbols)
     # Accounts are opened first, then the load warms up.
     at_start = services["matching_engine"].status()
     while int(services["market_data_feed"].status()["orders"]) < 1 + int(at_start.get("orders", 0)):
@@ -175,7 +187,14 @@ def main() -> None:
     text += "\n\n" + "\n".join(["| | process | processor time for one request |", "| --- | --- | ---: |", *stages])
     print(text)
     if options.write:
-        harness.write_section("end-to-end", text)
+        ways = (("p50", 0.5), ("p99", 0.99))
+        pictures = []
+        for name, runs in figures.items():
+            rates = [run.rate for run in runs]
+            series = [charts.Series(way, rates, [min(run.percentile(part), GIVES_UP) for run in runs]) for way, part in ways]
+            pictures.append(charts.Chart(name, "requests/s", "milliseconds", series))
+        charts.write(PLOT, pictures)
+        harness.write_section("end-to-end", f"{text}\n\n![Latency by rate](images/end-to-end.svg)")
     harness.finish(
         options, "end-to-end", {name: [msgspec.to_builtins(run.lag) for run in runs] for name, runs in figures.items()}
     )

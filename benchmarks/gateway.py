@@ -11,6 +11,7 @@ import random
 import tempfile
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
@@ -55,8 +56,9 @@ REPORT = b'{"op":"report"'
 class Client(WSListener):
     """One WebSocket, and the orders that it has under way."""
 
-    def __init__(self, number: int, times: list[float]) -> None:
+    def __init__(self, number: int, times: list[float], symbols: Sequence[str] = servers.SYMBOLS) -> None:
         super().__init__()
+        self._symbols = symbols
         self._dice = random.Random(number)
         self._times = times
         self._due: dict[int, float] = {}
@@ -78,7 +80,7 @@ class Client(WSListener):
         else:
             takes, buys, far = draw > 0.9, self._dice.random() < 0.5, self._dice.random()
             price = 100 + (5 if takes else -1) * (1 if buys else -1) * (1 + int(10 * far)) / 10
-            symbol = servers.SYMBOLS[int(self._dice.random() * len(servers.SYMBOLS))]
+            symbol = self._symbols[int(self._dice.random() * len(self._symbols))]
             request = (
                 f'{{"id":{number},"op":"order","symbol":"{symbol}","side":"{"buy" if buys else "sell"}",'
                 f'"order_type":"{"ioc" if takes else "limit"}","quantity":1,"price":"{price:.2f}"}}'
@@ -102,7 +104,13 @@ class Client(WSListener):
 
 
 async def load(
-    gateway: str, count: int, rate: float, seconds: float, prefix: str = "c", accounts: bool = True
+    gateway: str,
+    count: int,
+    rate: float,
+    seconds: float,
+    prefix: str = "c",
+    accounts: bool = True,
+    symbols: Sequence[str] = servers.SYMBOLS,
 ) -> tuple[list[float], float, int]:
     """Times of all orders after the warm-up, this process's share of a processor, and how many were refused. Without
     `accounts`, anybody may connect there."""
@@ -117,7 +125,7 @@ async def load(
                     opened = (await http.post(f"{gateway}/clients", json={"client_id": f"{prefix}{number}"})).json()
                     header["Authorization"] = f"Bearer {opened['api_key']}"
                 url = gateway.replace("http", "ws") + "/ws/orders"
-                _, client = await ws_connect(lambda: Client(number, times), url, extra_headers=header)
+                _, client = await ws_connect(lambda: Client(number, times, symbols), url, extra_headers=header)
                 assert isinstance(client, Client)
                 return client
 

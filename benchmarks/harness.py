@@ -76,14 +76,14 @@ def machine() -> dict[str, Any]:
     return {"processor": model, "cores": os.cpu_count(), "python": platform.python_version(), "system": platform.system()}
 
 
-def arguments(description: str, events: int = 200_000) -> argparse.Namespace:
-    """The options that all benchmarks have."""
+def arguments(description: str, events: int = 200_000, given: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options that all benchmarks have, from the command line, or what is left of it."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", action="store_true", help="print the figures as one JSON object on the last line")
     parser.add_argument("--events", type=int, default=events)
     parser.add_argument("--write", action="store_true", help="write tables and plots into docs/performance.md")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    return parser.parse_args()
+    return parser.parse_args(given)
 
 
 def table(figures: Sequence[Figure], unit: str) -> str:

@@ -131,7 +131,7 @@ def exchange(database: str, log: str, namespace: str, folder: Path, **settings: 
         "MX_ENDOWMENT_CASH": "1000000",
         "MX_ENDOWMENT_SHARES": msgspec.json.encode(dict.fromkeys(SYMBOLS, "10000")).decode(),
     }
-    services = {name: Service(name, database, log, namespace, folder, **rich, **settings) for name in SERVICES}
+    services = {name: Service(name, database, log, namespace, folder, **(rich | settings)) for name in SERVICES}
     try:
         for service in services.values():
             service.until_ready()

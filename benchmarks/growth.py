@@ -1,0 +1,241 @@
+"""`./mx bench growth`: what becomes of it when there is more: clients, securities, resting orders, history.
+
+Clients, securities and history are measured on the whole exchange, over RabbitMQ where one answers, at a steady rate;
+resting orders on the engine, with the memory that each takes. `--part` measures one
+of them; `--history` says how many rows at most.
+"""
+
+import argparse
+import math
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import psycopg
+
+from benchmarks import charts, harness, servers
+from benchmarks.end_to_end import Run, at_rate, until_at_rest
+from benchmarks.engine import CLIENTS, NOW, growth, opening
+from exchange_db.days import DAY, make_partition
+from matching_engine.engine import Engine
+from microexchange.databases import MARKET_DATA, database_url
+from microexchange.ids import IdSequence
+from microexchange.messages import NewOrder, OrderType, Side
+
+RATE = 2_000
+COUNTS = {
+    "clients": (10, 100, 500, 2_000),
+    "securities": (1, 100, 1_000, 5_000),
+    "resting": (0, 10_000, 100_000, 1_000_000),
+    "history": (0, 100_000, 1_000_000, 10_000_000, 50_000_000),
+}
+PLOT = harness.PAGE.parent / "images" / "growth.svg"
+
+
+@contextmanager
+def exchange(database: str, log: str, name: str, **settings: str) -> Iterator[dict[str, servers.Service]]:
+    """A fresh exchange without limits."""
+    namespace = f"grow{os.getpid()}_{name}_"
+    with (
+        servers.fresh(database, log, namespace),
+        tempfile.TemporaryDirectory() as folder,
+        servers.exchange(database, log, namespace, Path(folder), MX_REQUESTS_PER_SECOND="0", **settings) as services,
+    ):
+        yield services
+
+
+def whole(run: Run) -> tuple[float, float, float]:
+    """Median and 99th percentile in milliseconds, and microseconds of the processors for a request."""
+    return run.percentile(0.5), run.percentile(0.99), sum(run.microseconds.values())
+
+
+def clients(database: str, log: str, seconds: float) -> dict[int, tuple[float, ...]]:
+    """By how many WebSockets the same load comes over."""
+    figures = {}
+    for count in COUNTS["clients"]:
+        with exchange(database, log, f"c{count}") as services:
+            figures[count] = whole(at_rate(services, RATE, seconds, count))
+    return figures
+
+
+def securities(database: str, log: str, seconds: float) -> dict[int, tuple[float, ...]]:
+    """By how many securities are traded, all of them alike, by twenty clients who have some of each."""
+    figures = {}
+    for count in COUNTS["securities"]:
+        symbols = [f"S{number}" for number in range(count)]
+        with tempfile.NamedTemporaryFile("w", suffix=".csv") as listing:
+            listing.write("symbol,name\n" + "".join(f"{symbol},{symbol}\n" for symbol in symbols))
+            listing.flush()
+            settings = {"MX_LISTING": listing.name, "MX_ENDOWMENT_SHARES": '{"*": "10000"}'}
+            with exchange(database, log, f"s{count}", **settings) as services:
+                until_at_rest(services)
+                figures[count] = whole(at_rate(services, RATE, seconds, 20, symbols))
+    return figures
+
+
+def resting() -> dict[int, tuple[float, ...]]:
+    """By how many orders stand in a book of 20,000 prices: the engine's commands a second, and bytes of memory for each
+    order."""
+    figures: dict[int, tuple[float, ...]] = {}
+    sizes = list(COUNTS["resting"])
+    rates = growth(sizes)
+    context = multiprocessing.get_context("spawn")
+    for size in sizes:
+        # In a process of its own, so that nothing is there to be used again.
+        with context.Pool(1) as pool:
+            taken = pool.apply(memory_of, (size,))
+        figures[size] = rates[size], taken / size if size >= 100_000 else 0.0
+    return figures
+
+
+def memory_of(size: int) -> int:
+    """Bytes that so many resting orders take."""
+    ids, engine = IdSequence(0), Engine()
+    for command in opening(ids):
+        engine.apply(command)
+    before: int = psutil.Process().memory_info().rss
+    for number in range(size):
+        is_buy, away = number % 2 == 0, 100 + number % 20_000
+        price = 100_000 - away if is_buy else 100_000 + away
+        side = Side.BUY if is_buy else Side.SELL
+        engine.apply(NewOrder(ids.next(NOW), 1, f"c{number % CLIENTS}", "X", side, OrderType.LIMIT, 1, price))
+    after: int = psutil.Process().memory_info().rss
+    return after - before
+
+
+def remember(connection: "psycopg.Connection[Any]", rows: int, have: int) -> None:
+    """Makes the history `rows` order reports long, half as many trades with them: those of today again, in days gone by."""
+    today = time.time_ns() // DAY
+    for table, wanted, columns in (
+        ("order_reports", rows - have, {"report_id": "-{n}", "order_id": "-{n}", "timestamp": "{at}"}),
+        ("trades", (rows - have) // 2, {"trade_id": "-{n}", "timestamp": "{at}"}),
+    ):
+        names = [
+            row[0]
+            for row in connection.execute(
+                "SELECT column_name FROM information_schema.columns WHERE table_name = %s AND table_schema = 'public' "
+                "AND is_generated = 'NEVER' ORDER BY ordinal_position",
+                (table,),
+            )
+        ]
+        days = max(1, wanted // 5_000_000)
+        for number in range(days):
+            day = today - 1 - number - have // 5_000_000 * 2
+            for statement in make_partition(table, day):
+                try:
+                    with connection.transaction():
+                        connection.execute(statement)
+                except psycopg.errors.WrongObjectType:
+                    pass  # it is there
+            at = f"{day * DAY} + ({have} + g) % {DAY}"
+            made = [columns[name].format(n=f"({have} + {number} * {wanted // days} + g)", at=at) if name in columns else name
+                    for name in names]  # fmt: skip
+            connection.execute(
+                f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(made)} FROM "
+                f"(SELECT *, row_number() OVER () AS place FROM {table} WHERE timestamp >= {today * DAY} LIMIT 10000) s "
+                f"JOIN generate_series(1, {wanted // days}) g ON g % 10000 + 1 = place"
+            )
+        connection.execute(f"ANALYZE {table}")
+
+
+def asked(url: str, path: str) -> float:
+    """The median of twenty answers, in milliseconds."""
+    times = []
+    with httpx.Client(timeout=60) as http:
+        for _ in range(20):
+            began = time.perf_counter()
+            http.get(url + path).raise_for_status()
+            times.append((time.perf_counter() - began) * 1000)
+    return sorted(times)[10]
+
+
+def history(database: str, log: str, seconds: float, most: int) -> dict[int, tuple[float, ...]]:
+    """By how many order reports are stored: the same load, and a page of trades out of the past."""
+    figures: dict[int, tuple[float, ...]] = {}
+    name = f"grow{os.getpid()}_h_"
+    with exchange(database, log, "h") as services:
+        at_rate(services, RATE, 5, 100)
+        until_at_rest(services)
+        have = 0
+        with psycopg.connect(database_url(database, name, MARKET_DATA), autocommit=True) as connection:
+            for rows in COUNTS["history"]:
+                if rows > most:
+                    break
+                if rows > have:
+                    remember(connection, rows, have)
+                    have = rows
+                page = asked(services["market_data_feed"].url, f"/trades/{servers.SYMBOLS[0]}?limit=100")
+                figures[rows] = (*whole(at_rate(services, RATE, seconds, 100)), page)
+                until_at_rest(services)
+    return figures
+
+
+def main() -> None:
+    """Measures, prints tables, and draws."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--part", choices=sorted(COUNTS))
+    parser.add_argument("--history", type=int, default=10_000_000)
+    mine, rest = parser.parse_known_args()
+    options = harness.arguments(__doc__ or "", events=10, given=rest)
+    parts = [mine.part] if mine.part else list(COUNTS)
+    figures: dict[str, dict[int, tuple[float, ...]]] = {}
+    with servers.postgres() as database:
+        log = servers.rabbitmq() or database
+        for part in parts:
+            if part == "resting":
+                figures[part] = resting()
+            elif part == "history":
+                figures[part] = history(database, log, options.events, mine.history)
+            else:
+                figures[part] = (clients if part == "clients" else securities)(database, log, options.events)
+    text = "\n\n".join(table(part, found) for part, found in figures.items())
+    print(text)
+    if options.write:
+        draw(figures)
+        harness.write_section("growth", f"{text}\n\n![Latency and throughput by size](images/growth.svg)")
+    harness.finish(options, "growth", figures)
+
+
+HEADS = {
+    "clients": f"WebSockets, {RATE:,} requests/s in all",
+    "securities": f"securities, {RATE:,} requests/s in all",
+    "resting": "resting orders",
+    "history": f"order reports stored, {RATE:,} requests/s",
+}
+
+
+def table(part: str, found: dict[int, tuple[float, ...]]) -> str:
+    """One part as Markdown."""
+    if part == "resting":
+        rows = [f"| {size:,} | {rate:,.0f} | {f'{taken:,.0f}' if taken else ''} |" for size, (rate, taken) in found.items()]
+        return "\n".join([f"| {HEADS[part]} | commands/s | bytes for each |", "| ---: | ---: | ---: |", *rows])
+    more, line = (" a page of trades |", " ---: |") if part == "history" else ("", "")
+    rows = [
+        f"| {size:,} | {p50:.1f} ms | {p99:.1f} ms | {spent:,.0f} µs |" + "".join(f" {page:.1f} ms |" for page in rest)
+        for size, (p50, p99, spent, *rest) in found.items()
+    ]
+    head = f"| {HEADS[part]} | p50 | p99 | processors for a request |{more}"
+    return "\n".join([head, f"| ---: | ---: | ---: | ---: |{line}", *rows])
+
+
+def draw(figures: dict[str, dict[int, tuple[float, ...]]]) -> None:
+    """The parts side by side, sizes as powers of ten."""
+    pictures = []
+    for part, found in figures.items():
+        x = [math.log10(max(size, 1)) for size in found]
+        ways = ("commands/s",) if part == "resting" else ("p50", "p99")
+        series = [charts.Series(way, x, [values[place] for values in found.values()]) for place, way in enumerate(ways)]
+        up = "commands/s" if part == "resting" else "milliseconds"
+        pictures.append(charts.Chart(HEADS[part], f"{part}, as a power of ten", up, series))
+    charts.write(PLOT, pictures)
+
+
+if __name__ == "__main__":
+    main()
