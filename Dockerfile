@@ -12,10 +12,21 @@ COPY trading-bots trading-bots
 COPY launcher launcher
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=/src/constraints.txt
 RUN python -m venv /opt/exchange && /opt/exchange/bin/pip install .
+# What no service needs: the installer, and of Arrow, of which only Parquet is used, a third. The last line would fail if it were more.
+RUN cd /opt/exchange/lib/python3*/site-packages \
+    && /opt/exchange/bin/pip uninstall --quiet --yes pip setuptools 2>/dev/null; \
+    cd /opt/exchange/lib/python3*/site-packages \
+    && rm -rf pyarrow/include pyarrow/tests pyarrow/src pyarrow/libarrow_flight* pyarrow/_flight* pyarrow/libarrow_substrait* \
+        pyarrow/_substrait* pyarrow/libarrow_s3* pyarrow/_s3fs* pyarrow/_gcsfs* pyarrow/_azurefs* plotly/labextension \
+    && find . -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' | xargs rm -f \
+    && /opt/exchange/bin/python -c "import pyarrow.parquet, plotly.io, market_data_feed.service, exchange_launcher.cli"
 
 FROM python:3.12-slim
+LABEL org.opencontainers.image.title="microexchange" \
+      org.opencontainers.image.description="A complete stock exchange." \
+      org.opencontainers.image.version="0.1.0"
 RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin exchange \
-    && install -d -o exchange -g exchange -m 700 /data /secrets
+    && install -d -o exchange -g exchange -m 700 /data /secrets /results
 COPY --from=build /opt/exchange /opt/exchange
 ENV PATH=/opt/exchange/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 MX_DATA_DIR=/data MX_SECRETS_DIR=/secrets
 USER exchange

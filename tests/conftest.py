@@ -1,17 +1,10 @@
-"""Servers for the tests: real ones, found in one order, explained in docs/testing.md.
-
-Postgres: MX_TEST_DATABASE_URL, else one at 127.0.0.1:5432 that lets us in, else the embedded one.
-RabbitMQ: MX_TEST_AMQP_URL, else one at 127.0.0.1:5672 with guest/guest; else the tests that need it are skipped with this
-reason, and fail where CI is set.
-"""
+"""Fixtures that all tests share. Which servers they get is in tests/servers.py, and explained in docs/testing.md."""
 
 import asyncio
+import contextlib
 import os
 import secrets
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import hypothesis
 import pika
@@ -20,10 +13,10 @@ import pytest
 from psycopg import sql
 
 import exchange_db
-from exchange_launcher.postgres import EmbeddedPostgres
 from microexchange.databases import database_url
 from microexchange.log.rabbitmq import EXCHANGE
 from microexchange.messages import TOPICS
+from tests import servers
 
 # A shared machine stalls now and then: no test of ours may fail for the time it took.
 hypothesis.settings.register_profile("no deadline", deadline=None)
@@ -32,50 +25,24 @@ hypothesis.settings.load_profile("no deadline")
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 
 
-def _lets_us_in(url: str) -> bool:
-    try:
-        psycopg.connect(database_url(url, "", "postgres"), connect_timeout=3).close()
-    except psycopg.OperationalError:
-        return False
-    return True
-
-
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A Postgres server."""
-    given = os.environ.get("MX_TEST_DATABASE_URL")
-    if given is not None:
-        assert _lets_us_in(given), f"MX_TEST_DATABASE_URL={given} does not let us in"
-        yield given
-        return
-    for user in ("postgres", os.environ.get("USER", "root")):
-        url = f"postgresql://{user}@127.0.0.1:5432"
-        if _lets_us_in(url):
-            yield url
-            return
-    folder = Path(tempfile.mkdtemp(prefix="mx-test-pg-"))
-    server = EmbeddedPostgres(folder / "postgres")
-    server.start()
-    yield server.url
-    server.stop()
-    shutil.rmtree(folder, ignore_errors=True)
+    with servers.postgres() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
-def amqp_url() -> str:
-    """A RabbitMQ server."""
-    given = os.environ.get("MX_TEST_AMQP_URL")
-    url = given or "amqp://guest:guest@127.0.0.1:5672/%2f"
-    try:
-        parameters = pika.URLParameters(url)
-        parameters.socket_timeout = 3
-        pika.BlockingConnection(parameters).close()
-    except Exception as error:
-        reason = f"no RabbitMQ at {url.rpartition('@')[2]}: {error!r}; start one, or name one with MX_TEST_AMQP_URL"
-        if IN_CI or given is not None:
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return url
+def amqp_url() -> Iterator[str]:
+    """A RabbitMQ server. Without one the tests that need it are skipped, and fail where CI is set, or one was named."""
+    with contextlib.ExitStack() as stack:
+        try:
+            url = stack.enter_context(servers.rabbitmq())
+        except servers.NoServerError as error:
+            if IN_CI or "MX_TEST_AMQP_URL" in os.environ:
+                pytest.fail(str(error))
+            pytest.skip(str(error))
+        yield url
 
 
 def new_namespace() -> str:

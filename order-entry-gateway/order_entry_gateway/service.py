@@ -44,7 +44,9 @@ class GatewaySettings(PublicSettings):
         default={"*": Decimal(100), "BTC-USDT": Decimal("0.1"), "ETH-USDT": Decimal(1)},
         description='Shares that a new account begins with, by symbol as JSON; "*" is every other security.',
     )
-    listing: Path | None = Field(default=None, description="CSV of the securities to list; eight come with the exchange.")
+    listing: Path | None = Field(
+        default=None, description="CSV of the securities to list; without one, a hundred stocks, BTC-USDT, ETH-USDT."
+    )
     registration: Literal["open", "invitation", "admin"] = Field(
         default="open",
         description="Who opens accounts: everybody, who has the code in secrets/invitation-code, or the admin alone.",

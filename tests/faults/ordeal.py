@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -136,6 +137,9 @@ class ProxyThread:
         asyncio.run_coroutine_threadsafe(self._proxy.cut(), self._loop).result(10)
 
 
+LOCAL_BROKER_PORT = 5672
+
+
 class Ordeal:
     """An exchange under faults. `amqp` and `postgres` name servers; without them everything is embedded."""
 
@@ -147,13 +151,18 @@ class Ordeal:
         self._amqp, self._postgres, self._bots = amqp, postgres, bots
         self._namespace = new_namespace() if postgres else ""
         self._ways: list[ProxyThread] = []
+        self.is_local = False
+        """Whether the broker is this machine's, which `rabbitmqctl` speaks with."""
         if amqp and postgres:
             # All connections pass here, so that a test can cut them.
-            self._ways = [ProxyThread(("127.0.0.1", 5672)), ProxyThread(("127.0.0.1", 5432))]
-            broker, database = self._ways
-            self.running = Running(
-                amqp.replace(":5672", f":{broker.port}"), postgres.replace(":5432", f":{database.port}"), self._namespace
-            )
+            places = [urlsplit(url) for url in (amqp, postgres)]
+            self.is_local = places[0].port == LOCAL_BROKER_PORT
+            self._ways = [ProxyThread((place.hostname or "", place.port or 0)) for place in places]
+            through = [
+                url.replace(f":{place.port}", f":{way.port}")
+                for url, place, way in zip((amqp, postgres), places, self._ways, strict=True)
+            ]
+            self.running = Running(*through, self._namespace)
         else:
             self.running = Running()
         self._clock = self.running.folder / "clock"
@@ -479,7 +488,11 @@ def faults_of(ordeal: Ordeal) -> list[Callable[[], None]]:
     if ordeal.is_embedded:
         return [*common, ordeal.kill_postgres, ordeal.take_postgres_away]
     away = [ordeal.cut_the_broker, ordeal.cut_the_database, ordeal.take_the_database_away]
-    return [*common, *away, *([ordeal.stop_the_broker, ordeal.kill_the_broker] if can_stop_the_broker() else [])]
+    return [
+        *common,
+        *away,
+        *([ordeal.stop_the_broker, ordeal.kill_the_broker] if ordeal.is_local and can_stop_the_broker() else []),
+    ]
 
 
 def main() -> int:

@@ -1,0 +1,70 @@
+"""Hooks of mkdocs: what is made from the code, and the files of the repository that pages link to."""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from reference import rest, websockets
+
+ROOT = Path(__file__).parents[2]
+LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((\.\./[^)#\s]+)\)")
+SHOWN = "repository"
+"""Where in the site those files are."""
+
+
+def made() -> dict[str, str]:
+    """All that is made, by its place in the site."""
+    gateway, feed = rest.document(rest.gateway()), rest.document(rest.feed())
+    return {
+        "reference/gateway-rest.md": rest.page(gateway, "gateway-openapi.json"),
+        "reference/gateway-openapi.json": json.dumps(gateway, indent=1),
+        "reference/feed-rest.md": rest.page(feed, "feed-openapi.json"),
+        "reference/feed-openapi.json": json.dumps(feed, indent=1),
+        "reference/gateway-websockets.md": websockets.page("Order entry", "gateway-asyncapi.json"),
+        "reference/gateway-asyncapi.json": json.dumps(websockets.document("Order entry"), indent=1),
+        "reference/feed-websockets.md": websockets.page("Market data", "feed-asyncapi.json"),
+        "reference/feed-asyncapi.json": json.dumps(websockets.document("Market data"), indent=1),
+    }
+
+
+def outside(page: Path, docs: Path, target: str) -> Path | None:
+    """The file of the repository, outside the pages, that a link of the page leads to."""
+    found = (page.parent / target).resolve()
+    return found.relative_to(ROOT) if found.is_relative_to(ROOT) and not found.is_relative_to(docs) else None
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Adds them."""
+    docs = Path(config.docs_dir)
+    for place, content in made().items():
+        files.append(File.generated(config, place, content=content))
+    linked = set()
+    for page in docs.rglob("*.md"):
+        for _, target in LINK.findall(page.read_text()):
+            file = outside(page, docs, target)
+            if file is not None and (ROOT / file).is_file():
+                linked.add(file)
+    for file in linked:
+        # As text, so that it is shown and not made into a page.
+        files.append(File.generated(config, f"{SHOWN}/{file}.txt", content=(ROOT / file).read_text()))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, **_: Any) -> str:
+    """Leads links out of the pages to those files; where one leads to a folder, its name is enough."""
+    docs = Path(config.docs_dir)
+    here = docs / page.file.src_path
+
+    def led(match: re.Match[str]) -> str:
+        file = outside(here, docs, match[2])
+        if file is None:
+            return match[0]
+        if not (ROOT / file).is_file():
+            return match[1]
+        return f"[{match[1]}]({os.path.relpath(docs / SHOWN / f'{file}.txt', here.parent)})"
+
+    return LINK.sub(led, markdown)

@@ -1,0 +1,143 @@
+"""The stack of docker-compose.yml on a real Docker engine, as its users start it."""
+
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+from docker.models.containers import Container
+from testcontainers.compose import DockerCompose
+
+from tests import servers
+from tests.integration.running import eventually, free_ports
+
+ROOT = Path(__file__).parents[2]
+SERVICES = ("matching-engine", "clearinghouse", "market-data-feed", "order-entry-gateway")
+SERVERS = ("rabbitmq", "postgres")
+ONE_SHOT = ("secrets", "migrate")
+BOTS = "trading-bots"
+
+
+class Stack(DockerCompose):
+    """testcontainers' compose, which also speaks with docker-compose 1.29, under a project name and at ports of its own."""
+
+    def __init__(self) -> None:
+        self.project = f"mxtest{secrets.token_hex(3)}"
+        self.gateway_port, self.feed_port = free_ports(2)
+        os.environ |= {
+            "COMPOSE_PROJECT_NAME": self.project,
+            "GATEWAY_PORT": str(self.gateway_port),
+            "FEED_PORT": str(self.feed_port),
+        }
+        super().__init__(ROOT, build=True, wait=False)
+        self.gateway, self.feed = f"http://127.0.0.1:{self.gateway_port}", f"http://127.0.0.1:{self.feed_port}"
+        self.http = httpx.Client(timeout=10)
+
+    @cached_property
+    def compose_command_property(self) -> list[str]:
+        """`docker compose`, or `docker-compose` where that is what there is."""
+        second = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
+        return ["docker", "compose"] if second.returncode == 0 else ["docker-compose"]
+
+    def run(self, *arguments: str) -> str:
+        """Runs a command of compose; what it printed."""
+        done = subprocess.run(
+            [*self.compose_command_property, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def containers(self) -> dict[str, Container]:
+        """The containers by service, also those that have ended."""
+        client = servers.engine()
+        assert client is not None
+        label = f"com.docker.compose.project={self.project}"
+        found = client.containers.list(all=True, filters={"label": label})
+        return {one.labels["com.docker.compose.service"]: one for one in found}
+
+    def health(self) -> dict[str, str]:
+        """How each service is: healthy, starting, running, exited …"""
+        return {
+            name: one.attrs["State"].get("Health", {}).get("Status") or one.status for name, one in self.containers().items()
+        }
+
+    def until_healthy(self, seconds: float = 120) -> None:
+        """Waits until everything runs that should."""
+
+        def is_healthy() -> bool:
+            health = self.health()
+            return all(health.get(name) == "healthy" for name in (*SERVERS, *SERVICES)) and health.get(BOTS) == "running"
+
+        try:
+            eventually(is_healthy, seconds)
+        except AssertionError:
+            logs = self.run("logs", "--tail", "20")
+            raise AssertionError(f"not healthy: {self.health()}\n{logs}") from None
+
+    def up(self) -> None:
+        """`docker compose up`, and waits until it is healthy."""
+        self.start()
+        self.until_healthy()
+
+    def kill(self, service: str) -> None:
+        """Kills a container's process as a fault would, so that the engine has to start it again by itself."""
+        container = self.containers()[service]
+        before = container.attrs["State"]["StartedAt"]
+        os.kill(container.attrs["State"]["Pid"], signal.SIGKILL)
+        eventually(lambda: self.containers()[service].attrs["State"]["StartedAt"] != before, 60, f"{service} starts again")
+        self.until_healthy()
+
+    def opened(self, name: str) -> dict[str, str]:
+        """Opens an account; the header that it is known by."""
+        answer = self.http.post(f"{self.gateway}/clients", json={"client_id": name})
+        assert answer.status_code == 201, answer.text
+        return {"Authorization": f"Bearer {answer.json()['api_key']}"}
+
+    def order(self, who: dict[str, str], side: str, price: str = "1.00", symbol: str = "AAPL") -> dict[str, Any]:
+        """Enters an order for one share."""
+        body = {"symbol": symbol, "side": side, "quantity": "1", "price": price}
+        answer = self.http.post(f"{self.gateway}/orders", json=body, headers=who)
+        assert answer.status_code == 201, answer.text
+        order: dict[str, Any] = answer.json()
+        return order
+
+    def balance(self, name: str, who: dict[str, str]) -> dict[str, Any]:
+        """What the feed says that the client has."""
+        answer = self.http.get(f"{self.feed}/balance/{name}", headers=who)
+        assert answer.status_code == 200, answer.text
+        balance: dict[str, Any] = answer.json()
+        return balance
+
+    def trades(self) -> int:
+        """How many trades there were in all."""
+        return int(self.http.get(f"{self.feed}/status").json()["trades"])
+
+    def audited(self) -> list[str]:
+        """What an audit finds while the market trades: nothing, if all is well."""
+
+        def checks() -> dict[str, Any]:
+            # It ends with 1 where it finds something, and prints that too.
+            command = [*self.compose_command_property, "exec", "-T", "matching-engine", "microexchange", "audit", "--json"]
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+            with contextlib.suppress(msgspec.DecodeError):
+                answer: dict[str, Any] = msgspec.json.decode(done.stdout)
+                return answer
+            return {}
+
+        answer = eventually(checks, 120, "the audit answers")
+        assert sum(check["compared"] for check in answer["checks"]) > 0
+        return [f"{check['name']}: {text}" for check in answer["checks"] for text in check["differences"]]
+
+    def downtime(self, what: Callable[[], None]) -> float:
+        """Seconds that something takes."""
+        began = time.monotonic()
+        what()
+        return time.monotonic() - began

@@ -1,0 +1,75 @@
+"""The site: built from the pages and the code without a complaint, and it needs nothing from elsewhere."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from reference import settings, websockets
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built."""
+    folder = tmp_path_factory.mktemp("site")
+    built = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    assert "WARNING" not in built.stderr
+    return folder
+
+
+def test_every_page_is_in_the_navigation_or_led_to(site: Path) -> None:
+    pages = {path.relative_to(ROOT / "docs").with_suffix(".html") for path in (ROOT / "docs").rglob("*.md")}
+    missing = {page for page in pages if not (site / page).exists()}
+    assert not missing
+
+
+def test_its_pages_load_nothing_from_elsewhere(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        text = page.read_text()
+        loaded = re.findall(r'<(?:script|img|iframe)[^>]+src="([^"]+)"|<link[^>]+rel="stylesheet"[^>]+href="([^"]+)"', text)
+        assert not [one for pair in loaded for one in pair if "://" in one], page
+
+
+def test_it_serves_the_documents_of_both_services(site: Path) -> None:
+    for name, paths in (("gateway", "/orders"), ("feed", "/book/{security_id}")):
+        document = json.loads((site / "reference" / f"{name}-openapi.json").read_text())
+        assert paths in document["paths"]
+        messages = json.loads((site / "reference" / f"{name}-asyncapi.json").read_text())
+        assert messages["asyncapi"].startswith("3.")
+
+
+@pytest.mark.parametrize("title", list(websockets.CHANNELS))
+def test_every_reference_in_an_asyncapi_document_leads_somewhere(title: str) -> None:
+    document = websockets.document(title)
+    for target in re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(document)):
+        found = document
+        for step in target.split("/"):
+            found = found[step]
+        assert found
+
+
+def test_the_table_of_settings_is_the_classes() -> None:
+    page = ROOT / "docs" / "running.md"
+    wanted = settings.in_page(page.read_text())
+    if os.environ.get("MX_DOCS") == "write":
+        page.write_text(wanted)
+    assert page.read_text() == wanted, "MX_DOCS=write ./mx test tests/unit/test_site.py writes it anew"
+
+
+def test_the_image_says_the_version() -> None:
+    from microexchange import __version__
+
+    assert f'org.opencontainers.image.version="{__version__}"' in (ROOT / "Dockerfile").read_text()
