@@ -12,13 +12,11 @@ COPY trading-bots trading-bots
 COPY launcher launcher
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=/src/constraints.txt
 RUN python -m venv /opt/exchange && /opt/exchange/bin/pip install .
-# What no service needs: the installer, and of Arrow, of which only Parquet is used, a third. The last line would fail if it were more.
+# What no service needs: the installers, and of Arrow, of which only Parquet is used, a third. The last line fails if it was more.
 RUN cd /opt/exchange/lib/python3*/site-packages \
-    && /opt/exchange/bin/pip uninstall --quiet --yes pip setuptools 2>/dev/null; \
-    cd /opt/exchange/lib/python3*/site-packages \
-    && rm -rf pyarrow/include pyarrow/tests pyarrow/src pyarrow/libarrow_flight* pyarrow/_flight* pyarrow/libarrow_substrait* \
-        pyarrow/_substrait* pyarrow/libarrow_s3* pyarrow/_s3fs* pyarrow/_gcsfs* pyarrow/_azurefs* plotly/labextension \
-    && find . -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' | xargs rm -f \
+    && rm -rf pip pip-* setuptools setuptools-* pkg_resources /opt/exchange/bin/pip* plotly/labextension pyarrow/include \
+        pyarrow/tests pyarrow/src pyarrow/*flight* pyarrow/*_s3* pyarrow/_gcsfs* pyarrow/_azurefs* pyarrow/_pyarrow_cpp_tests* \
+    && find . -name "*.pyx" -o -name "*.pxd" -o -name "*.pxi" | xargs rm -f \
     && /opt/exchange/bin/python -c "import pyarrow.parquet, plotly.io, market_data_feed.service, exchange_launcher.cli"
 
 FROM python:3.12-slim
