@@ -18,6 +18,7 @@ from exchange_launcher.compete import compete
 from exchange_launcher.terminal import DatabaseUrl, Host, LogUrl, Namespace, Port, console, errors, fail
 from exchange_launcher.up import UpError, UpOptions
 from microexchange.refusals import Refusal
+from microexchange.settings import PlaceSettings
 from trading_bots.competition import recording, replay
 from trading_bots.competition.durations import SeasonError, nanoseconds
 from trading_bots.competition.loading import LoadError, bot_in_file, make_bot
@@ -133,13 +134,18 @@ def compete_command(
     engine_port: Port = 8002,
     clearing_port: Port = 8003,
 ) -> None:
-    """Play a season live, over the real services: each contestant's bot in a process of its own."""
+    """Play a season live, over the real services: each contestant's bot in a process of its own.
+
+    Servers that are not named are those of MX_DATABASE_URL and MX_LOG_URL, or embedded ones."""
     with complaining():
         season = _seeded(read_season(season_file), seed)
         for one in season.contestant:
             if one.file:
                 bot_in_file(one.file, season_file.parent)
         ports = (gateway_port, feed_port, engine_port, clearing_port)
+        place = PlaceSettings()
+        log = log or (place.log_url.get_secret_value() if place.log_url else None)
+        database = database or (place.database_url.get_secret_value() if place.database_url else None)
         options = UpOptions(out, log, database, namespace, host, *ports, bots=0)
 
         async def play_all() -> None:

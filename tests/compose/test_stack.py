@@ -139,6 +139,49 @@ def test_what_is_killed_starts_again_and_the_market_goes_on(stack: Stack, alice:
     eventually(lambda: stack.trades() > before, 60, "it trades again")
 
 
+SEASON = """
+name = "Short"
+length = "8s"
+[[security]]
+symbol = "ACME"
+name = "Acme"
+price = "100.00"
+value = { process = "random_walk", volatility = 0.4 }
+[account]
+cash = "20000"
+shares = { "*" = "100" }
+[[house]]
+bot = "MarketMaker"
+count = 2
+[[contestant]]
+name = "mine"
+file = "mine.py:Mine"
+"""
+MINE = """
+from trading_bots import Bot
+
+
+class Mine(Bot):
+    timer = 0.5
+
+    def on_timer(self) -> None:
+        for symbol in self.securities:
+            self.buy(symbol, 1)
+"""
+
+
+def test_a_season_that_is_mounted_is_played_beside_the_market(stack: Stack, tmp_path: Path) -> None:
+    (tmp_path / "season.toml").write_text(SEASON)
+    (tmp_path / "mine.py").write_text(MINE)
+    tmp_path.chmod(0o755)
+    os.environ["SEASON"] = str(tmp_path)
+    before = stack.trades()
+    said = stack.run("--profile", "competition", "run", "--rm", "-T", "competition")
+    assert "mine" in said
+    assert "results are in /results/Short/round-1" in " ".join(said.split())
+    eventually(lambda: stack.trades() > before, 30, "the market beside it trades on")
+
+
 def test_after_all_that_every_cent_is_where_it_must_be(stack: Stack) -> None:
     assert stack.audited() == []
 
