@@ -18,6 +18,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import psutil
 import uvloop
@@ -48,6 +49,8 @@ class Run:
     """Of one processor, all loaders together."""
     microseconds: dict[str, float] = field(default_factory=dict)
     """Processor time for one request, by process."""
+    stages: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Milliseconds by stage and percentile, from the stamps in the records."""
     lag: dict[str, int] = field(default_factory=dict)
     """Records that a service was behind when the load ended."""
 
@@ -137,6 +140,7 @@ def at_rate(
     time.sleep(max(seconds - 2, 1))
     after, elapsed = processor_time(services), time.perf_counter() - began
     run.lag = behind(services)
+    run.stages = httpx.get(f"{services['market_data_feed'].url}/operations", timeout=30).json()["latency_ms"]
     run.hear(processes, results, seconds)
     run.microseconds = {name: (after[name] - before[name]) / (rate * elapsed) * 1e6 for name in after}
     return run
@@ -167,7 +171,7 @@ def main() -> None:
     """Measures, and prints tables."""
     options = harness.arguments(__doc__ or "", events=20)
     figures: dict[str, list[Run]] = {}
-    lines, stages = [], []
+    lines, stages, ways = [], [], []
     with servers.postgres() as database:
         for place, (name, log) in enumerate(servers.logs(database).items()):
             runs, differences = measure(database, log, f"e2e{os.getpid()}_{place}_", RATES, options.events)
@@ -181,17 +185,26 @@ def main() -> None:
             best = max((run for run in runs if run.percentile(0.99) < GIVES_UP), key=lambda run: run.rate, default=runs[0])
             for process, spent in sorted(best.microseconds.items(), key=lambda entry: -entry[1]):
                 stages.append(f"| {name} at {best.rate:,}/s | {process} | {spent:,.0f} µs |")
+            ways.append((f"{name} at {best.rate:,}/s", best.stages))
             print(f"{name}: the audit found {differences or 'nothing'}")
     head = "| log | requests/s asked | answered | p50 | p99 | the load's processors | behind at the end |"
     text = "\n".join([head, "| --- | ---: | ---: | ---: | ---: | ---: | --- |", *lines])
     text += "\n\n" + "\n".join(["| | process | processor time for one request |", "| --- | --- | ---: |", *stages])
+    names = list(ways[0][1])
+    text += "\n\n| | " + " | ".join(name.replace("_", " ") for name in names) + " |\n| --- |" + " ---: |" * len(names)
+    for which, by_stage in ways:
+        for percent in ("p50", "p99"):
+            cells = (f"{by_stage[name][percent] or 0:.1f} ms" for name in names)
+            text += f"\n| {which}, {percent} | {' | '.join(cells)} |"
     print(text)
     if options.write:
-        ways = (("p50", 0.5), ("p99", 0.99))
+        parts = (("p50", 0.5), ("p99", 0.99))
         pictures = []
         for name, runs in figures.items():
             rates = [run.rate for run in runs]
-            series = [charts.Series(way, rates, [min(run.percentile(part), GIVES_UP) for run in runs]) for way, part in ways]
+            series = [
+                charts.Series(way, rates, [min(run.percentile(part), GIVES_UP) for run in runs]) for way, part in parts
+            ]
             pictures.append(charts.Chart(name, "requests/s", "milliseconds", series))
         charts.write(PLOT, pictures)
         harness.write_section("end-to-end", f"{text}\n\n![Latency by rate](images/end-to-end.svg)")

@@ -3,6 +3,8 @@
 The server below is uvicorn's. A session finds its connection in the ASGI scope, as the extension `microexchange.frames`.
 """
 
+import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -199,6 +201,57 @@ class Connection(WebSocketsSansIOProtocol):
         """Writes a frame as soon as the reader has taken enough of what came before. Returns False if he is gone."""
         await self.writable.wait()
         return self.put(frame)
+
+
+class Outgoing:
+    """What a session has to say: written at once while nothing waits, queued for a reader who is behind."""
+
+    def __init__(self, put: Callable[[bytes], bool], most: int) -> None:
+        self.overflowed = asyncio.Event()
+        """Set once more than `most` frames would wait: nothing more is queued, and what waits is not sent."""
+        self._put = put
+        """Writes a frame now, or says no."""
+        self._most = most
+        self._queue: deque[bytes] = deque()
+        self._ended = False
+        self._idle = False
+        """Whether whoever reads the queue waits for it: then nothing is on its way that must go first."""
+        self._wake = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def send(self, frame: bytes) -> None:
+        """Writes or queues a frame, unless the reader is too far behind."""
+        if self._idle and not self._queue and self._put(frame):
+            return
+        if len(self._queue) >= self._most:
+            self.overflowed.set()
+        if not self.overflowed.is_set():
+            self._queue.append(frame)
+        self._wake.set()
+
+    def end(self) -> None:
+        """There is nothing more to come behind what waits."""
+        self._ended = True
+        self._wake.set()
+
+    def take(self) -> Any:
+        """What waits next; None for nothing."""
+        return self._queue.popleft() if self._queue else None
+
+    async def next(self) -> Any:
+        """As `take`, but waits for something; None is the end."""
+        while not self.overflowed.is_set():
+            if (said := self.take()) is not None:
+                self._idle = False
+                return said
+            if self._ended:
+                break
+            self._wake.clear()
+            self._idle = True
+            await self._wake.wait()
+        return None
 
 
 def connection_of(socket: WebSocket) -> Connection:

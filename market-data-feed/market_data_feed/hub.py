@@ -5,8 +5,7 @@ a *state* (a book, a ticker, a balance) one hears how it stands: a reader that c
 read what waits for it, and not every step on the way. So its backlog does not grow.
 """
 
-import asyncio
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,6 +13,7 @@ from typing import Any
 
 from market_data_feed.candles import INTERVALS
 from market_data_feed.market import Market, candle_view, level_view
+from microexchange.frames import Outgoing
 from microexchange.messages import (
     AccountOpened,
     AssetsTransferred,
@@ -66,33 +66,14 @@ class Late:
     """Of a book: the prices that have changed since; of a full one, the ids of the orders."""
 
 
-class Subscriber:
-    """One connection's queue. What comes while it is empty goes out at once, by `put`, which may say no."""
+class Subscriber(Outgoing):
+    """One connection's queue, and the states that it is late with."""
 
     def __init__(self, put: Callable[[bytes], bool] = lambda _: False) -> None:
+        super().__init__(put, MOST_QUEUED)
         self.keys: set[Key] = set()
         """What it has subscribed to."""
-        self.overflowed = asyncio.Event()
-        """Set once the reader is too far behind: nothing more is queued for it."""
-        self._put = put
-        self._queue: deque[bytes] = deque()
         self._late: dict[Key, Late] = {}
-        self._idle = False
-        """Whether whoever reads the queue waits for it: then nothing is on its way that must go first."""
-        self._wake = asyncio.Event()
-
-    def __len__(self) -> int:
-        return len(self._queue)
-
-    def send(self, frame: bytes) -> None:
-        """Sends or queues a message, unless the reader is too far behind."""
-        if self._idle and not self._queue and self._put(frame):
-            return
-        if len(self._queue) >= MOST_QUEUED:
-            self.overflowed.set()
-        if not self.overflowed.is_set():
-            self._queue.append(frame)
-        self._wake.set()
 
     def late(self, key: Key) -> Late | None:
         """What it has not heard of a state: None if the next message about it may be sent."""
@@ -112,17 +93,6 @@ class Subscriber:
         if self._queue:
             return self._queue.popleft()
         return self._late.popitem() if self._late else None
-
-    async def next(self) -> "bytes | tuple[Key, Late] | None":
-        """As `take`, but waits for something; None is the end."""
-        while not self.overflowed.is_set():
-            if (said := self.take()) is not None:
-                self._idle = False
-                return said
-            self._wake.clear()
-            self._idle = True
-            await self._wake.wait()
-        return None
 
 
 class Hub:

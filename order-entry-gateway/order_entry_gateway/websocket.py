@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from starlette.websockets import WebSocket
 
 from microexchange.access import GUEST, Access, as_client
-from microexchange.frames import connection_of, frame
+from microexchange.frames import Outgoing, connection_of, frame
 from microexchange.messages import OrderReport, Record, Side, Trade
 from microexchange.presentation import order_view, report_view, time_text
 from microexchange.refusals import Code, Refusal
@@ -125,10 +125,7 @@ class Session:
         self._client_id: str | None = None
         self._key_id = ""
         self._connection = connection_of(socket)
-        self._outgoing: asyncio.Queue[bytes | None] = asyncio.Queue(MOST_QUEUED)
-        """Frames that could not be written at once."""
-        self._idle = False
-        """Whether the writer waits for one: then nothing is on its way that must go first."""
+        self._outgoing = Outgoing(self._connection.put_soon, MOST_QUEUED)
         self._tasks: set[asyncio.Task[None]] = set()
         self._pending = 0
         """Requests that wait for the market."""
@@ -326,29 +323,19 @@ class Session:
     def _send(self, message: dict[str, Any]) -> None:
         binary = self._speaks_msgpack
         content = frame(msgpack_bytes(message), binary=True) if binary else json_frame(message)
-        if self._idle and self._outgoing.empty() and self._connection.put_soon(content):
-            return
-        try:
-            self._outgoing.put_nowait(content)
-        except asyncio.QueueFull:
+        self._outgoing.send(content)
+        if self._outgoing.overflowed.is_set():
             self._close(TOO_SLOW, f"{MOST_QUEUED} messages wait to be read")
 
     def _close(self, code: int, reason: str) -> None:
-        """Closes the connection, after what waits where there is room for the mark."""
+        """Closes the connection, after what waits where it is not too much."""
         if self._closing is None:
             self._closing = (code, reason)
             self._ends.set()
-            while self._outgoing.full():
-                self._outgoing.get_nowait()
-            self._outgoing.put_nowait(None)
+            self._outgoing.end()
 
     async def _write(self) -> None:
-        while True:
-            self._idle = True
-            content = await self._outgoing.get()
-            self._idle = False
-            if content is None:
-                break
+        while (content := await self._outgoing.next()) is not None:
             if not await self._connection.send_frame(content):
                 return
         code, reason = self._closing or (GOING_AWAY, "")
