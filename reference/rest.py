@@ -10,6 +10,7 @@ from microexchange import __version__
 from microexchange.health import Health
 from microexchange.web import make_app
 from order_entry_gateway import rest as gateway_rest
+from reference.fields import describe
 
 Json = dict[str, Any]
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -35,6 +36,7 @@ def document(app: FastAPI) -> Json:
     """The OpenAPI document."""
     made = app.openapi()
     made["info"]["version"] = __version__
+    describe(made["components"]["schemas"])
     return made
 
 

@@ -4,6 +4,7 @@ documents, and as Markdown.
 A test listens to a running exchange and holds every message to these types.
 """
 
+import sys
 from typing import Any, Literal
 
 import msgspec
@@ -30,6 +31,7 @@ from microexchange.presentation import (
 )
 from order_entry_gateway import websocket as gateway
 from order_entry_gateway.websocket import RequestId
+from reference.fields import describe
 from reference.rest import cell, kind
 
 Json = dict[str, Any]
@@ -259,6 +261,7 @@ def document(title: str) -> Json:
     addresses = CHANNELS[title]
     types = list(dict.fromkeys(kind_ for pair in addresses.values() for side in pair for kind_ in side))
     _, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    describe(schemas, sys.modules[__name__], gateway if addresses is CHANNELS["Order entry"] else feed)
     channels: Json = {}
     operations: Json = {}
     for address, (sent, heard) in addresses.items():
