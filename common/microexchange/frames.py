@@ -57,8 +57,9 @@ class Connection(WebSocketsSansIOProtocol):
         """What has come and was not heard: the beginning of a frame, or what comes after the connection was held."""
         self._in_pieces = False
         self._holds = 0
-        self._faulty = False
-        """Whether a frame was none that may come: then uvicorn has all that follows, and ends the connection."""
+        self._is_theirs = False
+        """Whether uvicorn cuts the stream: where frames came before the connection was accepted, or where one was none that may
+        come, which ends the connection."""
 
     def handle_connect(self, event: Any) -> None:
         """Begins a session, which finds this connection in its scope."""
@@ -73,6 +74,18 @@ class Connection(WebSocketsSansIOProtocol):
         """From now on `on_message` hears each message, and the ASGI queue tells of the end alone. It must not fail. To be
         called when the connection was just accepted."""
         self._on_message = on_message
+        self._is_theirs = bool(self.conn.reader.buffer)
+        for _ in range(self.queue.qsize()):
+            message = self.queue.get_nowait()
+            if message["type"] == "websocket.receive":
+                self._is_theirs = True
+                text = message.get("text")
+                self.loop.call_soon(on_message, text.encode() if text is not None else message.get("bytes") or b"")
+            else:
+                self.queue.put_nowait(message)
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
 
     def hold(self) -> None:
         """Stops listening, after the message that is being heard, until `release` was called as often as this."""
@@ -90,7 +103,7 @@ class Connection(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Takes what was read."""
-        if self._on_message is None or self._faulty:
+        if self._on_message is None or self._is_theirs:
             super().data_received(data)
         else:
             self._unread = self._unread + data if self._unread else data
@@ -110,7 +123,7 @@ class Connection(WebSocketsSansIOProtocol):
             start = mask + 4
             stop = start + length
             if not data[at + 1] & _MASKED or length > self.config.ws_max_size:
-                self._faulty, self._unread = True, b""
+                self._is_theirs, self._unread = True, b""
                 super().data_received(data[at:])
                 return
             if stop > end:
@@ -135,7 +148,7 @@ class Connection(WebSocketsSansIOProtocol):
             try:
                 data.decode()
             except UnicodeDecodeError:
-                self._faulty = True
+                self._is_theirs = True
                 self.conn.fail(1007, "invalid UTF-8")
                 self.handle_parser_exception()
                 return

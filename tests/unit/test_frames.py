@@ -71,7 +71,7 @@ class Ear:
             await asyncio.sleep(0)
 
 
-async def listening(on_message: Any = None) -> Ear:
+async def listening(on_message: Any = None, opening: bytes = OPENING) -> Ear:
     """A connection that is open."""
     ears: list[Ear] = []
 
@@ -87,7 +87,7 @@ async def listening(on_message: Any = None) -> Ear:
     wire, connection = Wire(), Connection(config, ServerState(), {})
     ears.append(Ear(wire, connection))
     connection.connection_made(wire)
-    connection.data_received(OPENING)
+    connection.data_received(opening)
     for _ in range(5):
         await asyncio.sleep(0)
     assert wire.written.startswith(b"HTTP/1.1 101")
@@ -128,6 +128,14 @@ def test_every_message_is_heard_once_and_in_order_however_it_is_cut(sent: list[t
         assert ear.ended
 
     asyncio.run(scenario())
+
+
+async def test_what_comes_with_the_opening_is_heard_too() -> None:
+    early, late = masked(Opcode.TEXT, b"early"), masked(Opcode.TEXT, b"late")
+    ear = await listening(opening=OPENING + early + late[:7])
+    await ear.takes(late[7:] + masked(Opcode.TEXT, b"later"), 3)
+    assert ear.heard == [b"early", b"late", b"later"]
+    assert not ear.wire.paused
 
 
 async def test_a_ping_is_answered() -> None:
