@@ -58,8 +58,8 @@ class Connection(WebSocketsSansIOProtocol):
         self._in_pieces = False
         self._holds = 0
         self._is_theirs = False
-        """Whether uvicorn cuts the stream: where frames came before the connection was accepted, or where one was none that may
-        come, which ends the connection."""
+        """Whether uvicorn cuts the stream: where frames came before the connection was accepted, or where one was none that
+        may come, which ends the connection."""
 
     def handle_connect(self, event: Any) -> None:
         """Begins a session, which finds this connection in its scope."""
