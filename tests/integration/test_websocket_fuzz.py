@@ -20,7 +20,7 @@ from tests.faults.ordeal import environment
 from tests.integration.running import Running
 
 pytestmark = pytest.mark.slow
-MESSAGES = int(os.environ.get("MX_FUZZ_MESSAGES", "12000"))
+MESSAGES = int(os.environ.get("MX_FUZZ_MESSAGES", "6000"))
 BURST = 50
 MOST_GROWTH = 150 << 20
 """Bytes by which a service may grow over it: orders that were taken are remembered."""
