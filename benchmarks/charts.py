@@ -44,6 +44,10 @@ def write(path: Path, charts: Sequence[Chart], columns: int = 2) -> None:
     path.write_text(f"{head}{''.join(parts)}</svg>\n")
 
 
+def _label(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
 def _drawn(chart: Chart) -> str:
     xs = [x for one in chart.series for x in one.x]
     ys = [y for one in chart.series for y in one.y]
@@ -59,10 +63,10 @@ def _drawn(chart: Chart) -> str:
         f'<text x="{LEFT}" y="16" font-weight="600">{escape(chart.title)}</text>',
         f'<line x1="{LEFT}" x2="{LEFT + width}" y1="{zero}" y2="{zero}" stroke="#8a94a3" stroke-width="0.8"/>',
         f'<text x="{LEFT + width / 2}" y="{HEIGHT - 8}" text-anchor="middle">{escape(chart.across)}</text>',
-        f'<text x="{LEFT - 6}" y="{TOP + 4}" text-anchor="end">{high:.3g}</text>',
-        f'<text x="{LEFT - 6}" y="{TOP + height + 4}" text-anchor="end">{low:.3g}</text>',
-        f'<text x="{LEFT}" y="{TOP + height + 16}">{left:.3g}</text>',
-        f'<text x="{LEFT + width}" y="{TOP + height + 16}" text-anchor="end">{right:.3g}</text>',
+        f'<text x="{LEFT - 6}" y="{TOP + 4}" text-anchor="end">{_label(high)}</text>',
+        f'<text x="{LEFT - 6}" y="{TOP + height + 4}" text-anchor="end">{_label(low)}</text>',
+        f'<text x="{LEFT}" y="{TOP + height + 16}">{_label(left)}</text>',
+        f'<text x="{LEFT + width}" y="{TOP + height + 16}" text-anchor="end">{_label(right)}</text>',
         f'<text x="12" y="{TOP + height / 2}" transform="rotate(-90 12 {TOP + height / 2})" text-anchor="middle">'
         f"{escape(chart.up)}</text>",
     ]
