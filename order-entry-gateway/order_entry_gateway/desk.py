@@ -160,8 +160,8 @@ class OrderDesk:
         """Clients whose connection is gone, until their orders are cancelled."""
         self._waiting: dict[int, _UnderWay] = {}
         """Commands without an answer by their ids."""
-        self._deadlines: deque[_UnderWay] = deque()
-        """What was sent, the first first, until its time is over."""
+        self._deadlines: deque[tuple[float, int]] = deque()
+        """When to give up waiting for which command, the soonest first."""
         self._confirmed: deque[tuple[float, _UnderWay]] = deque()
         """Orders that are on the log and when they came there, the first first, until it is time to tell of them."""
         self._logged_on = asyncio.Event()
@@ -371,7 +371,7 @@ class OrderDesk:
         if self.board is not None:
             command = in_class(command)
         asked = self._waiting[command.command_id] = _UnderWay(command, then, time.perf_counter())
-        self._deadlines.append(asked)
+        self._deadlines.append((asked.began + self._timeout, command.command_id))
 
         def on_outcome(error: LogUnavailableError | None) -> None:
             if error is None:
@@ -405,11 +405,11 @@ class OrderDesk:
             now = time.perf_counter()
             while self._confirmed and self._confirmed[0][0] + PENDING_SECONDS <= now:
                 self._tell_pending(self._confirmed.popleft()[1])
-            while self._deadlines and self._deadlines[0].began + self._timeout <= now:
-                asked = self._deadlines.popleft()
-                command_id = asked.command.command_id
-                if self._waiting.pop(command_id, None) is not None:
-                    asked.then(
+            while self._deadlines and self._deadlines[0][0] <= now:
+                _, command_id = self._deadlines.popleft()
+                late = self._waiting.pop(command_id, None)
+                if late is not None:
+                    late.then(
                         Refusal(
                             Code.OUTCOME_UNKNOWN,
                             f"the market has not answered within {self._timeout:g} s; the command may still take effect. "

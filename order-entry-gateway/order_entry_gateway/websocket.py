@@ -157,6 +157,7 @@ class Session:
                 # The writer tells the reason, if the reader takes anything at all.
                 await asyncio.wait((writing,), timeout=CLOSING_SECONDS)
         finally:
+            self._closing = self._closing or (GOING_AWAY, "")
             too_late.cancel()
             if self._client_id is not None:
                 self._desk.listeners[self._client_id].discard(self._on_report)
@@ -179,6 +180,8 @@ class Session:
             self._close(POLICY, f"no login within {LOGIN_SECONDS:g} s")
 
     def _on_message(self, text: bytes) -> None:
+        if self._closing is not None:
+            return
         try:
             request = decode_json(_decoders[self._speaks_msgpack], text)
         except Refusal as invalid:
