@@ -348,7 +348,7 @@ class Store:
                 return await cursor.execute(statement.encode(), values)
 
             await run(f"SET LOCAL lock_timeout = '{LOCK_MS}ms'")
-            await run(f"LOCK TABLE {name}")
+            # No lock yet: nobody else writes here. Who reads has the table before its days; DROP takes them in that order.
             await run("CREATE TEMPORARY TABLE kept (report_id bigint) ON COMMIT DROP")
             if table == "order_reports":
                 await run(f"INSERT INTO kept SELECT report_id FROM {name} JOIN open_orders USING (report_id)")  # noqa: S608

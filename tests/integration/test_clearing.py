@@ -257,7 +257,8 @@ async def test_a_record_of_a_newer_version_stalls_it_and_is_named(clearing: Clea
     async with clearing.running() as service:
         await clearing.until(lambda: ORDER_EXECUTION in service._health.waiting_for)
         assert "Dividend" in service._health.waiting_for[ORDER_EXECUTION]
-        assert len(clearing.reports()) == 2, "what came before is settled"
+        # What came before is settled.
+        await clearing.until(lambda: len(clearing.reports()) == 2)
 
 
 async def test_a_body_that_is_no_batch_is_passed_over(clearing: Clearing) -> None:

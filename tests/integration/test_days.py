@@ -1,6 +1,8 @@
 """What grows with the market is kept by day: old days go, open orders stay, and the audit knows the difference."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
@@ -100,6 +102,36 @@ async def test_a_day_that_somebody_reads_stays_until_he_is_done(postgres_url: st
             assert await store.retire(101) == 1
         assert reader.execute("SELECT count(*) FROM trades").fetchone() == (0,)
         assert reader.execute("SELECT rows FROM retired").fetchone() == (1,)
+
+
+async def test_who_reads_while_days_go_is_never_refused(postgres_url: str, postgres_namespace: str) -> None:
+    url = database_url(postgres_url, postgres_namespace, MARKET_DATA)
+    days = 40
+    with psycopg.connect(url) as connection:
+        for day in range(100, 100 + days):
+            for statement in make_partition("trades", day):
+                connection.execute(statement.encode())
+            connection.execute(f"INSERT INTO trades VALUES ({day}, {day * DAY}, 'X', 1, 1, 'buy', 1, 2, 0, 0)".encode())
+    done = threading.Event()
+
+    def read() -> int:
+        count = 0
+        with psycopg.connect(url, autocommit=True) as reader:
+            while not done.is_set():
+                reader.execute("SELECT count(*) FROM trades")
+                count += 1
+        return count
+
+    with ThreadPoolExecutor() as pool:
+        readers = [pool.submit(read) for _ in range(4)]
+        try:
+            async with await connect(url, "test") as connection:
+                store = Store(connection)
+                assert await store.lock()
+                assert await store.retire(100 + days) == days
+        finally:
+            done.set()
+        assert all(reader.result() > 0 for reader in readers)
 
 
 def test_a_partition_is_named_after_its_day() -> None:
