@@ -66,9 +66,7 @@ def bare(name: str, book: str, note: str) -> Venue:
 
     @contextlib.contextmanager
     def opened() -> Iterator[str]:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = servers.free_port()
         process = subprocess.Popen([sys.executable, "-m", "benchmarks.bare_server", str(port), book])
         try:
             for _ in range(200):

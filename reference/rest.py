@@ -111,17 +111,22 @@ def cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
+def fields(schema: Json) -> str:
+    """The fields of a type as a table."""
+    required = set(schema.get("required", ()))
+    rows = ["| field | type | | |", "| --- | --- | --- | --- |"]
+    for field, of in schema.get("properties", {}).items():
+        must = "required" if field in required else f"`{of['default']}`" if of.get("default") else "optional"
+        rows.append(f"| `{field}` | {kind(of)} | {must} | {cell(of.get('description', ''))} |")
+    return "\n".join(rows)
+
+
 def _type(name: str, schema: Json) -> str:
     lines = [f"### {name}", " ".join(schema.get("description", "").split())]
     if schema.get("enum"):
         lines.append(kind(schema))
     elif schema.get("properties"):
-        required = set(schema.get("required", ()))
-        rows = ["| field | type | | |", "| --- | --- | --- | --- |"]
-        for field, of in schema["properties"].items():
-            default = "required" if field in required else f"`{of['default']}`" if of.get("default") else "optional"
-            rows.append(f"| `{field}` | {kind(of)} | {default} | {cell(of.get('description', ''))} |")
-        lines.append("\n".join(rows))
+        lines.append(fields(schema))
     elif schema.get("prefixItems"):
         lines.append(kind(schema))
     return "\n\n".join(line for line in lines if line)

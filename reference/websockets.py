@@ -32,7 +32,7 @@ from microexchange.presentation import (
 from order_entry_gateway import websocket as gateway
 from order_entry_gateway.websocket import RequestId
 from reference.fields import describe
-from reference.rest import cell, kind
+from reference.rest import fields, kind
 
 Json = dict[str, Any]
 
@@ -317,19 +317,10 @@ def page(title: str, file: str) -> str:
                 parts.append(f"### {heading}{'' if address == '/ws' or address == '/ws/orders' else f' on {address}'}")
             for one in types:
                 told.add(one.__name__)
-                parts += [f"#### {one.__name__}", _summary(one), _fields(schemas[one.__name__])]
+                parts += [f"#### {one.__name__}", _summary(one), fields(schemas[one.__name__])]
     parts.append("## Types")
     for name in sorted(set(schemas) - told):
         schema = schemas[name]
         parts += [f"#### {name}", " ".join(schema.get("description", "").split())]
-        parts.append(kind(schema) if "enum" in schema or "prefixItems" in schema else _fields(schema))
+        parts.append(kind(schema) if "enum" in schema or "prefixItems" in schema else fields(schema))
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _fields(schema: Json) -> str:
-    required = set(schema.get("required", ()))
-    rows = ["| field | type | | |", "| --- | --- | --- | --- |"]
-    for field, of in schema.get("properties", {}).items():
-        must = "required" if field in required else f"`{of['default']}`" if of.get("default") else "optional"
-        rows.append(f"| `{field}` | {kind(of)} | {must} | {cell(of.get('description', ''))} |")
-    return "\n".join(rows)

@@ -5,8 +5,6 @@ import os
 import secrets
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -135,9 +133,3 @@ class Stack(DockerCompose):
         answer = eventually(checks, 120, "the audit answers")
         assert sum(check["compared"] for check in answer["checks"]) > 0
         return [f"{check['name']}: {text}" for check in answer["checks"] for text in check["differences"]]
-
-    def downtime(self, what: Callable[[], None]) -> float:
-        """Seconds that something takes."""
-        began = time.monotonic()
-        what()
-        return time.monotonic() - began
