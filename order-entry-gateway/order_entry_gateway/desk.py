@@ -76,8 +76,9 @@ OnAnswer = Callable[[list[Record] | Refusal], None]
 """Hears all that a command caused, in order, or why that is not known. It must not fail."""
 LOOK_SECONDS = 0.05
 """How often it is looked whose time is over."""
-PENDING_SECONDS = 0.05
-"""After which an order on the log that the engine has not taken yet is told of."""
+PENDING_SECONDS = 0.5
+"""After which an order on the log that the engine has not taken yet is told of. Not sooner: under load it is one report more
+for each order, and makes slow what is not."""
 MOST_RECENT = 100_000
 """Order reports that are kept for those who come back; older ones the feed has stored."""
 MOST_RESUMED = 10_000
@@ -99,15 +100,22 @@ class Limits:
 class _UnderWay:
     """A command that the market has not answered yet."""
 
-    __slots__ = ("began", "command", "confirmed", "then")
+    __slots__ = ("began", "command", "confirmed_at", "then")
 
     def __init__(self, command: Command, then: OnAnswer, began: float) -> None:
         self.command = command
         self.then = then
         self.began = began
         """When it was sent, on the clock `time.perf_counter`: the event loop's own has milliseconds."""
-        self.confirmed = False
-        """Whether it is on the log."""
+        self.confirmed_at = 0.0
+        """When it came to be on the log, on the same clock; 0 before that."""
+
+
+class _Numbered(msgspec.Struct, frozen=True, gc=False):
+    """An order report and its number. No tuple: of those that are kept, the search for cycles would look at each."""
+
+    number: int
+    report: OrderReport
 
 
 class OrderDesk:
@@ -155,15 +163,13 @@ class OrderDesk:
         """The newest id that was given; 0 before the first."""
         self.report_id = 0
         """The number of the newest report on `data_feed`, as the feed counts them."""
-        self._recent: deque[tuple[int, OrderReport]] = deque(maxlen=MOST_RECENT)
+        self._recent: deque[_Numbered] = deque(maxlen=MOST_RECENT)
         self._leaving: dict[str, asyncio.TimerHandle] = {}
         """Clients whose connection is gone, until their orders are cancelled."""
         self._waiting: dict[int, _UnderWay] = {}
-        """Commands without an answer by their ids."""
-        self._deadlines: deque[tuple[float, int]] = deque()
-        """When to give up waiting for which command, the soonest first."""
-        self._confirmed: deque[tuple[float, _UnderWay]] = deque()
-        """Orders that are on the log and when they came there, the first first, until it is time to tell of them."""
+        """Commands without an answer by their ids, in the order of sending."""
+        self._confirmed: deque[_UnderWay] = deque()
+        """Orders that are on the log, the first there first, until it is time to tell of them."""
         self._logged_on = asyncio.Event()
         self._faulted: dict[str, str] = {}
         """Clients to be suspended, and why."""
@@ -273,7 +279,7 @@ class OrderDesk:
         for number, report in enumerate(reports, first):
             view.apply(report)
             if isinstance(report, OrderReport):
-                self._recent.append((number, report))
+                self._recent.append(_Numbered(number, report))
                 for listener in tuple(listeners.get(report.client_id, ())):
                     listener(number, report)
                 command_id = report.command_id
@@ -371,13 +377,12 @@ class OrderDesk:
         if self.board is not None:
             command = in_class(command)
         asked = self._waiting[command.command_id] = _UnderWay(command, then, time.perf_counter())
-        self._deadlines.append((asked.began + self._timeout, command.command_id))
 
         def on_outcome(error: LogUnavailableError | None) -> None:
             if error is None:
-                asked.confirmed = True
+                asked.confirmed_at = time.perf_counter()
                 if isinstance(command, NewOrder):
-                    self._confirmed.append((time.perf_counter(), asked))
+                    self._confirmed.append(asked)
             elif self._waiting.pop(command.command_id, None) is not None:
                 then(Refusal(Code.UNAVAILABLE, "the exchange's log is not available: nothing was sent"))
 
@@ -403,24 +408,25 @@ class OrderDesk:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             now = time.perf_counter()
-            while self._confirmed and self._confirmed[0][0] + PENDING_SECONDS <= now:
-                self._tell_pending(self._confirmed.popleft()[1])
-            while self._deadlines and self._deadlines[0][0] <= now:
-                _, command_id = self._deadlines.popleft()
-                late = self._waiting.pop(command_id, None)
-                if late is not None:
-                    late.then(
-                        Refusal(
-                            Code.OUTCOME_UNKNOWN,
-                            f"the market has not answered within {self._timeout:g} s; the command may still take effect. "
-                            f"Its id is {command_id}: ask GET /orders/{command_id}",
-                        )
+            while self._confirmed and self._confirmed[0].confirmed_at + PENDING_SECONDS <= now:
+                self._tell_pending(self._confirmed.popleft())
+            while self._waiting:
+                command_id, first = next(iter(self._waiting.items()))
+                if first.began + self._timeout > now:
+                    break
+                del self._waiting[command_id]
+                first.then(
+                    Refusal(
+                        Code.OUTCOME_UNKNOWN,
+                        f"the market has not answered within {self._timeout:g} s; the command may still take effect. "
+                        f"Its id is {command_id}: ask GET /orders/{command_id}",
                     )
+                )
 
     def _see_pending(self, asked: _UnderWay) -> None:
         """Remembers an order that is on the log, as long as the engine has said nothing of it."""
         command = asked.command
-        if isinstance(command, NewOrder) and asked.confirmed and command.command_id not in self.view.orders:
+        if isinstance(command, NewOrder) and asked.confirmed_at and command.command_id not in self.view.orders:
             self.view.pending(_pending(command))
 
     def _tell_pending(self, asked: _UnderWay) -> None:
@@ -592,12 +598,13 @@ class OrderDesk:
         """The engine's reports of the client's orders behind the number `after`, oldest first, up to this moment. Raises
         `Refusal`."""
         found: list[tuple[int, OrderReport]] = []
-        if not self._recent or self._recent[0][0] > after + 1:
+        if not self._recent or self._recent[0].number > after + 1:
             known = {"client": client_id, "after": after, "limit": MOST_RESUMED + 1}
             rows = await self._ask_stored("reports", _MISSED, known)
             found = [(report_id, order_report(row)) for report_id, *row in rows]
         last = found[-1][0] if found else after
-        found += [entry for entry in self._recent if entry[0] > last and entry[1].client_id == client_id]
+        recent = (one for one in self._recent if one.number > last and one.report.client_id == client_id)
+        found += [(one.number, one.report) for one in recent]
         if len(found) > MOST_RESUMED:
             text = f"more than {MOST_RESUMED} reports were missed: log in without resume_from, and ask GET /orders"
             raise Refusal(Code.TOO_LARGE, text, "resume_from")

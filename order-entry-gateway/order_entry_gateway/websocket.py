@@ -197,11 +197,16 @@ class Session:
             try:
                 self._on_request(request)
             except Exception as error:
-                refusal = _refusal_of(error)
-                self._answer(request.id, refusal.as_json())
-                if refusal.code is Code.RATE_LIMITED:
-                    self._connection.hold()
-                    asyncio.get_running_loop().call_later(FLOOD_PAUSE, self._connection.release)
+                self._refuse(request.id, error)
+
+    def _refuse(self, request_id: RequestId, error: Exception) -> None:
+        """Answers with what went wrong. Apart from where it is caught: a frame that keeps an error which came through it is
+        a cycle, with all that the frame knows, until somebody looks for cycles."""
+        refusal = _refusal_of(error)
+        self._answer(request_id, refusal.as_json())
+        if refusal.code is Code.RATE_LIMITED:
+            self._connection.hold()
+            asyncio.get_running_loop().call_later(FLOOD_PAUSE, self._connection.release)
 
     def _on_request(self, request: EnterOrder | Amend | Cancel | CancelAllOrders | Get) -> None:
         """Asks for it: the answer follows. Raises `Refusal`."""
@@ -280,9 +285,10 @@ class Session:
     def _on_answer(self, request_id: RequestId, outcome: _Outcome, of_order: int, caused: list[Record] | Refusal) -> None:
         """The market has answered an order, or a cancel."""
         self._pending -= 1
+        if isinstance(caused, Refusal):
+            self._answer(request_id, caused.as_json())
+            return
         try:
-            if isinstance(caused, Refusal):
-                raise caused
             report, trades = outcome(of_order, caused)
             answer: dict[str, Any] = {"order": order_view(report, self._desk.security(report.symbol), trades)}
         except Exception as error:

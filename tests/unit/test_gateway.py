@@ -1,14 +1,17 @@
 """What clients may say: every field, every refusal."""
 
+import gc
 import json
 import re
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
 
+from microexchange.frames import EXTENSION
 from microexchange.health import Health
 from microexchange.messages import (
     AccountOpened,
@@ -35,6 +38,7 @@ from order_entry_gateway.requests import (
 )
 from order_entry_gateway.rest import Registration, add_routes
 from order_entry_gateway.view import MarketView, faulted_clients
+from order_entry_gateway.websocket import Session
 from tests.unit.market import Floor, of
 
 LISTED = SecurityListed(1, 1, "X", "X Inc.", "0.01", "1", 10**6, 10_000, 10, 20)
@@ -192,3 +196,19 @@ def test_eight_hundred_names_can_have_an_account_in_a_class() -> None:
     for number in range(800):
         events = floor.apply(in_class(OpenAccount(floor.id(), 1, f"pupil-{number}", 10**12, {"X": 100})))
         assert isinstance(events[-1], AccountOpened), events
+
+
+@pytest.mark.parametrize("said", [b'{"id":1,"op":"cancel","order_id":"7"}', b'{"id":1,"op":"dance"}', b"{"])
+def test_a_refused_request_leaves_nothing_for_the_search_for_cycles(said: bytes) -> None:
+    wire = SimpleNamespace(put_soon=lambda _: False)
+    socket: Any = SimpleNamespace(scope={"extensions": {EXTENSION: wire}})
+    nobody: Any = SimpleNamespace(classroom=False)
+    session = Session(socket, nobody, nobody)
+    gc.collect()
+    gc.disable()
+    try:
+        session._on_message(said)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+    assert b'"ok":false' in session._outgoing.take()
