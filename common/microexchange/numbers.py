@@ -63,6 +63,8 @@ def cash_to_text(units: int) -> str:
     >>> cash_to_text(1_000_000_000_000), cash_to_text(-150_000_001)
     ('10000.00', '-1.50000001')
     """
+    if not units:
+        return "0.00"
     whole, rest = divmod(abs(units), CASH_SCALE)
     places = f"{rest:0{CASH_DIGITS}d}".rstrip("0").ljust(2, "0")
     return f"{'-' if units < 0 else ''}{whole}.{places}"

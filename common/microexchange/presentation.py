@@ -7,7 +7,7 @@ Times are ISO 8601 in UTC.
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any
 
 import msgspec
 
@@ -26,6 +26,7 @@ from microexchange.numbers import average_price, cash_to_text
 from microexchange.securities import Security
 
 
+@lru_cache(1024)
 def time_text(nanoseconds: int) -> str:
     """Nanoseconds of Unix time as ISO 8601 with microseconds.
 
@@ -76,7 +77,7 @@ def trade_view(trade: Trade, security: Security) -> TradeView:
     )
 
 
-class OrderView(Answer, frozen=True):
+class OrderView(Answer, frozen=True, kw_only=False):
     """An order and how it stands."""
 
     order_id: str
@@ -112,48 +113,46 @@ class OrderView(Answer, frozen=True):
 
 def order_view(report: OrderReport, security: Security, trades: Sequence[Trade] = ()) -> OrderView:
     """The order that `report` is about, for its client."""
-    return _seen(OrderView, report, security, trades)
+    return OrderView(*_fields_of_order(report, security, trades))
 
 
-_V = TypeVar("_V", bound=OrderView)
-
-
-def _seen(kind: type[_V], report: OrderReport, security: Security, trades: Sequence[Trade] = (), **more: object) -> _V:
+def _fields_of_order(report: OrderReport, security: Security, trades: Sequence[Trade] = ()) -> tuple[Any, ...]:
+    """The fields of `OrderView`, in its order: by position, since thirty of them by name take three times as long."""
     order_id, quantity_text, average = str(report.order_id), security.quantity_text, None
     if report.cumulative_quantity:
         average = average_price(report.notional, report.cumulative_quantity, security.lot_size)
-    resting = report.status in (OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED)
+    status = report.status
+    resting = status is OrderStatus.NEW or status is OrderStatus.PARTIALLY_FILLED
     leaves = quantity_text(report.leaves_quantity)
-    return kind(
-        order_id=order_id,
-        client_id=report.client_id,
-        client_order_id=report.client_order_id,
-        timestamp=time_text(report.timestamp),
-        symbol=report.symbol,
-        side=report.side,
-        order_type=report.order_type,
-        time_in_force=report.time_in_force,
-        expire_at=time_text(report.expire_at) if report.expire_at else None,
-        quantity=quantity_text(report.quantity),
-        display_quantity=quantity_text(report.display_quantity) if report.display_quantity else None,
-        price=None if report.price is None else security.price_text(report.price),
-        trigger_price=None if report.trigger_price is None else security.price_text(report.trigger_price),
-        post_only=report.post_only,
-        status=report.status,
-        filled_quantity=quantity_text(report.cumulative_quantity),
-        leaves_quantity=leaves,
-        average_price=average,
-        resting=resting,
-        resting_order_id=order_id if resting else None,
-        resting_qty=leaves if resting else quantity_text(0),
-        code=report.code,
-        text=report.text,
-        trades=[trade_view(trade, security) for trade in trades] if trades else [],
-        **more,
+    return (
+        order_id,
+        report.client_id,
+        report.client_order_id,
+        time_text(report.timestamp),
+        report.symbol,
+        report.side,
+        report.order_type,
+        report.time_in_force,
+        time_text(report.expire_at) if report.expire_at else None,
+        quantity_text(report.quantity),
+        quantity_text(report.display_quantity) if report.display_quantity else None,
+        None if report.price is None else security.price_text(report.price),
+        None if report.trigger_price is None else security.price_text(report.trigger_price),
+        report.post_only,
+        status,
+        quantity_text(report.cumulative_quantity),
+        leaves,
+        average,
+        resting,
+        order_id if resting else None,
+        leaves if resting else quantity_text(0),
+        report.code,
+        report.text,
+        [trade_view(trade, security) for trade in trades] if trades else [],
     )
 
 
-class ReportView(OrderView, frozen=True):
+class ReportView(OrderView, frozen=True, kw_only=False):
     """An execution report: an order that changed, and what changed it."""
 
     exec_type: str
@@ -167,17 +166,16 @@ class ReportView(OrderView, frozen=True):
 def report_view(report: OrderReport, security: Security) -> ReportView:
     """`report` for its client."""
     fill = report.trade_id != 0
-    return _seen(
-        ReportView,
-        report,
-        security,
-        exec_type=report.exec_type,
-        last_quantity=security.quantity_text(report.last_quantity),
-        last_price=security.price_text(report.last_price) if fill else None,
-        fee=cash_to_text(report.fee),
-        trade_id=str(report.trade_id) if fill else None,
-        liquidity=report.liquidity,
+    fields: tuple[Any, ...] = (
+        *_fields_of_order(report, security),
+        report.exec_type,
+        security.quantity_text(report.last_quantity),
+        security.price_text(report.last_price) if fill else None,
+        cash_to_text(report.fee),
+        str(report.trade_id) if fill else None,
+        report.liquidity,
     )
+    return ReportView(*fields)
 
 
 class OrdersView(Answer, frozen=True):
