@@ -30,8 +30,12 @@ from microexchange.securities import Security
 _LOCK = 0x6D786664  # "mxfd": the feed that has this advisory lock is the one that writes
 
 
-_KEPT: Final = {table.name: table for table in (order_reports, trades, price_updates, settlement_reports, events)}
 _TYPES: Final = {"BIGINT": "int8", "TEXT": "text", "BOOLEAN": "bool", "JSONB": "jsonb"}
+_COLUMNS: Final = {
+    table.name: {column.name: _TYPES[str(column.type)] for column in table.c}
+    for table in (order_reports, trades, price_updates, settlement_reports, events)
+}
+"""Columns of the tables of reports, with their types as COPY has them."""
 
 _TERMS = SecurityListed.__struct_fields__[2:]
 """The columns of `securities` that are the terms as they were listed; `state` is how it stands now."""
@@ -321,10 +325,10 @@ class Store:
                     await cursor.execute(statement.encode())
             for (table, day), rows in pending.rows.items():
                 if rows:
-                    columns = _KEPT[table].c
-                    place = f"COPY {partition(table, day)} ({', '.join(columns.keys())}) FROM STDIN (FORMAT BINARY)"
+                    columns = _COLUMNS[table]
+                    place = f"COPY {partition(table, day)} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)"
                     async with cursor.copy(place.encode()) as copy:
-                        copy.set_types([_TYPES[str(column.type)] for column in columns])
+                        copy.set_types(list(columns.values()))
                         for row in rows:
                             await copy.write_row(row)
             for statement, values in pending.upserts:
