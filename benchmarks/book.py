@@ -43,7 +43,7 @@ def run(book: Book, plan: list[tuple[bool, Order, int]]) -> int:
     bids, asks, buy = book.bids, book.asks, Side.BUY
     traded = 0
     for is_cancel, order, price in plan:
-        own, other = (bids, asks) if order.side is buy else (asks, bids)
+        own, other = (bids, asks) if order.entry.side is buy else (asks, bids)
         if is_cancel:
             if order.level is not None:
                 own.remove(order)

@@ -17,7 +17,7 @@ _BUY = Side.BUY
 class Order:
     """An order that lives: it is entering, waits for its trigger, or rests in the book.
 
-    What never changes is in `entry`, the command that entered it.
+    What never changes is in `entry`, the command that entered it: its id, which is the order's too, and its side.
     """
 
     __slots__ = (
@@ -31,10 +31,8 @@ class Order:
         "newer",
         "notional",
         "older",
-        "order_id",
         "price",
         "quantity",
-        "side",
         "trigger_price",
         "visible",
     )
@@ -45,8 +43,6 @@ class Order:
         self.account = account
         self.holding = account.holdings.get(symbol) or account.holding(symbol)
         """What the account holds of the order's security."""
-        self.order_id = entry.command_id
-        self.side = entry.side
         self.price = entry.price
         """Limit in ticks; None for an order that takes any price."""
         self.trigger_price = entry.trigger_price

@@ -77,7 +77,7 @@ class Account:
 
     def drop(self, order: Order) -> None:
         """The order has ended."""
-        if self.orders.pop(order.order_id, None) is not None and order.entry.client_order_id:
+        if self.orders.pop(order.entry.command_id, None) is not None and order.entry.client_order_id:
             del self.by_client_order_id[order.entry.client_order_id]
 
 

@@ -310,7 +310,7 @@ class Engine:
         events: list[Event] = [_accepted(command)]
         for order_id in sorted(account.orders):
             order = account.orders[order_id]
-            if command.symbol in ("", order.entry.symbol) and command.side in (None, order.side):
+            if command.symbol in ("", order.entry.symbol) and command.side in (None, order.entry.side):
                 events += self._cancel(order, command)
         return events
 
@@ -324,7 +324,7 @@ class Engine:
         status: OrderStatus = OrderStatus.CANCELED,
     ) -> list[Event]:
         """Ends an order that rests or waits."""
-        market, side = self.markets[order.entry.symbol], order.side
+        market, side = self.markets[order.entry.symbol], order.entry.side
         _release(order, order.leaves)
         order.account.drop(order)
         report = _report(order, command, exec_type, status, 0, code or "", text)
@@ -376,7 +376,7 @@ class Engine:
         if refusal is not None:
             return _turned_away(command, *refusal)
 
-        if order.side is _SELL:  # as _hold does, without a call for each order
+        if command.side is _SELL:  # as _hold does, without a call for each order
             order.holding.offered += order.leaves
         else:
             order.holding.bid += order.leaves
@@ -457,17 +457,17 @@ class Engine:
 
     @staticmethod
     def _would_trade(order: Order, market: Market) -> bool:
-        best = market.book.opposite(order.side).best()
+        best = market.book.opposite(order.entry.side).best()
         if best is None or order.price is None:
             return False
-        return best.price <= order.price if order.side is _BUY else best.price >= order.price
+        return best.price <= order.price if order.entry.side is _BUY else best.price >= order.price
 
     def _refuse_credit(
         self, order: Order, market: Market, lots: int, released_cash: int, released_lots: int
     ) -> Reason | None:
         """Whether the client can bear `lots` of the order, where the order gives back what it holds already."""
         holding = order.holding
-        if order.side is _SELL:
+        if order.entry.side is _SELL:
             sellable = holding.quantity - holding.offered + market.short_limit + released_lots
             if lots > sellable:
                 needed, has, short = (from_steps(n, market.lot_size) for n in (lots, sellable, lots - sellable))
@@ -518,9 +518,9 @@ class Engine:
     def _is_fillable(order: Order, market: Market) -> bool:
         """Whether the whole of a fok order would trade at once: within its limit and the band, self-trades counted as the
         client's prevention has it."""
-        wanted, limit, is_buy = order.leaves, order.price, order.side is _BUY
+        wanted, limit, is_buy = order.leaves, order.price, order.entry.side is _BUY
         prevention = order.account.self_trade_prevention
-        for level in market.book.opposite(order.side).best_first():
+        for level in market.book.opposite(order.entry.side).best_first():
             price = level.price
             if limit is not None and (price > limit if is_buy else price < limit):
                 return False
@@ -539,7 +539,7 @@ class Engine:
     def _execute(self, order: Order, market: Market, command: Command, events: list[Event]) -> None:
         """Trades what can trade now; the rest rests, or ends."""
         ended_by = None
-        is_buy, limit = order.side is _BUY, order.price
+        is_buy, limit = order.entry.side is _BUY, order.price
         opposite = market.book.asks if is_buy else market.book.bids
         level = opposite.best()
         if level is not None and (limit is None or (level.price <= limit if is_buy else level.price >= limit)):
@@ -569,10 +569,10 @@ class Engine:
         order.arrival = self.next_arrival
         self.next_arrival += 1
         entry = order.entry
-        order.account.orders[order.order_id] = order  # all that _keep does for most orders
+        order.account.orders[entry.command_id] = order  # all that _keep does for most orders
         if entry.client_order_id or entry.expire_at:
             self._keep(order)
-        side = order.side
+        side = entry.side
         level = (market.book.bids if side is _BUY else market.book.asks).add(order, order.price)
         events.append(_price_update(market, side, level, command.timestamp))
 
@@ -585,12 +585,12 @@ class Engine:
 
     def _keep(self, order: Order) -> None:
         """The order is to be found under its ids, and ends at its time if it has one."""
-        account, entry, order_id = order.account, order.entry, order.order_id
-        account.orders[order_id] = order
+        account, entry = order.account, order.entry
+        account.orders[entry.command_id] = order
         if entry.client_order_id:
-            account.by_client_order_id[entry.client_order_id] = order_id
+            account.by_client_order_id[entry.client_order_id] = entry.command_id
         if entry.expire_at:
-            heappush(self._timers, (entry.expire_at, entry.client_id, order_id))
+            heappush(self._timers, (entry.expire_at, entry.client_id, entry.command_id))
 
     def plan_end(self, market: Market, ends_at: int) -> None:
         """The state of `market` ends by itself at that time; at 0 it does not."""
@@ -605,7 +605,7 @@ class Engine:
         _hold(order)
         if rests:
             assert order.price is not None, "only a limit can rest"  # noqa: S101
-            market.book.side(order.side).add(order, order.price)
+            market.book.side(order.entry.side).add(order, order.price)
         else:
             market.stops.add(order)
         self._keep(order)
@@ -618,11 +618,11 @@ class Engine:
                 if market.state is not _CONTINUOUS:
                     market.stops.add(order)
                     continue
-                if order.order_id not in order.account.orders:
+                if order.entry.command_id not in order.account.orders:
                     continue
                 events.append(_report(order, command, ExecType.TRIGGERED, _S_NEW, order.leaves))
                 refusal = None
-                if order.price is None and order.side is _BUY:
+                if order.price is None and order.entry.side is _BUY:
                     refusal = self._refuse_credit(order, market, order.leaves, 0, order.leaves)
                 if refusal is not None:
                     _release(order, order.leaves)
@@ -645,7 +645,7 @@ class Engine:
         trigger = order.trigger_price if command.trigger_price is None else command.trigger_price
         refusal = self._refuse_replace(order, market, command, quantity, price, trigger)
         if refusal is not None:
-            return [_rejected(command, command.client_id, *refusal, order.order_id)]
+            return [_rejected(command, command.client_id, *refusal, order.entry.command_id)]
 
         leaves = quantity - traded
         level = order.level
@@ -658,11 +658,11 @@ class Engine:
             order.visible = min(order.visible, leaves)
             level.quantity += order.visible
             events.append(_report(order, command, ExecType.REPLACED, _status(order), leaves))
-            events.append(_price_update(market, order.side, level, command.timestamp))
+            events.append(_price_update(market, order.entry.side, level, command.timestamp))
             return events
 
         if level is not None:
-            market.book.side(order.side).remove(order)
+            market.book.side(order.entry.side).remove(order)
         else:
             market.stops.remove(order)
         _release(order, order.leaves)
@@ -673,7 +673,7 @@ class Engine:
         _hold(order)
         events.append(_report(order, command, ExecType.REPLACED, _status(order), leaves))
         if level is not None:
-            events.append(_price_update(market, order.side, level, command.timestamp))
+            events.append(_price_update(market, order.entry.side, level, command.timestamp))
         if level is None:
             self._wait(order, market)
         elif market.state is _CONTINUOUS:
@@ -722,7 +722,7 @@ class Engine:
         try:
             if order.entry.post_only and market.state is _CONTINUOUS and self._would_trade(order, market):
                 return Code.WOULD_TRADE, "it would trade on entry, and is post_only"
-            if waits and order.side is _BUY and price is None:
+            if waits and order.entry.side is _BUY and price is None:
                 return None
             return self._refuse_credit(order, market, leaves, order.leaves * held_per_lot, order.leaves)
         finally:
@@ -796,7 +796,7 @@ class Engine:
 
         Returns why the rest of the order must end now, or None.
         """
-        limit, is_buy, account = taker.price, taker.side is _BUY, taker.account
+        limit, is_buy, account = taker.price, taker.entry.side is _BUY, taker.account
         touched: list[Level] = []
         ended_by: Reason | None = None
         first_trade = self.next_trade_id
@@ -833,8 +833,8 @@ class Engine:
     def _prevent(self, taker: Order, maker: Order, market: Market, command: Command, events: list[Event]) -> Reason | None:
         """Keeps a client's orders from trading with each other. Returns why the taker must end, or None."""
         prevention = taker.account.self_trade_prevention
-        text = f"it would have traded with this client's order {taker.order_id}"
-        reason = Code.SELF_TRADE, f"it would have traded with this client's order {maker.order_id}"
+        text = f"it would have traded with this client's order {taker.entry.command_id}"
+        reason = Code.SELF_TRADE, f"it would have traded with this client's order {maker.entry.command_id}"
         if prevention is _STP.DECREMENT:
             smaller = min(taker.leaves, maker.leaves)
             for order in (maker, taker):
@@ -850,7 +850,7 @@ class Engine:
             events.append(_report(taker, command, _CANCELED, OrderStatus.CANCELED, 0, *reason))
             return reason
         if prevention is not _STP.CANCEL_NEWEST:
-            market.book.side(maker.side).remove(maker)
+            market.book.side(maker.entry.side).remove(maker)
             _release(maker, maker.leaves)
             maker.account.drop(maker)
             events.append(_report(maker, command, _CANCELED, OrderStatus.CANCELED, 0, Code.SELF_TRADE, text))
@@ -862,7 +862,7 @@ class Engine:
         level = maker.level
         assert level is not None, "the maker rests"  # noqa: S101
         if not maker.leaves:
-            market.book.side(maker.side).remove(maker)
+            market.book.side(maker.entry.side).remove(maker)
             maker.account.drop(maker)
             events.append(_report(maker, command, _CANCELED, OrderStatus.CANCELED, 0, Code.SELF_TRADE, text))
         else:
@@ -926,7 +926,7 @@ class Engine:
         maker.notional += maker_notional
         taker.leaves -= quantity
         taker.notional += taker_notional
-        if taker.side is _BUY:
+        if taker_entry.side is _BUY:
             buy, buy_notional, buy_fee = taker, taker_notional, taker_fee
             sell, sell_notional, sell_fee = maker, maker_notional, maker_fee
         else:
@@ -963,10 +963,10 @@ class Engine:
                 symbol,
                 quantity,
                 price,
-                taker.side,
-                buy.order_id,
+                taker_entry.side,
+                buy.entry.command_id,
                 buyer.client_id,
-                sell.order_id,
+                sell.entry.command_id,
                 seller.client_id,
                 buy_notional,
                 sell_notional,
@@ -980,20 +980,20 @@ class Engine:
                 symbol,
                 price,
                 quantity,
-                taker.side,
-                maker.order_id,
-                taker.order_id,
+                taker_entry.side,
+                maker_entry.command_id,
+                taker_entry.command_id,
                 maker_fee,
                 taker_fee,
             ),
             OrderReport(
-                maker.order_id,
+                maker_entry.command_id,
                 command_id,
                 timestamp,
                 maker_entry.client_id,
                 maker_entry.client_order_id,
                 symbol,
-                maker.side,
+                maker_entry.side,
                 maker_entry.order_type,
                 maker.quantity,
                 maker.price,
@@ -1016,13 +1016,13 @@ class Engine:
                 maker_entry.display_quantity,
             ),
             OrderReport(
-                taker.order_id,
+                taker_entry.command_id,
                 command_id,
                 timestamp,
                 taker_entry.client_id,
                 taker_entry.client_order_id,
                 symbol,
-                taker.side,
+                taker_entry.side,
                 taker_entry.order_type,
                 taker.quantity,
                 taker.price,
@@ -1111,7 +1111,7 @@ class Engine:
 def _hold(order: Order) -> None:
     """Holds what an order needs while it lives: for a buy, as much for each lot as its credit check has found. A buy without
     a limit trades at once or not at all, and holds nothing."""
-    if order.side is _SELL:
+    if order.entry.side is _SELL:
         order.holding.offered += order.leaves
     else:
         order.holding.bid += order.leaves
@@ -1120,13 +1120,13 @@ def _hold(order: Order) -> None:
 
 def _set_hold(order: Order, market: Market) -> None:
     """What one lot of the order holds, at its price."""
-    if order.side is _BUY and order.price is not None:
+    if order.entry.side is _BUY and order.price is not None:
         order.hold_per_lot = hold_per_lot(order.price, market.tick_value, market.held_fee_bps)
 
 
 def _release(order: Order, quantity: int) -> None:
     """Gives back what `quantity` lots of the order hold: they are cancelled."""
-    if order.side is _SELL:
+    if order.entry.side is _SELL:
         order.holding.offered -= quantity
     else:
         order.holding.bid -= quantity
@@ -1136,7 +1136,7 @@ def _release(order: Order, quantity: int) -> None:
 def _show_more(order: Order, level: Level, market: Market) -> None:
     """All that showed of a resting order has traded: an iceberg shows its next slice, behind the others; an order without
     any left leaves."""
-    side = market.book.bids if order.side is _BUY else market.book.asks
+    side = market.book.bids if order.entry.side is _BUY else market.book.asks
     side.remove(order)
     if order.leaves:
         order.visible = min(order.entry.display_quantity, order.leaves)
@@ -1234,13 +1234,13 @@ def _report(
     """How an order stands, and what happened to it other than a fill: those `Engine._trade` reports."""
     entry = order.entry
     return OrderReport(
-        order.order_id,
+        entry.command_id,
         command.command_id,
         command.timestamp,
         entry.client_id,
         entry.client_order_id,
         entry.symbol,
-        order.side,
+        entry.side,
         entry.order_type,
         order.quantity,
         order.price,

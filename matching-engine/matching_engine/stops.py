@@ -35,16 +35,16 @@ class StopBook:
 
     def add(self, order: Order) -> None:
         """The order waits from now on. Its `arrival` is its place among those with the same trigger."""
-        self.orders[order.order_id] = order
+        self.orders[order.entry.command_id] = order
         assert order.trigger_price is not None, "the order has a trigger"  # noqa: S101
-        if waits_for_rise(order.entry.order_type, order.side):
-            heappush(self._rising, (order.trigger_price, order.arrival, order.order_id))
+        if waits_for_rise(order.entry.order_type, order.entry.side):
+            heappush(self._rising, (order.trigger_price, order.arrival, order.entry.command_id))
         else:
-            heappush(self._falling, (-order.trigger_price, order.arrival, order.order_id))
+            heappush(self._falling, (-order.trigger_price, order.arrival, order.entry.command_id))
 
     def remove(self, order: Order) -> None:
         """The order waits no more."""
-        del self.orders[order.order_id]
+        del self.orders[order.entry.command_id]
         for heap in (self._rising, self._falling):
             if len(heap) > 64 and len(heap) > 4 * len(self.orders):
                 heap[:] = [entry for entry in heap if self._is_live(entry)]

@@ -30,7 +30,7 @@ def holds_are_the_sum_over_open_orders(engine: Engine) -> None:
         assert account.held == sum(order.leaves * order.hold_per_lot for order in orders)
         for symbol, holding in account.holdings.items():
             for side, held in ((Side.SELL, holding.offered), (Side.BUY, holding.bid)):
-                assert held == sum(o.leaves for o in orders if o.entry.symbol == symbol and o.side is side)
+                assert held == sum(o.leaves for o in orders if o.entry.symbol == symbol and o.entry.side is side)
         assert {o.entry.client_order_id for o in orders if o.entry.client_order_id} == set(account.by_client_order_id)
 
 

@@ -274,7 +274,7 @@ def test_no_trade_passes_over_a_better_price(steps: list[Any]) -> None:
     engine = Engine()
     for command in commands_of(steps):
         before = {
-            (symbol, side): [(order.order_id, order.price) for order in market.book.side(side)]
+            (symbol, side): [(order.entry.command_id, order.price) for order in market.book.side(side)]
             for symbol, market in engine.markets.items()
             for side in Side
         }

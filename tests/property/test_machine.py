@@ -95,7 +95,7 @@ class Exchange(RuleBasedStateMachine):
     def cancel_all(self, client: str, symbol: str, side: Side | None) -> None:
         self.tell(CancelAll(self.id(), self.now, client, symbol, side))
         left = self.engine.accounts[client].orders.values()
-        assert not [order for order in left if symbol in ("", order.entry.symbol) and side in (None, order.side)]
+        assert not [order for order in left if symbol in ("", order.entry.symbol) and side in (None, order.entry.side)]
 
     @rule(symbol=SYMBOL, to=st.sampled_from(STATES), back=st.booleans())
     def change_state(self, symbol: str, to: TradingState, back: bool) -> None:
