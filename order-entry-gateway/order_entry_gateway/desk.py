@@ -40,6 +40,7 @@ from microexchange.messages import (
     NewOrder,
     OrderReport,
     OrderStatus,
+    PriceUpdate,
     Record,
     SecurityListed,
     SettlementReport,
@@ -277,6 +278,8 @@ class OrderDesk:
         """The last trade, until the command that caused it is known: the first of its fills tells."""
         waiting, listeners, view = self._waiting, self.listeners, self.view
         for number, report in enumerate(reports, first):
+            if isinstance(report, PriceUpdate):
+                continue  # the most common of all, and nothing to a gateway
             view.apply(report)
             if isinstance(report, OrderReport):
                 self._recent.append(_Numbered(number, report))

@@ -45,6 +45,14 @@ class EntryType(StrEnum):
     FOK = "fok"
 
 
+_KINDS: dict[EntryType, tuple[OrderType, TimeInForce | None]] = {
+    EntryType.IOC: (OrderType.LIMIT, TimeInForce.IOC),
+    EntryType.FOK: (OrderType.LIMIT, TimeInForce.FOK),
+    **{EntryType(kind.value): (kind, None) for kind in OrderType},
+}
+"""What an order type means: the engine's, and the time in force where the name says it."""
+
+
 class OrderRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Enter an order. Numbers as text or as JSON numbers; either way they are read as exact decimals."""
 
@@ -172,13 +180,10 @@ def new_order(
     """The command that enters the order. Raises `Refusal`."""
     security = find_security(securities, request.symbol)
     kind, life = _kind_and_life(request)
-    priced = kind in (OrderType.LIMIT, OrderType.STOP_LIMIT, OrderType.TAKE_PROFIT_LIMIT)
-    triggered = kind not in (OrderType.LIMIT, OrderType.MARKET)
-    for field, value, wanted in (("price", request.price, priced), ("trigger_price", request.trigger_price, triggered)):
-        if wanted and value is None:
-            raise Refusal(Code.INVALID_FIELD, f"a {kind} order needs a {field}", field)
-        if value is not None and not wanted:
-            raise Refusal(Code.INVALID_FIELD, f"a {kind} order has no {field}: leave it out", field)
+    if (request.price is not None) is not (kind in _PRICED):
+        raise _misplaced(kind, "price", request.price)
+    if (request.trigger_price is not None) is not (kind in _TRIGGERED):
+        raise _misplaced(kind, "trigger_price", request.trigger_price)
     lots = security.lots(request.quantity)
     return NewOrder(
         command_id,
@@ -198,14 +203,24 @@ def new_order(
     )
 
 
+_PRICED = frozenset({OrderType.LIMIT, OrderType.STOP_LIMIT, OrderType.TAKE_PROFIT_LIMIT})
+_TRIGGERED = frozenset(OrderType) - {OrderType.LIMIT, OrderType.MARKET}
+
+
+def _misplaced(kind: OrderType, field: str, value: Decimal | None) -> Refusal:
+    if value is None:
+        return Refusal(Code.INVALID_FIELD, f"a {kind} order needs a {field}", field)
+    return Refusal(Code.INVALID_FIELD, f"a {kind} order has no {field}: leave it out", field)
+
+
 def _kind_and_life(request: OrderRequest) -> tuple[OrderType, TimeInForce]:
     """The engine's order type and time in force. Raises `Refusal`."""
-    if request.order_type in (EntryType.IOC, EntryType.FOK):
-        life = TimeInForce(request.order_type.value)
-        if request.time_in_force not in (None, life):
-            raise Refusal(Code.INVALID_FIELD, f"order type {life} says the time in force already", "time_in_force")
-        return OrderType.LIMIT, life
-    return OrderType(request.order_type.value), request.time_in_force or TimeInForce.GTC
+    kind, life = _KINDS[request.order_type]
+    if life is None:
+        return kind, request.time_in_force or TimeInForce.GTC
+    if request.time_in_force not in (None, life):
+        raise Refusal(Code.INVALID_FIELD, f"order type {life} says the time in force already", "time_in_force")
+    return kind, life
 
 
 def _expiry(request: OrderRequest, life: TimeInForce, now: int) -> int:

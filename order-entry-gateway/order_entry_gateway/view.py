@@ -1,6 +1,6 @@
 """The market as the gateway sees it: what is listed, and the orders of late. A fold over the engine's reports; pure."""
 
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 
 from microexchange.messages import (
     AccountOpened,
@@ -32,7 +32,7 @@ class MarketView:
         """Newest report by order id, the latest changed last."""
         self.open_orders: Counter[str] = Counter()
         """How many orders each client has open."""
-        self.orders_of: dict[str, set[int]] = {}
+        self.orders_of: defaultdict[str, set[int]] = defaultdict(set)
         """The ids in `orders` by client."""
 
     def apply(self, report: Record) -> None:
@@ -62,7 +62,7 @@ class MarketView:
         if report.order_id in orders:
             orders.move_to_end(report.order_id)
         else:
-            self.orders_of.setdefault(report.client_id, set()).add(report.order_id)
+            self.orders_of[report.client_id].add(report.order_id)
         orders[report.order_id] = report
         if len(orders) > self.MOST_ORDERS:
             order_id, oldest = orders.popitem(last=False)
