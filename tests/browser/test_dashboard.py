@@ -74,6 +74,9 @@ class Watched:
             self.page.screenshot(path=Path(folder) / f"{name}.png", full_page=whole)
 
 
+expect.set_options(timeout=30_000)  # a browser that draws without a graphics card shares two processors with an exchange
+
+
 def opened(browser: Browser, size: str = "desk", scheme: str = "light") -> Watched:
     width, height = SIZES[size]
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
