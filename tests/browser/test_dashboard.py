@@ -74,13 +74,15 @@ class Watched:
             self.page.screenshot(path=Path(folder) / f"{name}.png", full_page=whole)
 
 
-expect.set_options(timeout=30_000)  # a browser that draws without a graphics card shares two processors with an exchange
+PATIENCE = 30_000
+"""Milliseconds: a browser that draws without a graphics card shares two processors with an exchange."""
+expect.set_options(timeout=PATIENCE)
 
 
 def opened(browser: Browser, size: str = "desk", scheme: str = "light") -> Watched:
     width, height = SIZES[size]
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(PATIENCE)
     return Watched(context.new_page())
 
 
