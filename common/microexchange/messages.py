@@ -45,6 +45,12 @@ class OrderType(StrEnum):
     TAKE_PROFIT_LIMIT = "take_profit_limit"
 
 
+WITH_PRICE = frozenset({OrderType.LIMIT, OrderType.STOP_LIMIT, OrderType.TAKE_PROFIT_LIMIT})
+"""Order types that have a limit."""
+WITH_TRIGGER = frozenset(OrderType) - {OrderType.LIMIT, OrderType.MARKET}
+"""Order types that wait for the last price to come to their trigger."""
+
+
 class TimeInForce(StrEnum):
     """How long an order lives (FIX tag 59)."""
 

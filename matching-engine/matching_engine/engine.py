@@ -14,9 +14,10 @@ from matching_engine.auction import NOTHING, uncrossing
 from matching_engine.book import BookSide, Level, Order
 from matching_engine.credit import BPS, Account, hold_per_lot
 from matching_engine.market import Market
-from matching_engine.stops import TRIGGERED
 from microexchange.ids import COUNTER_BITS, MAX_GATEWAY, IdSequence
 from microexchange.messages import (
+    WITH_PRICE,
+    WITH_TRIGGER,
     AccountOpened,
     AssetsTransferred,
     AuctionUpdate,
@@ -86,7 +87,6 @@ MAX_NOW = MAX_INT - MAX_AUCTION_SECONDS * 1_000_000_000
 
 _BUY, _SELL = Side.BUY, Side.SELL
 _LIMIT, _MARKET = OrderType.LIMIT, OrderType.MARKET
-_WITH_PRICE = frozenset({OrderType.LIMIT, OrderType.STOP_LIMIT, OrderType.TAKE_PROFIT_LIMIT})
 _GTC, _IOC, _FOK = TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK
 _NEW, _TRADE, _CANCELED = ExecType.NEW, ExecType.TRADE, ExecType.CANCELED
 _CONTINUOUS = TradingState.CONTINUOUS
@@ -402,7 +402,7 @@ class Engine:
         if not 1 <= quantity <= market.max_quantity:
             most = from_steps(market.max_quantity, market.lot_size)
             return Code.LIMIT_EXCEEDED, f"quantity must be at most {most}, and one lot at least"
-        if kind is _LIMIT or kind in _WITH_PRICE:
+        if kind is _LIMIT or kind in WITH_PRICE:
             if price is None or not 1 <= price <= MAX_TICKS:
                 return Code.INVALID_FIELD, f"a {kind} order needs a price between 1 and {MAX_TICKS} ticks"
             if price * quantity * market.tick_value > market.max_value:
@@ -435,8 +435,8 @@ class Engine:
     def _refuse_instructions(self, order: Order, market: Market) -> Reason | None:
         """What is wrong with an order's time in force, trigger and display, or None."""
         kind, life = order.entry.order_type, order.entry.time_in_force
-        if (kind in TRIGGERED) != (order.trigger_price is not None):
-            need = "needs a" if kind in TRIGGERED else "has no"
+        if (kind in WITH_TRIGGER) != (order.trigger_price is not None):
+            need = "needs a" if kind in WITH_TRIGGER else "has no"
             return Code.INVALID_FIELD, f"a {kind} order {need} trigger price"
         if order.trigger_price is not None and not 1 <= order.trigger_price <= MAX_TICKS:
             return Code.INVALID_FIELD, f"the trigger price must be between 1 and {MAX_TICKS} ticks"
@@ -446,7 +446,7 @@ class Engine:
             return Code.INVALID_FIELD, "a gtd order must end in the future"
         if not 0 <= order.entry.display_quantity <= order.quantity:
             return Code.INVALID_FIELD, "the display quantity must be between one lot and the quantity"
-        at_once = life in (_IOC, _FOK) or kind not in _WITH_PRICE
+        at_once = life in (_IOC, _FOK) or kind not in WITH_PRICE
         if at_once and (order.entry.post_only or order.entry.display_quantity):
             return Code.INVALID_FIELD, "an order that never rests can be neither post_only nor show a part of itself"
         if order.trigger_price is not None and (order.entry.post_only or life is _FOK):

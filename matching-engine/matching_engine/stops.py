@@ -7,9 +7,7 @@ from matching_engine.book import Order
 from microexchange.messages import OrderType, Side
 
 STOPS = frozenset({OrderType.STOP_MARKET, OrderType.STOP_LIMIT})
-TAKE_PROFITS = frozenset({OrderType.TAKE_PROFIT, OrderType.TAKE_PROFIT_LIMIT})
-TRIGGERED = STOPS | TAKE_PROFITS
-"""Types that wait for a trigger."""
+"""Of the types that wait for a trigger, those that a price has to go against; the others are take-profits."""
 
 
 def waits_for_rise(order_type: OrderType, side: Side) -> bool:

@@ -9,6 +9,8 @@ import msgspec
 
 from microexchange.access import checked_client_id
 from microexchange.messages import (
+    WITH_PRICE,
+    WITH_TRIGGER,
     ListSecurity,
     NewOrder,
     OpenAccount,
@@ -180,9 +182,9 @@ def new_order(
     """The command that enters the order. Raises `Refusal`."""
     security = find_security(securities, request.symbol)
     kind, life = _kind_and_life(request)
-    if (request.price is not None) is not (kind in _PRICED):
+    if (request.price is not None) is not (kind in WITH_PRICE):
         raise _misplaced(kind, "price", request.price)
-    if (request.trigger_price is not None) is not (kind in _TRIGGERED):
+    if (request.trigger_price is not None) is not (kind in WITH_TRIGGER):
         raise _misplaced(kind, "trigger_price", request.trigger_price)
     lots = security.lots(request.quantity)
     return NewOrder(
@@ -201,10 +203,6 @@ def new_order(
         request.post_only,
         _display(request, security, lots),
     )
-
-
-_PRICED = frozenset({OrderType.LIMIT, OrderType.STOP_LIMIT, OrderType.TAKE_PROFIT_LIMIT})
-_TRIGGERED = frozenset(OrderType) - {OrderType.LIMIT, OrderType.MARKET}
 
 
 def _misplaced(kind: OrderType, field: str, value: Decimal | None) -> Refusal:
