@@ -99,7 +99,10 @@ class Service:
         }
         self._http = httpx.Client(timeout=30)
         self.log = (folder / f"{module}.log").open("w")
-        self.process = subprocess.Popen([sys.executable, "-m", module], env=environment, stderr=self.log)
+        # A session of its own, as the launcher starts it: the system shares the processors out by session.
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", module], env=environment, stderr=self.log, start_new_session=True
+        )
 
     def status(self) -> dict[str, Any]:
         """Its status; empty while it does not answer."""

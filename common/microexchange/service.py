@@ -12,6 +12,7 @@ import gc
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -39,6 +40,10 @@ POSITION_SECONDS = 5.0
 """How long to wait for an entry that should be on the log already, before asking where the log ends."""
 
 
+_AUTOGROUP = Path("/proc/self/autogroup")
+_AUTOGROUP_TRIES = 10
+
+
 class ConfigurationError(Exception):
     """The service cannot run as it is configured; the message says what to change."""
 
@@ -61,14 +66,35 @@ def run_service(name: str, kind: type[S], make: Callable[[S], Service]) -> None:
         wrong = "; ".join(f"MX_{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors())
         sys.stderr.write(f"{name}: {wrong}\n")
         sys.exit(EXIT_CONFIG)
-    if settings.nice:
-        os.nice(settings.nice)
+    leave_to_others(settings.nice)
 
     async def run(stop: asyncio.Event) -> None:
         await make(settings).run(stop)
 
     with profiled(settings.profile, name):
         run_main(name, settings.log_level, settings.parent_pipe, run)
+
+
+def leave_to_others(nice: int) -> None:
+    """Lets others go first to the processor, as nice(1) says.
+
+    Where Linux shares it out among sessions first, the niceness of a process counts within its session alone (sched(7), "The
+    autogroup feature"): who leads a session, as all do that the launcher starts, is nice with the whole of it.
+    """
+    if not nice:
+        return
+    os.nice(nice)
+    if os.getsid(0) != os.getpid():
+        return
+    for _ in range(_AUTOGROUP_TRIES):
+        try:
+            _AUTOGROUP.write_text(str(nice))
+        except BlockingIOError:
+            time.sleep(0.1)  # all users together may change one group in that time
+        except OSError:
+            return  # not this system, or not allowed
+        else:
+            return
 
 
 @contextlib.contextmanager

@@ -193,7 +193,7 @@ def test_order_types_amendments_and_cancels_over_rest_and_websocket(exchange: Ru
     gtd = {"time_in_force": "gtd", "expire_at": soon, "display_quantity": 3}
     order = exchange.order(grace, symbol="INTC", side="buy", quantity=10, price="43.00", **gtd).json()
     assert (order["expire_at"], order["display_quantity"]) == ("2030-01-01T00:00:00.000000Z", "3")
-    assert exchange.http.get(f"{exchange.feed}/book/INTC").json()["bids"][0] == ["43.00", "3", 1]
+    eventually(lambda: exchange.http.get(f"{exchange.feed}/book/INTC").json()["bids"][:1] == [["43.00", "3", 1]])
 
     # The last price falls to 43.00: the stop fires and meets nobody but its own client, which the market prevents.
     amended = exchange.http.patch(f"{exchange.gateway}/orders/{order['order_id']}", json={"quantity": 6}, headers=grace)
@@ -238,8 +238,12 @@ def test_the_admin_halts_resumes_auctions_suspends_and_puts_books_back(exchange:
     for _ in range(2):
         assert put(state, json={"state": "halted"}, headers=admin).json() == {"ok": True}
     assert exchange.order(ivan, **order).json()["error"]["code"] == "MARKET_HALTED"
-    listed = {one["symbol"]: one["state"] for one in exchange.http.get(f"{exchange.feed}/securities").json()}
-    assert (listed["META"], listed["AAPL"]) == ("halted", "continuous")
+
+    def states() -> dict[str, str]:
+        return {one["symbol"]: one["state"] for one in exchange.http.get(f"{exchange.feed}/securities").json()}
+
+    eventually(lambda: states()["META"] == "halted")
+    assert states()["AAPL"] == "continuous"
     put(state, json={"state": "opening_auction"}, headers=admin)
     assert exchange.order(ivan, **order).status_code == 201
     put(state, json={"state": "continuous"}, headers=admin)

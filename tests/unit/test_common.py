@@ -2,6 +2,8 @@
 
 import itertools
 import stat
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 
@@ -353,3 +355,25 @@ def test_what_lists_a_security_again_is_what_the_file_said() -> None:
 def test_a_listing_without_a_column_says_which() -> None:
     with pytest.raises(ListingError, match="name"):
         read_listing(["symbol,tick", "X,1"])
+
+
+# --- processors ---------------------------------------------------------------------------------------------------------
+
+NICE = """
+import os, pathlib, sys
+from microexchange.service import leave_to_others
+if sys.argv[1] == "led" and os.fork():
+    os.wait()
+    os._exit(0)
+leave_to_others(7)
+print(os.nice(0), pathlib.Path("/proc/self/autogroup").read_text())
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this system shares processors out by process alone")
+@pytest.mark.parametrize(("place", "of_session"), [("leader", "nice 7"), ("led", "nice 0")])
+def test_who_leads_a_session_is_nice_with_the_whole_of_it(place: str, of_session: str) -> None:
+    command = [sys.executable, "-c", NICE, place]
+    said = subprocess.run(command, check=True, capture_output=True, text=True, start_new_session=True).stdout
+    assert said.startswith("7 ")
+    assert said.strip().endswith(of_session)
