@@ -16,7 +16,7 @@ import httpx
 import msgspec
 import pika
 
-import exchange_db
+from exchange_db.migrate import migrate
 from exchange_launcher.postgres import EmbeddedPostgres
 from microexchange.log.rabbitmq import EXCHANGE
 from microexchange.messages import TOPICS
@@ -57,7 +57,7 @@ def logs(database: str) -> dict[str, str]:
 @contextlib.contextmanager
 def fresh(database: str, log: str, namespace: str) -> Iterator[None]:
     """Databases of that namespace, and streams that are deleted afterwards."""
-    exchange_db.migrate(database, namespace)
+    migrate(database, namespace)
     try:
         yield
     finally:

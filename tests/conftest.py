@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-import exchange_db
+from exchange_db.migrate import migrate
 from microexchange.databases import database_url
 from microexchange.log.rabbitmq import EXCHANGE
 from microexchange.messages import TOPICS
@@ -54,23 +54,25 @@ def new_namespace() -> str:
 def postgres_namespace(postgres_url: str) -> Iterator[str]:
     """A namespace with freshly migrated databases, which are dropped afterwards."""
     namespace = new_namespace()
-    exchange_db.migrate(postgres_url, namespace)
+    migrate(postgres_url, namespace)
     yield namespace
     drop_databases(postgres_url, namespace)
 
 
 def drop_databases(url: str, namespace: str) -> None:
-    """Drops the databases of a namespace."""
-    with psycopg.connect(database_url(url, "", "postgres"), autocommit=True) as connection:
-        for name in exchange_db.ALL:
-            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(namespace + name)))
+    """Drops the databases of a namespace, and of those whose names begin with it."""
+    # A server's own database may say no encoding, and then gives names as bytes.
+    with psycopg.connect(database_url(url, "", "postgres"), autocommit=True, client_encoding="utf8") as connection:
+        query = "SELECT datname FROM pg_database WHERE starts_with(datname, %s)"
+        for (name,) in connection.execute(query, (namespace,)).fetchall():
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @pytest.fixture(scope="module")
 def module_namespace(postgres_url: str) -> Iterator[str]:
     """The same, for all tests of a module."""
     namespace = new_namespace()
-    exchange_db.migrate(postgres_url, namespace)
+    migrate(postgres_url, namespace)
     yield namespace
     drop_databases(postgres_url, namespace)
 

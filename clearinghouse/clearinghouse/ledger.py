@@ -6,7 +6,7 @@ Pure: balances in memory, no I/O, no clock. Cash in units of 1e-8, shares in lot
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from exchange_db.tables import FEES, ISSUER, SPREAD
+from exchange_db.accounts import FEES, ISSUER, SPREAD
 from microexchange.messages import Execution, Instruction, SettlementReport, SettlementStatus, Transfer
 
 

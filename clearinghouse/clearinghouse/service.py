@@ -15,13 +15,14 @@ from clearinghouse.store import Progress, Settled, Store
 from microexchange.databases import CLEARING_DATA, CONNECTION_LOST, connect, database_url
 from microexchange.health import Health
 from microexchange.latency import LatencyWindow
+from microexchange.listening import bind
 from microexchange.log import Backoff, open_log
 from microexchange.messages import CLEARING, DATA_FEED, ORDER_EXECUTION, Batch, Instruction, SettlementStatus
 from microexchange.outbox import Outbox
 from microexchange.positions import Positions
 from microexchange.service import background, check_position, read_batches, run_until, take_fresh
 from microexchange.settings import ServiceSettings
-from microexchange.web import bind, make_app, serve
+from microexchange.web import make_app, serve
 
 _logger = structlog.get_logger(__name__)
 

@@ -9,7 +9,8 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from clearinghouse.ledger import Ledger
-from exchange_db.tables import FEES, ISSUER, SPREAD, settlements, transfers
+from exchange_db.accounts import FEES, ISSUER, SPREAD
+from exchange_db.tables import settlements, transfers
 from microexchange.messages import ORDER_EXECUTION, Execution, Instruction, SettlementReport, SettlementStatus
 from microexchange.positions import Position, Positions
 

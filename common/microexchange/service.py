@@ -23,12 +23,12 @@ import uvloop
 from pydantic import ValidationError
 
 from microexchange.health import Health
+from microexchange.listening import PortBusyError
 from microexchange.log import Backoff, Log, LogUnavailableError
 from microexchange.messages import Batch, MalformedBatchError, R, UndecodableError, decode_batch
 from microexchange.positions import Positions, SequenceGapError
 from microexchange.settings import ServiceSettings
 from microexchange.telemetry import configure_logging
-from microexchange.web import PortBusyError
 
 _logger = structlog.get_logger(__name__)
 

@@ -9,16 +9,11 @@ Postgres asks for.
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import BYTEA, JSONB
 
+from exchange_db.accounts import FEES, ISSUER
+
 clearing_data = sa.MetaData()
 market_data = sa.MetaData()
 exchange_log = sa.MetaData()
-
-ISSUER = "$issuer"
-"""The account that all cash and shares come from: what it is below zero is what clients and the exchange have."""
-FEES = "$fees"
-"""The exchange's income from fees."""
-SPREAD = "$spread"
-"""The exchange's income from trades in which the buyer pays more than the seller receives."""
 
 # --- exchange_log -------------------------------------------------------------------------------------------
 

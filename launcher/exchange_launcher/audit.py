@@ -17,7 +17,7 @@ from typing import Any, LiteralString
 import msgspec
 import psycopg
 
-from exchange_db.tables import FEES, ISSUER, SPREAD
+from exchange_db.accounts import FEES, ISSUER, SPREAD
 from matching_engine import state
 from matching_engine.engine import Engine
 from matching_engine.snapshots import Snapshot, read_snapshots

@@ -12,7 +12,6 @@ import psycopg
 import typer
 from rich.table import Table
 
-import exchange_db
 from exchange_launcher import competitions
 from exchange_launcher.audit import AuditError, Check, Places, audit
 from exchange_launcher.terminal import DatabaseUrl, Host, LogUrl, Namespace, Port, console, errors, fail
@@ -101,16 +100,18 @@ def migrate(
     namespace: Annotated[str | None, typer.Option(help="Before all names. Default: MX_NAMESPACE.")] = None,
 ) -> None:
     """Make the databases, or bring them to this version. Safe to run twice."""
+    from exchange_db import migrate as databases  # alembic is slow to load, and most commands do without
+
     settings = DatabaseSettings()
     database = database or (settings.database_url.get_secret_value() if settings.database_url else None)
     if database is None:
         raise typer.BadParameter("name a server: postgresql://…", param_hint="--database")
     namespace = settings.namespace if namespace is None else namespace
     try:
-        made = exchange_db.migrate(database, namespace)
+        made = databases.migrate(database, namespace)
     except psycopg.Error as error:
         raise fail(f"the database at {without_secrets(database)} is not usable: {str(error).strip()}") from None
-    for name, (revision, _) in exchange_db.check(database, namespace).items():
+    for name, (revision, _) in databases.check(database, namespace).items():
         console.print(f"{name}: revision {revision}{' (new)' if name in made else ''}")
 
 

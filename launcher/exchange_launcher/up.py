@@ -15,13 +15,12 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
-import exchange_db
 from exchange_launcher.postgres import EmbeddedPostgres, EmbeddedPostgresError
 from exchange_launcher.supervisor import Child, ServiceFailedError
 from microexchange.databases import EXCHANGE_LOG, without_secrets
+from microexchange.listening import PortBusyError, bind
 from microexchange.log import LogUnavailableError, open_log
 from microexchange.messages import ORDER_ENTRY
-from microexchange.web import PortBusyError, bind
 
 STARTUP_SECONDS = 90.0
 DRAIN_SECONDS = 30.0
@@ -120,11 +119,13 @@ class Exchange:
                 raise UpError(str(error)) from error
             database = self._postgres.url
         log = self.log_url = options.log or database
-        names = [name for name in exchange_db.ALL if name != EXCHANGE_LOG or log.startswith("postgres")]
+        from exchange_db.migrate import ALL, migrate  # alembic is slow to load, and most commands do without
+
+        names = [name for name in ALL if name != EXCHANGE_LOG or log.startswith("postgres")]
         try:
-            await asyncio.to_thread(exchange_db.migrate, database, options.namespace, names)
+            await asyncio.to_thread(migrate, database, options.namespace, names)
             if log != database and log.startswith("postgres"):
-                await asyncio.to_thread(exchange_db.migrate, log, options.namespace, [EXCHANGE_LOG])
+                await asyncio.to_thread(migrate, log, options.namespace, [EXCHANGE_LOG])
         except (psycopg.Error, OSError) as error:
             raise UpError(f"the database at {without_secrets(database)} is not usable: {str(error).strip()}") from error
         probe = open_log(log, options.namespace)

@@ -23,12 +23,13 @@ from microexchange.access import Access
 from microexchange.auth import Keys
 from microexchange.databases import CLEARING_DATA, CONNECTION_LOST, MARKET_DATA, connect, database_url
 from microexchange.health import Health
+from microexchange.listening import bind
 from microexchange.log import Backoff, open_log
 from microexchange.messages import DATA_FEED, Batch, Record
 from microexchange.positions import Positions
 from microexchange.service import background, check_position, read_batches, take_fresh
 from microexchange.settings import PublicSettings
-from microexchange.web import bind, make_app, serve
+from microexchange.web import make_app, serve
 
 _logger = structlog.get_logger(__name__)
 _DESCRIPTION = "Securities, books, trades, balances, the leaderboard. `/ws` is the WebSocket for books and trades, live."

@@ -11,12 +11,13 @@ from matching_engine import state
 from matching_engine.engine import Engine
 from matching_engine.snapshots import Snapshot, SnapshotStore
 from microexchange.health import Health
+from microexchange.listening import bind
 from microexchange.log import Backoff, LogUnavailableError, open_log
 from microexchange.messages import DATA_FEED, ENGINE, ORDER_ENTRY, ORDER_EXECUTION, Event, Execution, Transfer
 from microexchange.outbox import Outbox
 from microexchange.service import background, check_position, read_batches, run_until, until_replaced
 from microexchange.settings import ServiceSettings
-from microexchange.web import bind, make_app, serve
+from microexchange.web import make_app, serve
 
 _logger = structlog.get_logger(__name__)
 

@@ -16,12 +16,13 @@ from microexchange.auth import Keys, read_or_make_secret
 from microexchange.health import Health
 from microexchange.ids import MAX_GATEWAY
 from microexchange.limits import RateLimiter
+from microexchange.listening import bind
 from microexchange.log import Backoff, open_log
 from microexchange.messages import ListSecurity, gateway_name
 from microexchange.securities import ListingError, read_listing
 from microexchange.service import ConfigurationError, background
 from microexchange.settings import PublicSettings
-from microexchange.web import bind, make_app, serve
+from microexchange.web import make_app, serve
 from order_entry_gateway.classroom import Blackboard
 from order_entry_gateway.desk import Limits, OrderDesk
 from order_entry_gateway.quick_routes import add_classroom

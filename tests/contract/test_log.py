@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import psycopg
 import pytest
 
-import exchange_db
+from exchange_db.migrate import migrate
 from microexchange.databases import EXCHANGE_LOG, database_url
 from microexchange.log import Log, LogUnavailableError, open_log
 from microexchange.log.memory import MemoryLog
@@ -61,7 +61,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     if request.param == "postgres":
         url = request.getfixturevalue("postgres_url")
         namespace = new_namespace()
-        await asyncio.to_thread(exchange_db.migrate, url, namespace, [EXCHANGE_LOG])
+        await asyncio.to_thread(migrate, url, namespace, [EXCHANGE_LOG])
         parts = urlsplit(url)
         socket = parse_qs(parts.query).get("host")
         target = f"{socket[0]}/.s.PGSQL.5432" if socket else (parts.hostname or "", parts.port or 5432)

@@ -22,8 +22,9 @@ from market_data_feed.state import FeedState
 from microexchange.access import Access
 from microexchange.auth import Keys
 from microexchange.health import Health
+from microexchange.listening import bind
 from microexchange.messages import PriceUpdate, SecurityListed, Side, Trade
-from microexchange.web import bind, make_app, serve
+from microexchange.web import make_app, serve
 from tests.integration.running import free_ports
 
 READERS = 1000

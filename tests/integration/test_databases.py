@@ -11,9 +11,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from typer.testing import CliRunner
 
-import exchange_db
 from exchange_db import tables
-from exchange_db.migrate import alembic_config
+from exchange_db.migrate import ALL, alembic_config, check, migrate
 from exchange_launcher.cli import app
 from microexchange.databases import CLEARING_DATA, EXCHANGE_LOG, MARKET_DATA, database_url
 from tests.conftest import drop_databases, new_namespace
@@ -29,38 +28,38 @@ def namespace(postgres_url: str) -> Iterator[str]:
 
 
 def at_head(url: str, namespace: str) -> bool:
-    return all(has == newest is not None for has, newest in exchange_db.check(url, namespace).values())
+    return all(has == newest is not None for has, newest in check(url, namespace).values())
 
 
 def test_an_empty_server_gets_all_three(postgres_url: str, namespace: str) -> None:
-    assert exchange_db.migrate(postgres_url, namespace) == [namespace + name for name in exchange_db.ALL]
+    assert migrate(postgres_url, namespace) == [namespace + name for name in ALL]
     assert at_head(postgres_url, namespace)
 
 
 def test_to_migrate_twice_changes_nothing_and_keeps_what_is_there(postgres_url: str, namespace: str) -> None:
-    exchange_db.migrate(postgres_url, namespace)
+    migrate(postgres_url, namespace)
     url = database_url(postgres_url, namespace, CLEARING_DATA)
     with psycopg.connect(url) as connection:
         connection.execute("INSERT INTO accounts VALUES ('alice', 5)")
-    assert exchange_db.migrate(postgres_url, namespace) == []
+    assert migrate(postgres_url, namespace) == []
     with psycopg.connect(url) as connection:
         assert connection.execute("SELECT client_id, cash FROM accounts").fetchall() == [("alice", 5)]
 
 
-@pytest.mark.parametrize("name", exchange_db.ALL)
+@pytest.mark.parametrize("name", ALL)
 def test_every_revision_leads_to_the_newest_and_back(postgres_url: str, namespace: str, name: str) -> None:
     url = database_url(postgres_url, namespace, name)
     config = alembic_config(name, url)
     revisions = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
-    exchange_db.migrate(postgres_url, namespace, [name], "base")
+    migrate(postgres_url, namespace, [name], "base")
     for revision in reversed(revisions):
-        exchange_db.migrate(postgres_url, namespace, [name], revision)
-        exchange_db.migrate(postgres_url, namespace, [name])
-        assert exchange_db.check(postgres_url, namespace, [name])[namespace + name] == (revisions[0], revisions[0])
+        migrate(postgres_url, namespace, [name], revision)
+        migrate(postgres_url, namespace, [name])
+        assert check(postgres_url, namespace, [name])[namespace + name] == (revisions[0], revisions[0])
         command.downgrade(config, "base")
 
 
-@pytest.mark.parametrize("name", exchange_db.ALL)
+@pytest.mark.parametrize("name", ALL)
 def test_the_migrations_make_the_tables_that_the_code_knows(postgres_url: str, postgres_namespace: str, name: str) -> None:
     url = database_url(postgres_url, postgres_namespace, name)
     engine = sa.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url))

@@ -1,6 +1,8 @@
 """The plan of the house: who may import whom."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,12 @@ def test_imports_go_one_way(package: str) -> None:
     for path in files:
         foreign = imports_of(path) & set(FOLDERS) - {package}
         assert foreign <= MAY_IMPORT[package], f"{path} imports {foreign - MAY_IMPORT[package]}"
+
+
+@pytest.mark.parametrize("module", ["exchange_launcher.cli", "trading_bots.simulation.exchange", "matching_engine.service"])
+def test_who_only_starts_does_not_wait_for_a_database_toolkit(module: str) -> None:
+    says = f"import sys, {module}; print({{'sqlalchemy', 'alembic'}} & sys.modules.keys())"
+    assert subprocess.run([sys.executable, "-c", says], check=True, capture_output=True, text=True).stdout == "set()\n"
 
 
 @pytest.mark.parametrize("name", SDK)

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from clearinghouse.ledger import Ledger, legs_of
-from exchange_db.tables import FEES, ISSUER, SPREAD
+from exchange_db.accounts import FEES, ISSUER, SPREAD
 from microexchange.messages import Execution, SettlementStatus, Side, Transfer
 
 EXECUTION = Execution(7, 1, "X", 3, 1000, Side.BUY, 11, "a", 12, "b", 3000, 2900, 6, 3)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from exchange_db.tables import FEES, ISSUER, SPREAD
+from exchange_db.accounts import FEES, ISSUER, SPREAD
 from microexchange.messages import TradingState
 from trading_bots import Bot, Fill, Order, Trade
 from trading_bots.competition import recording, replay
