@@ -455,16 +455,25 @@ class OrderDesk:
         command = self.new_order(client_id, request)
         return entered(command.command_id, await self._ask(command))
 
-    def cancel_order(self, known: OrderReport) -> CancelOrder:
-        """The command that cancels an order now; `changed` tells what came of it. Raises `Refusal`."""
-        _check_open(known)
+    def cancel_order(self, client_id: str, order_id: int) -> CancelOrder:
+        """The command that cancels an order now; `changed` tells what came of it. Of one that is not remembered here the
+        engine knows: it may be old, and open. Raises `Refusal`."""
+        known = self.remembered(order_id)
+        if known is not None:
+            _check_owner(known, client_id, order_id)
+            _check_open(known)
         command_id, now = self.next_command()
-        return CancelOrder(command_id, now, known.client_id, known.order_id)
+        return CancelOrder(command_id, now, client_id, order_id)
 
     async def cancel(self, client_id: str, order_id: int) -> OrderReport:
         """Cancels an order: its state after that. Raises `Refusal`."""
-        known = await self.find(client_id, order_id)
-        report, _ = changed(order_id, await self._ask(self.cancel_order(known)))
+        caused = await self._ask(self.cancel_order(client_id, order_id))
+        try:
+            report, _ = changed(order_id, caused)
+        except Refusal as refusal:
+            if refusal.code is Code.ORDER_CLOSED:
+                await self.find(client_id, order_id)  # it has ended, unless it never was theirs
+            raise
         return report
 
     async def replace(self, client_id: str, order_id: int, request: AmendRequest) -> tuple[OrderReport, list[Trade]]:
@@ -565,9 +574,7 @@ class OrderDesk:
         report = self.remembered(order_id)
         if report is None:
             report = await self._find_stored(client_id, order_id)
-        if report is None or report.client_id != client_id:
-            raise Refusal(Code.UNKNOWN_ORDER, f"you have no order {order_id}", "order_id")
-        return report
+        return _check_owner(report, client_id, order_id)
 
     async def search(
         self, client_id: str, client_order_id: str, symbol: str, only_open: bool, before: int, limit: int
@@ -693,6 +700,12 @@ def changed(order_id: int, reports: Sequence[Record]) -> tuple[OrderReport, list
                 raise Refusal(Code.ORDER_CLOSED, f"order {order_id} has ended before the request came", "order_id")
             raise Refusal(Code(report.code), report.text)
     raise Refusal(Code.INTERNAL, "the engine's answer has no report of the order")
+
+
+def _check_owner(known: OrderReport | None, client_id: str, order_id: int) -> OrderReport:
+    if known is None or known.client_id != client_id:
+        raise Refusal(Code.UNKNOWN_ORDER, f"you have no order {order_id}", "order_id")
+    return known
 
 
 def _check_open(known: OrderReport) -> None:

@@ -223,12 +223,11 @@ class Session:
             desk.send(entering, partial(self._on_answer, request.id, entered, entering.command_id))
             return
         if isinstance(request, Cancel):
-            known = desk.remembered(order_id(request.order_id))
-            if known is not None and known.client_id == client_id:
-                cancelling = desk.cancel_order(known)
-                self._pending += 1
-                desk.send(cancelling, partial(self._on_answer, request.id, changed, known.order_id))
-                return
+            number = order_id(request.order_id)
+            cancelling = desk.cancel_order(client_id, number)
+            self._pending += 1
+            desk.send(cancelling, partial(self._on_answer, request.id, changed, number))
+            return
         self._pending += 1
         self._begin(self._serve(request, client_id))
 
@@ -292,10 +291,28 @@ class Session:
             report, trades = outcome(of_order, caused)
             answer: dict[str, Any] = {"order": order_view(report, self._desk.security(report.symbol), trades)}
         except Exception as error:
+            self._on_refused(request_id, of_order, error)
+        else:
+            self._answer(request_id, answer)
+
+    def _on_refused(self, request_id: RequestId, of_order: int, error: Exception) -> None:
+        """The market has refused. Apart from where it is caught, as `_refuse`."""
+        if isinstance(error, Refusal) and error.code is Code.ORDER_CLOSED and self._desk.remembered(of_order) is None:
+            self._pending += 1
+            self._begin(self._tell_closed(request_id, of_order, error.as_json()))
+        else:
+            self._refuse(request_id, error)
+
+    async def _tell_closed(self, request_id: RequestId, of_order: int, answer: dict[str, Any]) -> None:
+        """Answers that an order which is not remembered has ended, unless it never was the client's."""
+        try:
+            await self._desk.find(self._client_id or GUEST, of_order)
+        except Exception as error:
             answer = _refusal_of(error).as_json()
+        self._pending -= 1
         self._answer(request_id, answer)
 
-    async def _serve(self, request: EnterOrder | Amend | Cancel | CancelAllOrders | Get, client_id: str) -> None:
+    async def _serve(self, request: EnterOrder | Amend | CancelAllOrders | Get, client_id: str) -> None:
         """Serves a request for which more has to be waited for than the market."""
         desk = self._desk
         try:
@@ -311,8 +328,7 @@ class Session:
                 elif isinstance(request, Amend):
                     report, trades = await desk.replace(client_id, order_id(request.order_id), request)
                 else:
-                    action = desk.cancel if isinstance(request, Cancel) else desk.find
-                    report = await action(client_id, order_id(request.order_id))
+                    report = await desk.find(client_id, order_id(request.order_id))
                 answer = {"order": order_view(report, desk.security(report.symbol), trades)}
         except Exception as error:
             answer = _refusal_of(error).as_json()

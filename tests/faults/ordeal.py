@@ -29,7 +29,6 @@ import httpx
 import psutil
 
 from exchange_launcher.audit import AuditError
-from exchange_launcher.postgres import EmbeddedPostgres
 from microexchange.log import LogUnavailableError, open_log
 from microexchange.messages import TOPICS, Batch, decode_batch, encode_batch
 from tests.conftest import Proxy, delete_streams, drop_databases, new_namespace
@@ -375,7 +374,7 @@ class Ordeal:
         """From now on every record comes twice, in batches that are cut at random."""
         if self._doubler is None:
             running = self.running
-            server = running.database or EmbeddedPostgres(running.data / "postgres").url
+            server = running.server
             self._doubler = Doubler(running.log or server, self._namespace, self.dice.randrange(1 << 30))
 
 

@@ -62,7 +62,7 @@ class Running:
 
     def use(self, database: str | None, namespace: str) -> None:
         """From the next start on, uses this server."""
-        self.database, self._namespace = database, namespace
+        self.database, self.namespace = database, namespace
         self._server = ["--log", self.log] if self.log else []
         self._server += ["--database", database, "--namespace", namespace] if database else []
 
@@ -158,10 +158,15 @@ class Running:
 
         return eventually(check, 60, "at rest")
 
+    @property
+    def server(self) -> str:
+        """The Postgres server that it uses."""
+        return self.database or EmbeddedPostgres(self.data / "postgres").url
+
     def audit(self, whole: bool = False) -> list[str]:
         """What `microexchange audit` finds, on the exchange as it runs; empty if it is clean."""
-        server = self.database or EmbeddedPostgres(self.data / "postgres").url
-        checks = asyncio.run(audit(Places(server, self.log or server, self._namespace, self.data, whole)))
+        server = self.server
+        checks = asyncio.run(audit(Places(server, self.log or server, self.namespace, self.data, whole)))
         return [f"{check.name}: {difference}" for check in checks for difference in check.differences]
 
     def assert_every_cent_is_there(self) -> None:

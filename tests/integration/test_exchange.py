@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import msgspec
@@ -16,7 +17,7 @@ import pytest
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from microexchange.databases import CLEARING_DATA, database_url
+from microexchange.databases import CLEARING_DATA, MARKET_DATA, database_url
 from tests.conftest import delete_streams, drop_databases, new_namespace
 from tests.integration.running import SERVICES, Running, eventually
 
@@ -416,6 +417,33 @@ def test_a_client_that_reconnects_hears_what_it_missed(exchange: Running) -> Non
         assert [talk.hear()["sequence"] for _ in range(3)][:2] == numbers[2:]
         bad = talk.ask({"id": 4, "op": "login", "key": key, "resume_from": -1})
         assert bad["error"]["field"] == "resume_from"
+
+
+def test_an_order_that_the_gateway_has_forgotten_is_cancelled_without_the_database(exchange: Running) -> None:
+    ada, eve = exchange.open_account("forgotten-ada"), exchange.open_account("forgotten-eve")
+    terms = {"symbol": "GOOG", "side": "buy", "quantity": 1, "price": "1.00"}
+    first, second, ended, eves = (exchange.order(who, **terms).json()["order_id"] for who in (ada, ada, ada, eve))
+    url = f"{exchange.gateway}/orders"
+    exchange.http.delete(f"{url}/{ended}", headers=ada)
+    exchange.until_at_rest()
+    exchange.kill("order_entry_gateway")
+    eventually(lambda: exchange.http.get(f"{exchange.gateway}/health/ready").status_code == 200, 30)
+    with exchange.socket(exchange.gateway, "/ws/orders", ada) as talk:
+
+        def cancel(order_id: str) -> Any:
+            talk.say({"id": order_id, "op": "cancel", "order_id": order_id})
+            while (said := talk.hear()).get("id") != order_id:
+                assert said["op"] == "report"
+            return said
+
+        with psycopg.connect(database_url(exchange.server, exchange.namespace, MARKET_DATA)) as connection:
+            connection.execute("LOCK TABLE order_reports")
+            assert exchange.http.delete(f"{url}/{first}", headers=ada).json()["status"] == "CANCELED"
+            assert cancel(second)["order"]["status"] == "CANCELED"
+        for order_id, code in ((ended, "ORDER_CLOSED"), (eves, "UNKNOWN_ORDER"), ("12345", "UNKNOWN_ORDER")):
+            assert exchange.http.delete(f"{url}/{order_id}", headers=ada).json()["error"]["code"] == code
+            assert cancel(order_id)["error"]["code"] == code
+    assert exchange.http.get(f"{url}/{eves}", headers=eve).json()["status"] == "NEW"
 
 
 def test_orders_outlive_a_short_absence_and_no_longer_one(exchange: Running) -> None:

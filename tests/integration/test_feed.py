@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from exchange_launcher.postgres import EmbeddedPostgres
 from tests.integration.running import Running, Talk, eventually, free_ports
 
 pytestmark = pytest.mark.slow
@@ -291,12 +290,12 @@ def test_the_monitoring_dashboard_asks_for_metrics_that_there_are(running: Runni
 
 def test_of_several_feeds_one_stores_all_serve_and_another_takes_over(running: Running) -> None:
     (port,) = free_ports(1)
-    server = running.database or EmbeddedPostgres(running.data / "postgres").url
+    server = running.server
     environment = {
         **os.environ,
         "MX_DATABASE_URL": server,
         "MX_LOG_URL": running.log or server,
-        "MX_NAMESPACE": running._namespace,
+        "MX_NAMESPACE": running.namespace,
         "MX_DATA_DIR": str(running.data),
         "MX_PORT": str(port),
     }

@@ -15,6 +15,7 @@ from microexchange.frames import EXTENSION
 from microexchange.health import Health
 from microexchange.messages import (
     AccountOpened,
+    CommandRejected,
     NewOrder,
     OpenAccount,
     OrderReport,
@@ -28,6 +29,7 @@ from microexchange.refusals import Code, Refusal
 from microexchange.securities import Security
 from microexchange.web import decode_json, make_app
 from order_entry_gateway.classroom import in_class
+from order_entry_gateway.desk import changed
 from order_entry_gateway.requests import (
     ClientRequest,
     Endowment,
@@ -212,3 +214,18 @@ def test_a_refused_request_leaves_nothing_for_the_search_for_cycles(said: bytes)
     finally:
         gc.enable()
     assert b'"ok":false' in session._outgoing.take()
+
+
+def test_a_cancel_that_came_too_late_leaves_nothing_for_the_search_for_cycles() -> None:
+    wire = SimpleNamespace(put_soon=lambda _: False)
+    socket: Any = SimpleNamespace(scope={"extensions": {EXTENSION: wire}})
+    desk: Any = SimpleNamespace(remembered=lambda _: "its last report")
+    session = Session(socket, desk, desk)
+    gc.collect()
+    gc.disable()
+    try:
+        session._on_answer(1, changed, 7, [CommandRejected(8, 1, "a", Code.UNKNOWN_ORDER, "", 7)])
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+    assert b"ORDER_CLOSED" in session._outgoing.take()
