@@ -169,7 +169,7 @@ def measure(database: str, log: str, namespace: str, rates: tuple[int, ...], sec
 
 def main() -> None:
     """Measures, and prints tables."""
-    options = harness.arguments(__doc__ or "", events=20)
+    options = harness.arguments(__doc__ or "", events=60)
     figures: dict[str, list[Run]] = {}
     lines, stages, ways = [], [], []
     with servers.postgres() as database:
