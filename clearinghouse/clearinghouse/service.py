@@ -33,6 +33,10 @@ _settlements = {status: _counter.labels(status.value) for status in SettlementSt
 
 MOST_SETTLED = 2000
 """Settlements after which a transaction is committed."""
+REST_SECONDS = 0.02
+"""How long what comes after a transaction is collected for the next one."""
+LEISURE = 100
+"""Settlements from which on there is no rest: more is waiting."""
 
 
 class ReplacedError(RuntimeError):
@@ -132,7 +136,7 @@ class ClearingService:
         _logger.info("ready", offset=progress.offset, accounts=len(ledger.cash))
         async for batches in read_batches(self._log, ORDER_EXECUTION, progress.offset, self._health):
             settled: list[Settled] = []
-            began = time.perf_counter()
+            first, began = reports.next_sequence, time.perf_counter()
             for number, (offset, batch) in enumerate(batches, 1):
                 settled += self._settle_batch(progress, ledger, offset, batch)
                 if len(settled) >= MOST_SETTLED or number == len(batches):
@@ -142,6 +146,9 @@ class ClearingService:
                     self._report(reports, settled)
                     await reports.room()
                     settled, began = [], time.perf_counter()
+            if reports.next_sequence - first < LEISURE:
+                # No order waits for this: many small transactions would keep a processor busy that orders wait for.
+                await asyncio.sleep(REST_SECONDS)
 
     def _report(self, reports: Outbox, settled: list[Settled]) -> None:
         """Reports what is committed."""

@@ -107,6 +107,20 @@ async def test_each_instruction_is_settled_and_reported_once(clearing: Clearing)
     ]
 
 
+async def test_what_comes_soon_after_a_transaction_shares_the_next_one(
+    clearing: Clearing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clearinghouse.service.REST_SECONDS", 0.5)
+    await clearing.log.append(ORDER_EXECUTION, [body(1, *OPENINGS)])
+    async with clearing.running():
+        await clearing.until(lambda: len(clearing.reports()) == 2)
+        for number in range(1, 6):
+            await clearing.log.append(ORDER_EXECUTION, [body(2 + number, trade(number))])
+            await asyncio.sleep(0.01)
+        await clearing.until(lambda: len(clearing.reports()) == 7)
+    assert len(await clearing.query("SELECT DISTINCT xmin::text FROM settlements")) == 1
+
+
 async def test_a_repeated_batch_is_settled_once(clearing: Clearing) -> None:
     first, second = body(1, *OPENINGS), body(3, trade(1))
     overlapping = body(2, OPENINGS[1], trade(1), trade(2))
