@@ -6,15 +6,15 @@ of them; `--history` says how many rows at most.
 """
 
 import argparse
+import contextlib
 import math
 import multiprocessing
 import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psutil
@@ -39,7 +39,7 @@ COUNTS = {
 PLOT = harness.PAGE.parent / "images" / "growth.svg"
 
 
-@contextmanager
+@contextlib.contextmanager
 def exchange(database: str, log: str, name: str, **settings: str) -> Iterator[dict[str, servers.Service]]:
     """A fresh exchange without limits."""
     namespace = f"grow{os.getpid()}_{name}_"
@@ -110,39 +110,50 @@ def memory_of(size: int) -> int:
     return after - before
 
 
-def remember(connection: "psycopg.Connection[Any]", rows: int, have: int) -> None:
+def remember(url: str, rows: int, have: int) -> None:
     """Makes the history `rows` order reports long, half as many trades with them: those of today again, in days gone by."""
     today = time.time_ns() // DAY
-    for table, wanted, columns in (
-        ("order_reports", rows - have, {"report_id": "-{n}", "order_id": "-{n}", "timestamp": "{at}"}),
-        ("trades", (rows - have) // 2, {"trade_id": "-{n}", "timestamp": "{at}"}),
-    ):
-        names = [
-            row[0]
-            for row in connection.execute(
-                "SELECT column_name FROM information_schema.columns WHERE table_name = %s AND table_schema = 'public' "
-                "AND is_generated = 'NEVER' ORDER BY ordinal_position",
-                (table,),
-            )
-        ]
-        days = max(1, wanted // 5_000_000)
-        for number in range(days):
-            day = today - 1 - number - have // 5_000_000 * 2
-            for statement in make_partition(table, day):
-                try:
-                    with connection.transaction():
+    filling: list[str] = []
+    with psycopg.connect(url, autocommit=True) as connection:
+        for table, wanted, columns in (
+            ("order_reports", rows - have, {"report_id": "-{n}", "order_id": "-{n}", "timestamp": "{at}"}),
+            ("trades", (rows - have) // 2, {"trade_id": "-{n}", "timestamp": "{at}"}),
+        ):
+            names = [
+                row[0]
+                for row in connection.execute(
+                    "SELECT column_name FROM information_schema.columns WHERE table_name = %s AND table_schema = 'public' "
+                    "AND is_generated = 'NEVER' ORDER BY ordinal_position",
+                    (table,),
+                )
+            ]
+            days = max(1, wanted // 5_000_000)
+            for number in range(days):
+                day = today - 1 - number - have // 5_000_000 * 2
+                for statement in make_partition(table, day):
+                    with contextlib.suppress(psycopg.errors.WrongObjectType):  # it is there
                         connection.execute(statement)
-                except psycopg.errors.WrongObjectType:
-                    pass  # it is there
-            at = f"{day * DAY} + ({have} + g) % {DAY}"
-            made = [columns[name].format(n=f"({have} + {number} * {wanted // days} + g)", at=at) if name in columns else name
-                    for name in names]  # fmt: skip
-            connection.execute(
-                f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(made)} FROM "
-                f"(SELECT *, row_number() OVER () AS place FROM {table} WHERE timestamp >= {today * DAY} LIMIT 10000) s "
-                f"JOIN generate_series(1, {wanted // days}) g ON g % 10000 + 1 = place"
-            )
-        connection.execute(f"ANALYZE {table}")
+                at = f"{day * DAY} + ({have} + g) % {DAY}"
+                of = {
+                    name: value.format(n=f"({have} + {number} * {wanted // days} + g)", at=at)
+                    for name, value in columns.items()
+                }
+                made = [of.get(name, name) for name in names]
+                filling.append(
+                    f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(made)} FROM "
+                    f"(SELECT *, row_number() OVER () AS place FROM {table} WHERE timestamp >= {today * DAY} LIMIT 1000) s "
+                    f"JOIN generate_series(1, {wanted // days}) g ON g % 1000 + 1 = place"
+                )
+
+    def run(statement: str) -> None:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(statement)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(run, filling))
+    # What the server would do by itself in the days gone by, and not beside the measurement.
+    for statement in ("VACUUM (ANALYZE) order_reports", "VACUUM (ANALYZE) trades", "CHECKPOINT"):
+        run(statement)
 
 
 def asked(url: str, path: str) -> float:
@@ -164,16 +175,15 @@ def history(database: str, log: str, seconds: float, most: int) -> dict[int, tup
         at_rate(services, RATE, 5, 100)
         until_at_rest(services)
         have = 0
-        with psycopg.connect(database_url(database, name, MARKET_DATA), autocommit=True) as connection:
-            for rows in COUNTS["history"]:
-                if rows > most:
-                    break
-                if rows > have:
-                    remember(connection, rows, have)
-                    have = rows
-                page = asked(services["market_data_feed"].url, f"/trades/{servers.SYMBOLS[0]}?limit=100")
-                figures[rows] = (*whole(at_rate(services, RATE, seconds, 100)), page)
-                until_at_rest(services)
+        for rows in COUNTS["history"]:
+            if rows > most:
+                break
+            if rows > have:
+                remember(database_url(database, name, MARKET_DATA), rows, have)
+                have = rows
+            page = asked(services["market_data_feed"].url, f"/trades/{servers.SYMBOLS[0]}?limit=100")
+            figures[rows] = (*whole(at_rate(services, RATE, seconds, 100)), page)
+            until_at_rest(services)
     return figures
 
 
