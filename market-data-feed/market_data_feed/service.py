@@ -58,7 +58,7 @@ class FeedSettings(PublicSettings):
         le=36_500,
         description="Days of reports, trades and equities that are kept, and today; 0 keeps all. Open orders stay.",
     )
-    nice: int = Field(default=10, ge=0, le=19, description="As in nice(1): those go first whom an order waits for.")
+    nice: int = Field(default=5, ge=0, le=19, description="As in nice(1): those go first whom an order waits for.")
 
 
 class FeedService:
