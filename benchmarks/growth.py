@@ -134,11 +134,8 @@ def remember(url: str, rows: int, have: int) -> None:
                     with contextlib.suppress(psycopg.errors.WrongObjectType):  # it is there
                         connection.execute(statement)
                 at = f"{day * DAY} + ({have} + g) % {DAY}"
-                of = {
-                    name: value.format(n=f"({have} + {number} * {wanted // days} + g)", at=at)
-                    for name, value in columns.items()
-                }
-                made = [of.get(name, name) for name in names]
+                n = f"({have} + {number} * {wanted // days} + g)"
+                made = [columns.get(name, name).format(n=n, at=at) for name in names]
                 filling.append(
                     f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(made)} FROM "
                     f"(SELECT *, row_number() OVER () AS place FROM {table} WHERE timestamp >= {today * DAY} LIMIT 1000) s "
