@@ -30,11 +30,11 @@ class Chart:
     series: Sequence[Series]
 
 
-def write(path: Path, charts: Sequence[Chart], columns: int = 2) -> None:
-    """Writes the charts side by side into one file."""
+def write(path: Path, charts: Sequence[Chart], columns: int = 2, zero: bool = True) -> None:
+    """Writes the charts side by side into one file. With `zero`, the vertical axis includes 0."""
     rows = math.ceil(len(charts) / columns)
     parts = [
-        f'<g transform="translate({place % columns * WIDTH},{place // columns * HEIGHT})">{_drawn(chart)}</g>'
+        f'<g transform="translate({place % columns * WIDTH},{place // columns * HEIGHT})">{_drawn(chart, zero)}</g>'
         for place, chart in enumerate(charts)
     ]
     head = (
@@ -48,20 +48,22 @@ def _label(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def _drawn(chart: Chart) -> str:
+def _drawn(chart: Chart, zero: bool) -> str:
     xs = [x for one in chart.series for x in one.x]
     ys = [y for one in chart.series for y in one.y]
-    left, right, low, high = min(xs), max(xs), min(0.0, *ys), max(0.0, *ys)
+    left, right, low, high = min(xs), max(xs), min(ys), max(ys)
+    if zero:
+        low, high = min(0.0, low), max(0.0, high)
     width, height = WIDTH - LEFT - 16, HEIGHT - BOTTOM - TOP
 
     def at(x: float, y: float) -> tuple[float, float]:
         across = LEFT + (x - left) / ((right - left) or 1) * width
         return round(across, 1), round(TOP + (high - y) / ((high - low) or 1) * height, 1)
 
-    zero = at(left, 0)[1]
+    ground = at(left, max(low, 0.0))[1]
     parts = [
         f'<text x="{LEFT}" y="16" font-weight="600">{escape(chart.title)}</text>',
-        f'<line x1="{LEFT}" x2="{LEFT + width}" y1="{zero}" y2="{zero}" stroke="#8a94a3" stroke-width="0.8"/>',
+        f'<line x1="{LEFT}" x2="{LEFT + width}" y1="{ground}" y2="{ground}" stroke="#8a94a3" stroke-width="0.8"/>',
         f'<text x="{LEFT + width / 2}" y="{HEIGHT - 8}" text-anchor="middle">{escape(chart.across)}</text>',
         f'<text x="{LEFT - 6}" y="{TOP + 4}" text-anchor="end">{_label(high)}</text>',
         f'<text x="{LEFT - 6}" y="{TOP + height + 4}" text-anchor="end">{_label(low)}</text>',
@@ -71,7 +73,7 @@ def _drawn(chart: Chart) -> str:
         f"{escape(chart.up)}</text>",
     ]
     for number, one in enumerate(chart.series):
-        colour, points = COLOURS[number], [at(x, y) for x, y in zip(one.x, one.y, strict=True)]
+        colour, points = COLOURS[number % len(COLOURS)], [at(x, y) for x, y in zip(one.x, one.y, strict=True)]
         if one.dots:
             parts += [f'<circle cx="{x}" cy="{y}" r="2.5" fill="{colour}"/>' for x, y in points]
         else:

@@ -1,137 +1,140 @@
-"""`./mx bench market`: does a simulated market look like a market?
+"""`./mx bench market`: does the default house make a market that looks like a real one?
 
-Ten-minute days with makers, noise traders, informed traders, trend followers and contrarians, over several seeds; what the
-literature says of real markets, measured, and written into docs/market-quality.md with pictures.
+Plays days of one hour on the default house, each with a seed of its own, measures what the literature says of real markets,
+and with `--write` writes it into docs/market-quality.md, with a picture.
 """
 
-import itertools
-import math
+import argparse
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
-from benchmarks import harness
+from benchmarks import facts
 from benchmarks.charts import Chart, Series, write
-from market_data_feed.market import Market
-from microexchange.messages import DATA_FEED, Trade, decode_batch
-from trading_bots.competition.record import Record
-from trading_bots.competition.season import Season, parse_season
-from trading_bots.simulation.rounds import START, play
+from microexchange.messages import Event, ExecType, OrderReport, PriceUpdate, Side, Trade
+from trading_bots.simulation.exchange import SECOND
+from trading_bots.simulation.house import LISTED, open_house
+from trading_bots.simulation.rounds import START
+from trading_bots.strategies.trader import unit_of
 
 PAGE = Path(__file__).parents[1] / "docs" / "market-quality.md"
 PICTURE = PAGE.parent / "images" / "market-quality.svg"
-SEASON = """
-name = "a day"
-length = "10m"
-security = [
-    { symbol = "ACME", price = "100.00", value = { process = "jumps", volatility = 0.3, per_minute = 0.5, size = 0.6 } },
-]
-house = [
-    { bot = "MarketMaker", count = 3, settings = { size = 6, target = 300 } },
-    { bot = "NoiseTrader", count = 12, settings = { market = 0.25, width = 0.001, patience = 40 } },
-    { bot = "InformedTrader", count = 4, settings = { pause = 0.6, edge = "0.0005" } },
-    { bot = "Momentum", count = 4 },
-    { bot = "MeanReversion", count = 3 },
-    { bot = "RandomWalk", count = 2 },
-]
-[account]
-cash = "100000"
-shares = { "*" = "300" }
-"""
-SECOND = 10**9
+WARM_UP = 120
+"""Seconds before the measurement begins."""
 LAGS = 30
 DISTANCES = 60
 """Ticks from the best price."""
+UNITS = {one.symbol: int(unit_of(one.price, one.lot) / one.lot) for one in LISTED}
+"""Lots of a unit, by security."""
 
 
 @dataclass
-class Days:
-    """What was measured over all days."""
+class SecurityDay:
+    """What one security did on one day."""
 
-    returns: list[list[float]] = field(default_factory=list)
-    """By day: relative changes of the middle from second to second."""
+    middles: list[float] = field(default_factory=list)
+    """Second by second, in ticks."""
+    signs: list[float] = field(default_factory=list)
+    """Of each order that traded on arrival: 1 for a purchase, -1 for a sale."""
     depth: list[float] = field(default_factory=lambda: [0.0] * DISTANCES)
-    """Mean lots at so many ticks from the best price of their side."""
-    impact: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
-    """Changes of the middle in ticks that an order that took so many lots caused, in its direction."""
-    later: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
-    """The same, ten seconds after."""
-    trades: int = 0
-    orders: int = 0
+    """Mean units at so many ticks from the best price of their side."""
+    impact: facts.Observations = field(default_factory=list)
+    """Of single orders: (size in units, effect on the middle in basis points)."""
+    metaorders: facts.Observations = field(default_factory=list)
 
 
-def day(season: Season, number: int, days: Days) -> None:
-    """Plays a day, and adds what was seen."""
-    played = play(season, number, Path(), keep=True)
-    market = Market()
-    record, due, samples = Record(market), START + SECOND, 0
-    depth, waiting = [0.0] * DISTANCES, []
-    for body in played.reports:
-        batch = decode_batch(DATA_FEED, body)
-        while batch.stamp >= due:
-            record.sample(due)
-            due += SECOND
-            tape = record.tapes["ACME"]
-            middle = record.tapes["ACME"].middles[-1]
-            if middle is not None:
-                samples += 1
-                for best, levels, sign in ((max(tape.bids), tape.bids, -1), (min(tape.asks), tape.asks, 1)):
-                    for distance in range(DISTANCES):
-                        depth[distance] += levels.get(best + sign * distance, 0) / 2
-                for at, size, direction, before in list(waiting):
-                    if due - at > 10 * SECOND:
-                        waiting.remove((at, size, direction, before))
-                        days.later[size].append(direction * (middle - before))
-        tape = record.tapes["ACME"]
-        before = tape.twice_middle(0) / 2 if tape.bids and tape.asks else None
-        for report in batch.records:
-            market.apply(report)
-        record.hear(batch.stamp, batch.records)
-        trades = [report for report in batch.records if isinstance(report, Trade)]
-        if trades and before is not None and tape.bids and tape.asks:
-            direction = 1 if trades[0].aggressor_side.value == "buy" else -1
-            size = sum(trade.quantity for trade in trades)
-            days.impact[size].append(direction * (tape.twice_middle(0) / 2 - before))
-            waiting.append((batch.stamp, size, direction, before))
-    middles = [middle for middle in record.tapes["ACME"].middles[30:] if middle]
-    days.returns.append([after / before - 1 for before, after in itertools.pairwise(middles)])
-    days.depth = [total + one / samples for total, one in zip(days.depth, depth, strict=True)]
-    days.trades += market.totals.trades
-    days.orders += market.totals.orders
+@dataclass
+class Metaorder:
+    """A run of one trader's orders on one side."""
+
+    sign: int
+    before: float
+    """The middle before the first trade, relative to the fundamental value."""
+    after: float = 0.0
+    units: float = 0.0
 
 
-def autocorrelation(days: Sequence[Sequence[float]], lag: int) -> float:
-    """The mean over the days of the correlation of a series with itself, `lag` steps later."""
-    found = []
-    for series in days:
-        mean = statistics.fmean(series)
-        off = [value - mean for value in series]
-        variance = sum(value * value for value in off)
-        found.append(sum(a * b for a, b in zip(off, off[lag:], strict=False)) / variance)
-    return statistics.fmean(found)
+class Observer:
+    """Measures a day, from the reports of the exchange."""
+
+    def __init__(self) -> None:
+        self.days: dict[str, SecurityDay] = defaultdict(SecurityDay)
+        self.middles: dict[str, float] = {}
+        self.metaorders: dict[tuple[str, str], Metaorder] = {}
+        self.middle_of: Callable[[str], float | None] = lambda symbol: None
+        self.value_of: Callable[[str], float] = lambda symbol: 1.0
+
+    def observe(self, _: int, reports: Sequence[Event]) -> None:
+        """Takes the effects of one command."""
+        symbol = next((report.symbol for report in reports if isinstance(report, PriceUpdate)), None)
+        if symbol is None:
+            return
+        before, after = self.middles.get(symbol), self.middle_of(symbol)
+        if after is not None:
+            self.middles[symbol] = after
+        trades = [report for report in reports if isinstance(report, Trade)]
+        if not trades or before is None or after is None:
+            return
+        sign = 1 if trades[0].aggressor_side is Side.BUY else -1
+        units = sum(trade.quantity for trade in trades) / UNITS[symbol]
+        day = self.days[symbol]
+        day.signs.append(sign)
+        day.impact.append((units, sign * (after / before - 1) * 1e4))
+        taker = next((one for one in reports if isinstance(one, OrderReport) and one.exec_type is ExecType.TRADE
+                      and one.liquidity == "taker"), None)  # fmt: skip
+        if taker is not None and taker.client_id.startswith("OrderSplitter"):
+            value = self.value_of(symbol)
+            self.follow(taker.client_id, symbol, sign, units, before / value, after / value)
+
+    def follow(self, client_id: str, symbol: str, sign: int, units: float, before: float, after: float) -> None:
+        """Adds an order to the trader's metaorder, which ends where the trader changes sides."""
+        running = self.metaorders.get((client_id, symbol))
+        if running is None or running.sign != sign:
+            if running is not None and running.units:
+                self.days[symbol].metaorders.append(
+                    (running.units, running.sign * (running.after / running.before - 1) * 1e4)
+                )
+            running = self.metaorders[client_id, symbol] = Metaorder(sign, before)
+        running.units += units
+        running.after = after
 
 
-def kurtosis(values: Sequence[float]) -> float:
-    """In excess of the normal distribution's."""
-    mean = statistics.fmean(values)
-    variance = statistics.fmean((value - mean) ** 2 for value in values)
-    return statistics.fmean((value - mean) ** 4 for value in values) / variance**2 - 3
+def play_day(seed: str, seconds: int) -> dict[str, SecurityDay]:
+    """Plays a day on the default house, and measures it."""
+    exchange, values = open_house(START, seed)
+    observer = Observer()
+    books = {symbol: exchange.market.books[symbol] for symbol in exchange.market.securities}
 
+    def middle_of(symbol: str) -> float | None:
+        book = books[symbol]
+        return (max(book.bids) + min(book.asks)) / 2 if book.bids and book.asks else None
 
-def tail_exponent(values: Sequence[float], part: float = 0.02) -> float:
-    """Hill's estimate from the largest of the absolute values."""
-    ordered = sorted(map(abs, values), reverse=True)
-    count = max(int(len(ordered) * part), 10)
-    return count / sum(math.log(value / ordered[count]) for value in ordered[:count])
+    observer.middle_of = middle_of
+    observer.value_of = lambda symbol: values.by_symbol[symbol].value * 100
+    exchange.run_until(START + WARM_UP * SECOND)
+    exchange.listeners.append(observer.observe)
+    for second in range(WARM_UP + 1, WARM_UP + seconds + 1):
+        exchange.run_until(START + second * SECOND)
+        for symbol, book in books.items():
+            middle = middle_of(symbol)
+            day = observer.days[symbol]
+            if middle is None:
+                continue
+            day.middles.append(middle)
+            for best, levels, sign in ((max(book.bids), book.bids, -1), (min(book.asks), book.asks, 1)):
+                for distance in range(DISTANCES):
+                    level = levels.get(best + sign * distance)
+                    if level:
+                        day.depth[distance] += level[0] / UNITS[symbol] / 2 / seconds
+    return dict(observer.days)
 
 
 @dataclass(frozen=True)
 class Fact:
-    """Something that real markets show."""
+    """A property of real markets."""
 
     name: str
     source: str
@@ -139,108 +142,148 @@ class Fact:
     holds: bool
 
 
-def facts_of(days: Days) -> list[Fact]:
+def facts_of(days: Sequence[SecurityDay]) -> list[Fact]:
     """What holds, and what does not."""
-    returns = [value for one in days.returns for value in one]
-    bound = 1.96 / math.sqrt(len(returns))
-    raw = [autocorrelation(days.returns, lag) for lag in range(1, LAGS + 1)]
-    size = [autocorrelation([[abs(value) for value in one] for one in days.returns], lag) for lag in range(1, LAGS + 1)]
-    outside = sum(abs(value) > 2 * bound for value in raw[4:])
-    fat, hill = kurtosis(returns), tail_exponent(returns)
-    peak = max(range(DISTANCES), key=lambda distance: days.depth[distance])
-    sizes = sorted(one for one in days.impact if len(days.impact[one]) >= 30)
-    means = {one: statistics.fmean(days.impact[one]) for one in sizes}
-    small, large = sizes[0], sizes[-1]
-    slope = math.log(means[large] / means[small]) / math.log(large / small) if min(means[small], means[large]) > 0 else 0.0
+    returns = [facts.returns_of(day.middles) for day in days]
+    sizes = [[abs(value) for value in one] for one in returns]
+    raw = [facts.estimate(facts.autocorrelation(one, lag) for one in returns) for lag in range(1, LAGS + 1)]
+    clusters = {lag: facts.estimate(facts.autocorrelation(one, lag) for one in sizes) for lag in (1, 10, 30, 120)}
+    largest = max(abs(one.mean) for one in raw[4:])
+    fat = facts.estimate(facts.kurtosis(one) for one in returns)
+    hill = facts.estimate(facts.tail_exponent(one) for one in returns)
+    depth = depth_of(days)
+    peak = max(range(DISTANCES), key=lambda distance: depth[distance])
+    impact = facts.by_group([day.impact for day in days], facts.impact_power)
+    hurst = facts.estimate(facts.hurst_exponent(day.signs) for day in days)
+    large = facts.by_group([day.metaorders for day in days], facts.impact_power)
     return [
         Fact(
-            "Returns are not correlated with earlier returns, but at the shortest lags",
+            "Returns are not correlated with earlier returns, except at the shortest lags",
             'Cont, "Empirical properties of asset returns: stylized facts and statistical issues" (2001)',
-            f"lag 1 s: {raw[0]:+.2f}; from 5 s on {outside} of {LAGS - 4} outside of ±{2 * bound:.3f}",
-            outside <= 3,
+            f"{raw[0].text(sign=True)} at 1 s; from 5 s to {LAGS} s never more than {largest:.3f} from 0",
+            largest < 0.03,
         ),
         Fact(
-            "Volatility comes in clusters: the size of returns is correlated with itself for long",
+            "Volatility comes in clusters: absolute returns are correlated with earlier ones for a long time",
             'Mandelbrot, "The variation of certain speculative prices" (1963); Cont (2001)',
-            f"of absolute returns: {size[0]:+.2f} at 1 s, {size[9]:+.2f} at 10 s, {size[29]:+.2f} at 30 s "
-            f"(noise: ±{bound:.3f})",
-            size[9] > 2 * bound and size[29] > bound,
+            "; ".join(f"{one.text(sign=True)} at {lag} s" for lag, one in clusters.items()),
+            clusters[10].low > 0.02 and clusters[30].low > 0.02,
         ),
         Fact(
             "Returns have fat tails",
             'Gopikrishnan, Meyer, Amaral and Stanley, "Inverse cubic law for the distribution of stock price variations" '
             "(1998)",
-            f"excess kurtosis {fat:.1f} (normal: 0); tail exponent {hill:.1f} (stocks: about 3)",
-            fat > 1 and 2 < hill < 6,
+            f"excess kurtosis {fat.text(1)} (normal: 0); tail exponent {hill.text(1)} (stocks: about 3)",
+            fat.low > 1 and hill.low > 2 and hill.high < 4.5,
         ),
         Fact(
             "The book is deepest away from the best price, and thins out behind",
             'Bouchaud, Mézard and Potters, "Statistical properties of stock order books" (2002)',
-            f"deepest {peak} ticks from the best, {days.depth[peak] / max(days.depth[0], 1e-9):.1f} times the best's depth",
-            peak > 0 and days.depth[peak] > 1.1 * days.depth[0] and days.depth[-1] < days.depth[peak] / 2,
+            f"deepest {peak} ticks from the best, {depth[peak] / depth[0]:.1f} times the best's depth; "
+            f"{depth[-1] / depth[peak]:.2f} of it at {DISTANCES - 1} ticks",
+            peak > 0 and depth[peak] > 1.1 * depth[0] and depth[-1] < depth[peak] / 2,
         ),
         Fact(
             "Larger orders move the price more, but less than in proportion",
             'Lillo, Farmer and Mantegna, "Master curve for price-impact function" (2003)',
-            f"{means[small]:.2f} ticks for {small} lots, {means[large]:.2f} for {large}: a power of {slope:.2f} "
-            "(stocks: 0.2 to 0.5)",
-            0.1 < slope < 1,
+            f"the impact of an order grows with a power of {impact.text()} of its size (stocks: 0.2 to 0.5)",
+            impact.low > 0.15 and impact.high < 0.6,
+        ),
+        Fact(
+            "The signs of orders have a long memory",
+            'Lillo and Farmer, "The long memory of the efficient market" (2004)',
+            f"Hurst exponent {hurst.text()} (stocks: about 0.7; no memory: 0.5)",
+            hurst.low > 0.6 and hurst.high < 0.85,
+        ),
+        Fact(
+            "The impact of a metaorder grows about with the square root of its size",
+            'Almgren, Thum, Hauptmann and Li, "Direct estimation of equity market impact" (2005); Tóth and others (2011)',
+            f"a power of {large.text()}, relative to the fundamental value (stocks: 0.4 to 0.7)",
+            large.low > 0.35 and large.high < 0.75,
         ),
     ]
 
 
-def draw(days: Days) -> None:
+def depth_of(days: Sequence[SecurityDay]) -> list[float]:
+    """The mean depth by distance."""
+    return [statistics.fmean(day.depth[distance] for day in days) for distance in range(DISTANCES)]
+
+
+def draw(days: Sequence[SecurityDay]) -> None:
     """Draws what was measured."""
     lags = list(range(1, LAGS + 1))
-    absolute = [[abs(value) for value in one] for one in days.returns]
-    returns = sorted(value for one in days.returns for value in one)
-    spread = statistics.pstdev(returns)
-    ranks = [(place + 0.5) / len(returns) for place in range(len(returns))]
+    by_day = [facts.returns_of(day.middles) for day in days]
+    sizes = [[abs(value) for value in one] for one in by_day]
+
+    def mean_at(series: Sequence[Sequence[float]], lag: int) -> float:
+        return statistics.fmean(facts.autocorrelation(one, lag) for one in series)
+
+    returns = sorted(value / statistics.pstdev(one) for one in by_day for value in one)
     normal = statistics.NormalDist()
+    quantiles = [(normal.inv_cdf((place + 0.5) / len(returns)), value) for place, value in enumerate(returns)]
     every = max(len(returns) // 300, 1)
-    quantiles = [(normal.inv_cdf(rank), value / spread) for rank, value in zip(ranks, returns, strict=True)]
     shown = quantiles[:20] + quantiles[20:-20:every] + quantiles[-20:]
-    sizes = sorted(one for one in days.impact if len(days.impact[one]) >= 30)
-    count = len(days.returns)
+    orders = facts.binned(one for day in days for one in day.impact)
+    large = facts.binned(one for day in days for one in day.metaorders)
     write(
         PICTURE,
         [
             Chart("Autocorrelation", "seconds", "correlation", [
-                Series("returns", lags, [autocorrelation(days.returns, lag) for lag in lags]),
-                Series("their sizes", lags, [autocorrelation(absolute, lag) for lag in lags])]),
+                Series("returns", lags, [mean_at(by_day, lag) for lag in lags]),
+                Series("absolute returns", lags, [mean_at(sizes, lag) for lag in lags])]),
             Chart("Returns against the normal distribution", "normal quantile", "standard deviations", [
                 Series("returns", [x for x, _ in shown], [y for _, y in shown], dots=True),
                 Series("normal", [-4, 4], [-4, 4])]),
-            Chart("Shape of the book", "ticks from the best price", "mean lots", [
-                Series("one side", list(range(DISTANCES)), [lots / count for lots in days.depth])]),
-            Chart("Impact", "lots taken", "ticks", [
-                Series("at once", sizes, [statistics.fmean(days.impact[one]) for one in sizes], dots=True),
-                Series("10 s later", sizes, [statistics.fmean(days.later[one]) for one in sizes], dots=True)]),
+            Chart("Shape of the book", "ticks from the best price", "mean units", [
+                Series("one side", list(range(DISTANCES)), depth_of(days))]),
+            Chart("Impact", "units", "basis points", [
+                Series("one order", [x for x, _, _ in orders], [y for _, y, _ in orders], dots=True),
+                Series("a metaorder", [x for x, _, _ in large], [y for _, y, _ in large], dots=True)]),
         ],
     )  # fmt: skip
 
 
 def main() -> None:
-    """Measures, prints a table, and with --write the page."""
-    options = harness.arguments(__doc__ or "", events=8)
-    season, days = parse_season(SEASON), Days()
-    for number in range(1, options.events + 1):
-        day(msgspec.structs.replace(season, seed=11), number, days)
-    facts = facts_of(days)
+    """Measures, prints a table, and with `--write` writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--days", type=int, default=8)
+    parser.add_argument("--seconds", type=int, default=3600, help="length of a day")
+    parser.add_argument("--seed", default="market", help="days with another seed are other days")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--verbose", action="store_true", help="print the means behind the figures")
+    parser.add_argument("--write", action="store_true", help="write docs/market-quality.md")
+    options = parser.parse_args()
+    days: list[SecurityDay] = []
+    with ProcessPoolExecutor(options.processes) as pool:
+        seeds = [f"{options.seed}/{number}" for number in range(options.days)]
+        for number, day in enumerate(pool.map(play_day, seeds, [options.seconds] * options.days), 1):
+            days += day.values()
+            print(f"day {number}: {sum(len(one.signs) for one in day.values()):,} orders traded", flush=True)
+    found = facts_of(days)
+    if options.verbose:
+        print(facts.binned(one for day in days for one in day.impact))
+        print(facts.binned(one for day in days for one in day.metaorders))
+        print([round(one, 2) for one in depth_of(days)])
     rows = [
-        f"| {one.name} | {'holds' if one.holds else 'does **not** hold'} | {one.measured} | {one.source} |" for one in facts
+        f"| {one.name} | {'holds' if one.holds else 'does **not** hold'} | {one.measured} | {one.source} |" for one in found
     ]
-    text = "\n".join(["| of real markets | here | measured | source |", "| --- | --- | --- | --- |", *rows])
-    counts = f"{days.orders:,} orders, {days.trades:,} trades"
-    about = f"{options.events} days of ten minutes, {counts}; the middle, second by second."
-    print(f"{about}\n\n{text}")
+    table = "\n".join(["| of real markets | here | measured | source |", "| --- | --- | --- | --- |", *rows])
+    about = (
+        f"{options.days} days of {options.seconds // 60} minutes, {len(LISTED)} securities, "
+        f"{sum(len(day.signs) for day in days):,} orders that traded; the middle, second by second. "
+        "In brackets: 95 per cent intervals over the days of all securities."
+    )
+    print(f"\n{about}\n\n{table}")
     if options.write:
         draw(days)
-        page = PAGE.read_text()
-        before, _, rest = page.partition("<!-- facts -->\n")
-        _, _, after = rest.partition("<!-- end -->")
-        PAGE.write_text(f"{before}<!-- facts -->\n\n{about}\n\n{text}\n\n<!-- end -->{after}")
-    harness.finish(options, "market", {"facts": {one.name: one.holds for one in facts}})
+        write_page(about, table)
+
+
+def write_page(about: str, table: str) -> None:
+    """Puts the table into the page."""
+    before, _, rest = PAGE.read_text().partition("<!-- facts -->\n")
+    _, _, after = rest.partition("<!-- end -->")
+    PAGE.write_text(f"{before}<!-- facts -->\n\n{about}\n\n{table}\n\n<!-- end -->{after}")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""Fundamental values: what a security is worth over time, which those who are informed know before the market does.
+"""Fundamental values: what a security is worth over time. Informed traders know a value before the market does.
 
-A process is sampled once a second. Its dice are its own: the same seed gives the same values.
+A process is sampled once a second. Its random numbers are its own: the same seed gives the same values.
 """
 
 import math
 import random
+from collections.abc import Iterator
 from decimal import Decimal
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -15,112 +16,192 @@ from trading_bots.competition.durations import nanoseconds
 
 Positive = Annotated[float, msgspec.Meta(ge=0)]
 MINUTE = 60.0
+VOLATILITY_HALF_LIVES = (20.0, 240.0, 2400.0)
+"""Seconds. Volatility is the product of a fast, a medium and a slow factor."""
+
+
+class Point(NamedTuple):
+    """A value at one second."""
+
+    value: float
+    activity: float
+    """How busy the market is, relative to its mean of about 1."""
 
 
 class News(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Something that changes a value at once."""
+    """A change of a value at a known time."""
 
     at: str
-    """How long after the opening: `90s`, `2m`."""
+    """Time after the opening: `90s`, `2m`."""
     percent: float
-    """By how much."""
+    """Size of the change."""
 
 
 class _Process(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="process"):
-    """What all processes have."""
+    """Common to all processes."""
 
     news: list[News] = []
 
     def check(self, field: str) -> None:
-        """Raises `SeasonError`, which names the field, where a time is none."""
+        """Raises `SeasonError`, which names the field, if a time is not valid."""
         for one in self.news:
             nanoseconds(one.at, f"{field}.news.at")
 
-    def step(self, value: float, begin: float, dice: random.Random) -> float:
-        """The value a second later."""
+    def walk(self, begin: float, dice: random.Random, anchor: float | None = None) -> Iterator[Point]:
+        """Yields the value and the activity one second after `begin`, two seconds after, and so on.
+
+        A process that reverts to a mean reverts to `anchor`, which is `begin` by default.
+        """
         raise NotImplementedError
 
 
 class Constant(_Process, frozen=True, tag="constant"):
-    """Always the same, but for news."""
+    """The same value at all times."""
 
-    def step(self, value: float, begin: float, dice: random.Random) -> float:
+    def walk(self, begin: float, dice: random.Random, anchor: float | None = None) -> Iterator[Point]:
         """See `_Process`."""
-        return value
+        while True:
+            yield Point(begin, 1.0)
 
 
 class RandomWalk(_Process, frozen=True, tag="random_walk"):
-    """Each second's change is normal and independent (Bachelier, "Théorie de la spéculation", 1900; here, of the
-    logarithm)."""
+    """Each second's change of the logarithm is normal and independent (Bachelier, "Théorie de la spéculation", 1900)."""
 
     volatility: Positive = 0.5
     """Per cent a minute."""
 
-    def step(self, value: float, begin: float, dice: random.Random) -> float:
+    def walk(self, begin: float, dice: random.Random, anchor: float | None = None) -> Iterator[Point]:
         """See `_Process`."""
-        return value * math.exp(dice.gauss(0, self.volatility / 100 / math.sqrt(MINUTE)))
+        value, deviation = begin, _each_second(self.volatility)
+        while True:
+            value *= math.exp(dice.gauss(0, deviation))
+            yield Point(value, 1.0)
 
 
 class OrnsteinUhlenbeck(_Process, frozen=True, tag="ornstein_uhlenbeck"):
-    """Returns to where it began (Uhlenbeck and Ornstein, "On the theory of the Brownian motion", 1930)."""
+    """Returns to its anchor (Uhlenbeck and Ornstein, "On the theory of the Brownian motion", 1930)."""
 
     volatility: Positive = 0.5
     """Per cent a minute."""
     half_life: Annotated[float, msgspec.Meta(gt=0)] = 60.0
     """Seconds after which half of a deviation is gone."""
 
-    def step(self, value: float, begin: float, dice: random.Random) -> float:
+    def walk(self, begin: float, dice: random.Random, anchor: float | None = None) -> Iterator[Point]:
         """See `_Process`."""
-        deviation = math.log(value / begin) * 0.5 ** (1 / self.half_life)
-        return begin * math.exp(deviation + dice.gauss(0, self.volatility / 100 / math.sqrt(MINUTE)))
+        mean = anchor or begin
+        distance, kept = math.log(begin / mean), 0.5 ** (1 / self.half_life)
+        deviation = _each_second(self.volatility)
+        while True:
+            distance = distance * kept + dice.gauss(0, deviation)
+            yield Point(mean * math.exp(distance), 1.0)
 
 
 class Jumps(_Process, frozen=True, tag="jumps"):
-    """A random walk that jumps now and then (Merton, "Option pricing when underlying stock returns are discontinuous",
-    1976)."""
+    """A random walk with jumps (Merton, "Option pricing when underlying stock returns are discontinuous", 1976)."""
 
     volatility: Positive = 0.2
     """Per cent a minute, between jumps."""
     per_minute: Positive = 0.5
     """Jumps."""
     size: Positive = 2.0
-    """Per cent: the standard deviation of a jump."""
+    """Standard deviation of a jump, in per cent."""
 
-    def step(self, value: float, begin: float, dice: random.Random) -> float:
+    def walk(self, begin: float, dice: random.Random, anchor: float | None = None) -> Iterator[Point]:
         """See `_Process`."""
-        change = dice.gauss(0, self.volatility / 100 / math.sqrt(MINUTE))
-        if dice.random() < self.per_minute / MINUTE:
-            change += dice.gauss(0, self.size / 100)
-        return value * math.exp(change)
+        value, deviation = begin, _each_second(self.volatility)
+        while True:
+            change = dice.gauss(0, deviation)
+            if dice.random() < self.per_minute / MINUTE:
+                change += dice.gauss(0, self.size / 100)
+            value *= math.exp(change)
+            yield Point(value, 1.0)
 
 
-Value = Constant | RandomWalk | OrnsteinUhlenbeck | Jumps
+class StochasticVolatility(_Process, frozen=True, tag="stochastic_volatility"):
+    """A random walk whose volatility varies, with jumps, and a weak pull back to its anchor.
+
+    Volatility with jumps: Bates, "Jumps and stochastic volatility" (1996). Several time scales of the logarithm of the
+    volatility: LeBaron, "Stochastic volatility as a simple generator of apparent financial power laws and long memory"
+    (2001). The activity follows the volatility, since both follow the news: Clark, "A subordinated stochastic process
+    model with finite variance for speculative prices" (1973).
+    """
+
+    volatility: Positive = 0.1
+    """Per cent a minute, as a root mean square over time."""
+    variation: Positive = 0.7
+    """Standard deviation of the logarithm of the volatility."""
+    per_minute: Positive = 0.01
+    """Jumps: news at random times."""
+    size: Positive = 0.5
+    """Standard deviation of a jump, in per cent."""
+    half_life: Annotated[float, msgspec.Meta(gt=0)] = 259_200.0
+    """Seconds after which half of a deviation from the anchor is gone. The default is three days."""
+
+    def walk(self, begin: float, dice: random.Random, anchor: float | None = None) -> Iterator[Point]:
+        """See `_Process`."""
+        mean = anchor or begin
+        distance, kept = math.log(begin / mean), 0.5 ** (1 / self.half_life)
+        share = self.variation / math.sqrt(len(VOLATILITY_HALF_LIVES))
+        factors = [dice.gauss(0, share) for _ in VOLATILITY_HALF_LIVES]
+        keeps = [0.5 ** (1 / half_life) for half_life in VOLATILITY_HALF_LIVES]
+        noises = [share * math.sqrt(1 - keep * keep) for keep in keeps]
+        deviation = _each_second(self.volatility) * math.exp(-self.variation * self.variation)
+        while True:
+            factors = [
+                factor * keep + dice.gauss(0, noise) for factor, keep, noise in zip(factors, keeps, noises, strict=True)
+            ]
+            level = math.exp(sum(factors))
+            distance = distance * kept + dice.gauss(0, deviation * level)
+            if dice.random() < self.per_minute / MINUTE:
+                distance += dice.gauss(0, self.size / 100)
+                factors[0] += self.variation  # news make a market busy
+            yield Point(mean * math.exp(distance), level)
+
+
+Value = Constant | RandomWalk | OrnsteinUhlenbeck | Jumps | StochasticVolatility
+
+
+def _each_second(volatility: float) -> float:
+    """The standard deviation of a second's change, from per cent a minute."""
+    return volatility / 100 / math.sqrt(MINUTE)
+
+
+def rounded(value: float, tick: Decimal) -> Decimal:
+    """A value as a price: the nearest multiple of the tick, and at least one tick."""
+    return max(round(Decimal(value) / tick), 1) * tick
 
 
 class Path:
-    """One security's value over a round."""
+    """The value of one security over a round."""
 
     def __init__(self, process: Value, begin: Decimal, tick: Decimal, start: float, seconds: int, seed: str) -> None:
         self._start, self._tick = start, tick
-        dice, value, first = random.Random(seed), float(begin), float(begin)
+        walk, shift = process.walk(float(begin), random.Random(seed)), 1.0
         news = sorted((_seconds(one.at), one.percent) for one in process.news)
-        self._values = []
+        point = Point(float(begin), 1.0)
+        self._values, self._activities = [], []
         for second in range(seconds + 1):
             if second:
-                value = process.step(value, first, dice)
+                point = next(walk)
             while news and news[0][0] <= second:
-                factor = 1 + news.pop(0)[1] / 100
-                value, first = value * factor, first * factor
-            self._values.append(value)
+                shift *= 1 + news.pop(0)[1] / 100
+            self._values.append(point.value * shift)
+            self._activities.append(point.activity)
 
     @cached_property
     def _prices(self) -> list[Decimal]:
-        return [max(round(Decimal(value) / self._tick), 1) * self._tick for value in self._values]
+        return [rounded(value, self._tick) for value in self._values]
+
+    def _second(self, now: float) -> int:
+        return min(max(int(now - self._start), 0), len(self._values) - 1)
 
     def at(self, now: float) -> Decimal:
-        """The value at a time in seconds of Unix time, rounded to the tick; after the end, the last."""
-        second = min(max(int(now - self._start), 0), len(self._values) - 1)
-        return self._prices[second]
+        """The value at a time in seconds of Unix time, rounded to the tick; after the end, the last value."""
+        return self._prices[self._second(now)]
+
+    def activity(self, now: float) -> float:
+        """The activity at a time in seconds of Unix time."""
+        return self._activities[self._second(now)]
 
     def points(self) -> list[float]:
         """The value at each second."""

@@ -227,10 +227,16 @@ class SimulatedExchange:
     """Engine, ledger and feed, and a calendar of what happens next."""
 
     def __init__(
-        self, start: int, requests_per_second: float = 0, gateway: int = 0, ticks: bool = True, keep: bool = False
+        self,
+        start: int,
+        requests_per_second: float = 0,
+        gateway: int = 0,
+        ticks: bool = True,
+        keep: bool = False,
+        keep_commands: bool = True,
     ) -> None:
-        """Begins at a time in nanoseconds of Unix time. Without `ticks`, the market hears of the time by commands alone;
-        with `keep`, what the engine reports is kept."""
+        """Begins at a time in nanoseconds of Unix time. Without `ticks`, only commands move the market's clock. With `keep`,
+        the engine's reports are kept. Without `keep_commands`, there is no fingerprint, and memory does not grow."""
         self.now = start
         """Nanoseconds of Unix time."""
         self.engine, self.ledger, self.market = Engine(), Ledger(), Market()
@@ -242,6 +248,7 @@ class SimulatedExchange:
         self.reports: list[bytes] = []
         """The topic `data_feed`, as far as the engine wrote it, where it is kept."""
         self._keeps = keep
+        self._keeps_commands = keep_commands
         self._reported = 1
         self.limiter = RateLimiter(requests_per_second, 2 * requests_per_second)
         self._name = gateway_name(gateway)
@@ -290,7 +297,9 @@ class SimulatedExchange:
 
     def apply(self, command: Command) -> list[Event]:
         """Matches, settles and publishes one command. Returns all that it caused."""
-        self.commands.append(encode_batch(Batch(VERSION, self._name, 1, len(self.commands) + 1, self.now, [command])))
+        if self._keeps_commands:
+            batch = Batch(VERSION, self._name, 1, len(self.commands) + 1, self.now, [command])
+            self.commands.append(encode_batch(batch))
         events = self.engine.apply(command)
         reports = [
             self.ledger.settle(next(self._instruction), event) if isinstance(event, (Execution, Transfer)) else event

@@ -6,6 +6,7 @@ from trading_bots.strategies.market_maker import MarketMaker
 from trading_bots.strategies.mean_reversion import MeanReversion
 from trading_bots.strategies.momentum import Momentum
 from trading_bots.strategies.noise_trader import NoiseTrader
+from trading_bots.strategies.order_splitter import OrderSplitter
 from trading_bots.strategies.pairs_arbitrage import PairsArbitrage
 from trading_bots.strategies.random_walk import RandomWalk
 
@@ -16,6 +17,7 @@ __all__ = [
     "MeanReversion",
     "Momentum",
     "NoiseTrader",
+    "OrderSplitter",
     "PairsArbitrage",
     "RandomWalk",
     "Twap",

@@ -1,49 +1,73 @@
-"""A market maker: always a bid and an offer around a price of its own, which it shifts against what it holds.
+"""A market maker: always bids and offers around a price of its own, which it shifts against what it holds.
 
 Avellaneda and Stoikov, "High-frequency trading in a limit order book" (2008): with inventory q, risk aversion g, variance
 s² a second and a horizon of T seconds, the price to quote around is mid - q·g·s²·T, and the two quotes are g·s²·T +
 (2/g)·ln(1 + g/k) apart, where k says how quickly orders thin out with distance. Here prices are relative to the middle, the
-horizon does not run out, and the variance is measured.
+horizon does not run out, and the variance is measured. For a large inventory the shift grows with its square root: Tóth and
+others, "Anomalous price impact and the critical nature of liquidity in financial markets" (2011).
+
+Where the organiser of the market gives it values, it estimates a value late and with an error. Elsewhere it estimates the
+middle of the market from the book.
 """
 
 import math
-import random
+from collections import deque
+from collections.abc import Callable
 from decimal import Decimal
 
-from trading_bots.bot import Bot, Order
+from trading_bots.bot import Order
+from trading_bots.strategies.trader import Trader
 
-MOST_STEP = Decimal("0.003")
-"""How far its idea of the middle moves from one look to the next, in parts of it. In a thin book one silly price moves the
-middle by half; who followed it at once would trade there, and so make it true."""
+MAX_STEP = Decimal("0.003")
+"""Largest relative change of its estimate from one look at the book to the next. In a thin book, one absurd price moves the
+middle by half. A market maker that followed at once would trade there, and so make the price true."""
+LEVEL_DISTANCES = (1.0, 2.5, 6.0)
+"""Distance of each level from the fair price, in half spreads."""
+LEVEL_SIZES = (1, 8, 20)
+"""Size of each level, relative to the first."""
 
 
-class MarketMaker(Bot):
-    """Quotes every security, and moves its quotes when its price has moved."""
+class MarketMaker(Trader):
+    """Quotes every security, and amends its quotes when its price has moved."""
+
+    value: Callable[[str, float], Decimal] | None = None
+    """The value of a security at a time, set by the organiser of the market."""
 
     def __init__(
         self,
         seed: int = 0,
         size: int = 2,
-        target: int = 100,
+        target: int | None = None,
         aversion: float = 0.1,
         thinning: float = 1500.0,
         horizon: float = 20.0,
+        levels: int = 1,
+        pause: float = 0.5,
+        delay: float = 2.0,
+        error: float = 0.0001,
+        limit: int = 0,
+        shift: float = 0.01,
     ) -> None:
-        super().__init__()
-        self.dice = random.Random(seed)
-        self.pause = 0.4 + self.dice.random() * 0.2
-        self.size = size
-        self.target = target
-        """Shares of each security that it would like to hold."""
+        """`size` is in units of the first level, `target` the shares of each security that it likes to hold (by default,
+        what it begins with). It sees a value `delay` seconds late, with a relative `error`. With an inventory `limit`, in
+        units, the price shifts by `shift` when the inventory reaches it, and one side is then not quoted."""
+        super().__init__(seed)
+        self.pause = pause * (0.8 + 0.4 * self.dice.random())
+        self.size, self.target, self.limit, self.shift = size, target, limit, shift
         self.aversion, self.thinning, self.horizon = aversion, thinning, horizon
-        self.quotes: dict[str, list[Order]] = {}
+        self.levels, self.delay, self.error = levels, delay, error
+        self.quotes: dict[str, list[Order | None]] = {}
+        """By security: the bid and the offer of the first level, of the second, and so on."""
         self.middles: dict[str, Decimal] = {}
-        """Where it believes the middle of each market to be."""
+        """Estimates of the middle of each market."""
         self.variances: dict[str, float] = {}
         """Of relative changes, a second."""
+        self.errors: dict[str, float] = {}
+        self.seen: dict[str, deque[Decimal]] = {}
+        """The last values, the oldest first."""
 
     def on_start(self) -> None:
-        """Begins to quote. What an earlier life left in the books goes first."""
+        """Cancels what a previous run left in the book, and begins to quote."""
         self.cancel_all()
         self.every(self.pause, self.requote)
 
@@ -53,32 +77,58 @@ class MarketMaker(Bot):
             if self.state(symbol) == "continuous":
                 self.quote(symbol)
 
+    def estimate(self, symbol: str) -> Decimal:
+        """The middle of the market as the market maker estimates it."""
+        believed = self.middles.get(symbol)
+        if self.value is not None:
+            seen = self.seen.setdefault(symbol, deque(maxlen=1 + int(self.delay / self.pause)))
+            seen.append(self.value(symbol, self.now))
+            error = self.errors.get(symbol, 0.0) * 0.97 + self.dice.gauss(0, self.error) * 0.243
+            self.errors[symbol] = error
+            return seen[0] * Decimal(1 + error)
+        believed = believed or self.last(symbol)
+        step = believed * MAX_STEP
+        return min(max(self.mid(symbol), believed - step), believed + step)
+
     def quote(self, symbol: str) -> None:
-        """Puts its quotes where they belong."""
-        believed = self.middles.get(symbol, self.last(symbol))
-        step = believed * MOST_STEP
-        middle = self.middles[symbol] = min(max(self.mid(symbol), believed - step), believed + step)
-        change = float(middle / believed) - 1
-        variance = self.variances.get(symbol, 1e-7)
+        """Moves its quotes to where they belong."""
+        before = self.middles.get(symbol)
+        middle = self.middles[symbol] = self.estimate(symbol)
+        change = float(middle / before) - 1 if before else 0.0
+        variance = self.variances.get(symbol, 1e-8)
         variance = self.variances[symbol] = variance + (change * change / self.pause - variance) * 0.02
         risk = self.aversion * variance * self.horizon
-        surplus = int(self.position(symbol)) - self.target
-        shift = max(min(surplus * (risk + 1.5e-5), 0.02), -0.02)
-        half = risk / 2 + math.log1p(self.aversion / self.thinning) / self.aversion
-        fair = middle * Decimal(1 - shift + self.dice.gauss(0, 0.0002))
-        bid, ask = fair * Decimal(1 - half), fair * Decimal(1 + half)
-        old = self.quotes.get(symbol, [])
-        if old and all(order.is_open and self.is_near(order, bid, ask) for order in old):
-            return
-        for order in old:
-            self.cancel(order)
-        held = int(self.position(symbol))
-        self.quotes[symbol] = [
-            *([self.buy(symbol, self.size, bid)] if self.free_cash > 2 * self.size * bid else []),
-            *([self.sell(symbol, min(self.size, held), ask)] if held > 0 else []),
-        ]
+        half = risk / 2 + math.log1p(self.aversion / self.thinning) / self.aversion + 2 * math.sqrt(variance)
+        fair = middle * Decimal(1 - self.inventory_shift(symbol, risk))
+        lots = self.unit(symbol)
+        quotes = self.quotes.setdefault(symbol, [None] * (2 * self.levels))
+        for place in range(2 * self.levels):
+            level, is_bid = place // 2, place % 2 == 0
+            distance = half * LEVEL_DISTANCES[level]
+            price = fair * Decimal(1 - distance if is_bid else 1 + distance)
+            order = quotes[place]
+            if order is not None and order.is_open:
+                if abs((order.price or price) - price) > Decimal(distance) * fair / 2:
+                    self.amend(order, price=price)
+                continue
+            quantity = lots * self.random_size(20) * self.size * LEVEL_SIZES[level]
+            quotes[place] = self.enter(symbol, is_bid, quantity, price)
 
-    def is_near(self, order: Order, bid: Decimal, ask: Decimal) -> bool:
-        """Whether a quote stands near enough to where it belongs."""
-        wanted = bid if order.side == "buy" else ask
-        return abs((order.price or wanted) - wanted) < (ask - bid) / 4
+    def inventory_shift(self, symbol: str, risk: float) -> float:
+        """The relative distance of the price to quote around from the middle, against the inventory."""
+        if self.target is not None:
+            self.begun_with.setdefault(symbol, Decimal(self.target))
+        surplus = float(self.surplus(symbol) / self.unit(symbol))
+        if self.limit:
+            return math.copysign(self.shift * math.sqrt(min(abs(surplus) / self.limit, 1.0)), surplus)
+        return max(min(surplus * (risk + 1.5e-5), 0.02), -0.02)
+
+    def enter(self, symbol: str, is_bid: bool, quantity: Decimal, price: Decimal) -> Order | None:
+        """Enters a quote, if there are the means for it and the inventory is within its limit."""
+        surplus = self.surplus(symbol)
+        if self.limit and abs(surplus) >= self.limit * self.unit(symbol) and (surplus > 0) == is_bid:
+            return None
+        if is_bid:
+            return self.buy(symbol, quantity, price) if self.free_cash > 2 * quantity * price else None
+        quantity = min(quantity, self.position(symbol))
+        return self.sell(symbol, quantity, price) if quantity > 0 else None

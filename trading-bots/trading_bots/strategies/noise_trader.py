@@ -1,39 +1,83 @@
 """A noise trader: buys and sells at random, within its means.
 
 Zero-intelligence traders with a budget: Gode and Sunder, "Allocative efficiency of markets with zero-intelligence traders"
-(1993).
+(1993). Prices of limit orders have a power-law distance from the best price: Zovko and Farmer, "The power of patience"
+(2002). Each trade makes the next more probable: Hawkes, "Spectra of some self-exciting and mutually exciting point
+processes" (1971); Bacry, Mastromatteo and Muzy, "Hawkes processes in finance" (2015).
 """
 
-import random
+import math
+from collections.abc import Callable
 from decimal import Decimal
 
-from trading_bots.bot import Bot
+from trading_bots.bot import Order, Trade
+from trading_bots.strategies.trader import Trader
+
+DISTANCE_EXPONENT = 1.5
+"""Tail exponent of the distance of limit orders from the best price."""
+EXCITEMENT_SECONDS = 5.0
+"""Time constant with which the excitement after a trade fades."""
+MAX_EXCITEMENT = 8.0
 
 
-class NoiseTrader(Bot):
-    """Now and then a market order, or a limit order near the middle."""
+class NoiseTrader(Trader):
+    """Sends market orders, and limit orders near the middle, at random times."""
+
+    activity: Callable[[str, float], float] | None = None
+    """How busy a market is at a time, set by the organiser of the market."""
 
     def __init__(
-        self, seed: int = 0, pause: float = 0.3, market: float = 0.5, width: float = 0.002, patience: int = 10
+        self,
+        seed: int = 0,
+        pause: float = 0.3,
+        market: float = 0.5,
+        width: float = 0.002,
+        patience: int = 10,
+        size: int = 3,
+        rate: float = 0.0,
+        excitement: float = 0.0,
+        limit: int = 0,
     ) -> None:
-        """`market` is the part of market orders; limit orders are `width` from the middle, in parts of it, as a standard
-        deviation; of more than `patience` open orders the oldest is cancelled."""
-        super().__init__()
-        self.dice = random.Random(seed)
-        self.pause, self.market, self.width, self.patience = pause, market, width, patience
+        """`market` is the share of market orders. Limit orders are `width` from the middle, as a relative typical distance.
+        Of more than `patience` open orders in all, the oldest is cancelled. `size` is the largest order in units. Without a
+        `rate` the trader acts once every `pause` seconds. With one, it acts in each security at that rate a second, which
+        each trade raises by `excitement`. `limit` is the largest inventory in units."""
+        super().__init__(seed)
+        self.pause = pause * (0.8 + 0.4 * self.dice.random())
+        self.market, self.width, self.patience, self.size = market, width, patience, size
+        self.rate, self.excitement, self.limit = rate, excitement, limit
+        self.excited: dict[str, float] = {}
+        self.waiting: list[Order] = []
 
     def on_start(self) -> None:
-        """Begins to trade. What an earlier life left in the books goes first."""
+        """Cancels what a previous run left in the book, and begins to trade."""
         self.cancel_all()
-        self.every(self.pause * (0.8 + 0.4 * self.dice.random()), self.act)
+        self.every(self.pause, self.act)
+
+    def on_trade(self, trade: Trade) -> None:
+        """A trade excites."""
+        if self.excitement:
+            self.excited[trade.symbol] = min(self.excited.get(trade.symbol, 0.0) + self.excitement, MAX_EXCITEMENT)
 
     def act(self) -> None:
-        """One random act."""
-        symbol = self.dice.choice(sorted(self.securities))
+        """One random order, or, with a rate, one in each security now and then."""
+        if not self.rate:
+            self.trade(self.dice.choice(sorted(self.securities)))
+            return
+        faded = math.exp(-self.pause / EXCITEMENT_SECONDS)
+        for symbol in self.securities:
+            busy = 1.0 if self.activity is None else min(self.activity(symbol, self.now), 5.0)
+            excited = self.excited[symbol] = self.excited.get(symbol, 0.0) * faded
+            if self.dice.random() < self.rate * self.pause * (busy + excited):
+                self.trade(symbol)
+
+    def trade(self, symbol: str) -> None:
+        """One random order."""
         if self.state(symbol) == "halted":
             return
-        quantity = self.dice.randint(1, 3)
-        is_buy = self.dice.random() < 0.5
+        lots = self.unit(symbol)
+        quantity = lots * self.random_size(self.size)
+        is_buy = self.dice.random() < 0.5 - 0.5 * self.fullness(symbol)
         if is_buy and self.free_cash < 2 * quantity * self.last(symbol):
             is_buy = False
         if not is_buy and self.position(symbol) < quantity:
@@ -42,7 +86,19 @@ class NoiseTrader(Bot):
         if self.dice.random() < self.market:
             act(symbol, quantity)
         else:
-            act(symbol, quantity, self.mid(symbol) * (1 + Decimal(self.dice.gauss(0, self.width))))
-        waiting = list(self.open_orders)
-        if len(waiting) > self.patience:
-            self.cancel(waiting[0])
+            self.waiting.append(act(symbol, quantity, self.limit_price(symbol, is_buy)))
+        self.waiting = [order for order in self.waiting if order.is_open]
+        if len(self.waiting) > self.patience:
+            self.cancel(self.waiting.pop(self.dice.randrange(len(self.waiting) // 2)))
+
+    def fullness(self, symbol: str) -> float:
+        """The inventory as a part of its limit, from -1 to 1; 0 without a limit."""
+        if not self.limit:
+            return 0.0
+        return max(min(float(self.surplus(symbol) / self.unit(symbol)) / self.limit, 1.0), -1.0)
+
+    def limit_price(self, symbol: str, is_buy: bool) -> Decimal:
+        """A price behind the middle by a random distance with a power-law tail, or now and then a little before it."""
+        distance = self.width * (self.dice.paretovariate(DISTANCE_EXPONENT) - 1.2)
+        distance = min(distance, 0.02)
+        return self.mid(symbol) * Decimal(1 - distance if is_buy else 1 + distance)
