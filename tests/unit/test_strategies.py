@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 
 from trading_bots import live
-from trading_bots.bot import Bot, Levels, Order, Security
-from trading_bots.strategies.market_maker import MOST_STEP, MarketMaker
+from trading_bots.bot import Bot, Levels, Order, Security, Trade
+from trading_bots.strategies import InformedTrader, NoiseTrader, OrderSplitter
+from trading_bots.strategies.market_maker import MAX_STEP, MarketMaker
+from trading_bots.strategies.order_splitter import Metaorder
+from trading_bots.strategies.trader import unit_of
 
 
 class Venue:
@@ -64,7 +67,7 @@ def test_a_market_maker_does_not_follow_a_silly_price() -> None:
     bid = venue.orders[-2]
     assert bid.side == "buy"
     assert bid.price is not None
-    assert bid.price > 100 * (1 - 2 * MOST_STEP)
+    assert bid.price > 100 * (1 - 2 * MAX_STEP)
 
 
 def test_a_market_maker_follows_a_market_that_has_moved() -> None:
@@ -78,12 +81,118 @@ def test_a_market_maker_follows_a_market_that_has_moved() -> None:
 def test_a_market_maker_that_holds_too_much_quotes_lower() -> None:
     quotes = []
     for held in (100, 400):
-        maker = MarketMaker(seed=1)
+        maker = MarketMaker(seed=1, target=100)
         venue = before(maker, "99.90", "100.10")
         maker._positions["X"] = Decimal(held)
         maker.requote()
         quotes.append(venue.orders[0].price or 0)
     assert quotes[1] < quotes[0]
+
+
+def test_a_market_maker_that_knows_a_late_value_quotes_around_it_whatever_the_book_shows() -> None:
+    maker = MarketMaker(seed=1, pause=1.0, delay=0.0, error=0.0)
+    maker.value = lambda symbol, now: Decimal(120)
+    venue = before(maker, "99.90", "100.10")
+    maker.requote()
+    bid, ask = venue.orders
+    assert (bid.price or 0) < 120 < (ask.price or 0)
+    assert (ask.price or 0) - (bid.price or 0) < 1
+
+
+def test_a_market_maker_sees_a_value_late() -> None:
+    maker = MarketMaker(seed=1, pause=1.0, delay=3.0, error=0.0)
+    values = [Decimal(100), Decimal(110), Decimal(110), Decimal(110), Decimal(110)]
+    before(maker, "99.90", "100.10")
+    seen = []
+    for value in values:
+        maker.value = lambda symbol, now, value=value: value
+        seen.append(maker.estimate("X"))
+    assert seen == [100, 100, 100, 100, 110] or seen == [100, 100, 100, 110, 110]
+
+
+@pytest.mark.parametrize(("held", "side"), [(1000 + 50, "sell"), (1000 - 50, "buy")])
+def test_a_market_maker_at_its_inventory_limit_quotes_the_side_that_reduces_it(held: int, side: str) -> None:
+    maker = MarketMaker(seed=1, limit=25)
+    venue = before(maker, "99.90", "100.10")
+    maker.begun_with["X"] = Decimal(1000)
+    maker._positions["X"] = Decimal(held)
+    maker.cash = Decimal(10_000_000)
+    maker.requote()
+    assert [order.side for order in venue.orders] == [side]
+
+
+def test_a_fundamentalist_buys_below_the_value_up_to_what_the_mispricing_is_worth() -> None:
+    trader = InformedTrader(seed=1, edge="0.001", size=1000, depth=100.0, limit=4000)
+    trader.value = lambda symbol, now: Decimal(100)
+    venue = before(trader, "98.90", "99.00")
+    for _ in range(50):
+        trader.act()
+    bought = sum(order.quantity for order in venue.orders)
+    assert {order.side for order in venue.orders} == {"buy"}
+    trader._positions["X"] += 200  # one per cent squared, times 100 units of two shares
+    before_orders = len(venue.orders)
+    trader.act()
+    assert bought > 0
+    assert len(venue.orders) == before_orders
+
+
+def test_a_fundamentalist_that_holds_too_much_sells_at_the_value() -> None:
+    trader = InformedTrader(seed=1, edge="0.01", size=10, depth=100.0, limit=4000)
+    trader.value = lambda symbol, now: Decimal(100)
+    venue = before(trader, "100.05", "100.10")
+    trader.begun_with["X"] = Decimal(50)
+    trader.act()
+    assert [order.side for order in venue.orders] == ["sell"]
+
+
+def test_an_order_splitter_stays_on_one_side_until_its_metaorder_is_done() -> None:
+    trader = OrderSplitter(seed=3, limit=10**6)
+    venue = before(trader, "99.90", "100.10")
+    trader.orders["X"] = Metaorder(is_buy=True, pieces=20, size=1)
+    for _ in range(20):
+        trader.send_piece("X")
+    assert [order.side for order in venue.orders] == ["buy"] * 20
+
+
+def test_an_order_splitter_at_its_inventory_limit_gives_its_metaorder_up() -> None:
+    trader = OrderSplitter(seed=3, limit=10)
+    venue = before(trader, "99.90", "100.10")
+    trader.begun_with["X"] = Decimal(80)
+    trader.orders["X"] = Metaorder(is_buy=True, pieces=20, size=1)
+    trader.send_piece("X")
+    assert venue.orders == []
+    assert trader.orders["X"].pieces == 0
+
+
+def test_trades_excite_a_noise_trader_and_the_excitement_fades() -> None:
+    def orders(trades: int, pauses: int = 400) -> int:
+        trader = NoiseTrader(seed=1, pause=1.0, rate=0.05, excitement=2.0, patience=10**6)
+        venue = before(trader, "99.90", "100.10")
+        trader.cash = Decimal(10**9)
+        trader._positions["X"] = Decimal(10**9)
+        for _ in range(pauses):
+            for _ in range(trades):
+                trader.on_trade(Trade("X", Decimal(100), Decimal(1), "buy"))
+            trader.act()
+        return len(venue.orders)
+
+    assert orders(trades=1) > 3 * orders(trades=0)
+
+
+def test_a_unit_is_worth_about_the_same_in_every_security() -> None:
+    assert unit_of(Decimal("190.00"), Decimal(1)) == 1
+    assert unit_of(Decimal("45.00"), Decimal(1)) == 4
+    assert unit_of(Decimal("0.50"), Decimal(1)) == 400
+    assert unit_of(Decimal(43_000), Decimal("0.0001")) == Decimal("0.0047")
+    assert unit_of(Decimal(5_000), Decimal(1)) == 1
+
+
+def test_an_absurd_last_price_does_not_change_the_size_of_orders() -> None:
+    trader = NoiseTrader(seed=1)
+    before(trader, "99.90", "100.10")
+    first = trader.unit("X")
+    trader.securities["X"].last = Decimal("0.01")
+    assert trader.unit("X") == first
 
 
 async def test_an_order_is_sent_again_only_while_nothing_is_known_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
