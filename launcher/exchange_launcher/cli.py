@@ -59,7 +59,9 @@ def up_command(
     bots: Annotated[int, typer.Option(min=0, max=500, help="How many house bots.")] = 12,
     securities: Annotated[
         int | None,
-        typer.Option(min=1, help="List so many, the most traded first, with house bots in all. Default: all, bots in eight."),
+        typer.Option(
+            min=1, help="List so many, the most traded first, with house bots in all. Default: all, bots in eight."
+        ),
     ] = None,
     listing: Annotated[
         Path | None,
