@@ -334,7 +334,7 @@ market_consumed = sa.Table(
     sa.Column("producers", JSONB, nullable=False),
     sa.Column("totals", JSONB, nullable=False),
 )
-"""How far the feed has stored, and its counts there."""
+"""How far the feed has stored, and its counts there; `sampled_at` among them is when it sampled equities last."""
 
 retired = sa.Table(
     "retired",

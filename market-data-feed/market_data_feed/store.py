@@ -70,6 +70,8 @@ SET cash = excluded.cash, suspended = excluded.suspended, opened_with = excluded
     trades = excluded.trades, peak = excluded.peak, drawdown = excluded.drawdown, since = excluded.since,
     profit = excluded.profit, gains = excluded.gains, squares = excluded.squares
 """
+_SAMPLED_AT = "sampled_at"
+"""Beside the counts in `consumed.totals`: when equities were sampled last, though none may have changed."""
 _COUNTS = ("trades", "peak", "drawdown", "since", "profit", "gains", "squares")
 """The columns of `clients` that are whole numbers, called like the fields of `Client`."""
 _PUT_CANDLES = """
@@ -231,6 +233,7 @@ def seal(pending: Pending, market: Market, positions: Positions, offset: int) ->
         for _, at, _ in changes.equity:
             pending.rows["equity", at // DAY]  # its partition is needed
     totals = {f.name: getattr(market.totals, f.name) for f in fields(Totals)}
+    totals[_SAMPLED_AT] = market.sampled_at
     producers = msgspec.to_builtins(positions.by_producer)
     upserts.append((_PUT_CONSUMED, (DATA_FEED, offset, _json(producers), _json(totals))))
     market.changes = Changes()
@@ -279,6 +282,7 @@ class Store:
         positions, offset = Positions(), 0
         run = self._connection.execute
         async for at, producers, totals in await run('SELECT "offset", producers, totals FROM consumed'):
+            market.sampled_at = totals.pop(_SAMPLED_AT, 0)
             offset, market.totals = at, Totals(**totals)
             positions = Positions(msgspec.convert(producers, dict[str, Position]))
         query = f"SELECT {', '.join(_TERMS)}, last_price, book_sequence FROM securities ORDER BY symbol"  # noqa: S608
@@ -299,8 +303,9 @@ class Store:
             market.has_house = market.has_house or house
             for name, count in zip(_COUNTS, counts, strict=True):
                 setattr(client, name, int(count))
-        async for (at,) in await run("SELECT max(at) FROM equity"):
-            market.sampled_at = at or 0
+        if not market.sampled_at:
+            async for (at,) in await run("SELECT max(at) FROM equity"):
+                market.sampled_at = at or 0
         minutes: dict[str, list[Candle]] = {}
         query = (
             "SELECT symbol, start, open, high, low, close, volume, trades FROM candles "
