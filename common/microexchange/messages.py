@@ -237,6 +237,10 @@ class OpenAccount(Record, frozen=True):
     self_trade_prevention: SelfTradePrevention = SelfTradePrevention.CANCEL_NEWEST
     credit_limit: int = 0
     """Cash units that the client may owe."""
+    short_limit: int = 0
+    """Cash units, at the reference prices of the listings: the most that all its short positions together may come to."""
+    house: bool = False
+    """Whether it is an account of the exchange's own bots."""
 
 
 class TransferAssets(Record, frozen=True):
@@ -482,6 +486,8 @@ class AccountOpened(Record, frozen=True):
     client_id: str
     cash: int
     shares: dict[str, int]
+    house: bool = False
+    """Whether it is an account of the exchange's own bots."""
 
 
 class AssetsTransferred(Record, frozen=True):

@@ -322,6 +322,8 @@ class SecurityView(Answer, frozen=True):
     reference_price: str
     last_price: str | None
     """Null before the first trade."""
+    quiet: bool
+    """Whether the house bots, where there are any, have no orders in it."""
 
 
 class LevelView(Answer, frozen=True, array_like=True):
@@ -396,6 +398,8 @@ class TickerView(Answer, frozen=True):
     trades: int
     change: str | None
     change_percent: str | None
+    quiet: bool
+    """Whether the house bots, where there are any, have no orders in it."""
 
 
 class EquityView(Answer, frozen=True):
@@ -425,14 +429,21 @@ class LeaderView(Answer, frozen=True):
 
     rank: int
     client_id: str
+    house: bool
+    """Whether it is one of the exchange's own bots."""
     equity: str
     cash: str
+    given: str
+    """What the account was given: its opening and all deposits less all withdrawals, shares at their prices then."""
     profit: str
-    """Equity less what the account was opened with, at reference prices."""
+    """Equity less what was given."""
     return_percent: str | None
-    """Profit by what the account was opened with; null for one opened with nothing."""
+    """Profit by what was given; null where nothing was."""
     drawdown: str
-    """The deepest fall of the equity from a peak before it, as sampled."""
+    """The deepest fall of the profit from a peak before it, as sampled every five seconds."""
+    sharpe: str | None
+    """The mean change of the profit from sample to sample by its standard deviation, per sample of five seconds; null in the
+    first minute, and for who has not traded."""
     trades: int
 
 

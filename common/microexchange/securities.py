@@ -20,6 +20,12 @@ from microexchange.numbers import (
 )
 from microexchange.refusals import Code, Refusal
 
+LIQUID = (
+    "AAPL", "MSFT", "NVDA", "AMZN", "GOOG", "META", "TSLA", "INTC", "AMD", "AVGO", "NFLX", "COST", "ADBE", "CSCO",
+    "PEP", "TMUS", "QCOM", "TXN", "INTU", "AMAT", "HON", "SBUX", "BTC-USDT", "ETH-USDT", "MU", "PYPL", "CMCSA", "AMGN",
+    "BKNG", "GILD",
+)  # fmt: skip
+"""The securities of the listing that ships which trade most, the first the most."""
 MOST_TEXTS = 4096
 """Prices, and quantities, of a security whose texts are remembered."""
 SYMBOL = re.compile(r"[A-Za-z0-9.-]{1,16}")
@@ -102,6 +108,12 @@ def read_listing(lines: Iterable[str]) -> list[ListSecurity]:
             raise ListingError(f"{place}: {symbol}: {error or type(error).__name__}") from error
         listed[symbol] = ListSecurity(0, 0, symbol, cells["name"], tick, lot, reference, **terms)
     return list(listed.values())
+
+
+def most_traded(listing: list[ListSecurity], count: int) -> list[ListSecurity]:
+    """The first `count` of a listing: those of `LIQUID` before the others, which keep their order."""
+    rank = {symbol: place for place, symbol in enumerate(LIQUID)}
+    return sorted(listing, key=lambda one: rank.get(one.symbol, len(rank)))[:count]
 
 
 def listing_json(listing: ListSecurity) -> dict[str, object]:

@@ -270,9 +270,16 @@ clients = sa.Table(
     sa.Column("trades", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("peak", sa.Numeric, nullable=False, server_default="0"),
     sa.Column("drawdown", sa.Numeric, nullable=False, server_default="0"),
+    sa.Column("house", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("since", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("profit", sa.Numeric, nullable=False, server_default="0"),
+    sa.Column("gains", sa.Numeric, nullable=False, server_default="0"),
+    sa.Column("squares", sa.Numeric, nullable=False, server_default="0"),
 )
-"""Read model: settled balances, what the account was opened with (cash, and shares at their reference prices), how often it
-has traded, and the most its equity was and fell from that. What holdings are worth may be more than 64 bits hold."""
+"""Read model: settled balances; in `opened_with`, what the account was given less what was taken from it, shares at their
+prices then; whether it is the exchange's own; how often it has traded. As sampled: the most that its profit was, the
+deepest that it fell from that, the profit at the last sample, and the sums of the profit's changes from sample to sample and
+of their squares, the first sample at `since`. What holdings are worth may be more than 64 bits hold."""
 
 candles = sa.Table(
     "candles",
@@ -327,7 +334,7 @@ market_consumed = sa.Table(
     sa.Column("producers", JSONB, nullable=False),
     sa.Column("totals", JSONB, nullable=False),
 )
-"""How far the feed has stored, and its counts there."""
+"""How far the feed has stored, and its counts there; `sampled_at` among them is when it sampled equities last."""
 
 retired = sa.Table(
     "retired",

@@ -57,6 +57,16 @@ def up_command(
     engine_port: Port = 8002,
     clearing_port: Port = 8003,
     bots: Annotated[int, typer.Option(min=0, max=500, help="How many house bots.")] = 12,
+    securities: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="List so many, the most traded first, with house bots in all. Default: all, bots in eight."
+        ),
+    ] = None,
+    listing: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="CSV of the securities to list. Default: the listing that ships."),
+    ] = None,
     classroom: Annotated[
         bool, typer.Option("--classroom", help="Know clients by name alone, check no credit, open the quick routes.")
     ] = False,
@@ -87,6 +97,8 @@ def up_command(
         bots,
         classroom,
         _seconds(for_),
+        listing=listing,
+        securities=securities or 0,
     )
     try:
         asyncio.run(up(options, console))

@@ -190,6 +190,7 @@ class LiveRound:
             "MX_REGISTRATION": "admin",
             "MX_ENDOWMENT_CASH": account.cash,
             "MX_ENDOWMENT_CREDIT": account.credit,
+            "MX_ENDOWMENT_SHORT_LIMIT": "0",
             "MX_ENDOWMENT_SHARES": json.dumps(account.shares),
             "MX_REQUESTS_PER_SECOND": str(self.season.limits.requests_per_second),
         }
@@ -199,7 +200,7 @@ class LiveRound:
             await self._all_to(admin, "pre_open")
         self.house.update(name for name, _ in house_of(self.season))
         for name in (*sorted(self.house), *(one.name for one in self.season.contestant)):
-            self.keys[name] = await admin.open_account(name)
+            self.keys[name] = await admin.open_account(name, house=name in self.house)
         for one in self.season.contestant:
             if one.external:
                 path = self.folder / "keys" / f"{one.name}.key"
@@ -364,9 +365,9 @@ class Admin:
             raise UpError(f"{path}: {answer.json()['error']['message']}")
         return answer.json()
 
-    async def open_account(self, client_id: str) -> str:
+    async def open_account(self, client_id: str, house: bool = False) -> str:
         """Opens an account; its key."""
-        return str((await self._ask("POST", "/clients", {"client_id": client_id}))["api_key"])
+        return str((await self._ask("PUT", f"/admin/clients/{client_id}", {"house": house}))["api_key"])
 
     async def set_state(self, symbol: str, state: str) -> None:
         """Moves a market to another state."""

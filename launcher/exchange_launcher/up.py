@@ -48,6 +48,10 @@ class UpOptions:
     seconds: float | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     """More settings of the services, by the names of their variables."""
+    listing: Path | None = None
+    """CSV of the securities to list; without one, the listing that ships."""
+    securities: int = 0
+    """How many of the listing to list, and to have house bots in; 0 lists all, with house bots in some."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,26 @@ class _Service:
     flag: str
     public: bool
     """Whether clients speak with it; the others listen on loopback alone."""
+
+
+HOUSE_IN_A_LISTING = 20
+"""Securities of a listing file that the house bots trade where nothing says how many."""
+
+
+def _listing_settings(options: UpOptions) -> dict[str, str]:
+    """What the gateway is told of what to list."""
+    settings = {}
+    if options.listing is not None:
+        settings["MX_LISTING"] = str(options.listing.absolute())
+    if options.securities:
+        settings["MX_SECURITIES"] = str(options.securities)
+    return settings
+
+
+def _house_settings(options: UpOptions) -> dict[str, str]:
+    """What the house bots are told of what to trade."""
+    count = options.securities or (HOUSE_IN_A_LISTING if options.listing is not None else 0)
+    return {"MX_HOUSE_SYMBOLS": str(count)} if count else {}
 
 
 class Exchange:
@@ -146,7 +170,7 @@ class Exchange:
         others = {service.name: self._url(service) for service in self._services if service.module != "market_data_feed"}
         extra = {
             "market_data_feed": {"MX_GATEWAY_PORT": str(options.gateway_port), "MX_SERVICES": json.dumps(others)},
-            "order_entry_gateway": {"MX_DASHBOARD_PORT": str(options.feed_port)},
+            "order_entry_gateway": {"MX_DASHBOARD_PORT": str(options.feed_port), **_listing_settings(options)},
         }
         say("Starting the services …")
         for service in self._services:
@@ -174,6 +198,7 @@ class Exchange:
                     "MX_GATEWAY_URL": self.gateway_url,
                     "MX_FEED_URL": self.feed_url,
                     "MX_HOUSE_BOTS": str(options.bots),
+                    **_house_settings(options),
                     "MX_DATA_DIR": str(options.data),
                 },
                 options.data / "logs" / "trading-bots.log",
@@ -322,14 +347,13 @@ class Exchange:
         """Prints the leaderboard and the totals."""
         leaders = (await self._http.get(f"{self.feed_url}/leaderboard?limit=20")).json()
         table = Table(title="Leaderboard", title_justify="left")
-        for heading in ("", "client", "equity", "cash", "profit"):
+        for heading in ("", "client", "profit", "return", "equity", "cash", "trades"):
             table.add_column(heading, justify="left" if heading == "client" else "right")
         for leader in leaders:
-            table.add_row(
-                str(leader["rank"]),
-                leader["client_id"],
-                *(f"{float(leader[field]):,.2f}" for field in ("equity", "cash", "profit")),
-            )
+            profit, equity, cash = (f"{float(leader[field]):,.2f}" for field in ("profit", "equity", "cash"))
+            returned = "–" if leader["return_percent"] is None else f"{leader['return_percent']} %"
+            name = f"{leader['client_id']} (house)" if leader["house"] else leader["client_id"]
+            table.add_row(str(leader["rank"]), name, profit, returned, equity, cash, f"{leader['trades']:,}")
         self._console.print(table)
         feed, gateway = await self._status(self._services[2]), await self._status(self._services[3])
         totals = Table(title="Totals", title_justify="left", show_header=False)

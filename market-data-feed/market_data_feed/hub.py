@@ -38,6 +38,7 @@ MARKETDATA, TAPE = "marketdata", "tape"
 """What `/ws/marketdata` and `/ws/trades` send."""
 PRIVATE = (ORDERS, BALANCES)
 LEADERS = 100
+"""Clients that the channel `leaderboard` tells of, and as many house bots."""
 TOP = 10
 """Levels of each side in `marketdata`."""
 DEPTH = 1000
@@ -242,7 +243,7 @@ def state_message(market: Market, key: Key) -> Any:
                 "holdings": market.holdings_view(what),
             }
         case "leaderboard":
-            return {"channel": LEADERBOARD, "type": "leaderboard", "leaders": market.leaderboard(LEADERS)}
+            return {"channel": LEADERBOARD, "type": "leaderboard", "leaders": market.leaders(LEADERS)}
         case "marketdata":
             return marketdata_message(market, what)
     interval = channel.removeprefix(f"{CANDLES}:")

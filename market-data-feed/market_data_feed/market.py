@@ -1,11 +1,12 @@
 """The market as the reports tell it: books, prices, balances, counts. A pure fold: no I/O, no clock."""
 
+from collections import Counter
 from dataclasses import dataclass, field
+from decimal import Decimal, localcontext
 
 from market_data_feed.candles import NANOSECONDS, Candle, Chart
 from microexchange.messages import (
     AccountOpened,
-    AssetsTransferred,
     AuctionUpdate,
     ClientResumed,
     ClientSuspended,
@@ -47,6 +48,10 @@ from microexchange.standing import StandingOrders, shown
 _BUY = Side.BUY
 SAMPLE_NANOSECONDS = 5_000_000_000
 """How far samples of equities are apart."""
+LEAST_SAMPLES = 12
+"""Samples before a ratio of them is told: a minute."""
+QUIET_NANOSECONDS = 10_000_000_000
+"""How long after the last order of a house bot a security counts as quiet: a bot that replaces its quotes is not gone."""
 
 
 @dataclass(slots=True)
@@ -74,18 +79,28 @@ class Client:
     cash: int = 0
     suspended: bool = False
     opened_with: int = 0
-    """Cash units that the issuer gave: at the opening, with shares at their reference prices, and since, at their marks."""
+    """Cash units that the issuer gave less what it took back, shares at their marks when they were booked."""
+    house: bool = False
+    """Whether it is one of the exchange's own bots."""
     holdings: dict[str, int] = field(default_factory=dict)
     orders: dict[int, OpenOrder] = field(default_factory=dict)
     """Open orders by id."""
     trades: int = 0
     """Fills."""
     peak: int = 0
-    """The most that the equity was, as sampled, in cash units."""
+    """The most that the profit was, as sampled, in cash units."""
     drawdown: int = 0
     """The deepest that it fell from a peak."""
     sampled: int | None = None
     """The equity at the last sample."""
+    since: int = 0
+    """When it was sampled first, in nanoseconds; 0 before that."""
+    profit: int = 0
+    """At the last sample, in cash units."""
+    gains: int = 0
+    """The sum of the profit's changes from sample to sample, in cash units."""
+    squares: int = 0
+    """The sum of their squares."""
 
 
 @dataclass(slots=True)
@@ -142,6 +157,12 @@ class Market:
         """The number of the newest report that changed how an order stands, by symbol."""
         self.changed_orders: dict[str, tuple[int, list[tuple[Side, int]]]] = {}
         """By symbol, since `take_changed_orders`: the sequence before, and the orders that stand otherwise."""
+        self.has_house = False
+        """Whether there are accounts of the exchange's own bots."""
+        self.house_orders: Counter[str] = Counter()
+        """How many orders house bots have open, by symbol."""
+        self.house_left: dict[str, int] = {}
+        """When the last of them ended, in nanoseconds, as far as this process has seen it."""
         self.auctions: dict[str, AuctionUpdate] = {}
         """Where the auctions that collect orders now would uncross."""
         self.newest = 0
@@ -173,16 +194,8 @@ class Market:
             self.changes.securities.add(report.symbol)
         elif isinstance(report, AccountOpened):
             # Its cash and shares count from when they are settled.
-            client = self.client(report.client_id)
-            client.opened_with = report.cash + sum(
-                self.value(symbol, lots, self.securities[symbol].listing.reference_price)
-                for symbol, lots in report.shares.items()
-            )
-            self.changes.clients.add(report.client_id)
-        elif isinstance(report, AssetsTransferred):
-            # What comes from outside is no profit, and what goes there no loss.
-            worth = sum(self.value(symbol, lots, self.mark(symbol)) for symbol, lots in report.shares.items())
-            self.client(report.client_id).opened_with += report.cash + worth
+            self.client(report.client_id).house = report.house
+            self.has_house = self.has_house or report.house
             self.changes.clients.add(report.client_id)
         elif isinstance(report, ClientSuspended):
             self.client(report.client_id).suspended = True
@@ -223,8 +236,13 @@ class Market:
             if equity == client.sampled:
                 continue
             client.sampled = equity
-            client.peak = max(client.peak, equity)
-            client.drawdown = max(client.drawdown, client.peak - equity)
+            client.since = client.since or at
+            profit = equity - client.opened_with
+            change, client.profit = profit - client.profit, profit
+            client.gains += change
+            client.squares += change * change
+            client.peak = max(client.peak, profit)
+            client.drawdown = max(client.drawdown, client.peak - profit)
             self.changes.equity.append((client_id, at, equity))
             self.changes.clients.add(client_id)
 
@@ -262,8 +280,13 @@ class Market:
             client.trades += 1
             self.changes.clients.add(report.client_id)
         if report.status.is_final:
-            orders.pop(report.order_id, None)
+            ended = orders.pop(report.order_id, None)
+            if client.house and ended is not None:
+                self.house_orders[report.symbol] -= 1
+                self.house_left[report.symbol] = self.newest
         else:
+            if client.house and report.order_id not in orders:
+                self.house_orders[report.symbol] += 1
             orders[report.order_id] = OpenOrder(totals.reports, report)
         self.changes.orders.add((report.client_id, report.order_id))
 
@@ -272,11 +295,19 @@ class Market:
             self.totals.settlement_faults += 1
         elif report.trade_id:
             self.totals.settled += 1
+        # What the issuer gives is no profit, and what it takes back no loss: it counts as what it is worth in this moment.
+        given = bool(report.transfer_id)
         for client_id, cash in report.cash:
-            self.client(client_id).cash = cash
+            client = self.client(client_id)
+            if given:
+                client.opened_with += cash - client.cash
+            client.cash = cash
             self.changes.clients.add(client_id)
         for client_id, symbol, lots in report.holdings:
-            self.client(client_id).holdings[symbol] = lots
+            client = self.client(client_id)
+            if given:
+                client.opened_with += self.value(symbol, lots - client.holdings.get(symbol, 0), self.mark(symbol))
+            client.holdings[symbol] = lots
             self.changes.holdings.add((client_id, symbol))
 
     def list_security(self, security: Security) -> None:
@@ -306,6 +337,26 @@ class Market:
         """Cash units that all a client has is worth."""
         return client.cash + sum(self.value(symbol, lots, self.mark(symbol)) for symbol, lots in client.holdings.items())
 
+    def ratio(self, client: Client) -> Decimal | None:
+        """The mean change of the profit from sample to sample by its standard deviation; None before `LEAST_SAMPLES`, and
+        where it never changed otherwise than by the same. Per sample of five seconds, not annualised; `Sharpe, The Sharpe
+        Ratio, 1994`, without a riskless rate."""
+        samples = 1 + (self.sampled_at - client.since) // SAMPLE_NANOSECONDS if client.since else 0
+        spread = samples * client.squares - client.gains**2
+        if samples < LEAST_SAMPLES or spread <= 0:
+            return None
+        with localcontext() as context:
+            context.prec = 60  # squares of cash units are long
+            return Decimal(client.gains) / Decimal(spread).sqrt()
+
+    def is_quiet(self, symbol: str) -> bool:
+        """Whether the house bots, where there are any, leave this security alone."""
+        return (
+            self.has_house
+            and not self.house_orders[symbol]
+            and self.newest - self.house_left.get(symbol, 0) >= QUIET_NANOSECONDS
+        )
+
     def security_view(self, symbol: str) -> SecurityView:
         """A security for clients."""
         security, last = self.securities[symbol], self.last_prices.get(symbol)
@@ -322,6 +373,7 @@ class Market:
             band_bps=terms.band_bps,
             reference_price=security.price_text(terms.reference_price),
             last_price=None if last is None else security.price_text(last),
+            quiet=self.is_quiet(symbol),
         )
 
     def book_view(self, symbol: str, depth: int) -> BookView:
@@ -389,6 +441,7 @@ class Market:
             trades=0 if day is None else day.trades,
             change=None if change is None else text(change),
             change_percent=None if day is None or change is None else f"{100 * change / day.open:.2f}",
+            quiet=self.is_quiet(symbol),
         )
 
     def auction_view(self, symbol: str) -> dict[str, object] | None:
@@ -427,27 +480,45 @@ class Market:
         lots = self.clients[client_id].holdings.get(symbol, 0)
         return HoldingView(client_id=client_id, symbol=symbol, quantity=self.securities[symbol].quantity_text(lots))
 
-    def leaderboard(self, limit: int) -> list[LeaderView]:
-        """The clients with the most profit first; equals by name."""
+    def leaderboard(self, limit: int, house: bool = True) -> list[LeaderView]:
+        """The clients with the most profit first; equals by name. With `house` false, without the exchange's own bots."""
+        clients = [one for one in self.clients.items() if house or not one[1].house]
+        return self._places(clients)[:limit]
+
+    def leaders(self, limit: int) -> list[LeaderView]:
+        """The first `limit` of the clients and the first `limit` of the house bots, each at its place among all."""
+        shown, left = [], {True: limit, False: limit}
+        for leader in self._places(list(self.clients.items())):
+            left[leader.house] -= 1
+            if left[leader.house] >= 0:
+                shown.append(leader)
+        return shown
+
+    def _places(self, clients: list[tuple[str, Client]]) -> list[LeaderView]:
         standing = sorted(
-            ((self.equity(client), client_id, client) for client_id, client in self.clients.items()),
+            ((self.equity(client), client_id, client) for client_id, client in clients),
             key=lambda entry: (entry[2].opened_with - entry[0], entry[1]),
         )
         return [
-            LeaderView(
-                rank=rank,
-                client_id=client_id,
-                equity=cash_to_text(equity),
-                cash=cash_to_text(client.cash),
-                profit=cash_to_text(equity - client.opened_with),
-                return_percent=f"{100 * (equity - client.opened_with) / client.opened_with:.2f}"
-                if client.opened_with
-                else None,
-                drawdown=cash_to_text(client.drawdown),
-                trades=client.trades,
-            )
-            for rank, (equity, client_id, client) in enumerate(standing[:limit], 1)
+            self._leader_view(rank, client_id, client, equity)
+            for rank, (equity, client_id, client) in enumerate(standing, 1)
         ]
+
+    def _leader_view(self, rank: int, client_id: str, client: Client, equity: int) -> LeaderView:
+        profit, given, ratio = equity - client.opened_with, client.opened_with, self.ratio(client)
+        return LeaderView(
+            rank=rank,
+            client_id=client_id,
+            house=client.house,
+            equity=cash_to_text(equity),
+            cash=cash_to_text(client.cash),
+            given=cash_to_text(given),
+            profit=cash_to_text(profit),
+            return_percent=f"{Decimal(100 * profit) / given:.2f}" if given > 0 else None,
+            drawdown=cash_to_text(client.drawdown),
+            sharpe=None if ratio is None else f"{ratio:.4f}",
+            trades=client.trades,
+        )
 
 
 def candle_view(security: Security, candle: Candle) -> CandleView:

@@ -55,6 +55,7 @@ FILES = {"csv": File("text/csv", as_csv), "parquet": File("application/vnd.apach
 FileKind = Literal["csv", "parquet"]
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Since = Annotated[str | None, Query(max_length=40, description="ISO 8601 with an offset: only those from then on.")]
+WithHouse = Annotated[bool, Query(description="Whether the exchange's own bots are among them.")]
 Until = Annotated[str | None, Query(max_length=40, description="ISO 8601 with an offset: only those before it.")]
 
 
@@ -199,12 +200,12 @@ def add_routes(app: FastAPI, state: FeedState, access: Access) -> None:
         return StreamingResponse(all_parts(), media_type=media, headers={"Content-Disposition": disposition})
 
     @app.get("/leaderboard", tags=["market"], **doc("Who has made the most", None, leaders, 200, 422))
-    async def get_leaderboard(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
-        return json_response(state.market.leaderboard(limit))
+    async def get_leaderboard(limit: Annotated[int, Query(ge=1, le=1000)] = 100, house: WithHouse = True) -> Response:
+        return json_response(state.market.leaderboard(limit, house))
 
     @app.get("/leaderboard/equity", tags=["market"], **doc("The leaders' equity over time", None, curves, 200, 422, 503))
-    async def get_curves(limit: Annotated[int, Query(ge=1, le=20)] = 10) -> Response:
-        leaders = [leader.client_id for leader in state.market.leaderboard(limit)]
+    async def get_curves(limit: Annotated[int, Query(ge=1, le=20)] = 10, house: WithHouse = True) -> Response:
+        leaders = [leader.client_id for leader in state.market.leaderboard(limit, house)]
         return json_response([CurveView(client_id=leader, points=await curve(leader, 500)) for leader in leaders])
 
     async def curve(client_id: str, limit: int) -> list[EquityView]:

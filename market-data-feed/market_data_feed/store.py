@@ -62,12 +62,18 @@ ON CONFLICT (order_id) DO UPDATE SET report_id = excluded.report_id
 """
 _DROP_ORDERS = "DELETE FROM open_orders WHERE order_id = ANY(%s::bigint[])"
 _PUT_CLIENTS = """
-INSERT INTO clients (client_id, cash, suspended, opened_with, trades, peak, drawdown)
-SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bool[], %s::numeric[], %s::bigint[], %s::numeric[], %s::numeric[])
+INSERT INTO clients (client_id, cash, suspended, opened_with, house, trades, peak, drawdown, since, profit, gains, squares)
+SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bool[], %s::numeric[], %s::bool[], %s::bigint[], %s::numeric[],
+    %s::numeric[], %s::bigint[], %s::numeric[], %s::numeric[], %s::numeric[])
 ON CONFLICT (client_id) DO UPDATE
-SET cash = excluded.cash, suspended = excluded.suspended, opened_with = excluded.opened_with, trades = excluded.trades,
-    peak = excluded.peak, drawdown = excluded.drawdown
+SET cash = excluded.cash, suspended = excluded.suspended, opened_with = excluded.opened_with, house = excluded.house,
+    trades = excluded.trades, peak = excluded.peak, drawdown = excluded.drawdown, since = excluded.since,
+    profit = excluded.profit, gains = excluded.gains, squares = excluded.squares
 """
+_SAMPLED_AT = "sampled_at"
+"""Beside the counts in `consumed.totals`: when equities were sampled last, though none may have changed."""
+_COUNTS = ("trades", "peak", "drawdown", "since", "profit", "gains", "squares")
+"""The columns of `clients` that are whole numbers, called like the fields of `Client`."""
 _PUT_CANDLES = """
 INSERT INTO candles (symbol, start, open, high, low, close, volume, trades)
 SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],
@@ -204,7 +210,7 @@ def seal(pending: Pending, market: Market, positions: Positions, offset: int) ->
         names = sorted(changes.clients)
         clients = [market.clients[name] for name in names]
         client_rows: list[Row] = [
-            (n, c.cash, c.suspended, c.opened_with, c.trades, c.peak, c.drawdown)
+            (n, c.cash, c.suspended, c.opened_with, c.house, *(getattr(c, name) for name in _COUNTS))
             for n, c in zip(names, clients, strict=True)
         ]
         upserts.append((_PUT_CLIENTS, _columns(client_rows)))
@@ -227,6 +233,7 @@ def seal(pending: Pending, market: Market, positions: Positions, offset: int) ->
         for _, at, _ in changes.equity:
             pending.rows["equity", at // DAY]  # its partition is needed
     totals = {f.name: getattr(market.totals, f.name) for f in fields(Totals)}
+    totals[_SAMPLED_AT] = market.sampled_at
     producers = msgspec.to_builtins(positions.by_producer)
     upserts.append((_PUT_CONSUMED, (DATA_FEED, offset, _json(producers), _json(totals))))
     market.changes = Changes()
@@ -275,6 +282,7 @@ class Store:
         positions, offset = Positions(), 0
         run = self._connection.execute
         async for at, producers, totals in await run('SELECT "offset", producers, totals FROM consumed'):
+            market.sampled_at = totals.pop(_SAMPLED_AT, 0)
             offset, market.totals = at, Totals(**totals)
             positions = Positions(msgspec.convert(producers, dict[str, Position]))
         query = f"SELECT {', '.join(_TERMS)}, last_price, book_sequence FROM securities ORDER BY symbol"  # noqa: S608
@@ -289,12 +297,15 @@ class Store:
         ):
             book = market.books[symbol]
             (book.bids if side == Side.BUY else book.asks)[price] = (quantity, orders)
-        query = "SELECT client_id, cash, suspended, opened_with, trades, peak, drawdown FROM clients"
-        async for client_id, cash, suspended, opened_with, *counts in await run(query.encode()):
-            client = market.clients[client_id] = Client(cash, suspended, int(opened_with))
-            client.trades, client.peak, client.drawdown = map(int, counts)
-        async for (at,) in await run("SELECT max(at) FROM equity"):
-            market.sampled_at = at or 0
+        query = f"SELECT client_id, cash, suspended, opened_with, house, {', '.join(_COUNTS)} FROM clients"  # noqa: S608
+        async for client_id, cash, suspended, opened_with, house, *counts in await run(query.encode()):
+            client = market.clients[client_id] = Client(cash, suspended, int(opened_with), house)
+            market.has_house = market.has_house or house
+            for name, count in zip(_COUNTS, counts, strict=True):
+                setattr(client, name, int(count))
+        if not market.sampled_at:
+            async for (at,) in await run("SELECT max(at) FROM equity"):
+                market.sampled_at = at or 0
         minutes: dict[str, list[Candle]] = {}
         query = (
             "SELECT symbol, start, open, high, low, close, volume, trades FROM candles "
@@ -311,7 +322,10 @@ class Store:
         query = f"SELECT {columns} FROM open_orders JOIN order_reports r USING (report_id) ORDER BY r.order_id"  # noqa: S608
         async for report_id, *values in await run(query.encode()):
             report = order_report(values)
-            market.client(report.client_id).orders[report.order_id] = OpenOrder(report_id, report)
+            client = market.client(report.client_id)
+            client.orders[report.order_id] = OpenOrder(report_id, report)
+            if client.house:
+                market.house_orders[report.symbol] += 1
             market.orders.apply(report)
             market.order_sequences[report.symbol] = max(market.order_sequences.get(report.symbol, 0), report_id)
         return market, positions, offset

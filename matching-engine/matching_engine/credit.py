@@ -3,6 +3,10 @@
 Buying power is cash and credit less what open buys hold; sellable shares are the holding, and what the client may be short,
 less what open sells offer. A buy holds, for each open lot, the lot's price and the highest fee it can cost, **rounded up for
 each lot**. Whatever way the order is filled, fill by fill with each fee rounded, it then costs no more than it held.
+
+What a client is short of a security, or can come to be by its open sells, beyond the security's own limit counts against the
+account's short limit: all securities together, each lot at the reference price of its listing. That sum is exact, and only
+the client's own orders and trades change it.
 """
 
 from matching_engine.book import Order
@@ -38,6 +42,7 @@ class Account:
         "holdings",
         "orders",
         "self_trade_prevention",
+        "short_limit",
         "suspended",
     )
 
@@ -47,12 +52,15 @@ class Account:
         cash: int,
         prevention: SelfTradePrevention = SelfTradePrevention.CANCEL_NEWEST,
         credit_limit: int = 0,
+        short_limit: int = 0,
     ) -> None:
         self.client_id = client_id
         self.cash = cash
         """Units of 1e-8; negative for what is owed."""
         self.credit_limit = credit_limit
         """Units that the client may owe."""
+        self.short_limit = short_limit
+        """Units that all short positions together may come to, at the reference prices of the listings."""
         self.held = 0
         """Units that open buys hold."""
         self.suspended = False

@@ -207,12 +207,13 @@ class Engine:
 
     def _open_account(self, command: OpenAccount) -> list[Event]:
         client_id, cash, shares, credit = command.client_id, command.cash, command.shares, command.credit_limit
+        short = command.short_limit
         refusal: Reason | None = None
         if client_id in self.accounts:
             refusal = Code.CLIENT_EXISTS, f"{client_id} already has an account"
         elif unknown := [symbol for symbol in shares if symbol not in self.markets]:
             refusal = Code.UNKNOWN_SYMBOL, f"{unknown[0]} is not listed"
-        elif not all(0 <= units <= MAX_CASH for units in (cash, credit)) or not all(
+        elif not all(0 <= units <= MAX_CASH for units in (cash, credit, short)) or not all(
             0 <= lots <= MAX_LOTS for lots in shares.values()
         ):
             refusal = Code.LIMIT_EXCEEDED, "an account cannot be opened with that much"
@@ -220,14 +221,14 @@ class Engine:
             refusal = Code.LIMIT_EXCEEDED, "the exchange has issued all the cash that it can count"
         if refusal is not None:
             return [_rejected(command, client_id, *refusal)]
-        account = self.accounts[client_id] = Account(client_id, cash, command.self_trade_prevention, credit)
+        account = self.accounts[client_id] = Account(client_id, cash, command.self_trade_prevention, credit, short)
         self.issued_cash += cash
         self.granted_credit += credit
         for symbol, lots in shares.items():
             account.holding(symbol).quantity = lots
         return [
             Transfer(command.command_id, command.timestamp, client_id, cash, shares, credit_limit=credit),
-            AccountOpened(command.command_id, command.timestamp, client_id, cash, shares),
+            AccountOpened(command.command_id, command.timestamp, client_id, cash, shares, command.house),
         ]
 
     def _transfer_assets(self, command: TransferAssets) -> list[Event]:
@@ -469,6 +470,8 @@ class Engine:
         holding = order.holding
         if order.entry.side is _SELL:
             sellable = holding.quantity - holding.offered + market.short_limit + released_lots
+            if lots > sellable and order.account.short_limit:
+                sellable += self._short_room(order.account, market)
             if lots > sellable:
                 needed, has, short = (from_steps(n, market.lot_size) for n in (lots, sellable, lots - sellable))
                 return Code.INSUFFICIENT_SHARES, f"the order sells {needed}, {has} can be sold: {short} too few"
@@ -498,6 +501,16 @@ class Engine:
                 f"{cash_to_text(cost - power)} too little",
             )
         return None
+
+    def _short_room(self, account: Account, market: Market) -> int:
+        """Lots of one security that the account may be short, beyond the security's own limit: what its positions in the
+        others leave of its short limit."""
+        used = 0
+        for symbol, holding in account.holdings.items():
+            if holding.offered > holding.quantity and symbol != market.symbol:
+                other = self.markets[symbol]
+                used += max(holding.offered - holding.quantity - other.short_limit, 0) * other.short_value
+        return min(max(account.short_limit - used, 0) // market.short_value, MAX_LOTS)
 
     @staticmethod
     def _cost_on_offer(market: Market, lots: int) -> int:
@@ -943,6 +956,10 @@ class Engine:
         sold.quantity -= quantity
         sold.offered -= quantity
 
+        short_limit = market.short_limit
+        if sold.quantity < 0:
+            short_limit += seller.short_limit // market.short_value
+
         maker.visible -= quantity
         level.quantity -= quantity
         if not maker.visible:
@@ -972,7 +989,7 @@ class Engine:
                 sell_notional,
                 buy_fee,
                 sell_fee,
-                market.short_limit,
+                short_limit,
             ),
             Trade(
                 trade_id,

@@ -42,6 +42,7 @@ class Market:
         "reference_price",
         "rests",
         "short_limit",
+        "short_value",
         "state",
         "stops",
         "symbol",
@@ -63,6 +64,8 @@ class Market:
         self.rests = listing.pricing_rule is PricingRule.RESTING
         """Whether trades are at the resting order's price."""
         self.short_limit = listing.short_limit
+        self.short_value = listing.reference_price * listing.tick_value
+        """Cash units that a lot counts for against an account's short limit."""
         self.position_limit = listing.position_limit
         self.has_band = listing.band_bps > 0
         self.book = Book()

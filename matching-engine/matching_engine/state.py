@@ -35,6 +35,7 @@ class AccountState(msgspec.Struct, array_like=True):
     self_trade_prevention: SelfTradePrevention
     holdings: dict[str, int]
     credit_limit: int = 0
+    short_limit: int = 0
 
 
 class MarketState(msgspec.Struct, array_like=True):
@@ -95,6 +96,7 @@ def take(engine: Engine) -> EngineState:
                 account.self_trade_prevention,
                 {symbol: holding.quantity for symbol, holding in account.holdings.items() if holding.quantity},
                 account.credit_limit,
+                account.short_limit,
             )
             for account in engine.accounts.values()
         ],
@@ -146,7 +148,8 @@ def restore(state: EngineState) -> Engine:
         market.auction = Uncrossing(*listed.indicative)
         engine.plan_end(market, listed.ends_at)
     for opened in state.accounts:
-        account = Account(opened.client_id, opened.cash, opened.self_trade_prevention, opened.credit_limit)
+        terms = opened.self_trade_prevention, opened.credit_limit, opened.short_limit
+        account = Account(opened.client_id, opened.cash, *terms)
         engine.granted_credit += opened.credit_limit
         engine.accounts[opened.client_id] = account
         account.suspended = opened.suspended

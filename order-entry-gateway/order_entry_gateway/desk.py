@@ -38,6 +38,7 @@ from microexchange.messages import (
     KeyRevoked,
     ListSecurity,
     NewOrder,
+    OpenAccount,
     OrderReport,
     OrderStatus,
     PriceUpdate,
@@ -62,9 +63,11 @@ from order_entry_gateway.requests import (
     AmendRequest,
     ClientRequest,
     Endowment,
+    FundingRequest,
     OrderRequest,
     new_order,
     open_account,
+    open_funded,
     replace_order,
 )
 from order_entry_gateway.view import MarketView, faulted_clients
@@ -201,10 +204,13 @@ class OrderDesk:
             self.revoked_keys.update(key_id for (key_id,) in await cursor.fetchall())
             query = "SELECT r.client_id, count(*) FROM open_orders JOIN order_reports r USING (report_id) GROUP BY 1"
             self.view.open_orders.update(dict(await (await connection.execute(query)).fetchall()))
-            for client, suspended in await (await connection.execute("SELECT client_id, suspended FROM clients")).fetchall():
+            query = "SELECT client_id, suspended, house FROM clients"
+            for client, suspended, house in await (await connection.execute(query)).fetchall():
                 self.view.clients.add(client)
                 if suspended:
                     self.view.suspended.add(client)
+                if house:
+                    self.view.house.add(client)
             cursor = await connection.execute(
                 "SELECT DISTINCT balance ->> 0 FROM settlement_reports, jsonb_array_elements(cash) AS balance "
                 "WHERE status = 'REJECTED' AND trade_id > 0"
@@ -540,7 +546,22 @@ class OrderDesk:
     async def open_account(self, request: ClientRequest) -> AccountOpened:
         """Opens an account. Raises `Refusal`."""
         command_id, now = self.next_command()
-        command = open_account(request, self.view.securities, self._endowment, command_id, now)
+        return await self._open(open_account(request, self.view.securities, self._endowment, command_id, now))
+
+    async def fund(self, client_id: str, request: FundingRequest) -> AccountOpened | None:
+        """Opens an account with what the admin says; None where the client has one already, which is given nothing more.
+        Raises `Refusal`, also where the client has an account of the other kind."""
+        command_id, now = self.next_command()
+        try:
+            command = open_funded(request, client_id, self.view.securities, self._endowment, command_id, now)
+            return await self._open(command)
+        except Refusal as refusal:
+            # All that the engine said before its answer has come here: who has an account is known.
+            if refusal.code is Code.CLIENT_EXISTS and (client_id in self.view.house) == request.house:
+                return None
+            raise
+
+    async def _open(self, command: OpenAccount) -> AccountOpened:
         for report in await self._ask(command):
             if isinstance(report, AccountOpened):
                 return report

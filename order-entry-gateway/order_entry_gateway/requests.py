@@ -94,6 +94,21 @@ class ClientRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Where accounts are opened by invitation."""
 
 
+class FundingRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Open an account with what the admin says. A field that is left out is as for every new account."""
+
+    cash: Decimal | None = None
+    shares: dict[str, Decimal] | None = None
+    """Quantity by symbol; `*` is every other listed security."""
+    credit: Decimal | None = None
+    """Cash that the account may owe."""
+    short_limit: Decimal | None = None
+    """What all its short positions together may come to, at the reference prices of the listings."""
+    house: bool = False
+    """Whether it is an account of the exchange's own bots: a leaderboard can leave those out."""
+    self_trade_prevention: SelfTradePrevention = SelfTradePrevention.CANCEL_NEWEST
+
+
 class TransferRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Deposit or withdraw: cash, shares, or both."""
 
@@ -273,16 +288,20 @@ class Endowment(msgspec.Struct, frozen=True):
     """Quantity by symbol; `*` stands for every other listed security."""
     credit_limit: int = 0
     """Units that it may owe."""
+    short_limit: int = 0
+    """Units that all its short positions together may come to, at the reference prices of the listings."""
 
     @classmethod
-    def of(cls, cash: Decimal, shares: dict[str, Decimal], credit: Decimal = Decimal(0)) -> "Endowment":
+    def of(
+        cls, cash: Decimal, shares: dict[str, Decimal], credit: Decimal = Decimal(0), short_limit: Decimal = Decimal(0)
+    ) -> "Endowment":
         """Checks the operator's settings. Raises `ValueError`."""
-        units, limit = cash_to_units(cash), cash_to_units(credit)
-        if not (0 <= units <= MAX_CASH and 0 <= limit <= MAX_CASH):
-            raise ValueError(f"the endowment's cash and credit must be between 0 and {MAX_CASH // 10**8}")
+        units = [cash_to_units(amount) for amount in (cash, credit, short_limit)]
+        if not all(0 <= amount <= MAX_CASH for amount in units):
+            raise ValueError(f"the endowment's cash, credit and short limit must be between 0 and {MAX_CASH // 10**8}")
         if any(not quantity.is_finite() or quantity < 0 for quantity in shares.values()):
             raise ValueError("the endowment's shares must not be negative")
-        return cls(units, shares, limit)
+        return cls(units[0], shares, *units[1:])
 
     def lots(self, securities: dict[str, Security]) -> dict[str, int]:
         """The endowment in lots of what is listed: securities of which a whole number of lots goes into it."""
@@ -310,7 +329,58 @@ def open_account(
         endowment.lots(securities),
         request.self_trade_prevention,
         endowment.credit_limit,
+        endowment.short_limit,
     )
+
+
+def open_funded(
+    request: FundingRequest,
+    client_id: str,
+    securities: dict[str, Security],
+    endowment: Endowment,
+    command_id: int,
+    timestamp: int,
+) -> OpenAccount:
+    """The command that opens an account with what the admin says, and with `endowment` where nothing is said. Raises
+    `Refusal`."""
+    units = {"cash": endowment.cash, "credit": endowment.credit_limit, "short_limit": endowment.short_limit}
+    for field in units:
+        amount = getattr(request, field)
+        if amount is not None:
+            units[field] = _amount(amount, field)
+    shares = endowment.lots(securities)
+    if request.shares is not None:
+        named = {
+            symbol: find_security(securities, symbol).lots(quantity, "shares")
+            for symbol, quantity in request.shares.items()
+            if symbol != "*" and quantity
+        }
+        others = request.shares.get("*", Decimal(0))
+        if not others.is_finite() or others < 0:
+            raise Refusal(Code.INVALID_FIELD, 'shares: the quantity of "*" must not be negative', "shares")
+        shares = {**Endowment(0, {**request.shares, "*": others}).lots(securities), **named}
+    return OpenAccount(
+        command_id,
+        timestamp,
+        checked_client_id(client_id),
+        units["cash"],
+        shares,
+        request.self_trade_prevention,
+        units["credit"],
+        units["short_limit"],
+        request.house,
+    )
+
+
+def _amount(amount: Decimal, field: str) -> int:
+    """An amount of cash in units, not negative. Raises `Refusal` (`INVALID_FIELD`, `field`)."""
+    try:
+        units = cash_to_units(amount)
+    except NotExactError as error:
+        raise Refusal(Code.INVALID_FIELD, f"{field}: {error}", field) from error
+    if not 0 <= units <= MAX_CASH:
+        raise Refusal(Code.INVALID_FIELD, f"{field} must be between 0 and {MAX_CASH // 10**8}", field)
+    return units
 
 
 def transfer_assets(
@@ -322,12 +392,7 @@ def transfer_assets(
     timestamp: int,
 ) -> TransferAssets:
     """The command that deposits, or with a `sign` of -1 withdraws. Raises `Refusal`."""
-    try:
-        units = cash_to_units(request.cash)
-    except NotExactError as error:
-        raise Refusal(Code.INVALID_FIELD, f"cash: {error}", "cash") from error
-    if not 0 <= units <= MAX_CASH:
-        raise Refusal(Code.INVALID_FIELD, f"cash must be between 0 and {MAX_CASH // 10**8}", "cash")
+    units = _amount(request.cash, "cash")
     shares = {
         symbol: sign * find_security(securities, symbol).lots(quantity, "shares")
         for symbol, quantity in request.shares.items()

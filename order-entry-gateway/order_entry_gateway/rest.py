@@ -49,6 +49,7 @@ from order_entry_gateway.requests import (
     PRINTABLE,
     AmendRequest,
     ClientRequest,
+    FundingRequest,
     ListingRequest,
     OrderRequest,
     StateRequest,
@@ -65,6 +66,7 @@ _amend_decoder = msgspec.json.Decoder(AmendRequest)
 _listing_decoder = msgspec.json.Decoder(ListingRequest)
 _state_decoder = msgspec.json.Decoder(StateRequest)
 _client_decoder = msgspec.json.Decoder(ClientRequest)
+_funding_decoder = msgspec.json.Decoder(FundingRequest)
 _transfer_decoder = msgspec.json.Decoder(TransferRequest)
 
 
@@ -98,6 +100,7 @@ def add_routes(app: FastAPI, desk: OrderDesk, access: Access, registration: Regi
         OrderRequest,
         AmendRequest,
         ClientRequest,
+        FundingRequest,
         StateRequest,
         TransferRequest,
         ListingRequest,
@@ -304,6 +307,31 @@ def add_routes(app: FastAPI, desk: OrderDesk, access: Access, registration: Regi
         find_security(desk.view.securities, symbol)
         await desk.set_state(symbol, wanted.state)
         return json_response({"ok": True})
+
+    @app.put(
+        "/admin/clients/{client_id}",
+        tags=["admin"],
+        **doc(
+            "Open an account with what you say, once; a new key to it each time",
+            FundingRequest,
+            AccountView,
+            200,
+            401,
+            403,
+            404,
+            409,
+            422,
+            503,
+            504,
+        ),
+    )
+    async def put_client(request: Request, client_id: str) -> Response:
+        access.admin(request)
+        wanted = decode_json(_funding_decoder, await read_body(request))
+        opened = await desk.fund(checked_client_id(client_id), wanted)
+        issued, now = access.keys.issue(client_id), time.time_ns()
+        await desk.tell(KeyIssued(client_id, issued.key_id, now))
+        return json_response(account_view(desk, issued, opened or AccountOpened(0, now, client_id, 0, {})))
 
     @app.put("/admin/clients/{client_id}/suspended", tags=["admin"], **doc("Stop trading for a client", *admin_doc))
     async def put_suspended(request: Request, client_id: str) -> Response:

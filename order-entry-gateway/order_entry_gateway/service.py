@@ -19,7 +19,7 @@ from microexchange.limits import RateLimiter
 from microexchange.listening import bind
 from microexchange.log import Backoff, open_log
 from microexchange.messages import ListSecurity, gateway_name
-from microexchange.securities import ListingError, read_listing
+from microexchange.securities import ListingError, most_traded, read_listing
 from microexchange.service import ConfigurationError, background
 from microexchange.settings import PublicSettings
 from microexchange.web import make_app, serve
@@ -42,11 +42,19 @@ class GatewaySettings(PublicSettings):
     endowment_cash: Decimal = Field(default=Decimal(10_000), description="Cash that a new account begins with.")
     endowment_credit: Decimal = Field(default=Decimal(0), description="Cash that a new account may owe.")
     endowment_shares: dict[str, Decimal] = Field(
-        default={"*": Decimal(100), "BTC-USDT": Decimal("0.1"), "ETH-USDT": Decimal(1)},
+        default={},
         description='Shares that a new account begins with, by symbol as JSON; "*" is every other security.',
+    )
+    endowment_short_limit: Decimal = Field(
+        default=Decimal(10_000),
+        description="What all short positions of a new account together may come to, in cash at the reference prices of the "
+        "listing; 0 for none.",
     )
     listing: Path | None = Field(
         default=None, description="CSV of the securities to list; without one, a hundred stocks, BTC-USDT, ETH-USDT."
+    )
+    securities: int = Field(
+        default=0, ge=0, description="How many of the listing to list: of the one that ships, the most traded; 0 for all."
     )
     registration: Literal["open", "invitation", "admin"] = Field(
         default="open",
@@ -65,8 +73,15 @@ class GatewayService:
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
         try:
-            self._endowment = Endowment.of(settings.endowment_cash, settings.endowment_shares, settings.endowment_credit)
+            self._endowment = Endowment.of(
+                settings.endowment_cash,
+                settings.endowment_shares,
+                settings.endowment_credit,
+                settings.endowment_short_limit,
+            )
             self._listing = _read_listing(settings.listing)
+            if settings.securities:
+                self._listing = most_traded(self._listing, settings.securities)
         except (ListingError, OSError, ValueError) as error:
             raise ConfigurationError(str(error)) from error
         self._keys = Keys(settings.data_dir)

@@ -27,6 +27,8 @@ class MarketView:
         self.securities: dict[str, Security] = {}
         self.clients: set[str] = set()
         """Who has an account."""
+        self.house: set[str] = set()
+        """Whose accounts are of the exchange's own bots."""
         self.suspended: set[str] = set()
         self.orders: OrderedDict[int, OrderReport] = OrderedDict()
         """Newest report by order id, the latest changed last."""
@@ -47,6 +49,8 @@ class MarketView:
             self.securities[report.symbol] = Security(report)
         elif isinstance(report, AccountOpened):
             self.clients.add(report.client_id)
+            if report.house:
+                self.house.add(report.client_id)
         elif isinstance(report, ClientSuspended):
             self.suspended.add(report.client_id)
         elif isinstance(report, ClientResumed):

@@ -238,6 +238,38 @@ def test_a_busy_market_is_drawn_from_its_newest_state_and_not_message_by_message
     page.context.close()
 
 
+def test_house_bots_are_hidden_until_they_are_asked_for_and_what_they_leave_alone_is_marked(
+    browser: Browser, running: Running
+) -> None:
+    token = {"Authorization": f"Bearer {(running.data / 'secrets' / 'admin-token').read_text()}"}
+    said = {"cash": "100000", "house": True}
+    bot = running.http.put(f"{running.gateway}/admin/clients/housebot", json=said, headers=token).json()["api_key"]
+    running.order({"Authorization": f"Bearer {bot}"}, symbol="NVDA", side="buy", quantity=1, price="1.00")
+    watched = opened(browser)
+    page = watched.page
+    for view in ("wall", "competition"):
+        page.goto(f"{running.feed}/#{view}")
+        board = page.get_by_role("region", name="Leaderboard").locator("tbody")
+        expect(board).to_contain_text("maker")
+        expect(board).not_to_contain_text("housebot")
+    page.get_by_label("House bots").check()
+    expect(board.locator("tr", has_text="housebot")).to_contain_text("house")
+    page.reload()
+    expect(board).to_contain_text("housebot")
+    watched.picture("competition-with-house")
+    page.get_by_label("House bots").uncheck()
+    expect(board).not_to_contain_text("housebot")
+
+    page.goto(f"{running.feed}/#market")
+    rows = page.get_by_label("Securities").get_by_role("button")
+    expect(rows.first).to_contain_text("NVDA")
+    expect(rows.first).not_to_contain_text("quiet")
+    expect(rows.nth(1)).to_contain_text("quiet")
+    watched.picture("market-with-quiet")
+    assert watched.complaints == []
+    page.context.close()
+
+
 def test_in_a_classroom_a_name_is_enough(browser: Browser, postgres_url: str, module_namespace: str) -> None:
     classroom = Running(None, postgres_url, f"{module_namespace}_c")
     try:

@@ -58,6 +58,7 @@ class Stage:
         self._terms: dict[str, Any] = {}
         self._preventions: dict[str, SelfTradePrevention] = {}
         self._credit: dict[str, int] = {}
+        self._short: dict[str, int] = {}
         self._open = False
 
     def play(self, line: str) -> list[str]:
@@ -68,6 +69,9 @@ class Stage:
             return []
         if verb == "credit":
             self._credit[words[0]] = int(words[1]) * CASH_SCALE
+            return []
+        if verb == "may-be-short":
+            self._short[words[0]] = int(words[1]) * CASH_SCALE
             return []
         if verb == "prevention":
             self._preventions[words[0]] = SelfTradePrevention(words[1])
@@ -86,8 +90,8 @@ class Stage:
         for client in CLIENTS:
             prevention = self._preventions.get(client, SelfTradePrevention.CANCEL_NEWEST)
             credit = self._credit.get(client, 0)
-            opening = OpenAccount(self._id(), 1, client, 10_000 * CASH_SCALE, {"X": 100}, prevention, credit)
-            self._engine.apply(opening)
+            terms = prevention, credit, self._short.get(client, 0)
+            self._engine.apply(OpenAccount(self._id(), 1, client, 10_000 * CASH_SCALE, {"X": 100}, *terms))
 
     def _command(self, verb: str, words: list[str]) -> Any:
         command_id, now = self._id(), self._now

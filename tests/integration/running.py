@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,11 @@ from exchange_launcher.audit import Places, audit
 from exchange_launcher.postgres import EmbeddedPostgres
 from microexchange.messages import CLEARING, ENGINE
 
+ENDOWMENT = {
+    "MX_ENDOWMENT_SHARES": '{"*": "100", "BTC-USDT": "0.1", "ETH-USDT": "1"}',
+    "MX_ENDOWMENT_SHORT_LIMIT": "0",
+}
+"""Most tests want clients who can sell at once, and no more than they have. What the environment says goes before it."""
 SERVICES = ("matching_engine", "clearinghouse", "market_data_feed", "order_entry_gateway")
 
 
@@ -51,7 +56,14 @@ def eventually(check: Callable[[], Any], seconds: float = 30, what: str = "") ->
 class Running:
     """An exchange in a folder; `start` and `stop` may follow each other."""
 
-    def __init__(self, log: str | None = None, database: str | None = None, namespace: str = "") -> None:
+    def __init__(
+        self,
+        log: str | None = None,
+        database: str | None = None,
+        namespace: str = "",
+        endowment: Mapping[str, str] = ENDOWMENT,
+    ) -> None:
+        self.endowment = endowment
         self.folder = Path(tempfile.mkdtemp(prefix="mx-"))
         self.data = self.folder / "data"
         self.log = log
@@ -75,7 +87,11 @@ class Running:
         command = [sys.executable, "-m", "exchange_launcher.cli", "up", "--data", str(self.data)]
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
-                [*command, *places, *self._server, *arguments], stdout=output, stderr=subprocess.STDOUT, text=True
+                [*command, *places, *self._server, *arguments],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env={**self.endowment, **os.environ},
             )
         if wait:
             eventually(lambda: "is open" in self.said() or self.process.poll() is not None, 120, "open")

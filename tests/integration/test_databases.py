@@ -59,6 +59,19 @@ def test_every_revision_leads_to_the_newest_and_back(postgres_url: str, namespac
         command.downgrade(config, "base")
 
 
+def test_a_peak_of_the_equity_becomes_one_of_the_profit(postgres_url: str, namespace: str) -> None:
+    migrate(postgres_url, namespace, [MARKET_DATA], "0006")
+    url = database_url(postgres_url, namespace, MARKET_DATA)
+    with psycopg.connect(url) as connection:
+        connection.execute("INSERT INTO clients VALUES ('ada', 90, false, 100, 3, 130, 40), ('new', 0, false, 0, 0, 0, 0)")
+        connection.execute("CREATE TABLE equity_day PARTITION OF equity FOR VALUES FROM (0) TO (100)")
+        connection.execute("INSERT INTO equity VALUES ('ada', 10, 130), ('ada', 20, 95)")
+    migrate(postgres_url, namespace, [MARKET_DATA])
+    with psycopg.connect(url) as connection:
+        query = "SELECT client_id, peak, drawdown, profit, gains, house FROM clients ORDER BY client_id"
+        assert connection.execute(query).fetchall() == [("ada", 30, 40, -5, 0, False), ("new", 0, 0, 0, 0, False)]
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_the_migrations_make_the_tables_that_the_code_knows(postgres_url: str, postgres_namespace: str, name: str) -> None:
     url = database_url(postgres_url, postgres_namespace, name)

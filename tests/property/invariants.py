@@ -19,8 +19,12 @@ def nobody_owes(engine: Engine) -> None:
     """No client has spent more than it has, or sold more than it may."""
     for account in engine.accounts.values():
         assert account.buying_power >= 0
+        short = 0
         for symbol, holding in account.holdings.items():
-            assert holding.quantity - holding.offered >= -engine.markets[symbol].listing.short_limit
+            listing = engine.markets[symbol].listing
+            lots = max(holding.offered - holding.quantity - listing.short_limit, 0)
+            short += lots * listing.reference_price * listing.tick_value
+        assert short <= account.short_limit
 
 
 def holds_are_the_sum_over_open_orders(engine: Engine) -> None:

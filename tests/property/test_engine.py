@@ -201,8 +201,10 @@ def commands_of(steps: list[Any], pricing_rule: PricingRule = PricingRule.SPREAD
     limits = {"position_limit": 60, "max_order_quantity": 35}
     commands.append(ListSecurity(floor.id(), 1, "Y", "Y", "0.01", "1", 6, -3, 7, **terms, **limits))
     for client, prevention in zip(CLIENTS, PREVENTIONS, strict=True):
-        credit = 10**8 if client == "b" else 0
-        commands.append(OpenAccount(floor.id(), 1, client, 10 * 10**8 + 7, {"X": 50, "Y": 20}, prevention, credit))
+        # A lot of X counts for 100.00 against a short limit, a lot of Y for 0.06.
+        credit, short = 10**8 if client == "b" else 0, 350 * 10**8 if client == "c" else 0
+        account = OpenAccount(floor.id(), 1, client, 10 * 10**8 + 7, {"X": 50, "Y": 20}, prevention, credit, short)
+        commands.append(account)
     orders: list[int] = []
     now = 1
     for step in steps:

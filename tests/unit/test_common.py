@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 from decimal import Decimal
+from importlib.resources import files
 from pathlib import Path
 
 import httpx
@@ -33,7 +34,7 @@ from microexchange.numbers import (
 from microexchange.positions import Position, Positions, SequenceGapError
 from microexchange.presentation import time_text
 from microexchange.refusals import HTTP_STATUS, MEANING, Code, Refusal
-from microexchange.securities import ListingError, listing_json, read_listing
+from microexchange.securities import LIQUID, ListingError, listing_json, most_traded, read_listing
 from microexchange.web import make_app
 from order_entry_gateway.requests import ListingRequest, list_security
 
@@ -309,6 +310,15 @@ HEADER = "symbol,name,tick_size,lot_size,reference_price"
 def test_a_listing_file_becomes_commands() -> None:
     (one,) = read_listing([HEADER, "BTC-USDT,Bitcoin,0.01,0.0001,60000.00"])
     assert (one.symbol, one.tick_size, one.lot_size, one.reference_price) == ("BTC-USDT", "0.01", "0.0001", 6_000_000)
+
+
+def test_of_the_listing_that_ships_the_most_traded_come_first() -> None:
+    listing = read_listing(files("order_entry_gateway").joinpath("listing.csv").read_text().splitlines())
+    few = most_traded(listing, 10)
+    assert tuple(one.symbol for one in few) == LIQUID[:10]
+    assert tuple(one.symbol for one in most_traded(listing, 1000))[: len(LIQUID)] == LIQUID, "all of them are listed"
+    own = read_listing([HEADER, "B,x,0.01,1,1", "AAPL,x,0.01,1,1", "A,x,0.01,1,1"])
+    assert [one.symbol for one in most_traded(own, 2)] == ["AAPL", "B"], "then as they stand in the file"
 
 
 def test_a_listing_may_say_all_other_terms() -> None:

@@ -2,20 +2,23 @@
 
 import asyncio
 import json
+import statistics
 from collections import Counter
 from dataclasses import astuple
 from typing import Any
 
 from market_data_feed.candles import Chart
 from market_data_feed.hub import MOST_QUEUED, SOON, Hub, Subscriber, message_for, state_message
-from market_data_feed.market import Market
+from market_data_feed.market import LEAST_SAMPLES, QUIET_NANOSECONDS, SAMPLE_NANOSECONDS, Market
 from market_data_feed.store import Pending, seal
 from microexchange.frames import frame
 from microexchange.messages import (
+    AccountOpened,
     Execution,
     KeyIssued,
     KeyRevoked,
     NewOrder,
+    OpenAccount,
     OrderType,
     SettlementReport,
     SettlementStatus,
@@ -24,6 +27,7 @@ from microexchange.messages import (
     Transfer,
 )
 from microexchange.positions import Positions
+from microexchange.presentation import LeaderView
 from microexchange.web import json_frame, json_text
 from tests.unit.market import Floor
 
@@ -45,6 +49,25 @@ def settled(market: Market, client: str, cash: int, lots: int) -> None:
     )
 
 
+def given(market: Market, client: str, cash: int, lots: int) -> None:
+    """The issuer has booked something: the client's balances after that."""
+    market.apply(
+        SettlementReport(1, 1, SettlementStatus.SETTLED, 0, 1, [(client, cash)], [(client, "X", lots)]),
+    )
+
+
+def leader(market: Market, client: str) -> LeaderView:
+    """The client's place."""
+    return next(one for one in market.leaderboard(10) if one.client_id == client)
+
+
+def traded_at(floor: Floor, price: int) -> Market:
+    """A market whose last trade was at that price."""
+    floor.sell("b", 1, price)
+    floor.buy("c", 1, price)
+    return fold(floor)[0]
+
+
 def test_a_balance_is_what_is_settled_and_equity_is_marked_to_the_last_trade() -> None:
     floor = Floor()
     market, _ = fold(floor)
@@ -61,6 +84,7 @@ def test_a_balance_is_what_is_settled_and_equity_is_marked_to_the_last_trade() -
 def test_the_leaderboard_puts_the_most_profit_first() -> None:
     market, _ = fold(Floor())
     for client, cash in (("a", 9_000), ("b", 11_000), ("c", 10_000)):
+        given(market, client, 10_000 * 10**8, 100)
         settled(market, client, cash * 10**8, 100)
     board = market.leaderboard(10)
     assert [(leader.rank, leader.client_id, leader.profit) for leader in board] == [
@@ -69,6 +93,94 @@ def test_the_leaderboard_puts_the_most_profit_first() -> None:
         (3, "a", "-1000.00"),
     ]
     assert len(market.leaderboard(1)) == 1
+
+
+def test_what_the_issuer_gives_and_takes_is_no_profit_and_no_loss_at_the_price_of_that_moment() -> None:
+    market = traded_at(Floor(), 12_000)
+    given(market, "a", 10_000 * 10**8, 100)
+    assert (leader(market, "a").given, leader(market, "a").profit) == ("22000.00", "0.00")
+    given(market, "a", 15_000 * 10**8, 110)
+    assert (leader(market, "a").given, leader(market, "a").profit) == ("28200.00", "0.00")
+    given(market, "a", 1_000 * 10**8, 10)
+    assert (leader(market, "a").given, leader(market, "a").profit) == ("2200.00", "0.00")
+    settled(market, "a", 1_011 * 10**8, 10)
+    assert (leader(market, "a").profit, leader(market, "a").return_percent) == ("11.00", "0.50")
+
+
+def test_an_account_stands_at_zero_until_what_it_is_given_is_booked() -> None:
+    market, _ = fold(Floor())
+    market.apply(AccountOpened(1, 1, "d", 10_000 * 10**8, {}))
+    market.at(SAMPLE_NANOSECONDS)
+    assert leader(market, "d").profit == "0.00"
+    given(market, "d", 10_000 * 10**8, 0)
+    market.at(2 * SAMPLE_NANOSECONDS)
+    assert (leader(market, "d").profit, leader(market, "d").drawdown) == ("0.00", "0.00")
+
+
+def test_a_withdrawal_is_no_drawdown() -> None:
+    market, _ = fold(Floor())
+    for number, (step, cash) in enumerate([(given, 10_000), (settled, 10_400), (given, 400), (settled, 100)], 1):
+        step(market, "a", cash * 10**8, 0)
+        market.at(number * SAMPLE_NANOSECONDS)
+    assert leader(market, "a").drawdown == "300.00"
+
+
+def test_the_ratio_is_the_mean_change_of_the_profit_by_its_deviation_samples_without_a_change_counted() -> None:
+    market, _ = fold(Floor())
+    profits = [0, 0, 30, 30, 30, 10, 45, 45, 45, 45, 60, 55, 70, 70]
+    given(market, "a", 10_000 * 10**8, 0)
+    for number, profit in enumerate(profits, 1):
+        settled(market, "a", (10_000 + profit) * 10**8, 0)
+        market.at(number * SAMPLE_NANOSECONDS)
+    changes = [after - before for before, after in zip([0, *profits], profits, strict=False)]
+    expected = statistics.mean(changes) / statistics.pstdev(changes)
+    assert leader(market, "a").sharpe == f"{expected:.4f}"
+
+
+def test_there_is_no_ratio_in_the_first_minute_and_none_for_who_stands_still() -> None:
+    market, _ = fold(Floor())
+    for number in range(1, LEAST_SAMPLES + 1):
+        given(market, "b", 10_000 * 10**8, 0)
+        settled(market, "a", number * number * 10**8, 0)
+        market.at(number * SAMPLE_NANOSECONDS)
+        assert (leader(market, "a").sharpe is None) is (number < LEAST_SAMPLES)
+        assert leader(market, "b").sharpe is None
+
+
+def test_the_leaderboard_can_leave_the_house_bots_out() -> None:
+    market, _ = fold(Floor())
+    for client, house, cash in (("maker", True, 12_000), ("d", False, 11_000), ("noise", True, 10_500), ("e", False, 9_000)):
+        market.apply(AccountOpened(1, 1, client, 10_000 * 10**8, {}, house))
+        given(market, client, 10_000 * 10**8, 0)
+        settled(market, client, cash * 10**8, 0)
+    ranked = [(one.rank, one.client_id, one.house) for one in market.leaderboard(3)]
+    assert ranked == [(1, "maker", True), (2, "d", False), (3, "noise", True)]
+    assert [(one.rank, one.client_id) for one in market.leaderboard(1, house=False)] == [(1, "d")]
+    assert [(one.rank, one.client_id) for one in market.leaders(1)] == [(1, "maker"), (2, "d")], "so many of each kind"
+
+
+def test_a_security_is_quiet_where_no_house_bot_has_had_an_order_for_a_while() -> None:
+    floor = Floor()
+    floor.apply(OpenAccount(floor.id(), 1, "maker", 0, {"X": 10}, house=True))
+    floor.sell("a", 1, 11_000)
+    market, _ = fold(floor)
+    market.at(QUIET_NANOSECONDS)
+    assert market.security_view("X").quiet, "what others offer does not count"
+    offer, _ = floor.sell("maker", 1, 11_000)
+    market, _ = fold(floor)
+    market.at(QUIET_NANOSECONDS)
+    assert not market.security_view("X").quiet
+    for event in floor.cancel("maker", offer):
+        market.apply(event)
+    assert not market.ticker_view("X", 0).quiet, "it may only be replacing its quote"
+    market.at(2 * QUIET_NANOSECONDS)
+    assert market.ticker_view("X", 0).quiet
+
+
+def test_no_security_is_quiet_in_a_market_without_house_bots() -> None:
+    market, _ = fold(Floor())
+    market.at(QUIET_NANOSECONDS)
+    assert not market.security_view("X").quiet
 
 
 def test_orders_trades_rejects_and_cancels_are_counted() -> None:
@@ -226,8 +338,7 @@ def test_equities_are_sampled_where_they_have_changed_and_the_deepest_fall_is_kn
         market.at(at * second)
     sampled = [(at // second, units // 10**8) for client, at, units in market.changes.equity if client == "a"]
     assert sampled == [(5, 100), (15, 150), (20, 90), (25, 200), (30, 180)]
-    leader = next(one for one in market.leaderboard(10) if one.client_id == "a")
-    assert leader.drawdown == "60.00"
+    assert leader(market, "a").drawdown == "60.00"
 
 
 def test_a_subscriber_can_rebuild_the_book_from_a_snapshot_and_gapless_changes() -> None:

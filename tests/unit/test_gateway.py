@@ -25,6 +25,7 @@ from microexchange.messages import (
     SettlementStatus,
     Side,
 )
+from microexchange.numbers import CASH_SCALE
 from microexchange.refusals import Code, Refusal
 from microexchange.securities import Security
 from microexchange.web import decode_json, make_app
@@ -33,9 +34,11 @@ from order_entry_gateway.desk import changed
 from order_entry_gateway.requests import (
     ClientRequest,
     Endowment,
+    FundingRequest,
     OrderRequest,
     new_order,
     open_account,
+    open_funded,
     order_id,
 )
 from order_entry_gateway.rest import Registration, add_routes
@@ -124,6 +127,35 @@ def test_a_client_id_of_another_form_is_refused(client_id: str) -> None:
     with pytest.raises(Refusal) as refusal:
         open_account(ClientRequest(client_id=client_id), SECURITIES, endowment, 1, 1)
     assert refusal.value.field == "client_id"
+
+
+def test_the_admin_opens_an_account_with_what_it_says_and_the_endowment_where_it_says_nothing() -> None:
+    endowment = Endowment.of(Decimal(10_000), {"*": Decimal(1)}, Decimal(7), Decimal(500))
+    said = FundingRequest(cash=Decimal(250), shares={"BTC-USDT": Decimal("0.5"), "*": Decimal(3)}, house=True)
+    command = open_funded(said, "maker", SECURITIES, endowment, 1, 1)
+    assert (command.cash, command.credit_limit, command.short_limit) == (250 * CASH_SCALE, 7 * CASH_SCALE, 500 * CASH_SCALE)
+    expected = {symbol: security.lots(Decimal(3)) for symbol, security in SECURITIES.items()}
+    assert command.shares == {**expected, "BTC-USDT": SECURITIES["BTC-USDT"].lots(Decimal("0.5"))}
+    assert command.house
+    plain = open_funded(FundingRequest(), "maker", SECURITIES, endowment, 1, 1)
+    assert (plain.cash, plain.shares, plain.house) == (endowment.cash, endowment.lots(SECURITIES), False)
+
+
+@pytest.mark.parametrize(
+    ("said", "field"),
+    [
+        ({"cash": Decimal(-1)}, "cash"),
+        ({"credit": Decimal("1e-9")}, "credit"),
+        ({"short_limit": Decimal("Infinity")}, "short_limit"),
+        ({"shares": {"*": Decimal(-1)}}, "shares"),
+        ({"shares": {"X": Decimal("0.5")}}, "shares"),
+        ({"shares": {"NONE": Decimal(1)}}, "symbol"),
+    ],
+)
+def test_a_funding_that_cannot_be_names_the_field(said: dict[str, Any], field: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        open_funded(FundingRequest(**said), "maker", SECURITIES, Endowment.of(Decimal(1), {}), 1, 1)
+    assert refused.value.field == field
 
 
 def test_an_account_begins_with_the_endowment_in_whole_lots() -> None:

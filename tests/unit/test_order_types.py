@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from matching_engine import state
 from microexchange.messages import (
     AuctionUpdate,
     CancelAll,
@@ -498,6 +499,63 @@ def test_a_client_may_be_short_up_to_the_limit_and_buys_back() -> None:
     assert execution.short_limit == 10
     assert pit.engine.accounts["d"].holdings["Y"].quantity == -10
     assert pit.order("d", "sell", 1, 1000)[1][0].code == Code.INSUFFICIENT_SHARES
+
+
+def short_seller(pit: Pit, limit: int, shares: dict[str, int] | None = None) -> str:
+    """A client that may be short so much cash of all securities together; a lot of Y counts for 10, one of X for 100."""
+    pit.apply(OpenAccount(pit.id(), 1, "s", 10_000 * CASH_SCALE, shares or {}, short_limit=limit * CASH_SCALE))
+    return "s"
+
+
+def test_short_positions_in_all_securities_together_stay_within_the_limit_of_the_account() -> None:
+    pit = Pit()
+    short_seller(pit, 250)
+    assert pit.order("s", "sell", 2, 10_000, symbol="X")[1][0].status is S.NEW
+    refused = pit.order("s", "sell", 6, 1000)[1][0]
+    assert (refused.code, "5 can be sold" in refused.text) == (Code.INSUFFICIENT_SHARES, True)
+    assert pit.order("s", "sell", 5, 1000)[1][0].status is S.NEW
+    assert pit.order("s", "sell", 1, 1000)[1][0].code == Code.INSUFFICIENT_SHARES
+
+
+def test_what_a_client_holds_or_a_security_allows_does_not_count_as_short() -> None:
+    pit = Pit(short_limit=3)
+    short_seller(pit, 20, {"Y": 7})
+    assert pit.order("s", "sell", 13, 1000)[1][0].code == Code.INSUFFICIENT_SHARES
+    assert pit.order("s", "sell", 12, 1000)[1][0].status is S.NEW, "7 held, 3 by the security's limit, 2 by the account's"
+
+
+def test_a_short_position_counts_at_the_listings_price_wherever_the_market_goes() -> None:
+    pit = Pit()
+    short_seller(pit, 100)
+    pit.order("e", "buy", 4, 5000)
+    pit.order("s", "sell", 4, 5000)
+    assert pit.engine.markets["Y"].last_price == 5000
+    assert pit.order("s", "sell", 7, 5000)[1][0].code == Code.INSUFFICIENT_SHARES
+    assert pit.order("s", "sell", 6, 5000)[1][0].status is S.NEW
+
+
+def test_a_trade_that_makes_a_client_short_tells_the_clearinghouse_how_short_it_may_be() -> None:
+    pit = Pit(short_limit=3)
+    short_seller(pit, 100, {"Y": 1})
+    pit.order("e", "buy", 6, 1000)
+    (covered,) = of(Execution, pit.order("s", "sell", 1, 1000)[1])
+    (short,) = of(Execution, pit.order("s", "sell", 5, 1000)[1])
+    assert (covered.short_limit, short.short_limit) == (3, 13)
+
+
+def test_an_amendment_is_held_to_the_short_limit_too() -> None:
+    pit = Pit()
+    short_seller(pit, 100)
+    order, _ = pit.order("s", "sell", 8, 1000)
+    assert pit.replace("s", order, quantity=11)[0].code == Code.INSUFFICIENT_SHARES
+    assert pit.replace("s", order, quantity=10)[0].status is S.NEW
+
+
+def test_a_snapshot_keeps_the_short_limit() -> None:
+    pit = Pit()
+    short_seller(pit, 100)
+    restored = state.restore(state.take(pit.engine))
+    assert restored.accounts["s"].short_limit == 100 * CASH_SCALE
 
 
 def test_a_client_cannot_come_to_hold_more_than_the_position_limit() -> None:

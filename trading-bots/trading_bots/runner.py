@@ -5,7 +5,10 @@ import json
 import os
 import signal
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import httpx
 import jwt
@@ -23,6 +26,31 @@ _logger = structlog.get_logger(__name__)
 
 class AccountError(RuntimeError):
     """The exchange does not let the bot in."""
+
+
+@dataclass(frozen=True)
+class Funding:
+    """What the admin gives an account when it opens it."""
+
+    cash: Decimal = Decimal(0)
+    shares: Mapping[str, Decimal] = field(default_factory=dict)
+    """Quantity by symbol; `*` is every other listed security."""
+    credit: Decimal = Decimal(0)
+    """Cash that the account may owe."""
+    short_limit: Decimal = Decimal(0)
+    """What all its short positions together may come to, in cash at the reference prices of the listings."""
+    house: bool = True
+    """Whether the account is the exchange's own: a leaderboard can leave those out."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The body of `PUT /admin/clients/{client_id}`."""
+        return {
+            "cash": f"{self.cash:f}",
+            "shares": {symbol: f"{quantity:f}" for symbol, quantity in self.shares.items()},
+            "credit": f"{self.credit:f}",
+            "short_limit": f"{self.short_limit:f}",
+            "house": self.house,
+        }
 
 
 class KeyFile:
@@ -44,12 +72,18 @@ class KeyFile:
 
 
 async def account(
-    http: httpx.AsyncClient, gateway_url: str, client_id: str, keys: KeyFile, admin_token: str = ""
+    http: httpx.AsyncClient,
+    gateway_url: str,
+    client_id: str,
+    keys: KeyFile,
+    admin_token: str = "",
+    funding: Funding | None = None,
 ) -> tuple[str, str]:
     """An account for a bot that wants to be called `client_id`: (client id, key), from the key file or newly opened.
 
     Where somebody else has the name, the bot is called `client_id-2`, and so on. `admin_token` opens accounts where not
-    everybody may. Raises `AccountError`.
+    everybody may. With `funding` the admin opens the account with exactly that; one that it has opened before is found
+    again, and funded no second time. Raises `AccountError`.
     """
     headers = {"Authorization": f"Bearer {admin_token}"} if admin_token else {}
     for number in range(1, 1000):
@@ -57,9 +91,12 @@ async def account(
         key = keys.get(name)
         if key is not None:
             return name, key
-        answer = await http.post(f"{gateway_url}/clients", json={"client_id": name}, headers=headers)
+        if funding is None:
+            answer = await http.post(f"{gateway_url}/clients", json={"client_id": name}, headers=headers)
+        else:
+            answer = await http.put(f"{gateway_url}/admin/clients/{name}", json=funding.as_json(), headers=headers)
         body = answer.json()
-        if answer.status_code == 201:
+        if answer.is_success:
             keys.put(name, body["api_key"])
             return name, body["api_key"]
         if body["error"]["code"] != "CLIENT_EXISTS":
@@ -82,15 +119,18 @@ async def run_bots(
     keys: KeyFile,
     stop: asyncio.Event,
     admin_token: str = "",
+    funding: Mapping[str, Funding] | None = None,
 ) -> None:
     """Runs bots, by the names they would like, until `stop`. Opens accounts for those who have none, as the admin where it
-    must."""
+    must. `funding`, by name, is what the admin opens a bot's account with; a bot that is not in it gets what every new
+    account gets."""
     venues = []
     async with httpx.AsyncClient(timeout=30) as http:
         for name, bot in bots.items():
             while not stop.is_set():
                 try:
-                    client_id, key = await account(http, gateway_url, name, keys, admin_token)
+                    given = (funding or {}).get(name)
+                    client_id, key = await account(http, gateway_url, name, keys, admin_token, given)
                     venues.append(LiveVenue(bot, client_id, key, gateway_url, feed_url))
                     break
                 except (httpx.HTTPError, AccountError) as error:

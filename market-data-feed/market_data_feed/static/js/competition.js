@@ -7,24 +7,34 @@ const CURVES = 8, EVERY = 5000;
 const PALETTE = ["#4c8bf5", "#e8833a", "#2ea66f", "#c65bcf", "#d94f4f", "#18a3b5", "#a58b2d", "#8a7be0"];
 
 export function competition(main, onWall = false) {
-  let leaders = [], curves = [];
-  const columns = [["#", true], ["Client"], ["Equity", true], ["P&L", true], ["Return", true], ...(onWall ? [] : [["Drawdown", true], ["Trades", true]])];
+  let leaders = [], curves = [], house = localStorage.getItem("house") === "shown";
+  const columns = [["#", true], ["Client"], ["Profit", true], ["Return", true], ["Equity", true], ...(onWall ? [] : [["Drawdown", true], ["Sharpe", true], ["Trades", true]])];
   const board = table(columns, { class: "board", label: "Leaderboard" });
   const place = el("div", { class: "plot", role: "img", "aria-label": "Equity of the leaders over time" });
   const wall = el("a", { href: onWall ? "#competition" : "#wall" }, onWall ? "Leave the wall" : "Show on a wall");
+  const withHouse = el("input", { type: "checkbox", checked: house, onchange: () => {
+    house = withHouse.checked;
+    localStorage.setItem("house", house ? "shown" : "hidden");
+    draw();
+    look();
+  } });
+  const tools = el("span", { class: "tools" }, el("label", { class: "tick" }, withHouse, "House bots"), wall);
+  const note = el("p", { class: "soft", hidden: onWall }, "Profit is the equity less all that the account was given, shares at their prices then. Drawdown is the deepest fall of the profit. Sharpe is the mean change of the profit in five seconds by its standard deviation.");
   main.replaceChildren(el("div", { class: "grid competition" },
-    el("section", { class: "card" }, el("header", {}, el(onWall ? "h1" : "h2", {}, "Leaderboard"), wall), board.element),
+    el("section", { class: "card" }, el("header", {}, el(onWall ? "h1" : "h2", {}, "Leaderboard"), tools), board.element, note),
     el("section", { class: "card" }, el("header", {}, el(onWall ? "h1" : "h2", {}, "Equity of the leaders")), place)));
   document.body.classList.toggle("on-wall", onWall);
 
-  const draw = () => fill(board.body, (onWall ? leaders.slice(0, 15) : leaders).map((leader) => el("tr", { "aria-current": leader.client_id === session.client ? "true" : null },
-    el("td", { class: "num" }, leader.rank), el("td", {}, leader.client_id === session.client ? el("strong", {}, leader.client_id) : leader.client_id),
-    el("td", { class: "num" }, money(leader.equity)), el("td", { class: `num ${sign(leader.profit)}` }, signed(leader.profit)),
-    el("td", { class: `num ${sign(leader.return_percent)}` }, percent(leader.return_percent)),
-    onWall ? [] : [el("td", { class: "num" }, money(leader.drawdown)), el("td", { class: "num" }, grouped(leader.trades))])), columns.length, "Nobody has an account yet.");
+  const shown = () => (house ? leaders : leaders.filter((leader) => !leader.house).map((leader, place) => ({ ...leader, rank: place + 1 })));
+  const draw = () => fill(board.body, shown().slice(0, onWall ? 15 : 100).map((leader) => el("tr", { "aria-current": leader.client_id === session.client ? "true" : null },
+    el("td", { class: "num" }, leader.rank), el("td", {}, leader.client_id === session.client ? el("strong", {}, leader.client_id) : leader.client_id, leader.house ? el("small", { class: "soft" }, " house") : null),
+    el("td", { class: `num ${sign(leader.profit)}` }, signed(leader.profit)),
+    el("td", { class: `num ${sign(leader.return_percent)}` }, percent(leader.return_percent)), el("td", { class: "num" }, money(leader.equity)),
+    onWall ? [] : [el("td", { class: "num" }, money(leader.drawdown)), el("td", { class: "num" }, leader.sharpe ?? "–"), el("td", { class: "num" }, grouped(leader.trades))])), columns.length,
+    leaders.length ? "Only house bots have accounts yet." : "Nobody has an account yet.");
   const drawCurves = () => plot(place, curves.map(({ client_id: name, points }, number) => line(points.map((point) => [point.timestamp, Number(point.equity)]), PALETTE[number % PALETTE.length], name, onWall ? 3 : 2)),
     { showlegend: true, legend: { orientation: "h", y: -0.15, font: { size: onWall ? 18 : 12 } }, hovermode: "closest", xaxis: { type: "date", range: atLeast(60, curves.flatMap(({ points }) => points.map((point) => point.timestamp)).sort()) }, yaxis: { tickformat: ",.0f", side: "right" }, font: { size: onWall ? 18 : 12 } });
-  const look = () => ask(`/leaderboard/equity?limit=${CURVES}`).then((all) => { curves = all; drawCurves(); }).catch((error) => toast(error.message, true));
+  const look = () => ask(`/leaderboard/equity?limit=${CURVES}&house=${house}`).then((all) => { curves = all; drawCurves(); }).catch((error) => toast(error.message, true));
   const end = listen({ channel: "leaderboard" }, (message) => { leaders = message.leaders; soon(draw); });
   const timer = setInterval(look, EVERY);
   draw();

@@ -3,7 +3,7 @@ import { ask, atLeast, atMost, clock, colours, el, grouped, percent, plot, sign,
 import { Book, listen } from "./feed.js";
 import { choose, current, onChoice, securities } from "./securities.js";
 
-const LEVELS = 10, TAPE = 60, INTERVALS = { "1s": 1, "1m": 60, "5m": 300, "1h": 3600, "1d": 86400 };
+const LEVELS = 10, TAPE = 60, EVERY = 15000, INTERVALS = { "1s": 1, "1m": 60, "5m": 300, "1h": 3600, "1d": 86400 };
 const STATES = { continuous: ["open", "good"], halted: ["halted", "bad"], closed: ["closed", "bad"], delisted: ["delisted", "bad"],
   pre_open: ["pre-open", "warn"], opening_auction: ["opening auction", "warn"], closing_auction: ["closing auction", "warn"], volatility_auction: ["volatility auction", "warn"] };
 
@@ -15,15 +15,17 @@ export function market(main) {
   // --- the picker
   const search = el("input", { type: "search", placeholder: "Search a symbol or a name", "aria-label": "Search securities", oninput: () => soon(drawPicker) });
   const found = el("ul", { "aria-label": "Securities" });
+  const isQuiet = (one) => tickers.get(one.symbol)?.quiet ?? one.quiet;
   const drawPicker = () => {
     const text = search.value.trim().toLowerCase();
     const rows = [...securities.values()].filter((one) => one.symbol.toLowerCase().includes(text) || one.name.toLowerCase().includes(text));
-    rows.sort((a, b) => (tickers.get(b.symbol)?.trades ?? 0 ? 1 : 0) - (tickers.get(a.symbol)?.trades ?? 0 ? 1 : 0) || a.symbol.localeCompare(b.symbol));
+    rows.sort((a, b) => isQuiet(a) - isQuiet(b) || (tickers.get(b.symbol)?.trades ?? 0 ? 1 : 0) - (tickers.get(a.symbol)?.trades ?? 0 ? 1 : 0) || a.symbol.localeCompare(b.symbol));
     const shown = rows.slice(0, 200).map((one) => {
       const ticker = tickers.get(one.symbol);
       return el("li", {}, el("button", { type: "button", "aria-current": one.symbol === symbol ? "true" : null, onclick: () => choose(one.symbol) },
         el("strong", {}, one.symbol), el("span", { class: "num" }, grouped(ticker?.last ?? one.last_price ?? one.reference_price)),
-        el("small", { class: "soft" }, one.name), el("small", { class: `num ${sign(ticker?.change)}` }, ticker?.change_percent ? percent(ticker.change_percent) : "")));
+        el("small", { class: "soft" }, one.name), isQuiet(one) ? el("small", { class: "num soft", title: "No house bot trades it: there may be nobody to trade with." }, "quiet")
+          : el("small", { class: `num ${sign(ticker?.change)}` }, ticker?.change_percent ? percent(ticker.change_percent) : "")));
     });
     if (rows.length > 200) shown.push(el("li", { class: "empty" }, `and ${rows.length - 200} more: search for them`));
     const focused = found.contains(document.activeElement) ? document.activeElement.querySelector("strong")?.textContent : null;
@@ -161,7 +163,10 @@ export function market(main) {
   };
 
   ends.push(listen({ channel: "ticker" }, (ticker) => { tickers.set(ticker.symbol, ticker); soon(drawPicker); if (ticker.symbol === symbol) soon(drawTicker); }));
-  ask("/ticker/24h").then((all) => { all.forEach((ticker) => tickers.set(ticker.symbol, ticker)); soon(drawPicker); soon(drawTicker); }).catch((error) => toast(error.message, true));
+  const loadTickers = () => ask("/ticker/24h").then((all) => { all.forEach((ticker) => { tickers.set(ticker.symbol, ticker); Object.assign(securities.get(ticker.symbol) ?? {}, { quiet: ticker.quiet }); }); soon(drawPicker); soon(drawTicker); });
+  loadTickers().catch((error) => toast(error.message, true));
+  const timer = setInterval(() => loadTickers().catch(() => {}), EVERY); // which securities are quiet, nothing tells
+  ends.push(() => clearInterval(timer));
   ends.push(onChoice(follow));
   follow();
   return {

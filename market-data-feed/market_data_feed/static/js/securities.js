@@ -15,10 +15,13 @@ export async function load() {
     after = page.at(-1).symbol;
   }
   if (!securities.has(current)) {
-    const traded = [...securities.values()].find((security) => security.last_price !== null);
-    current = (traded ?? securities.values().next().value)?.symbol ?? "";
+    const traded = byLife().find((security) => security.last_price !== null);
+    current = (traded ?? byLife()[0])?.symbol ?? "";
   }
 }
+
+/** All that is listed, what house bots trade first. */
+export function byLife() { return [...securities.values()].sort((a, b) => a.quiet - b.quiet || a.symbol.localeCompare(b.symbol)); }
 
 export function choose(symbol) {
   current = symbol;

@@ -1,7 +1,7 @@
 // Trade: an account, an order ticket, open orders, fills, balances, holdings, equity.
 import { ask, atLeast, atMost, clock, colours, el, fill, grouped, line, money, plot, sign, soon, table, toast } from "./page.js";
 import { Book, listen } from "./feed.js";
-import { choose, current, feeRate, onChoice, securities } from "./securities.js";
+import { byLife, choose, current, feeRate, onChoice, securities } from "./securities.js";
 import * as gate from "./session.js";
 
 const TYPES = { limit: "Limit", market: "Market", stop_market: "Stop", stop_limit: "Stop limit", take_profit: "Take profit", take_profit_limit: "Take profit limit" };
@@ -58,7 +58,7 @@ function desk(main, ends) {
   // --- the ticket
   const symbol = el("input", { required: true, value: current, autocomplete: "off", onchange: () => { if (securities.has(symbol.value)) choose(symbol.value); } });
   symbol.setAttribute("list", "symbols");
-  const symbols = el("datalist", { id: "symbols" }, [...securities.values()].map((one) => el("option", { value: one.symbol }, one.name)));
+  const symbols = el("datalist", { id: "symbols" }, byLife().map((one) => el("option", { value: one.symbol }, one.quiet ? `${one.name} (quiet)` : one.name)));
   const sides = { buy: el("button", { type: "button", class: "buys", onclick: () => turn("buy") }, "Buy"), sell: el("button", { type: "button", class: "sells", onclick: () => turn("sell") }, "Sell") };
   const kind = el("select", { onchange: () => refresh() }, Object.entries(TYPES).map(([value, text]) => el("option", { value }, text)));
   const number = () => el("input", { inputMode: "decimal", autocomplete: "off", pattern: "[0-9]*[.]?[0-9]+", title: "A number", oninput: () => soon(drawCost) });
@@ -116,8 +116,9 @@ function desk(main, ends) {
       tell(side === "buy" ? "Costs, at most" : "Brings, at least", money(side === "buy" ? value + fee : value - fee));
       if (!gate.classroom && side === "buy" && balance && value + fee > Number(balance.cash)) warnings.push(`You have ${money(balance.cash)}.`);
       const have = Number(holdings.find((one) => one.symbol === current)?.quantity ?? 0);
-      if (!gate.classroom && side === "sell" && amount > have) warnings.push(`You have ${grouped(have)} ${current}.`);
+      if (!gate.classroom && side === "sell" && amount > have) warnings.push(`You have ${grouped(have)} ${current}: the rest is sold short.`);
     } else tell("Enter a quantity", PRICED.includes(kind.value) && !price.value ? "and a price" : amount && !at ? "no price is known yet" : "");
+    if (security?.quiet) warnings.push(`${current} is quiet: no house bot trades it.`);
     if (security && security.state !== "continuous") warnings.push(`${current} is ${security.state.replace("_", " ")}.`);
     cost.replaceChildren(...lines, ...warnings.map((text) => el("div", { class: "warning" }, text)));
     send.textContent = `${side === "buy" ? "Buy" : "Sell"} ${quantity.value || ""} ${current}`.replace(/ +/g, " ");
@@ -217,7 +218,7 @@ function desk(main, ends) {
     if (connected) loadOrders().catch((error) => toast(error.message, true));
   }));
   ends.push(listen({ channel: "balances" }, (message) => { const first = !balance; ({ balance, holdings } = message); soon(drawHoldings); if (first) loadCurve(); }));
-  ends.push(listen({ channel: "ticker" }, (ticker) => { const security = securities.get(ticker.symbol); if (security) security.last_price = ticker.last; soon(drawHoldings); }));
+  ends.push(listen({ channel: "ticker" }, (ticker) => { const security = securities.get(ticker.symbol); if (security) Object.assign(security, { last_price: ticker.last, quiet: ticker.quiet }); soon(drawHoldings); }));
   const slowly = atMost(5000, loadCurve);
   const timer = setInterval(slowly, 5000);
   ends.push(() => clearInterval(timer));
