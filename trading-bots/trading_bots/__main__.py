@@ -1,58 +1,227 @@
 """`python -m trading_bots`: the house bots, which make a market from the first second."""
 
 import asyncio
+import contextlib
+import json
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
+import httpx
+import structlog
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from microexchange.service import run_main
+from microexchange.auth import write_private
+from microexchange.securities import LIQUID
+from microexchange.service import ConfigurationError, run_main
 from microexchange.settings import default_data_dir
-from trading_bots.bot import Bot
-from trading_bots.runner import KeyFile, run_bots
-from trading_bots.strategies import MarketMaker, Momentum, NoiseTrader
+from trading_bots.house import HOUSE_SYMBOLS, HouseValues, Listed, cash_of, house_bots, prepare, shares_of
+from trading_bots.runner import Funding, KeyFile, account, run_bots
+
+LISTING_SECONDS = 10.0
+"""How long the house waits for securities that are not listed yet, at most."""
+SAVE_SECONDS = 5.0
+"""Time between two times that the values are saved."""
+TOP_UP_SECONDS = 600.0
+"""Time between two looks at the house's accounts."""
+LOW = Decimal("0.1")
+"""An account that has less than this part of its initial funding is topped up."""
+
+_logger = structlog.get_logger(__name__)
 
 
 class BotSettings(BaseSettings):
-    """What the house bots are told."""
+    """Settings of the house bots."""
 
     model_config = SettingsConfigDict(env_prefix="MX_", extra="ignore")
 
     gateway_url: str = Field(default="http://127.0.0.1:8000", description="Address of the gateway.")
     feed_url: str = Field(default="http://127.0.0.1:8001", description="Address of the market-data feed.")
-    house_bots: int = Field(default=12, ge=0, le=500, description="How many bots.")
-    data_dir: Path = Field(default_factory=default_data_dir, description="Folder in which the bots' keys are kept.")
+    house_bots: int = Field(default=12, ge=0, le=500, description="Number of bots.")
+    house_symbols: str = Field(
+        default="",
+        description="Securities that the house trades: a number for the most liquid ones, or a JSON list of symbols. "
+        "Default: eight large stocks.",
+    )
+    data_dir: Path = Field(default_factory=default_data_dir, description="Folder of the bots' keys and values.")
     log_level: str = Field(default="info", description="debug, info, warning or error.")
     parent_pipe: bool = Field(default=False, description="Stop when standard input closes.")
 
 
-HOUSE_SYMBOLS = ("AAPL", "AMZN", "GOOG", "INTC", "META", "MSFT", "NVDA", "TSLA")
-"""What the house bots trade; where none of it is listed, the first eight that are."""
+def choose_symbols(setting: str, listed: Sequence[str]) -> list[str]:
+    """The symbols that the house trades, of those that are listed. Raises `ConfigurationError`."""
+    ranked = sorted(listed, key=lambda symbol: LIQUID.index(symbol) if symbol in LIQUID else len(LIQUID))
+    if not setting:
+        return [symbol for symbol in HOUSE_SYMBOLS if symbol in listed] or ranked[: len(HOUSE_SYMBOLS)]
+    if setting.isdecimal():
+        return ranked[: int(setting)]
+    try:
+        symbols = json.loads(setting)
+    except ValueError:
+        symbols = None
+    if not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols):
+        raise ConfigurationError(f'MX_HOUSE_SYMBOLS must be a number or a JSON list such as ["AAPL"], not {setting!r}')
+    return [symbol for symbol in symbols if symbol in listed]
 
 
-def house_bots(count: int) -> dict[str, Bot]:
-    """`count` bots by name: of every three one makes a market, one trades at random, one follows the trend."""
-    bots: dict[str, Bot] = {}
-    kinds = (MarketMaker, NoiseTrader, Momentum)
-    for number in range(count):
-        kind = kinds[number % len(kinds)]
-        bot = kind(seed=number)
-        bot.symbols = HOUSE_SYMBOLS
-        bots[f"{kind.__name__}-{number // len(kinds) + 1}"] = bot
-    return bots
+class House:
+    """The house on a live exchange: its accounts, its values and its bots."""
+
+    def __init__(self, settings: BotSettings) -> None:
+        self._settings = settings
+        folder = settings.data_dir / "bots"
+        self._keys, self._values_file = KeyFile(folder / "keys.json"), folder / "values.json"
+        token = settings.data_dir / "secrets" / "admin-token"
+        self._admin_token = token.read_text().strip() if token.exists() else ""
+        self._admin = {"Authorization": f"Bearer {self._admin_token}"}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Trades until `stop`."""
+        async with httpx.AsyncClient(timeout=30) as http:
+            listed = await self._listed(http, stop)
+            if not listed:
+                return
+            values = HouseValues(listed, time.time(), secrets.token_hex(8), self._saved_values())
+            bots = house_bots(self._settings.house_bots, [one.symbol for one in listed], secrets.token_hex(8))
+            shares = {name: shares_of(name, listed) for name in bots}
+            for name, bot in bots.items():
+                prepare(bot, values, shares[name])
+            funding = {name: Funding(cash_of(one, listed), one) for name, one in shares.items()}
+            # An account of an earlier run may lack securities that the house trades only now.
+            for name in bots:
+                if self._keys.get(name) is not None:
+                    await self._until_done(stop, http, name, funding[name])
+            tasks = [
+                asyncio.create_task(self._save(values)),
+                asyncio.create_task(self._keep_funded(http, funding)),
+            ]
+            try:
+                await run_bots(
+                    bots,
+                    self._settings.gateway_url,
+                    self._settings.feed_url,
+                    self._keys,
+                    stop,
+                    self._admin_token,
+                    funding if self._admin_token else None,
+                )
+            finally:
+                for task in tasks:
+                    task.cancel()
+                self._write(values)
+
+    async def _listed(self, http: httpx.AsyncClient, stop: asyncio.Event) -> list[Listed]:
+        """The securities that the house trades, as soon as they are listed. Empty if `stop` comes first."""
+        deadline, before = None, -1
+        while not stop.is_set():
+            found = await self._securities(http)
+            now = asyncio.get_running_loop().time()
+            if found and deadline is None:
+                deadline = now + LISTING_SECONDS
+            by_symbol = {one["symbol"]: one for one in found}
+            symbols = choose_symbols(self._settings.house_symbols, list(by_symbol))
+            is_whole = not self._settings.house_symbols and set(HOUSE_SYMBOLS) <= by_symbol.keys()
+            is_late = deadline is not None and now > deadline
+            if symbols and (is_whole or is_late or (self._settings.house_symbols and len(found) == before)):
+                return [_listed(by_symbol[symbol]) for symbol in symbols]
+            before = len(found)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), 0.5)
+        return []
+
+    async def _securities(self, http: httpx.AsyncClient) -> list[dict[str, Any]]:
+        try:
+            answer = await http.get(f"{self._settings.feed_url}/securities?limit=1000")
+            return list(answer.json()) if answer.is_success else []
+        except (httpx.HTTPError, ValueError):
+            return []
+
+    # --- values ---------------------------------------------------------------------------------------------
+
+    def _saved_values(self) -> dict[str, float]:
+        """The values at the end of the last run. Empty on the first run, or if the file is damaged."""
+        try:
+            saved = json.loads(self._values_file.read_text())
+            return {str(symbol): float(value) for symbol, value in saved.items() if float(value) > 0}
+        except (OSError, ValueError, AttributeError, TypeError):
+            return {}
+
+    def _write(self, values: HouseValues) -> None:
+        self._values_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_private(self._values_file, json.dumps(self._saved_values() | values.now()))
+
+    async def _save(self, values: HouseValues) -> None:
+        while True:
+            await asyncio.sleep(SAVE_SECONDS)
+            self._write(values)
+
+    # --- accounts -------------------------------------------------------------------------------------------
+
+    async def _keep_funded(self, http: httpx.AsyncClient, funding: Mapping[str, Funding]) -> None:
+        """Tops up accounts now and then."""
+        while True:
+            await asyncio.sleep(TOP_UP_SECONDS)
+            for name, initial in funding.items():
+                with contextlib.suppress(httpx.HTTPError, ValueError, KeyError):
+                    await self._top_up(http, name, initial)
+
+    async def _until_done(self, stop: asyncio.Event, http: httpx.AsyncClient, name: str, initial: Funding) -> None:
+        """Tops an account up, and tries again until the exchange answers."""
+        while not stop.is_set():
+            try:
+                await self._top_up(http, name, initial)
+                return
+            except (httpx.HTTPError, ValueError, KeyError) as error:
+                _logger.warning("house account not checked yet", bot=name, cause=str(error))
+                await asyncio.sleep(1)
+
+    async def _top_up(self, http: httpx.AsyncClient, name: str, initial: Funding) -> None:
+        """Deposits what an account lacks of its initial funding, where it has less than a small part of it."""
+        if not self._admin_token:
+            return
+        settings = self._settings
+        client_id, key = await account(http, settings.gateway_url, name, self._keys, self._admin_token, initial)
+        own = {"Authorization": f"Bearer {key}"}
+        balance = (await http.get(f"{settings.feed_url}/balance/{client_id}", headers=own)).raise_for_status().json()
+        rows = (await http.get(f"{settings.feed_url}/holdings/{client_id}", headers=own)).raise_for_status().json()
+        held = {row["symbol"]: Decimal(row["quantity"]) for row in rows}
+        cash = Decimal(balance["cash"])
+        lacking: dict[str, Any] = {
+            "shares": {
+                symbol: f"{wanted - held.get(symbol, Decimal(0)):f}"
+                for symbol, wanted in initial.shares.items()
+                if held.get(symbol, Decimal(0)) < LOW * wanted
+            }
+        }
+        if cash < LOW * initial.cash:
+            lacking["cash"] = f"{initial.cash - cash:f}"
+        if lacking["shares"] or "cash" in lacking:
+            answer = await http.post(
+                f"{settings.gateway_url}/admin/clients/{client_id}/deposits",
+                json={**lacking, "memo": "funding of the house"},
+                headers=self._admin,
+            )
+            answer.raise_for_status()
+            _logger.info("house account topped up", bot=name, **lacking)
+
+
+def _listed(security: Mapping[str, Any]) -> Listed:
+    return Listed(
+        security["symbol"],
+        Decimal(security["reference_price"]),
+        Decimal(security["tick_size"]),
+        Decimal(security["lot_size"]),
+    )
 
 
 def main() -> None:
-    """Runs the house bots until told to stop."""
+    """Runs the house bots until SIGTERM."""
     settings = BotSettings()
-
-    async def run(stop: asyncio.Event) -> None:
-        keys = KeyFile(settings.data_dir / "bots" / "keys.json")
-        token = settings.data_dir / "secrets" / "admin-token"
-        admin = token.read_text().strip() if token.exists() else ""
-        await run_bots(house_bots(settings.house_bots), settings.gateway_url, settings.feed_url, keys, stop, admin)
-
-    run_main("trading-bots", settings.log_level, settings.parent_pipe, run)
+    run_main("trading-bots", settings.log_level, settings.parent_pipe, House(settings).run)
 
 
 if __name__ == "__main__":

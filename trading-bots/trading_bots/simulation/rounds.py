@@ -89,9 +89,11 @@ def entrants(season: Season, number: int, folder: Path) -> list[tuple[str, Bot, 
 
 
 def inform(bot: Bot, values: dict[str, ValuePath]) -> None:
-    """Tells a bot of the house what securities are worth, if it wants to know: it has an attribute `value`."""
+    """Gives a bot of the house the values and the activity, if its class has an attribute `value` or `activity`."""
     if hasattr(bot, "value"):
         bot.value = lambda symbol, now: values[symbol].at(now)
+    if hasattr(bot, "activity"):
+        bot.activity = lambda symbol, now: values[symbol].activity(now)
 
 
 def play(
