@@ -99,20 +99,16 @@ class MarketMaker(Trader):
         variance = self.variances[symbol] = variance + (change * change / self.pause - variance) * 0.02
         risk = self.aversion * variance * self.horizon
         half = risk / 2 + math.log1p(self.aversion / self.thinning) / self.aversion + 2 * math.sqrt(variance)
-        fair = middle * Decimal(1 - self.inventory_shift(symbol, risk))
-        lots = self.unit(symbol)
+        fair = float(middle) * (1 - self.inventory_shift(symbol, risk))
         quotes = self.quotes.setdefault(symbol, [None] * (2 * self.levels))
-        for place in range(2 * self.levels):
-            level, is_bid = place // 2, place % 2 == 0
-            distance = half * LEVEL_DISTANCES[level]
-            price = fair * Decimal(1 - distance if is_bid else 1 + distance)
-            order = quotes[place]
-            if order is not None and order.is_open:
-                if abs((order.price or price) - price) > Decimal(distance) * fair / 2:
+        for level in range(self.levels):
+            distance = fair * half * LEVEL_DISTANCES[level]
+            for place, price in ((2 * level, fair - distance), (2 * level + 1, fair + distance)):
+                order = quotes[place]
+                if order is None or not order.is_open:
+                    quotes[place] = self.enter(symbol, place % 2 == 0, level, Decimal(price))
+                elif abs(float(order.price or 0) - price) > distance / 2:
                     self.amend(order, price=price)
-                continue
-            quantity = lots * self.random_size(20) * self.size * LEVEL_SIZES[level]
-            quotes[place] = self.enter(symbol, is_bid, quantity, price)
 
     def inventory_shift(self, symbol: str, risk: float) -> float:
         """The relative distance of the price to quote around from the middle, against the inventory."""
@@ -123,8 +119,9 @@ class MarketMaker(Trader):
             return math.copysign(self.shift * math.sqrt(min(abs(surplus) / self.limit, 1.0)), surplus)
         return max(min(surplus * (risk + 1.5e-5), 0.02), -0.02)
 
-    def enter(self, symbol: str, is_bid: bool, quantity: Decimal, price: Decimal) -> Order | None:
+    def enter(self, symbol: str, is_bid: bool, level: int, price: Decimal) -> Order | None:
         """Enters a quote, if there are the means for it and the inventory is within its limit."""
+        quantity = self.unit(symbol) * self.random_size(20) * self.size * LEVEL_SIZES[level]
         surplus = self.surplus(symbol)
         if self.limit and abs(surplus) >= self.limit * self.unit(symbol) and (surplus > 0) == is_bid:
             return None
