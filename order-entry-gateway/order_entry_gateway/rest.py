@@ -45,6 +45,7 @@ from microexchange.presentation import (
 from microexchange.refusals import Code, Refusal
 from microexchange.web import decode_json, document, json_response, read_body
 from order_entry_gateway.desk import OrderDesk
+from order_entry_gateway.market_data import MarketData
 from order_entry_gateway.requests import (
     PRINTABLE,
     AmendRequest,
@@ -91,8 +92,10 @@ class Registration:
             raise Refusal(Code.FORBIDDEN, "an account needs the invitation code: ask for it", "invitation_code")
 
 
-def add_routes(app: FastAPI, desk: OrderDesk, access: Access, registration: Registration) -> None:
-    """Adds the routes of order entry to `app`."""
+def add_routes(
+    app: FastAPI, desk: OrderDesk, access: Access, registration: Registration, market_data: MarketData | None = None
+) -> None:
+    """Adds the routes of order entry to `app`. With `market_data`, `GET /orders/{clientId}` is the feed's."""
     doc = document(
         app,
         OrderRequest,
@@ -241,6 +244,8 @@ def add_routes(app: FastAPI, desk: OrderDesk, access: Access, registration: Regi
 
     @app.get("/orders/{order_id}", tags=["orders"], **doc("An order of yours", None, OrderView, 200, 401, 404, 503))
     async def get_order(request: Request, order_id: str) -> Response:
+        if market_data is not None and not order_id.isdecimal():
+            return market_data.forward()
         return await _answer(request, order_id, desk.find)
 
     @app.delete(
