@@ -37,6 +37,8 @@ _msgpack_encoder = msgspec.msgpack.Encoder(enc_hook=str)
 
 MAX_BODY = 1 << 20
 """The largest request body, in bytes."""
+BODY_SECONDS = 10.0
+"""How long a request's body may take to come."""
 FLOOD_PAUSE = 0.05
 """Seconds that a refusal for asking too often is kept back, and a WebSocket that earned one is not read: whoever floods is
 slowed, and nobody else."""
@@ -109,12 +111,17 @@ def _invalid(text: str) -> Refusal:
 
 
 async def read_body(request: Request) -> bytes:
-    """The request's body. Raises `Refusal` (`TOO_LARGE`) as soon as more than `MAX_BODY` bytes have come."""
+    """The request's body. Raises `Refusal`: `TOO_LARGE` as soon as more than `MAX_BODY` bytes have come, `MALFORMED` if it
+    is not whole in `BODY_SECONDS`."""
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise Refusal(Code.TOO_LARGE, f"the body is larger than {MAX_BODY} bytes")
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BODY:
+                    raise Refusal(Code.TOO_LARGE, f"the body is larger than {MAX_BODY} bytes")
+    except TimeoutError as error:
+        raise Refusal(Code.MALFORMED, f"the body did not come within {BODY_SECONDS:g} s: send it whole") from error
     return bytes(body)
 
 

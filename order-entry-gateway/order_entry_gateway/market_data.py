@@ -16,7 +16,7 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from starlette.requests import HTTPConnection
 from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
@@ -27,7 +27,7 @@ from microexchange.auth import ADMIN
 from microexchange.forwarding import HEADER, PREFIX, forwarded
 from microexchange.frames import connection_of, frame
 from microexchange.refusals import Code, Refusal
-from microexchange.web import refuse
+from microexchange.web import read_body, refuse
 
 _logger = structlog.get_logger(__name__)
 
@@ -47,6 +47,8 @@ TURN_SECONDS = 5.0
 """How long a request waits for its turn."""
 MOST_MESSAGES = 4
 """Messages of the feed that wait for a slow reader. Behind them the feed itself is held back."""
+TAKE_SECONDS = 30.0
+"""How long a client may take to read the next part of an answer: until it ends, the answer has one of the turns."""
 CLOSING_SECONDS = 2.0
 """How long the feed or a client has to take a close frame."""
 GOING_AWAY, NO_STATUS, BAD_GATEWAY = 1001, 1005, 1014
@@ -183,14 +185,14 @@ class MarketData:
                 try:
                     response = StreamingResponse(answer.aiter_raw(), answer.status_code)
                     response.raw_headers = _answered(answer.headers.raw)
-                    await response(scope, receive, send)
+                    await response(scope, receive, _in_time(send))
                 finally:
                     await answer.aclose()
         except Refusal as refusal:
             await refuse(refusal)(scope, receive, send)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, TimeoutError) as error:
             # Some of the answer is sent: the server ends the connection, so the client sees that it is not whole.
-            _logger.warning("the feed's answer broke off", path=scope["path"], cause=repr(error))
+            _logger.warning("an answer broke off", path=scope["path"], cause=repr(error))
 
     async def _ask(self, request: Request) -> httpx.Response:
         """The beginning of the feed's answer. Raises `Refusal`."""
@@ -203,7 +205,7 @@ class MarketData:
                 request.method,
                 self._url.copy_with(raw_path=path),
                 headers=headers,
-                content=request.stream() if has_body else None,
+                content=await read_body(request) if has_body else None,
             )
             return await self._http.send(asked, stream=True)
         except (httpx.InvalidURL, httpx.LocalProtocolError) as error:
@@ -320,6 +322,16 @@ async def _to_client(socket: WebSocket, upstream: ClientConnection) -> None:
         code, reason = (said.code, said.reason) if said else (BAD_GATEWAY, "the feed is gone: connect again")
         with contextlib.suppress(RuntimeError, WebSocketDisconnect, OSError):
             await socket.close(1000 if code == NO_STATUS else code, reason)
+
+
+def _in_time(send: Send) -> Send:
+    """As `send`. Raises `TimeoutError` where the client does not take what is sent."""
+
+    async def send_in_time(message: Message) -> None:
+        async with asyncio.timeout(TAKE_SECONDS):
+            await send(message)
+
+    return send_in_time
 
 
 def _unavailable() -> Refusal:

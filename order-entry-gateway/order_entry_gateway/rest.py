@@ -18,7 +18,6 @@ from microexchange.messages import (
     BookLoaded,
     BookSaved,
     KeyIssued,
-    KeyRevoked,
     LoadBook,
     OrderReport,
     OrderStatus,
@@ -145,7 +144,9 @@ def add_routes(
         return json_response(views)
 
     @app.post(
-        "/clients/{client_id}/keys", tags=["clients"], **doc("One more API key", None, KeyView, 201, 401, 403, 404, 422, 503)
+        "/clients/{client_id}/keys",
+        tags=["clients"],
+        **doc("One more API key", None, KeyView, 201, 401, 403, 404, 422, 503, 504),
     )
     async def post_key(request: Request, client_id: str) -> Response:
         if access.owner(request, checked_client_id(client_id)) == ADMIN and not await desk.keys_of(client_id):
@@ -158,15 +159,13 @@ def add_routes(
     @app.delete(
         "/clients/{client_id}/keys/{key_id}",
         tags=["clients"],
-        **doc("Revoke an API key, at once", None, accepted, 200, 401, 403, 404, 422, 503),
+        **doc("Revoke an API key, at once", None, accepted, 200, 401, 403, 404, 422, 503, 504),
     )
     async def delete_key(request: Request, client_id: str, key_id: str) -> Response:
         access.owner(request, checked_client_id(client_id))
         if not desk.has_issued(client_id, key_id) and key_id not in {name for name, _, _ in await desk.keys_of(client_id)}:
             raise Refusal(Code.NOT_FOUND, f"{client_id[:32]!r} has no key {key_id[:32]!r}", "key_id")
-        await desk.tell(KeyRevoked(client_id, key_id, time.time_ns()))
-        while key_id not in desk.revoked_keys:
-            await asyncio.sleep(0.001)
+        await desk.revoke(client_id, key_id)
         return json_response({"ok": True})
 
     @app.post(
