@@ -371,7 +371,7 @@ def _named_in(headers: _Headers) -> frozenset[bytes]:
     return _OF_ONE_CONNECTION | frozenset(named)
 
 
-def feed_url(text: str) -> str:
+def checked_feed_url(text: str) -> str:
     """`text`, if it is the address of a feed: `http://HOST:PORT`. Raises `ValueError`."""
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:

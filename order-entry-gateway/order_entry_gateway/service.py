@@ -26,7 +26,7 @@ from microexchange.settings import PublicSettings
 from microexchange.web import make_app, serve
 from order_entry_gateway.classroom import Blackboard
 from order_entry_gateway.desk import Limits, OrderDesk
-from order_entry_gateway.market_data import MarketData, feed_url
+from order_entry_gateway.market_data import MarketData, checked_feed_url
 from order_entry_gateway.quick_routes import add_classroom
 from order_entry_gateway.requests import Endowment
 from order_entry_gateway.rest import Registration, add_routes
@@ -61,7 +61,7 @@ class GatewaySettings(PublicSettings):
     open_orders: int = Field(default=20_000, ge=0, description="Orders that one client may have open; 0 for any.")
     connections: int = Field(default=100, ge=0, description="WebSockets of one client; 0 for any.")
     address_connections: int = Field(default=1000, ge=0, description="WebSockets for market data of one address; 0 for any.")
-    feed_url: Annotated[str, AfterValidator(feed_url)] = Field(
+    feed_url: Annotated[str, AfterValidator(checked_feed_url)] = Field(
         default="http://127.0.0.1:8001", description="Address of the market-data feed."
     )
     report_timeout: float = Field(default=10.0, gt=0, description="Seconds to wait for the engine's report.")
