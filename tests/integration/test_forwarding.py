@@ -28,16 +28,17 @@ from tests.integration.running import free_ports
 
 MOST_SOCKETS = 3
 LARGE = 1 << 20
+CORS = ["https://feed.example"]
 
 
 class Pair:
     """A gateway that forwards, and the feed to which it does."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, address_rate: float = 0) -> None:
         self.keys = Keys(folder)
         self.feed_port, self.port = free_ports(2)
         token = self.keys.derived(PURPOSE)
-        self.app = make_app("a feed", "", Health(), dict, gateway_token=token, cors_origins=["https://feed.example"])
+        self.app = make_app("a feed", "", Health(), dict, gateway_token=token, cors_origins=CORS, address_rate=address_rate)
         self.forwarding = MarketData(
             f"http://127.0.0.1:{self.feed_port}", token, Access(self.keys), MOST_SOCKETS + 1, MOST_SOCKETS
         )
@@ -51,8 +52,9 @@ class Pair:
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator["Pair"]:
         stop = asyncio.Event()
+        self.feed_serving = asyncio.create_task(serve(self.app, bind("127.0.0.1", self.feed_port, "--port"), self.feed_ends))
         served = [
-            asyncio.create_task(serve(self.app, bind("127.0.0.1", self.feed_port, "--port"), self.feed_ends)),
+            self.feed_serving,
             asyncio.create_task(serve(self.gateway, bind("127.0.0.1", self.port, "--port"), stop)),
         ]
         await asyncio.gather(*(until_answers(f"{base}/health/live") for base in (self.feed, self.url)))
@@ -201,6 +203,20 @@ async def test_the_feed_sees_the_address_of_the_client_and_no_client_can_claim_a
     )
 
 
+async def test_the_feeds_limit_of_an_address_counts_the_clients_and_not_the_gateway(tmp_path: Path) -> None:
+    pair = Pair(tmp_path, address_rate=2)
+    add_feed_routes(pair.app, pair)
+    async with pair.open(), httpx.AsyncClient() as http:
+
+        async def status_for(address: str) -> int:
+            # The gateway's server believes a proxy on its own machine, as which the test comes.
+            return (await http.get(f"{pair.url}/echo/x", headers={"X-Forwarded-For": address})).status_code
+
+        of_one = [await status_for("10.0.0.1") for _ in range(8)]
+        assert 429 in of_one
+        assert await status_for("10.0.0.2") == 207
+
+
 async def test_below_the_prefix_is_all_that_the_feed_has_with_pages_that_find_their_own(pair: Pair) -> None:
     async with httpx.AsyncClient() as http:
         assert (await http.get(f"{pair.url}{PREFIX}/echo/x")).json()["path"] == f"{PREFIX}/echo/x"
@@ -217,7 +233,7 @@ async def test_below_the_prefix_is_all_that_the_feed_has_with_pages_that_find_th
 
 
 async def test_which_pages_may_read_an_answer_is_the_gateways_setting(pair: Pair) -> None:
-    origin = {"Origin": "https://feed.example"}
+    origin = {"Origin": CORS[0]}
     async with httpx.AsyncClient() as http:
         assert "access-control-allow-origin" in (await http.get(f"{pair.feed}/echo/x", headers=origin)).headers
         assert "access-control-allow-origin" not in (await http.get(f"{pair.url}/echo/x", headers=origin)).headers
@@ -360,6 +376,22 @@ async def test_a_reader_that_stands_still_holds_the_feed_back_and_no_memory(pair
         ws.transport.abort()
     ended = await no_longer_changes(lambda: pair.sent)
     assert ended > held
+
+
+async def test_a_service_stops_in_order_though_a_reader_that_stands_still_has_said_goodbye(pair: Pair) -> None:
+    with socket.socket() as small:
+        small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        small.connect(("127.0.0.1", pair.feed_port))
+        url = f"{pair.feed.replace('http', 'ws')}/endless"
+        ws = await connect(url, sock=small, max_size=None, compression=None, ping_interval=None, close_timeout=0.1)
+        ws.transport.pause_reading()
+        await no_longer_changes(lambda: pair.sent)
+        closing = asyncio.create_task(ws.close())
+        await asyncio.sleep(0.05)
+        pair.feed_ends.set()
+        async with asyncio.timeout(20):
+            await pair.feed_serving
+        await closing
 
 
 async def test_websockets_of_one_client_and_of_one_address_have_a_limit(pair: Pair) -> None:
