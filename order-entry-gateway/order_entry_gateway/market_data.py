@@ -7,8 +7,7 @@ messages pass one at a time: a slow reader holds back the feed's end of its own 
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
-from typing import Any
+from collections.abc import AsyncIterator, Iterable, Iterator
 from urllib.parse import urlsplit
 
 import httpx
@@ -121,7 +120,7 @@ class _Sockets:
         self._open: Counter[tuple[str, str]] = Counter()
 
     @contextlib.contextmanager
-    def one_more(self, address: str, client_id: str) -> Any:
+    def one_more(self, address: str, client_id: str) -> Iterator[None]:
         """The time in which one more is open. Raises `Refusal` (`RATE_LIMITED`)."""
         owners = [("address", address), *([("client", client_id)] if client_id else [])]
         for kind, name in owners:
