@@ -98,15 +98,6 @@ def test_the_orderbook_names_a_stock_only_on_the_side_where_it_has_orders(runnin
     assert all(orders for side in book.values() for orders in side.values())
 
 
-def test_an_order_without_a_price_waits_for_an_auction_and_is_not_in_the_orderbook(running: Running) -> None:
-    state = f"{running.gateway}/admin/securities/TXN/state"
-    assert running.http.put(state, json={"state": "opening_auction"}).status_code == 200
-    order = {"symbol": "TXN", "side": "buy", "quantity": 1, "order_type": "market"}
-    assert running.order({"Client-ID": "ada"}, **order).json()["status"] == "NEW"
-    assert "TXN" not in look(running, "orderbook")["buy"]
-    assert running.http.put(state, json={"state": "continuous"}).status_code == 200
-
-
 def test_what_has_not_traded_has_no_quote(running: Running) -> None:
     assert quick(running, "add_buy", "DIS", "ada", 10, 1).status_code == 200
     quotes = look(running, "quotes")
