@@ -4,6 +4,7 @@ The signing secret and the admin token live in `secrets/` of the data folder, re
 of a market that is given the same folder accepts the same keys.
 """
 
+import hmac
 import os
 import secrets
 import time
@@ -77,6 +78,10 @@ class Keys:
         key_id = secrets.token_hex(8)
         claims = {"sub": client_id, "iat": int(time.time()), "jti": key_id}
         return IssuedKey(jwt.encode(claims, self._secret, algorithm=_ALGORITHM), key_id)
+
+    def derived(self, purpose: str) -> str:
+        """A secret for one purpose, which all services have that are given the same folder."""
+        return hmac.digest(self._secret.encode(), purpose.encode(), "sha256").hex()
 
     def _verify(self, key: str) -> tuple[str, str]:
         try:

@@ -4,6 +4,7 @@
 `postgresql://user@/?host=/path`); the exchange keeps three databases on it.
 """
 
+import asyncio
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -35,11 +36,18 @@ CONNECTION_LOST = (psycopg.OperationalError, psycopg.InterfaceError)
 """What psycopg raises when the server or the connection to it is gone."""
 
 
+ASK_SECONDS = 20.0
+"""How long the database may take for a client's question."""
+
+
 @contextlib.contextmanager
 def asking(what: str) -> Iterator[None]:
-    """Asks a database on behalf of a client: where it is gone, raises `Refusal` (`UNAVAILABLE`), which says `what` is."""
+    """Asks a database on behalf of a client: where it is gone, or too slow, raises `Refusal` (`UNAVAILABLE`), which says
+    `what` is."""
     try:
         yield
+    except TimeoutError as error:
+        raise Refusal(Code.UNAVAILABLE, f"{what} has not answered within {ASK_SECONDS:g} s: try again shortly") from error
     except psycopg.OperationalError as error:  # the pool's own timeout is one too
         raise Refusal(Code.UNAVAILABLE, f"{what} is not available: try again shortly") from error
 
@@ -50,7 +58,7 @@ async def ask(
     """The rows that answer a client's question; `what` is how a refusal calls the database. Raises `Refusal`
     (`UNAVAILABLE`)."""
     with asking(what):
-        async with pool.connection(timeout=2) as connection:
+        async with asyncio.timeout(ASK_SECONDS), pool.connection(timeout=2) as connection:
             return await (await connection.execute(query.encode(), values)).fetchall()
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from starlette.websockets import WebSocket
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import apply_mask  # type: ignore[attr-defined]  # the compiled one, where there is one
+from websockets.protocol import State
 
 EXTENSION = "microexchange.frames"
 MOST_TOGETHER = 1 << 16
@@ -209,6 +210,15 @@ class Connection(WebSocketsSansIOProtocol):
             # The peer's answer to the closing is to be heard.
             self._holds = min(self._holds, 1)
             self.release()
+
+    def shutdown(self) -> None:
+        """Ends the connection, for the server stops. One that is closing already, and whose reader has not taken all, is
+        aborted: uvicorn would fail there, and the service with it."""
+        if self.handshake_complete and self.conn.state is not State.OPEN and not self.close_sent:
+            self.stop_keepalive()
+            self.transport.abort()
+            return
+        super().shutdown()
 
     async def send_frame(self, frame: bytes) -> bool:
         """Writes a frame as soon as the reader has taken enough of what came before. Returns False if he is gone."""

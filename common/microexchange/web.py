@@ -23,6 +23,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from microexchange import __version__
+from microexchange.forwarding import FromGateway
 from microexchange.frames import Connection, frame
 from microexchange.health import Health
 from microexchange.limits import RateLimiter
@@ -36,6 +37,8 @@ _msgpack_encoder = msgspec.msgpack.Encoder(enc_hook=str)
 
 MAX_BODY = 1 << 20
 """The largest request body, in bytes."""
+BODY_SECONDS = 10.0
+"""How long a request's body may take to come."""
 FLOOD_PAUSE = 0.05
 """Seconds that a refusal for asking too often is kept back, and a WebSocket that earned one is not read: whoever floods is
 slowed, and nobody else."""
@@ -108,12 +111,17 @@ def _invalid(text: str) -> Refusal:
 
 
 async def read_body(request: Request) -> bytes:
-    """The request's body. Raises `Refusal` (`TOO_LARGE`) as soon as more than `MAX_BODY` bytes have come."""
+    """The request's body. Raises `Refusal`: `TOO_LARGE` as soon as more than `MAX_BODY` bytes have come, `MALFORMED` if it
+    is not whole in `BODY_SECONDS`."""
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise Refusal(Code.TOO_LARGE, f"the body is larger than {MAX_BODY} bytes")
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BODY:
+                    raise Refusal(Code.TOO_LARGE, f"the body is larger than {MAX_BODY} bytes")
+    except TimeoutError as error:
+        raise Refusal(Code.MALFORMED, f"the body did not come within {BODY_SECONDS:g} s: send it whole") from error
     return bytes(body)
 
 
@@ -203,23 +211,19 @@ def make_app(
     status: Callable[[], dict[str, Any]],
     cors_origins: Sequence[str] = (),
     address_rate: float = 0,
-    dashboard_port: int = 0,
+    gateway_token: str = "",
 ) -> FastAPI:
     """A FastAPI application with errors of one shape, `/health/live`, `/health/ready`, `/status` and `/metrics`. Pages of
-    `cors_origins` may ask it; `*` is all; and those of the dashboard, which has `dashboard_port`, on any host. One address
-    may ask `address_rate` times a second, at once twice as often; 0 for any."""
+    `cors_origins` may ask it; `*` is all. One address may ask `address_rate` times a second, at once twice as often; 0 for
+    any. What the gateway forwards with `gateway_token` counts as asked by the gateway's client."""
     app = FastAPIOffline(title=title, description=description, version=__version__, openapi_tags=_TAGS)
     if address_rate:
         app.add_middleware(AddressLimit, limiter=RateLimiter(address_rate, 2 * address_rate))
     app.add_middleware(SecurityHeaders)
-    if cors_origins or dashboard_port:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=cors_origins,
-            allow_origin_regex=rf"https?://[^/:]+:{dashboard_port}" if dashboard_port else None,
-            allow_methods=["*"],
-            allow_headers=["*"],
-        )
+    if cors_origins:
+        app.add_middleware(CORSMiddleware, allow_origins=cors_origins, allow_methods=["*"], allow_headers=["*"])
+    if gateway_token:
+        app.add_middleware(FromGateway, token=gateway_token)
 
     @app.exception_handler(Refusal)
     async def _refusal(_: Request, refusal: Refusal) -> Response:

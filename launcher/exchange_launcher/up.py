@@ -170,7 +170,7 @@ class Exchange:
         others = {service.name: self._url(service) for service in self._services if service.module != "market_data_feed"}
         extra = {
             "market_data_feed": {"MX_GATEWAY_PORT": str(options.gateway_port), "MX_SERVICES": json.dumps(others)},
-            "order_entry_gateway": {"MX_DASHBOARD_PORT": str(options.feed_port), **_listing_settings(options)},
+            "order_entry_gateway": {"MX_FEED_URL": self.feed_url, **_listing_settings(options)},
         }
         say("Starting the services …")
         for service in self._services:

@@ -1,32 +1,39 @@
-"""The dashboard: static files of our own, and plotly's JavaScript out of its wheel. Nothing is loaded from elsewhere."""
+"""The dashboard: static files of our own, and plotly's JavaScript out of its wheel. Nothing is loaded from elsewhere.
+
+Browsers load it at the gateway's address, which has the orders and the market data too.
+"""
 
 from importlib.resources import files
 from pathlib import Path
 
-from fastapi import FastAPI
-from starlette.responses import FileResponse, Response
+from fastapi import FastAPI, Request
+from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from microexchange.forwarding import IS_FORWARDED
 from microexchange.web import json_response
 
 _FOLDER = Path(str(files("market_data_feed").joinpath("static")))
 POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-    "connect-src *; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
-"""What the page may load: plotly writes styles into its elements, and the gateway has another port."""
+"""What the page may load: plotly writes styles into its elements."""
 
 
 def add_dashboard(app: FastAPI, gateway_port: int, classroom: bool) -> None:
-    """Adds `/`, its files under `/dashboard/`, and what they need to know."""
+    """Adds `/`, its files under `/dashboard/`, and what they need to know. At the feed's own address there are no orders, so
+    `/` leads to the gateway there: to `gateway_port` of the same host."""
 
     @app.get("/", include_in_schema=False)
-    async def get_page() -> Response:
+    async def get_page(request: Request) -> Response:
+        if not request.scope.get(IS_FORWARDED):
+            return RedirectResponse(str(request.url.replace(port=gateway_port)))
         return FileResponse(_FOLDER / "index.html", headers={"Content-Security-Policy": POLICY})
 
     @app.get("/dashboard/config.json", include_in_schema=False)
     async def get_config() -> Response:
-        return json_response({"gateway_port": gateway_port, "classroom": classroom})
+        return json_response({"classroom": classroom})
 
     @app.get("/dashboard/plotly.js", include_in_schema=False)
     async def get_plotly() -> Response:

@@ -1,6 +1,6 @@
 """Questions about the past, for which the feed asks its database."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from psycopg_pool import AsyncConnectionPool
@@ -19,6 +19,8 @@ _TRADES = (
     f"SELECT {_TRADE} FROM trades WHERE symbol = %(symbol)s AND trade_id < %(before)s "  # noqa: S608 - our own names
     "AND timestamp >= %(since)s AND timestamp < %(until)s ORDER BY trade_id DESC LIMIT %(limit)s"
 )
+_ALL_TRADES = _TRADES.replace("symbol = %(symbol)s AND ", "")
+"""Trades of all securities: their ids grow from one to the next, whatever the security."""
 _CANDLES = (
     "SELECT start - start %% %(seconds)s AS at, (array_agg(open ORDER BY start))[1], max(high), min(low), "
     "(array_agg(close ORDER BY start DESC))[1], sum(volume)::bigint, sum(trades)::bigint FROM candles "
@@ -46,9 +48,10 @@ class History:
         return await ask(self._pool, f"the database of {what}", query, values)
 
     async def trades(self, symbol: str, before: int, since: int, until: int, limit: int) -> list[Trade]:
-        """A page of trades, newest first, those between two times in nanoseconds. Raises `Refusal`."""
+        """A page of trades of a security, or of all where none is named, newest first, those between two times in
+        nanoseconds. Raises `Refusal`."""
         values = {"symbol": symbol, "before": before, "since": since, "until": until, "limit": limit}
-        rows = await self._rows("trades", _TRADES, values)
+        rows = await self._rows("trades", _TRADES if symbol else _ALL_TRADES, values)
         return [_trade(row) for row in rows]
 
     async def candles(self, symbol: str, interval: str, until: int, limit: int, chart: Chart | None) -> list[Candle]:
@@ -70,12 +73,14 @@ class History:
         rows = await self._rows("equities", _EQUITY, {"client": client_id, "before": before, "limit": limit})
         return [EquityView(timestamp=time_text(at), equity=cash_to_text(int(equity))) for at, equity in reversed(rows)]
 
-    async def all_trades(self, security: Security, since: int, until: int) -> AsyncIterator[list[TradeView]]:
-        """All trades of a security, newest first, a page at a time. Raises `Refusal`."""
+    async def all_trades(
+        self, securities: Mapping[str, Security], symbol: str, since: int, until: int
+    ) -> AsyncIterator[list[TradeView]]:
+        """All trades of a security, or of all where none is named, newest first, a page at a time. Raises `Refusal`."""
         before = MAX_ID
         while True:
-            found = await self.trades(security.symbol, before, since, until, PAGE)
-            yield [trade_view(trade, security) for trade in found]
+            found = await self.trades(symbol, before, since, until, PAGE)
+            yield [trade_view(trade, securities[trade.symbol]) for trade in found]
             if len(found) < PAGE:
                 return
             before = found[-1].trade_id

@@ -165,14 +165,17 @@ def add_routes(app: FastAPI, state: FeedState, access: Access) -> None:
     @app.get(
         "/export/trades.{kind}",
         tags=["market"],
-        **file_doc("All trades of a security, newest first", 404, 422, 503, media=[one.media for one in FILES.values()]),
+        **file_doc("All trades, newest first", 404, 422, 503, media=[one.media for one in FILES.values()]),
     )
     async def export_trades(
-        kind: FileKind, symbol: Annotated[str, Query(max_length=16)], since: Since = None, until: Until = None
+        kind: FileKind,
+        symbol: Annotated[str, Query(max_length=16, description="Of this security alone.")] = "",
+        since: Since = None,
+        until: Until = None,
     ) -> Response:
-        security = state.market.securities[known_symbol(symbol)]
-        pages = history.all_trades(security, *_between(since, until))
-        return await streamed(FILES[kind].parts(TRADES, pages), f"trades-{symbol}.{kind}", FILES[kind].media)
+        of = f"-{known_symbol(symbol)}" if symbol else ""
+        pages = history.all_trades(state.market.securities, symbol, *_between(since, until))
+        return await streamed(FILES[kind].parts(TRADES, pages), f"trades{of}.{kind}", FILES[kind].media)
 
     @app.get(
         "/export/orders.{kind}",

@@ -22,6 +22,7 @@ from market_data_feed.websocket import add_websocket
 from microexchange.access import Access
 from microexchange.auth import Keys
 from microexchange.databases import CLEARING_DATA, CONNECTION_LOST, MARKET_DATA, connect, database_url
+from microexchange.forwarding import PURPOSE
 from microexchange.health import Health
 from microexchange.listening import bind
 from microexchange.log import Backoff, open_log
@@ -48,7 +49,7 @@ class FeedSettings(PublicSettings):
     """What the feed is told."""
 
     port: int = Field(default=8001, ge=0, le=65535, description="Port of REST and WebSocket.")
-    gateway_port: int = Field(default=8000, ge=1, le=65535, description="The gateway's, for the dashboard.")
+    gateway_port: int = Field(default=8000, ge=1, le=65535, description="The gateway's, to which `/` leads.")
     services: dict[str, str] = Field(
         default={}, description='Addresses of the other services, whose health the dashboard shows: {"name": "http://…"}.'
     )
@@ -113,7 +114,7 @@ class FeedService:
         """Runs until `stop`; then stores what it has read."""
         settings = self._settings
         listener = bind(settings.host, settings.port, settings.port_flag)
-        limits = settings.cors_origins, settings.address_requests_per_second
+        limits = settings.cors_origins, settings.address_requests_per_second, self._keys.derived(PURPOSE)
         app = make_app("microexchange market data", _DESCRIPTION, self._health, self._status, *limits)
         access = Access(self._keys, settings.classroom)
         add_routes(app, self._state, access)

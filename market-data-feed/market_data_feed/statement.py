@@ -3,12 +3,14 @@
 A trade with oneself is two movements, so the key of a movement is twice its instruction, and one more for a sale.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
+from microexchange.databases import ASK_SECONDS
 from microexchange.numbers import cash_to_text
 from microexchange.presentation import MovementView, time_text
 from microexchange.securities import Security
@@ -41,9 +43,11 @@ _STATEMENT = f"({_BUYS}) UNION ALL ({_SALES}) UNION ALL ({_TRANSFERS}) ORDER BY 
 async def movements(
     pool: AsyncConnectionPool, securities: Mapping[str, Security], client_id: str, after: int, limit: int
 ) -> list[MovementView]:
-    """The first `limit` movements behind the key `after`, oldest first. Raises what psycopg raises."""
-    async with pool.connection(timeout=2) as connection, connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(_STATEMENT.encode(), {"client": client_id, "after": after, "limit": limit})
+    """The first `limit` movements behind the key `after`, oldest first. Raises what psycopg raises, and `TimeoutError`."""
+    values = {"client": client_id, "after": after, "limit": limit}
+    async with asyncio.timeout(ASK_SECONDS), pool.connection(timeout=2) as connection:
+        cursor = connection.cursor(row_factory=dict_row)
+        await cursor.execute(_STATEMENT.encode(), values)
         return [_view(row, securities) for row in await cursor.fetchall()]
 
 

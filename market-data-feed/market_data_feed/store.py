@@ -231,7 +231,7 @@ def seal(pending: Pending, market: Market, positions: Positions, offset: int) ->
         samples: list[Row] = [(*key, value) for key, value in {(c, at): equity for c, at, equity in changes.equity}.items()]
         upserts.append((_PUT_EQUITY, _columns(samples)))
         for _, at, _ in changes.equity:
-            pending.rows["equity", at // DAY]  # its partition is needed
+            pending.rows.setdefault(("equity", at // DAY), [])  # no rows to copy, but its partition is needed
     totals = {f.name: getattr(market.totals, f.name) for f in fields(Totals)}
     totals[_SAMPLED_AT] = market.sampled_at
     producers = msgspec.to_builtins(positions.by_producer)

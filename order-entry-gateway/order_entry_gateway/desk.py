@@ -642,11 +642,35 @@ class OrderDesk:
         return found
 
     async def tell(self, report: KeyIssued | KeyRevoked) -> None:
-        """Puts a report of this gateway's own on `data_feed`, and returns when it is durable. Raises `Refusal`."""
+        """Puts a report of this gateway's own on `data_feed`, and returns when it is durable. Raises `Refusal`; what is not
+        durable in time may become so later."""
         try:
-            await self._reports.put_confirmed([report])
+            async with asyncio.timeout(self._timeout):
+                await self._reports.put_confirmed([report])
         except LogUnavailableError as error:
             raise Refusal(Code.UNAVAILABLE, "the exchange's log is not available: nothing was done") from error
+        except TimeoutError as error:
+            raise self._too_late("the exchange's log has not confirmed it", report.client_id) from error
+
+    async def revoke(self, client_id: str, key_id: str) -> None:
+        """Revokes a key, and returns when this gateway no longer takes it. Raises `Refusal`."""
+        revoked = asyncio.Event()
+        listeners = self.key_listeners.setdefault(key_id, set())
+        listeners.add(revoked.set)
+        try:
+            await self.tell(KeyRevoked(client_id, key_id, time.time_ns()))
+            async with asyncio.timeout(self._timeout):
+                await revoked.wait()
+        except TimeoutError as error:
+            raise self._too_late("it is on the exchange's log, and this gateway has not read it", client_id) from error
+        finally:
+            listeners.discard(revoked.set)
+            if not listeners:
+                self.key_listeners.pop(key_id, None)
+
+    def _too_late(self, what: str, client_id: str) -> Refusal:
+        text = f"{what} within {self._timeout:g} s; it may still take effect: ask GET /clients/{client_id}/keys"
+        return Refusal(Code.OUTCOME_UNKNOWN, text)
 
     async def keys_of(self, client_id: str) -> list[tuple[str, int, int | None]]:
         """The client's keys that the feed has stored, oldest first: (id, issued at, revoked at). Raises `Refusal`."""

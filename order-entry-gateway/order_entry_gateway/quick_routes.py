@@ -18,6 +18,7 @@ from microexchange.standing import shown
 from microexchange.web import decode_json, document, json_response, number_json, read_body, refuse
 from order_entry_gateway.classroom import Blackboard
 from order_entry_gateway.desk import OrderDesk
+from order_entry_gateway.market_data import MarketData
 from order_entry_gateway.requests import ListingRequest, OrderRequest, list_security
 from order_entry_gateway.simple_dialect import SimpleSession
 
@@ -50,16 +51,15 @@ class QuickAnswer(msgspec.Struct, frozen=True):
 _decoder = msgspec.json.Decoder(QuickOrder)
 
 
-def add_classroom(app: FastAPI, desk: OrderDesk, access: Access) -> None:
+def add_classroom(app: FastAPI, desk: OrderDesk, access: Access, market_data: MarketData) -> None:
     """Adds the quick routes and the simple dialect to `app`; where the market is no classroom, what says so."""
     if desk.board is None:
         _add_refusals(app)
     else:
-        _add_routes(app, desk, access, desk.board)
+        _add_routes(app, desk, access, desk.board, market_data)
 
 
 QUICK_ROUTES = (
-    ("GET", "/"),
     ("POST", "/buy"),
     ("POST", "/sell"),
     ("POST", "/add_buy"),
@@ -83,7 +83,7 @@ def _add_refusals(app: FastAPI) -> None:
         await socket.send_denial_response(refuse(Refusal(Code.NOT_FOUND, _CLOSED)))
 
 
-def _add_routes(app: FastAPI, desk: OrderDesk, access: Access, board: Blackboard) -> None:
+def _add_routes(app: FastAPI, desk: OrderDesk, access: Access, board: Blackboard, market_data: MarketData) -> None:
     doc = document(app, QuickOrder, QuickAnswer, ErrorView)
     number, anything = {"type": "number"}, {"type": "object"}
     refused = (400, 401, 403, 404, 409, 422, 429, 503, 504)
@@ -187,8 +187,12 @@ def _add_routes(app: FastAPI, desk: OrderDesk, access: Access, board: Blackboard
 
     @app.get("/orderbook", tags=["classroom"], **doc("All orders of all books", None, anything, 200))
     async def get_orderbook() -> Response:
-        symbols = board.orders.symbols()
-        return in_numbers({side: {symbol: queue(symbol, side) for symbol in symbols} for side in (Side.SELL, Side.BUY)})
+        return in_numbers({side: queues(side) for side in (Side.SELL, Side.BUY)})
+
+    def queues(side: Side) -> dict[str, list[dict[str, Any]]]:
+        """The orders of one side by stock: a stock is there only if it has some."""
+        found = ((symbol, queue(symbol, side)) for symbol in board.orders.symbols())
+        return {symbol: orders for symbol, orders in found if orders}
 
     def queue(symbol: str, side: Side) -> list[dict[str, Any]]:
         security = desk.security(symbol)
@@ -211,8 +215,10 @@ def _add_routes(app: FastAPI, desk: OrderDesk, access: Access, board: Blackboard
     async def get_profit() -> Response:
         return in_numbers(Decimal(cash_to_text(board.profit)))
 
-    @app.get("/", tags=["classroom"], **doc("Whether the exchange is there", None, anything, 200))
-    async def get_root() -> Response:
+    @app.get("/", tags=["classroom"], **doc("Whether the exchange is there; for a browser, its pages", None, anything, 200))
+    async def get_root(request: Request) -> Response:
+        if "text/html" in request.headers.get("accept", ""):
+            return market_data.forward()
         return json_response({"status": "alive"})
 
     @app.websocket("/")

@@ -18,7 +18,6 @@ from microexchange.messages import (
     BookLoaded,
     BookSaved,
     KeyIssued,
-    KeyRevoked,
     LoadBook,
     OrderReport,
     OrderStatus,
@@ -45,6 +44,7 @@ from microexchange.presentation import (
 from microexchange.refusals import Code, Refusal
 from microexchange.web import decode_json, document, json_response, read_body
 from order_entry_gateway.desk import OrderDesk
+from order_entry_gateway.market_data import MarketData
 from order_entry_gateway.requests import (
     PRINTABLE,
     AmendRequest,
@@ -93,8 +93,10 @@ class Registration:
             raise Refusal(Code.FORBIDDEN, "an account needs the invitation code: ask for it", "invitation_code")
 
 
-def add_routes(app: FastAPI, desk: OrderDesk, access: Access, registration: Registration) -> None:
-    """Adds the routes of order entry to `app`."""
+def add_routes(
+    app: FastAPI, desk: OrderDesk, access: Access, registration: Registration, market_data: MarketData | None = None
+) -> None:
+    """Adds the routes of order entry to `app`. With `market_data`, `GET /orders/{clientId}` is the feed's."""
     doc = document(
         app,
         OrderRequest,
@@ -145,7 +147,9 @@ def add_routes(app: FastAPI, desk: OrderDesk, access: Access, registration: Regi
         return json_response(views)
 
     @app.post(
-        "/clients/{client_id}/keys", tags=["clients"], **doc("One more API key", None, KeyView, 201, 401, 403, 404, 422, 503)
+        "/clients/{client_id}/keys",
+        tags=["clients"],
+        **doc("One more API key", None, KeyView, 201, 401, 403, 404, 422, 503, 504),
     )
     async def post_key(request: Request, client_id: str) -> Response:
         if access.owner(request, checked_client_id(client_id)) == ADMIN and not await desk.keys_of(client_id):
@@ -158,15 +162,13 @@ def add_routes(app: FastAPI, desk: OrderDesk, access: Access, registration: Regi
     @app.delete(
         "/clients/{client_id}/keys/{key_id}",
         tags=["clients"],
-        **doc("Revoke an API key, at once", None, accepted, 200, 401, 403, 404, 422, 503),
+        **doc("Revoke an API key, at once", None, accepted, 200, 401, 403, 404, 422, 503, 504),
     )
     async def delete_key(request: Request, client_id: str, key_id: str) -> Response:
         access.owner(request, checked_client_id(client_id))
         if not desk.has_issued(client_id, key_id) and key_id not in {name for name, _, _ in await desk.keys_of(client_id)}:
             raise Refusal(Code.NOT_FOUND, f"{client_id[:32]!r} has no key {key_id[:32]!r}", "key_id")
-        await desk.tell(KeyRevoked(client_id, key_id, time.time_ns()))
-        while key_id not in desk.revoked_keys:
-            await asyncio.sleep(0.001)
+        await desk.revoke(client_id, key_id)
         return json_response({"ok": True})
 
     @app.post(
@@ -244,6 +246,8 @@ def add_routes(app: FastAPI, desk: OrderDesk, access: Access, registration: Regi
 
     @app.get("/orders/{order_id}", tags=["orders"], **doc("An order of yours", None, OrderView, 200, 401, 404, 503))
     async def get_order(request: Request, order_id: str) -> Response:
+        if market_data is not None and not order_id.isdecimal():
+            return market_data.forward()
         return await _answer(request, order_id, desk.find)
 
     @app.delete(

@@ -5,14 +5,15 @@ import contextlib
 from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import psycopg
 import structlog
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from microexchange.access import Access
 from microexchange.auth import Keys, read_or_make_secret
+from microexchange.forwarding import PREFIX, PURPOSE
 from microexchange.health import Health
 from microexchange.ids import MAX_GATEWAY
 from microexchange.limits import RateLimiter
@@ -25,13 +26,17 @@ from microexchange.settings import PublicSettings
 from microexchange.web import make_app, serve
 from order_entry_gateway.classroom import Blackboard
 from order_entry_gateway.desk import Limits, OrderDesk
+from order_entry_gateway.market_data import MarketData, checked_feed_url
 from order_entry_gateway.quick_routes import add_classroom
 from order_entry_gateway.requests import Endowment
 from order_entry_gateway.rest import Registration, add_routes
 from order_entry_gateway.websocket import add_websocket
 
 _logger = structlog.get_logger(__name__)
-_DESCRIPTION = "Open an account, enter and cancel orders. `/ws/orders` is the WebSocket for the same."
+_DESCRIPTION = (
+    "Open an account, enter and cancel orders. `/ws/orders` is the WebSocket for the same. "
+    f"All market data is at this address too: [{PREFIX}/docs]({PREFIX}/docs)."
+)
 
 
 class GatewaySettings(PublicSettings):
@@ -63,7 +68,10 @@ class GatewaySettings(PublicSettings):
     requests_per_second: float = Field(default=1000, ge=0, description="Requests of one client on orders; 0 for any.")
     open_orders: int = Field(default=20_000, ge=0, description="Orders that one client may have open; 0 for any.")
     connections: int = Field(default=100, ge=0, description="WebSockets of one client; 0 for any.")
-    dashboard_port: int = Field(default=8001, ge=0, le=65535, description="The feed's, whose pages may ask; 0 for none.")
+    address_connections: int = Field(default=1000, ge=0, description="WebSockets for market data of one address; 0 for any.")
+    feed_url: Annotated[str, AfterValidator(checked_feed_url)] = Field(
+        default="http://127.0.0.1:8001", description="Address of the market-data feed."
+    )
     report_timeout: float = Field(default=10.0, gt=0, description="Seconds to wait for the engine's report.")
 
 
@@ -122,12 +130,15 @@ class GatewayService:
         """Runs until `stop`."""
         settings, desk = self._settings, self._desk
         listener = bind(settings.host, settings.port, settings.port_flag)
-        limits = settings.cors_origins, settings.address_requests_per_second, settings.dashboard_port
+        limits = settings.cors_origins, settings.address_requests_per_second
         app = make_app("microexchange order entry", _DESCRIPTION, self._health, self._status, *limits)
         access = Access(self._keys, settings.classroom)
-        add_routes(app, desk, access, self._registration)
+        token, most = self._keys.derived(PURPOSE), (settings.address_connections, settings.connections)
+        market_data = MarketData(settings.feed_url, token, access, *most)
+        add_routes(app, desk, access, self._registration, market_data)
         add_websocket(app, desk, access)
-        add_classroom(app, desk, access)
+        add_classroom(app, desk, access, market_data)
+        market_data.add_to(app)
         _logger.info("starting", admin_token_file=str(self._keys.admin_token_file))
         try:
             async with background(self._work()):
@@ -135,6 +146,7 @@ class GatewayService:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(desk.flush(), 5)
         finally:
+            await market_data.close()
             await desk.close()
             await self._log.close()
 

@@ -64,9 +64,12 @@ class Watched:
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("console", lambda said: self.complaints.append(said.text) if said.type in ("error", "warning") else None)
         page.on("request", lambda asked: self.foreign(asked.url))
+        page.on("websocket", lambda opened: self.foreign(opened.url))
 
     def foreign(self, url: str) -> None:
-        if not url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:")):
+        # The page asks the address that it was loaded from, and no other.
+        own = self.page.url.split("/")[2] if "//" in self.page.url else url.split("/")[2]
+        if not url.startswith((f"http://{own}/", f"ws://{own}/", "data:", "blob:")):
             self.complaints.append(f"asks elsewhere: {url}")
 
     def picture(self, name: str, whole: bool = False) -> None:
@@ -100,7 +103,7 @@ def test_every_view_loads_without_a_complaint_and_fits_the_screen(
     watched = opened(browser, size, scheme)
     page = watched.page
     for view in VIEWS:
-        page.goto(f"{running.feed}/#{view}")
+        page.goto(f"{running.gateway}/#{view}")
         expect(page.locator("main > *").first).to_be_visible()
         if view != "wall":
             expect(page.locator("#connection")).to_have_text("live")
@@ -117,7 +120,7 @@ def test_every_view_loads_without_a_complaint_and_fits_the_screen(
 def test_the_market_is_shown_as_it_is_and_follows_what_happens(browser: Browser, running: Running) -> None:
     watched = opened(browser)
     page = watched.page
-    page.goto(f"{running.feed}/#market")
+    page.goto(f"{running.gateway}/#market")
     look_at(page, "apple", "AAPL")
     asks, bids = page.locator(".asks .level"), page.locator(".bids .level")
     expect(asks.last).to_contain_text("200.25")
@@ -149,7 +152,7 @@ def test_the_market_is_shown_as_it_is_and_follows_what_happens(browser: Browser,
 def test_an_order_is_entered_amended_filled_and_cancelled_by_clicks(browser: Browser, running: Running) -> None:
     watched = opened(browser)
     page = watched.page
-    page.goto(f"{running.feed}/#trade")
+    page.goto(f"{running.gateway}/#trade")
     page.get_by_label("Name").fill("clicker")
     page.get_by_role("button", name="Open the account").click()
     expect(page.get_by_text("orders can be sent")).to_be_visible()
@@ -197,9 +200,18 @@ def test_an_order_is_entered_amended_filled_and_cancelled_by_clicks(browser: Bro
     page.context.close()
 
 
+def test_the_feeds_own_address_leads_to_the_gateways_where_orders_are_taken(browser: Browser, running: Running) -> None:
+    watched = opened(browser)
+    page = watched.page
+    page.goto(f"{running.feed}/#competition")
+    expect(page).to_have_url(f"{running.gateway}/#competition")
+    expect(page.locator("#connection")).to_have_text("live")
+    page.context.close()
+
+
 def test_a_lost_connection_shows_and_heals(browser: Browser, running: Running) -> None:
     page = opened(browser).page
-    page.goto(f"{running.feed}/#market")
+    page.goto(f"{running.gateway}/#market")
     pill = page.locator("#connection")
     expect(pill).to_have_text("live")
     look_at(page, "aapl", "AAPL")
@@ -214,7 +226,7 @@ def test_a_lost_connection_shows_and_heals(browser: Browser, running: Running) -
 
 def test_a_busy_market_is_drawn_from_its_newest_state_and_not_message_by_message(browser: Browser, running: Running) -> None:
     page = opened(browser).page
-    page.goto(f"{running.feed}/#market")
+    page.goto(f"{running.gateway}/#market")
     look_at(page, "tsla", "TSLA")
     page.evaluate(
         "() => { window.drawn = 0; new MutationObserver(() => { window.drawn += 1; })"
@@ -276,7 +288,7 @@ def test_in_a_classroom_a_name_is_enough(browser: Browser, postgres_url: str, mo
         classroom.start("--classroom", "--bots", "0")
         watched = opened(browser)
         page = watched.page
-        page.goto(f"{classroom.feed}/#trade")
+        page.goto(f"{classroom.gateway}/#trade")
         page.get_by_label("Name").fill("ada")
         page.get_by_role("button", name="Trade as this name").click()
         expect(page.get_by_text("orders can be sent")).to_be_visible()

@@ -29,14 +29,14 @@ class Stack(DockerCompose):
 
     def __init__(self) -> None:
         self.project = f"mxtest{secrets.token_hex(3)}"
-        self.gateway_port, self.feed_port = free_ports(2)
+        (self.port,) = free_ports(1)
         os.environ |= {
             "COMPOSE_PROJECT_NAME": self.project,
-            "GATEWAY_PORT": str(self.gateway_port),
-            "FEED_PORT": str(self.feed_port),
+            "GATEWAY_PORT": str(self.port),
         }
         super().__init__(ROOT, build=True, wait=False)
-        self.gateway, self.feed = f"http://127.0.0.1:{self.gateway_port}", f"http://127.0.0.1:{self.feed_port}"
+        self.gateway = f"http://127.0.0.1:{self.port}"
+        self.feed = f"{self.gateway}/market-data"
         self.http = httpx.Client(timeout=10)
 
     @cached_property

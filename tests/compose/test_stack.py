@@ -76,15 +76,20 @@ def test_it_trades_by_rest_and_by_websocket(stack: Stack, alice: dict[str, str])
     eventually(lambda: stack.trades() > 10, 60, "the bots trade")
 
 
-def test_only_the_gateway_and_the_feed_are_published_and_only_to_this_machine(stack: Stack) -> None:
+def test_only_the_gateway_is_published_and_only_to_this_machine(stack: Stack) -> None:
     published = {
         name: [binding["HostIp"] for bindings in one.ports.values() for binding in bindings or ()]
         for name, one in stack.containers().items()
     }
-    assert {name: hosts for name, hosts in published.items() if hosts} == {
-        "order-entry-gateway": ["127.0.0.1"],
-        "market-data-feed": ["127.0.0.1"],
-    }
+    assert {name: hosts for name, hosts in published.items() if hosts} == {"order-entry-gateway": ["127.0.0.1"]}
+
+
+def test_the_dashboard_and_the_market_data_are_at_the_gateways_address(stack: Stack) -> None:
+    page = stack.http.get(f"{stack.gateway}/", headers={"Accept": "text/html"})
+    assert (page.status_code, "/dashboard/js/app.js" in page.text) == (200, True)
+    assert stack.http.get(f"{stack.gateway}/book/AAPL").json()["symbol"] == "AAPL"
+    with connect(f"{stack.gateway.replace('http', 'ws')}/ws/marketdata?symbol=AAPL") as socket:
+        assert msgspec.json.decode(socket.recv(20))["symbol"] == "AAPL"
 
 
 def test_our_containers_run_as_a_plain_user_who_can_write_nothing_and_become_nobody(stack: Stack) -> None:

@@ -89,6 +89,29 @@ def test_what_is_added_lists_its_stock_and_waits_until_somebody_trades(running: 
     assert 10 <= look(running, "quotes")["HOMEWORK"] <= 12
 
 
+def test_the_orderbook_names_a_stock_only_on_the_side_where_it_has_orders(running: Running) -> None:
+    assert quick(running, "add_buy", "PEP", "ada", 10, 1).status_code == 200
+    assert quick(running, "add_sell", "KO", "ada", 12, 1).status_code == 200
+    book = look(running, "orderbook")
+    assert ("PEP" in book["buy"], "PEP" in book["sell"]) == (True, False)
+    assert ("KO" in book["buy"], "KO" in book["sell"]) == (False, True)
+    assert all(orders for side in book.values() for orders in side.values())
+
+
+def test_what_has_not_traded_has_no_quote(running: Running) -> None:
+    assert quick(running, "add_buy", "DIS", "ada", 10, 1).status_code == 200
+    quotes = look(running, "quotes")
+    assert "DIS" not in quotes
+    assert None not in quotes.values()
+
+
+def test_the_address_itself_is_a_page_for_a_browser_and_json_for_a_script(running: Running) -> None:
+    page = running.http.get(f"{running.gateway}/", headers={"Accept": "text/html,*/*;q=0.8"})
+    assert "/dashboard/js/app.js" in page.text
+    assert running.http.get(f"{running.gateway}/dashboard/config.json").json() == {"classroom": True}
+    assert look(running, "") == {"status": "alive"}
+
+
 def test_clearbook_cancels_all_orders_of_everybody(running: Running) -> None:
     quick(running, "add_buy", "TSLA", "ada", 1, 1)
     answer = running.http.post(f"{running.gateway}/clearbook").json()

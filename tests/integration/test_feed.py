@@ -133,6 +133,27 @@ def test_trades_and_ones_own_orders_can_be_exported(running: Running) -> None:
     rows = list(csv.DictReader(get(running, "/export/orders.csv", "seller").splitlines()))
     assert [row["exec_type"] for row in rows if row["exec_type"] != "PENDING_NEW"] == ["NEW", "TRADE"] * 3 + ["NEW"]
     get(running, "/export/trades.csv?symbol=NONE", status=404)
+
+
+def test_trades_of_all_securities_are_exported_where_none_is_named(running: Running) -> None:
+    seller, buyer = key(running, "seller"), key(running, "buyer")
+    before = len(get(running, "/export/trades.csv").splitlines())
+    running.order(seller, symbol="AMZN", side="sell", quantity=1, price="50.00")
+    running.order(buyer, symbol="AMZN", side="buy", quantity=1, price="50.00")
+    running.until_at_rest()
+    rows = list(csv.DictReader(get(running, "/export/trades.csv").splitlines()))
+    assert len(rows) == before, "the heading was a line too, and one trade has come"
+    assert {row["symbol"] for row in rows} >= {"AAPL", "AMZN"}
+    assert [row["price"] for row in rows if row["symbol"] == "AAPL"] == ["101.00", "102.00", "100.00"]
+    assert [int(row["trade_id"]) for row in rows] == sorted((int(row["trade_id"]) for row in rows), reverse=True)
+    since = rows[0]["timestamp"]
+    assert list(csv.DictReader(get(running, f"/export/trades.csv?since={since}").splitlines())) == rows[:1]
+    answer = running.http.get(f"{running.feed}/export/trades.parquet")
+    assert len(pq.read_table(io.BytesIO(answer.content))) == len(rows)
+    assert answer.headers["content-disposition"] == 'attachment; filename="trades.parquet"'
+
+
+def test_what_cannot_be_exported_is_refused(running: Running) -> None:
     get(running, "/export/trades.txt?symbol=AAPL", status=422)
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import astuple
 from typing import Any
 
+from exchange_db.days import DAY
 from market_data_feed.candles import Chart
 from market_data_feed.hub import MOST_QUEUED, SOON, Hub, Subscriber, message_for, state_message
 from market_data_feed.market import LEAST_SAMPLES, QUIET_NANOSECONDS, SAMPLE_NANOSECONDS, Market
@@ -431,6 +432,13 @@ def test_every_report_becomes_a_row_and_only_changes_are_upserted() -> None:
     assert sealed.offset == 17
     assert len(sealed.upserts) == 7, "securities, levels, open orders, ended orders, clients, candles, position"
     assert len(seal(Pending(), market, Positions(), 18).upserts) == 1, "nothing changed since: the position alone"
+
+
+def test_equities_need_the_partition_of_their_day_though_none_of_their_rows_is_copied() -> None:
+    market, _ = fold(Floor())
+    market.changes.equity.append(("a", 3 * DAY + 5, 7))
+    sealed = seal(Pending(), market, Positions(), 17)
+    assert dict(sealed.rows) == {("equity", 3): []}
 
 
 def test_a_key_that_is_revoked_before_it_was_stored_keeps_when_it_was_issued() -> None:

@@ -4,8 +4,8 @@ import * as feed from "./feed.js";
 
 const config = await ask("/dashboard/config.json");
 export const classroom = config.classroom;
-const host = location.hostname.includes(":") ? `[${location.hostname}]` : location.hostname;
-export const gateway = `${location.protocol}//${host}:${config.gateway_port}`;
+/** Orders and market data have one address: the page's own. */
+export const gateway = location.origin;
 
 export const session = { client: localStorage.getItem("client") ?? "", key: localStorage.getItem("key") ?? "" };
 const changes = new Set();

@@ -1,0 +1,425 @@
+"""What the gateway forwards, between a feed of the test's own and a client: headers, bodies, close codes, memory."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI, Request, Response
+from starlette.responses import StreamingResponse
+from starlette.websockets import WebSocket, WebSocketDisconnect
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Subprotocol
+
+from microexchange.access import Access
+from microexchange.auth import Keys
+from microexchange.forwarding import HEADER, IS_FORWARDED, PREFIX, PURPOSE
+from microexchange.health import Health
+from microexchange.listening import bind
+from microexchange.web import json_response, make_app, serve
+from order_entry_gateway import market_data
+from order_entry_gateway.market_data import MarketData
+from tests.integration.running import free_ports
+
+MOST_SOCKETS = 3
+LARGE = 1 << 20
+CORS = ["https://feed.example"]
+
+
+class Pair:
+    """A gateway that forwards, and the feed to which it does."""
+
+    def __init__(self, folder: Path, address_rate: float = 0) -> None:
+        self.keys = Keys(folder)
+        self.feed_port, self.port = free_ports(2)
+        token = self.keys.derived(PURPOSE)
+        self.app = make_app("a feed", "", Health(), dict, gateway_token=token, cors_origins=CORS, address_rate=address_rate)
+        self.forwarding = MarketData(
+            f"http://127.0.0.1:{self.feed_port}", token, Access(self.keys), MOST_SOCKETS + 1, MOST_SOCKETS
+        )
+        self.gateway = make_app("a gateway", "", Health(), dict)
+        self.forwarding.add_to(self.gateway)
+        self.feed_ends = asyncio.Event()
+        self.sent = 0
+        """Parts that the feed has written."""
+        self.url, self.feed = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.feed_port}"
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator["Pair"]:
+        stop = asyncio.Event()
+        self.feed_serving = asyncio.create_task(serve(self.app, bind("127.0.0.1", self.feed_port, "--port"), self.feed_ends))
+        served = [
+            self.feed_serving,
+            asyncio.create_task(serve(self.gateway, bind("127.0.0.1", self.port, "--port"), stop)),
+        ]
+        await asyncio.gather(*(until_answers(f"{base}/health/live") for base in (self.feed, self.url)))
+        yield self
+        stop.set()
+        self.feed_ends.set()
+        await asyncio.gather(*served)
+        await self.forwarding.close()
+
+
+async def until_answers(url: str) -> None:
+    async with httpx.AsyncClient() as http:
+        while True:
+            with contextlib.suppress(httpx.HTTPError):
+                await http.get(url)
+                return
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+    one = Pair(tmp_path)
+    add_feed_routes(one.app, one)
+    async with one.open():
+        yield one
+
+
+def add_feed_routes(app: FastAPI, pair: Pair) -> None:
+    @app.api_route("/echo/{rest:path}", methods=["GET", "POST"])
+    async def echo(request: Request) -> Response:
+        seen = {
+            "path": request.url.path,
+            "raw_path": request.scope["raw_path"].decode(),
+            "query": request.url.query,
+            "client": request.scope["client"][0],
+            "scheme": request.url.scheme,
+            "forwarded": request.scope.get(IS_FORWARDED, False),
+            "headers": dict(request.headers),
+            "body": (await request.body()).decode(),
+        }
+        return json_response(seen, 207, {"ETag": '"7"', "Cache-Control": "max-age=60", "X-Mine": "yes"})
+
+    @app.get("/large")
+    async def large() -> Response:
+        async def parts() -> AsyncIterator[bytes]:
+            while True:
+                yield bytes(LARGE)
+                pair.sent += 1
+                await asyncio.sleep(0)  # as a history does, which is read from a database
+
+        return StreamingResponse(parts(), media_type="application/octet-stream")
+
+    @app.get("/slow")
+    async def slow() -> Response:
+        pair.sent += 1
+        await pair.feed_ends.wait()
+        return json_response({})
+
+    @app.get("/breaks")
+    async def breaks() -> Response:
+        async def parts() -> AsyncIterator[bytes]:
+            yield b"begun"
+            raise OSError("the disk is gone")
+
+        return StreamingResponse(parts())
+
+    add_feed_sockets(app, pair)
+
+
+def add_feed_sockets(app: FastAPI, pair: Pair) -> None:
+    @app.websocket("/echo")
+    async def echo(ws: WebSocket) -> None:
+        await ws.accept("msgpack" if "msgpack" in ws.scope["subprotocols"] else None)
+        await ws.send_json({"client": ws.scope["client"][0], "headers": dict(ws.headers), "query": ws.url.query})
+        with contextlib.suppress(WebSocketDisconnect):
+            while True:
+                message = await ws.receive()
+                if message["type"] == "websocket.disconnect":
+                    pair.closed_with = message["code"], message.get("reason")  # type: ignore[attr-defined]
+                    return
+                text = message.get("text")
+                if text is not None and text.startswith("close "):
+                    await ws.close(int(text.split()[1]), text.split()[2])
+                    return
+                await (ws.send_text(text) if text is not None else ws.send_bytes(message["bytes"]))
+
+    @app.websocket("/endless")
+    async def endless(ws: WebSocket) -> None:
+        await ws.accept()
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+            while True:
+                await ws.send_bytes(bytes(LARGE))
+                pair.sent += 1
+                await asyncio.sleep(0)
+
+    @app.websocket("/refused")
+    async def refused(ws: WebSocket) -> None:
+        await ws.send_denial_response(json_response({"error": "of the feed"}, 418))
+
+
+async def no_longer_changes(value: Callable[[], Any]) -> Any:
+    """What `value` returns once it has not changed for half a second."""
+    for _ in range(100):
+        before = value()
+        await asyncio.sleep(0.5)
+        if value() == before:
+            return before
+    raise AssertionError("it changes and changes")
+
+
+async def within(seconds: float, check: Callable[[], bool]) -> None:
+    async with asyncio.timeout(seconds):
+        while not check():
+            await asyncio.sleep(0.02)
+
+
+async def test_a_request_reaches_the_feed_as_it_was_sent_and_the_answer_the_client(pair: Pair) -> None:
+    async with httpx.AsyncClient() as http:
+        sent = {"Authorization": "Bearer key", "Content-Type": "text/x", "If-None-Match": '"1"', "Client-ID": "ada"}
+        answer = await http.post(f"{pair.url}/echo/a%20b?x=1&y=%2B", content=b"body", headers=sent)
+    seen = answer.json()
+    assert (answer.status_code, answer.headers["etag"], answer.headers["cache-control"]) == (207, '"7"', "max-age=60")
+    assert answer.headers["x-mine"] == "yes"
+    assert answer.headers.get_list("date", split_commas=False) == [answer.headers["date"]]
+    assert (seen["path"], seen["raw_path"], seen["query"], seen["body"]) == ("/echo/a b", "/echo/a%20b", "x=1&y=%2B", "body")
+    assert {name: seen["headers"][name.lower()] for name in sent} == sent
+    assert seen["headers"]["host"] == f"127.0.0.1:{pair.port}"
+
+
+async def test_the_feed_sees_the_address_of_the_client_and_no_client_can_claim_another(pair: Pair) -> None:
+    claims = {"X-Forwarded-For": "10.9.8.7", "Forwarded": "for=10.9.8.7", "X-Real-IP": "10.9.8.7"}
+    own = {HEADER.decode(): f"{'0' * 64} https 10.9.8.7 /x"}
+    async with httpx.AsyncClient() as http:
+        for headers in (claims, own, {**claims, **own}):
+            seen = (await http.get(f"{pair.url}/echo/x", headers=headers)).json()
+            assert seen["forwarded"]
+            assert not {"x-forwarded-for", "forwarded", "x-real-ip"} & set(seen["headers"])
+            # The gateway's server believes a proxy on its own machine, as which the test comes.
+            assert seen["client"] == ("10.9.8.7" if "X-Forwarded-For" in headers else "127.0.0.1")
+        direct = (await http.get(f"{pair.feed}/echo/x", headers=own)).json()
+    assert (direct["client"], direct["forwarded"], direct["path"], direct["scheme"]) == (
+        "127.0.0.1",
+        False,
+        "/echo/x",
+        "http",
+    )
+
+
+async def test_the_feeds_limit_of_an_address_counts_the_clients_and_not_the_gateway(tmp_path: Path) -> None:
+    pair = Pair(tmp_path, address_rate=2)
+    add_feed_routes(pair.app, pair)
+    async with pair.open(), httpx.AsyncClient() as http:
+
+        async def status_for(address: str) -> int:
+            # The gateway's server believes a proxy on its own machine, as which the test comes.
+            return (await http.get(f"{pair.url}/echo/x", headers={"X-Forwarded-For": address})).status_code
+
+        of_one = [await status_for("10.0.0.1") for _ in range(8)]
+        assert 429 in of_one
+        assert await status_for("10.0.0.2") == 207
+
+
+async def test_below_the_prefix_is_all_that_the_feed_has_with_pages_that_find_their_own(pair: Pair) -> None:
+    async with httpx.AsyncClient() as http:
+        assert (await http.get(f"{pair.url}{PREFIX}/echo/x")).json()["path"] == f"{PREFIX}/echo/x"
+        assert (await http.get(f"{pair.url}/openapi.json")).json()["info"]["title"] == "a gateway"
+        theirs = (await http.get(f"{pair.url}{PREFIX}/openapi.json")).json()
+        assert theirs["info"]["title"] == "a feed"
+        assert theirs["servers"] == [{"url": PREFIX}]
+        assert "servers" not in (await http.get(f"{pair.feed}/openapi.json")).json()
+        page = (await http.get(f"{pair.url}{PREFIX}/docs")).text
+        assert f"{PREFIX}/openapi.json" in page
+        assert (await http.get(f"{pair.url}{PREFIX}/static-offline-docs/swagger-ui.css")).status_code == 200
+        again = await http.get(f"{pair.url}{PREFIX}/large/")
+        assert again.headers["location"] == f"{pair.url}{PREFIX}/large"
+
+
+async def test_which_pages_may_read_an_answer_is_the_gateways_setting(pair: Pair) -> None:
+    origin = {"Origin": CORS[0]}
+    async with httpx.AsyncClient() as http:
+        assert "access-control-allow-origin" in (await http.get(f"{pair.feed}/echo/x", headers=origin)).headers
+        assert "access-control-allow-origin" not in (await http.get(f"{pair.url}/echo/x", headers=origin)).headers
+
+
+async def test_a_large_answer_is_held_back_by_a_slow_reader_and_ends_with_it(pair: Pair) -> None:
+    async with httpx.AsyncClient() as http, http.stream("GET", f"{pair.url}/large") as answer:
+        parts = answer.aiter_raw()
+        await anext(parts)
+        held = await no_longer_changes(lambda: pair.sent)
+        assert held < 30, "what nobody reads is not made"
+        for _ in range(300):
+            await anext(parts)
+        assert pair.sent > held or pair.sent > 10
+    ended = await no_longer_changes(lambda: pair.sent)
+    await asyncio.sleep(0.5)
+    assert pair.sent == ended, "the feed is not asked for what nobody reads any more"
+
+
+async def test_an_answer_that_breaks_off_is_not_taken_for_a_whole_one(pair: Pair) -> None:
+    async with httpx.AsyncClient() as http:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await http.get(f"{pair.url}/breaks")
+        assert (await http.get(f"{pair.url}/echo/x")).status_code == 207
+
+
+async def test_requests_beyond_those_that_may_be_under_way_wait_and_are_then_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(market_data, "MOST_OF_ADDRESS", 2)
+    monkeypatch.setattr(market_data, "TURN_SECONDS", 0.3)
+    pair = Pair(tmp_path)
+    add_feed_routes(pair.app, pair)
+    async with pair.open(), httpx.AsyncClient(timeout=30) as http:
+        under_way = [asyncio.create_task(http.get(f"{pair.url}/slow")) for _ in range(2)]
+        await within(20, lambda: pair.sent == 2)
+        refused = await http.get(f"{pair.url}/echo/x")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "UNAVAILABLE")
+        assert "under way" in refused.json()["error"]["message"]
+        monkeypatch.setattr(market_data, "MOST_WAITING", 0)
+        assert "wait already" in (await http.get(f"{pair.url}/echo/x")).json()["error"]["message"]
+        other = await http.get(f"{pair.url}/health/live")
+        assert other.status_code == 200, "what is the gateway's own does not wait"
+        pair.feed_ends.set()
+        await asyncio.gather(*under_way, return_exceptions=True)
+
+
+async def test_a_feed_that_does_not_answer_in_time_is_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(market_data, "ANSWER_SECONDS", 0.3)
+    pair = Pair(tmp_path)
+    add_feed_routes(pair.app, pair)
+    async with pair.open(), httpx.AsyncClient(timeout=30) as http:
+        refused = await http.get(f"{pair.url}/slow")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "UNAVAILABLE")
+        assert "has not answered within 0.3 s" in refused.json()["error"]["message"]
+
+
+async def test_without_a_feed_all_of_it_is_refused_as_unavailable(pair: Pair) -> None:
+    pair.feed_ends.set()
+    async with httpx.AsyncClient() as http:
+
+        async def refused() -> httpx.Response:
+            return await http.get(f"{pair.url}/echo/x")
+
+        async with asyncio.timeout(20):
+            while (answer := await refused()).status_code != 503:
+                await asyncio.sleep(0.05)
+    assert answer.json()["error"]["code"] == "UNAVAILABLE"
+    assert answer.headers["retry-after"] == "1"
+    with pytest.raises(InvalidStatus) as denied:
+        await connect(f"{pair.url.replace('http', 'ws')}/echo")
+    assert denied.value.response.status_code == 503
+    assert b"UNAVAILABLE" in (denied.value.response.body or b"")
+
+
+async def test_messages_pass_both_ways_as_text_and_as_binary(pair: Pair) -> None:
+    headers = {"Authorization": "Bearer x", "Client-ID": "ada"}
+    url = f"{pair.url.replace('http', 'ws')}/echo?symbol=AAPL"
+    async with connect(url, additional_headers=headers, subprotocols=[Subprotocol("msgpack")]) as ws:
+        assert ws.subprotocol == "msgpack"
+        seen = httpx.Response(200, content=await ws.recv()).json()
+        assert (seen["client"], seen["query"]) == ("127.0.0.1", "symbol=AAPL")
+        assert (seen["headers"]["authorization"], seen["headers"]["client-id"]) == ("Bearer x", "ada")
+        for message in ("", "text, grün", b"", b"\x00\xff", "x" * 100_000, b"y" * 100_000):
+            await ws.send(message)
+            assert await ws.recv() == message
+
+
+@pytest.mark.parametrize(("code", "reason"), [(1000, "done"), (1008, "policy"), (1013, "slow"), (4321, "mine")])
+async def test_a_close_code_passes_both_ways(pair: Pair, code: int, reason: str) -> None:
+    url = f"{pair.url.replace('http', 'ws')}/echo"
+    async with connect(url) as ws:
+        await ws.recv()
+        await ws.send(f"close {code} {reason}")
+        with pytest.raises(ConnectionClosed) as closed:
+            await ws.recv()
+        assert closed.value.rcvd is not None
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (code, reason)
+    async with connect(url) as ws:
+        await ws.recv()
+        await ws.close(code, reason)
+    await within(20, lambda: getattr(pair, "closed_with", None) == (code, reason))
+
+
+async def test_a_handshake_that_the_feed_refuses_is_refused_with_its_words(pair: Pair) -> None:
+    for path, status, words in (("/refused", 418, b"of the feed"), ("/nothing", 403, b"")):
+        with pytest.raises(InvalidStatus) as denied:
+            await connect(f"{pair.url.replace('http', 'ws')}{path}")
+        assert denied.value.response.status_code == status
+        assert words in (denied.value.response.body or b"")
+
+
+async def test_a_feed_that_is_gone_closes_its_websockets_with_a_code_that_says_so(pair: Pair) -> None:
+    async with connect(f"{pair.url.replace('http', 'ws')}/echo") as ws:
+        await ws.recv()
+        pair.feed_ends.set()
+        with pytest.raises(ConnectionClosed) as closed:
+            await ws.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code in (1012, 1014)
+
+
+async def test_a_reader_that_stands_still_holds_the_feed_back_and_no_memory(pair: Pair) -> None:
+    with socket.socket() as small:
+        small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        small.connect(("127.0.0.1", pair.port))
+        url = f"{pair.url.replace('http', 'ws')}/endless"
+        ws = await connect(url, sock=small, max_size=None, compression=None, ping_interval=None, max_queue=1)
+        await ws.recv()
+        ws.transport.pause_reading()
+        held = await no_longer_changes(lambda: pair.sent)
+        assert held < 40, "the feed is held back"
+        async with connect(f"{pair.url.replace('http', 'ws')}/echo") as other:
+            await other.recv()
+            await other.send("the others do not wait")
+            assert await other.recv() == "the others do not wait"
+        ws.transport.resume_reading()
+        for _ in range(held + 5):
+            assert len(await ws.recv()) == LARGE
+        ws.transport.abort()
+    ended = await no_longer_changes(lambda: pair.sent)
+    assert ended > held
+
+
+async def test_a_service_stops_in_order_though_a_reader_that_stands_still_has_said_goodbye(pair: Pair) -> None:
+    with socket.socket() as small:
+        small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        small.connect(("127.0.0.1", pair.feed_port))
+        url = f"{pair.feed.replace('http', 'ws')}/endless"
+        ws = await connect(url, sock=small, max_size=None, compression=None, ping_interval=None, close_timeout=0.1)
+        ws.transport.pause_reading()
+        await no_longer_changes(lambda: pair.sent)
+        closing = asyncio.create_task(ws.close())
+        await asyncio.sleep(0.05)
+        pair.feed_ends.set()
+        async with asyncio.timeout(20):
+            await pair.feed_serving
+        await closing
+
+
+async def test_websockets_of_one_client_and_of_one_address_have_a_limit(pair: Pair) -> None:
+    url = f"{pair.url.replace('http', 'ws')}/echo"
+    key = {"Authorization": f"Bearer {pair.keys.issue('ada').key}"}
+
+    async def refused(headers: dict[str, str]) -> bytes:
+        with pytest.raises(InvalidStatus) as denied:
+            await connect(url, additional_headers=headers)
+        assert denied.value.response.status_code == 429
+        return bytes(denied.value.response.body or b"")
+
+    async with contextlib.AsyncExitStack() as stack:
+        open_: Callable[[dict[str, str]], Awaitable[Any]] = lambda headers: stack.enter_async_context(  # noqa: E731
+            connect(url, additional_headers=headers)
+        )
+        for _ in range(MOST_SOCKETS):
+            await open_(key)
+        assert b"ada has 3 WebSockets" in await refused(key)
+        await open_({})
+        assert b"127.0.0.1 has 4 WebSockets" in await refused({})
+
+    async def is_free() -> bool:
+        with contextlib.suppress(InvalidStatus):
+            async with connect(url, additional_headers=key):
+                return True
+        return False
+
+    async with asyncio.timeout(20):
+        while not await is_free():
+            await asyncio.sleep(0.05)

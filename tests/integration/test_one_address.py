@@ -1,0 +1,196 @@
+"""A client that knows the gateway's address alone can trade, listen, look at the pages, and have all market data."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from microexchange.forwarding import PREFIX
+from tests.integration.running import Running, eventually
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+STATIC = ROOT / "market-data-feed" / "market_data_feed" / "static"
+OF_BOTH = ("/health/live", "/health/ready", "/status", "/metrics", "/docs", "/redoc", "/openapi.json")
+"""Routes of both services: at the gateway's address they are the gateway's own."""
+
+
+@pytest.fixture(scope="module")
+def running(postgres_url: str, module_namespace: str) -> Iterator[Running]:
+    """An exchange in which AAPL has traded."""
+    exchange = Running(None, postgres_url, module_namespace)
+    exchange.start("--bots", "0")
+    exchange.alice = exchange.open_account("alice")  # type: ignore[attr-defined]
+    bob = exchange.open_account("bob")
+    exchange.order(bob, symbol="AAPL", side="sell", quantity=2, price="100.00")
+    exchange.order(exchange.alice, symbol="AAPL", side="buy", quantity=1, price="100.00")  # type: ignore[attr-defined]
+    exchange.order(exchange.alice, symbol="AAPL", side="buy", quantity=5, price="90.00")  # type: ignore[attr-defined]
+    exchange.until_at_rest()
+    yield exchange
+    assert exchange.stop() == 0
+    exchange.close()
+
+
+def alice(running: Running) -> dict[str, str]:
+    found: dict[str, str] = running.alice  # type: ignore[attr-defined]
+    return found
+
+
+def feed_routes(running: Running) -> list[str]:
+    """Every path that the feed's own description has, of AAPL and alice."""
+    paths = running.http.get(f"{running.feed}/openapi.json").json()["paths"]
+    named = {"{security_id}": "AAPL", "{client_id}": "alice", "{kind}": "csv"}
+    found = [re.sub(r"\{\w+\}", lambda match: named[match[0]], path) for path in paths]
+    assert len(found) > 20
+    return found
+
+
+def same(first: httpx.Response, second: httpx.Response) -> bool:
+    """Whether two answers say the same: what a second alone changes does not count."""
+    kind = first.headers["content-type"]
+    if (first.status_code, kind) != (second.status_code, second.headers["content-type"]):
+        return False
+    return first.headers.get("content-disposition") == second.headers.get("content-disposition") and (
+        first.content == second.content or (kind == "application/json" and shape(first.json()) == shape(second.json()))
+    )
+
+
+def shape(content: Any) -> Any:
+    if isinstance(content, dict):
+        return sorted(content)
+    return len(content) > 0 if isinstance(content, list) else type(content)
+
+
+def test_every_route_of_the_feed_is_at_the_gateways_address(running: Running) -> None:
+    for path in feed_routes(running):
+        direct = running.http.get(f"{running.feed}{path}", headers=alice(running))
+        assert direct.status_code == 200, path
+        below = running.http.get(f"{running.gateway}{PREFIX}{path}", headers=alice(running))
+        if path != "/metrics":
+            assert same(direct, below), path
+            assert path in OF_BOTH or same(direct, running.http.get(f"{running.gateway}{path}", headers=alice(running))), (
+                path
+            )
+
+
+def test_what_both_have_is_the_gateways_own(running: Running) -> None:
+    assert "last_command_id" in running.http.get(f"{running.gateway}/status").json()
+    assert "stored_offset" in running.http.get(f"{running.gateway}{PREFIX}/status").json()
+    assert running.http.get(f"{running.gateway}/openapi.json").json()["info"]["title"] == "microexchange order entry"
+    theirs = running.http.get(f"{running.gateway}{PREFIX}/openapi.json").json()
+    assert theirs["info"]["title"] == "microexchange market data"
+    assert f"{PREFIX}/docs" in running.http.get(f"{running.gateway}/openapi.json").json()["info"]["description"]
+
+
+def test_a_number_after_orders_is_an_order_and_a_name_is_a_client(running: Running) -> None:
+    (mine,) = running.http.get(f"{running.gateway}/orders/alice", headers=alice(running)).json()
+    assert mine["price"] == "90.00"
+    order = running.http.get(f"{running.gateway}/orders/{mine['order_id']}", headers=alice(running)).json()
+    assert order["order_id"] == mine["order_id"]
+    assert running.http.get(f"{running.gateway}/orders/1", headers=alice(running)).json()["error"]["code"] == "UNKNOWN_ORDER"
+
+
+def test_a_refusal_of_the_feed_comes_as_it_is(running: Running) -> None:
+    for path, headers, status in (
+        ("/book/NONE", {}, 404),
+        ("/trades/AAPL?limit=0", {}, 422),
+        ("/balance/alice", {}, 401),
+        ("/balance/bob", alice(running), 403),
+        ("/nothing/here", {}, 404),
+    ):
+        direct, through = (running.http.get(f"{base}{path}", headers=headers) for base in (running.feed, running.gateway))
+        assert (through.status_code, through.json()) == (status, direct.json()), path
+        assert through.headers.get("www-authenticate") == direct.headers.get("www-authenticate")
+    assert (
+        running.http.put(f"{running.gateway}/orders", headers=alice(running)).json()["error"]["code"] == "METHOD_NOT_ALLOWED"
+    )
+
+
+def test_the_pages_ask_only_for_what_is_there(running: Running) -> None:
+    page = running.http.get(f"{running.gateway}/")
+    assert "connect-src 'self'" in page.headers["content-security-policy"]
+    wanted = set(re.findall(r'(?:href|src)="(/[^"]*)"', page.text))
+    for file in STATIC.glob("js/*.js"):
+        text = file.read_text()
+        wanted.update(re.findall(r'["`](?:\$\{(?:gate\.)?gateway\})?(/[a-z][^"`]*)["`]', text))
+        wanted.add(f"/dashboard/js/{file.name}")
+    # A question that is put together of parts: each part as the page may have it. POST /clients is no question.
+    parts = {"${symbol}": "AAPL", "=${interval}": "=1m", "/${gate.session.client}": "/alice"}
+    paths = []
+    for path in wanted - {"/clients"}:
+        for part, text in parts.items():
+            path = path.replace(part, text)
+        paths.append(re.sub(r"=\$\{[^&]*", "=1", path))
+    assert len(paths) > 20
+    for path in paths:
+        if not path.startswith("/ws"):
+            assert running.http.get(f"{running.gateway}{path}", headers=alice(running)).status_code == 200, path
+
+
+def test_a_browser_keeps_the_pages_files_and_asks_whether_they_have_changed(running: Running) -> None:
+    assert running.http.get(f"{running.gateway}/dashboard/plotly.js").headers["cache-control"] == "max-age=86400"
+    style = f"{running.gateway}/dashboard/style.css"
+    first = running.http.get(style)
+    assert running.http.get(style, headers={"If-None-Match": first.headers["etag"]}).status_code == 304
+
+
+def test_every_documented_route_answers_without_what_is_optional(running: Running) -> None:
+    """What docs/interfaces.md has in its table of market data."""
+    text = (ROOT / "docs" / "interfaces.md").read_text().partition("## Market data")[2].partition("### WebSocket")[0]
+    routes = [
+        route for row in re.findall(r"^\| (`GET.*?`) \|", text, re.M) for route in re.findall(r"(?:GET )?(/[^`,]*)", row)
+    ]
+    assert len(routes) > 20
+    for route in routes:
+        path = route.partition("?")[0].replace("{securityId}", "AAPL").replace("{clientId}", "alice").strip()
+        assert running.http.get(f"{running.gateway}{path}", headers=alice(running)).status_code == 200, path
+
+
+def test_a_client_trades_and_listens_with_one_address(running: Running) -> None:
+    gateway, key = running.gateway, alice(running)["Authorization"].removeprefix("Bearer ")
+    with (
+        running.socket(gateway, "/ws") as feed,
+        running.socket(gateway, "/ws/marketdata?symbol=MSFT") as top,
+        running.socket(gateway, "/ws/trades?symbol=MSFT") as tape,
+        running.socket(gateway, "/ws/orders", alice(running)) as orders,
+    ):
+        feed.say({"op": "login", "key": key})
+        assert feed.hear() == {"op": "login", "ok": True, "client_id": "alice"}
+        feed.say({"op": "subscribe", "channel": "orders"})
+        assert feed.hear()["op"] == "subscribed"
+        assert top.hear()["bids"] == []
+        order = {"op": "order", "symbol": "MSFT", "quantity": 1, "price": "50.00"}
+        assert orders.ask({**order, "id": 1, "side": "buy"})["ok"]
+        assert top.hear()["bids"] == [["50.00", "1"]]
+        assert feed.hear()["report"]["exec_type"] == "NEW"
+        bob = running.open_account("seller")
+        running.order(bob, symbol="MSFT", side="sell", quantity=1, price="50.00")
+        assert tape.hear()["price"] == "50.00"
+        assert feed.hear()["report"]["exec_type"] == "TRADE"
+    with pytest.raises(InvalidStatus) as refused:
+        connect(f"{gateway.replace('http', 'ws')}/ws/trades?symbol=NONE")
+    assert refused.value.response.status_code == 404
+    assert b"UNKNOWN_SYMBOL" in (refused.value.response.body or b"")
+
+
+def test_the_feeds_own_port_leads_browsers_to_the_gateway_and_serves_data(running: Running) -> None:
+    answer = running.http.get(f"{running.feed}/")
+    assert (answer.status_code, answer.headers["location"]) == (307, f"{running.gateway}/")
+    assert running.http.get(f"{running.feed}/book/AAPL").status_code == 200
+
+
+def test_without_the_feed_orders_are_taken_and_market_data_is_unavailable_until_it_is_back(running: Running) -> None:
+    running.kill("market_data_feed")
+    answer = running.http.get(f"{running.gateway}/book/AAPL")
+    order = running.order(alice(running), symbol="AAPL", side="buy", quantity=1, price="1.00")
+    assert order.status_code == 201
+    if answer.status_code != 200:
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "UNAVAILABLE")
+    eventually(lambda: running.http.get(f"{running.gateway}/book/AAPL").status_code == 200, 60)
+    with running.socket(running.gateway, "/ws/marketdata?symbol=AAPL") as top:
+        assert top.hear()["symbol"] == "AAPL"
