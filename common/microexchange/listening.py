@@ -10,10 +10,11 @@ DEAD_MS = 30_000
 class PortBusyError(OSError):
     """A service cannot listen where it is told to: somebody listens on the port already, or there is no such address."""
 
-    def __init__(self, problem: str, fix: str) -> None:
+    def __init__(self, problem: str, fix: str, is_busy: bool = True) -> None:
         super().__init__(f"{problem}. {fix}")
         self.problem = problem
         self.fix = fix
+        self.is_busy = is_busy
 
 
 _OF_THE_PORT = (errno.EADDRINUSE, errno.EACCES)
@@ -33,10 +34,11 @@ def bind(host: str, port: int, flag: str) -> socket.socket:
         listener.bind((host, port))
     except (OSError, ValueError) as error:  # a name that cannot be encoded for a resolver is a ValueError
         listener.close()
-        of_the_port = isinstance(error, OSError) and error.errno in _OF_THE_PORT
+        is_busy = isinstance(error, OSError) and error.errno in _OF_THE_PORT
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise PortBusyError(
             f"cannot listen on {host[:100]}:{port}: {reason}",
-            f"Choose another port with {flag}" if of_the_port else "Choose an address of this machine with --host",
+            f"Choose another port with {flag}" if is_busy else "Choose an address of this machine with --host",
+            is_busy,
         ) from error
     return listener

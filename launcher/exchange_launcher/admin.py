@@ -18,6 +18,14 @@ MOST_LISTED = 1000
 """Securities on a page of `GET /securities`, at most."""
 
 
+def check_symbol(symbol: str) -> None:
+    """Raises `CommandError` unless a security can have this symbol."""
+    if not SYMBOL.fullmatch(symbol):
+        raise bad_use(
+            f"{symbol[:32]!r} is no symbol: a symbol is 1 to 16 of A-Z a-z 0-9 . -", "Name a listed security, like AAPL"
+        )
+
+
 class RefusedError(CommandError):
     """The exchange refuses; `code` says why, as in docs/refusals.md."""
 
@@ -55,10 +63,6 @@ class Admin:
 
     def ask_about(self, method: str, symbol: str, rest: str, body: object = None) -> str:
         """Sends a request about a security, whose symbol may be written in any case; the symbol as it is listed."""
-        if not SYMBOL.fullmatch(symbol):
-            raise bad_use(
-                f"{symbol[:32]!r} is no symbol: a symbol is 1 to 16 of A-Z a-z 0-9 . -", "Name a listed security, like AAPL"
-            )
         try:
             self.ask(method, f"/admin/securities/{quote(symbol)}{rest}", body)
         except RefusedError as error:

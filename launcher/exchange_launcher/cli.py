@@ -14,7 +14,7 @@ import typer
 from rich.table import Table
 
 from exchange_launcher import competitions
-from exchange_launcher.admin import Admin, RefusedError
+from exchange_launcher.admin import Admin, RefusedError, check_symbol
 from exchange_launcher.audit import AuditError, Check, Places, audit
 from exchange_launcher.running import running_place, target
 from exchange_launcher.terminal import (
@@ -63,7 +63,7 @@ def _seconds(text: str | None) -> float | None:
     """A length of time in seconds. Raises `CommandError`."""
     if text is None:
         return None
-    match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,9})?)([smh]?)", text)
+    match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)([smh]?)", text)
     seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
     if not 0 < seconds <= LONGEST:
         raise bad_use(
@@ -326,6 +326,7 @@ def list_command(
 
 
 def _set_state(symbol: str, state: str, data: Path | None, gateway: str | None) -> None:
+    check_symbol(symbol)
     listed = Admin(target(data, gateway)).ask_about("PUT", symbol, "/state", {"state": state})
     console.print(f"{listed}: {state}")
 
@@ -333,6 +334,7 @@ def _set_state(symbol: str, state: str, data: Path | None, gateway: str | None) 
 @app.command()
 def delist(symbol: Symbol, data: Data = None, gateway: Gateway = None) -> None:
     """Delist a security for good: its orders are cancelled, and holdings stay."""
+    check_symbol(symbol)
     listed = Admin(target(data, gateway)).ask_about("DELETE", symbol, "")
     console.print(f"{listed}: delisted")
 

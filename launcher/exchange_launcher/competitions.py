@@ -328,7 +328,7 @@ def bot_command(
 ) -> None:
     """Run a bot on an exchange until Ctrl-C; `bot new my_bot` writes one to begin with."""
     if bot == "new":
-        _write_bot(name or "my_bot")
+        _write_bot("my_bot" if name is None else name)
         return
     _check_address("--url", url)
     _check_address("--feed-url", feed_url or url)

@@ -36,7 +36,7 @@ class EmbeddedPostgres:
         self._folder = folder.resolve()
         if len(str(self._folder)) > MOST_PATH:
             raise EmbeddedPostgresError(
-                f"the data folder cannot be used: the path {self._folder} is too long for a Unix socket "
+                f"the data folder cannot be used: the path {str(self._folder)[:300]} is too long for a Unix socket "
                 f"(at most {MOST_PATH} characters)",
                 "Choose a shorter --data, or a server with --database",
                 BAD_USE,

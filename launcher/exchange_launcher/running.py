@@ -127,13 +127,13 @@ def target(data: Path | None, gateway: str | None) -> Target:
         data = settings.data_dir
     place = running_place(data, gateway)
     if place is not None:
-        return Target(gateway or place.gateway_url, Path(place.admin_token), place.feed_url)
+        return Target(place.gateway_url if gateway is None else gateway, Path(place.admin_token), place.feed_url)
     if data is None and gateway is None:
         raise CommandError(
             "no exchange runs on this machine: no 'microexchange up' of yours is open",
             "Start one with 'microexchange up', or name one that was started otherwise with --data and --gateway",
         )
-    url = (gateway or DEFAULT_GATEWAY).rstrip("/")
+    url = DEFAULT_GATEWAY if gateway is None else gateway.rstrip("/")
     return Target(url, (data or settings.data_dir) / "secrets" / "admin-token", url)
 
 

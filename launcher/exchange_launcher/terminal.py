@@ -67,9 +67,10 @@ def bad_use(problem: str, fix: str) -> CommandError:
 
 def fail(problem: object, fix: str = "", status: int = 1) -> typer.Exit:
     """Prints the problem and what to do, in red. Raise what it returns."""
-    for text in (f"microexchange: {str(problem).rstrip('.')}.", f"Fix: {fix.rstrip('.')}." if fix else ""):
+    for head, text in (("microexchange", str(problem)), ("Fix", fix)):
         if text:
-            errors.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+            end = "" if text.endswith((".", "?")) else "."
+            errors.print(f"{head}: {text}{end}", style="red", markup=False, highlight=False, soft_wrap=True)
     return typer.Exit(status)
 
 

@@ -163,7 +163,8 @@ class Exchange:
             try:
                 bind(self._host(service), service.port, service.flag).close()
             except PortBusyError as error:
-                raise UpError(f"{service.name} cannot start: {error.problem}", error.fix, BAD_USE) from error
+                status = 1 if error.is_busy else BAD_USE
+                raise UpError(f"{service.name} cannot start: {error.problem}", error.fix, status) from error
 
     async def _start_postgres(self) -> None:
         """Starts the embedded Postgres, unless another server is named."""
@@ -342,8 +343,10 @@ class Exchange:
         table.add_row("Data, logs, admin token", str(options.data))
         return table
 
-    async def pricing(self) -> str:
-        """By which rules the listed securities trade. A listed security keeps the rule that it was listed with."""
+    async def pricing(self) -> tuple[str, str]:
+        """By which rules the listed securities trade, and a warning where that is not what was asked for.
+
+        A listed security keeps the rule that it was listed with."""
         wanted = self._options.pricing
         try:
             listed = await asyncio.to_thread(listed_securities, self.feed_url)
@@ -351,14 +354,12 @@ class Exchange:
             listed = []
         counts = Counter(str(one["pricing_rule"]) for one in listed)
         rules = ", ".join(f"{rule} ({count} securities)" for rule, count in counts.most_common())
-        if wanted and (others := sum(counts.values()) - counts[wanted]):
-            self._console.print(
-                f"--pricing {wanted} is for securities that are listed from now on: {others} keep the rule that they were "
-                "listed with. For a market with one rule, begin a new one with --data.",
-                style="yellow",
-                markup=False,
-            )
-        return rules or wanted or "that of the listing: resting, unless it names another"
+        others = sum(counts.values()) - counts[wanted] if wanted else 0
+        warning = (
+            f"{others} securities keep the pricing rule that they were listed with: --pricing {wanted} is for new ones. "
+            "For a market with that rule alone, begin one in another folder with --data."
+        )
+        return rules or wanted or "that of the listing: resting, unless it names another", warning if others else ""
 
     # --- run ------------------------------------------------------------------------------------------------
 
@@ -580,9 +581,12 @@ async def up(options: UpOptions, console: Console) -> None:
         try:
             if not await _unless(stop, exchange.start):
                 return
+            pricing, warning = await exchange.pricing()
             for line in exchange.address():
                 console.print(line, markup=False, soft_wrap=True)
-            console.print(exchange.details(await exchange.pricing()))
+            console.print(exchange.details(pricing))
+            if warning:
+                console.print(warning, style="yellow", markup=False, soft_wrap=True)
             console.print("Ctrl-C stops it; nothing is lost.")
             await exchange.mark()
             began = loop.time()
