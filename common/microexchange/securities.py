@@ -91,8 +91,8 @@ def read_listing(lines: Iterable[str]) -> list[ListSecurity]:
             if security.symbol in listed:
                 raise ListingError(f"line {reader.line_num}: {security.symbol} is listed twice")
             listed[security.symbol] = security
-    except csv.Error as error:
-        raise ListingError(f"line {reader.line_num}: {error}") from error
+    except csv.Error as error:  # of the line after the last that was read
+        raise ListingError(f"line {reader.line_num + 1}: {error}") from error
     return list(listed.values())
 
 

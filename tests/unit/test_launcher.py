@@ -266,7 +266,7 @@ def mess(folder: Path, tmp_path: Path) -> Path:
         "spoilt_round/data_feed.log": "nonsense",
         "empty_round/order_entry.log": "",
         "empty_round/data_feed.log": "",
-        "season.toml": SEASON.replace('"40s"', '"2s"'),
+        "season.toml": SEASON.replace('"40s"', '"2s"').replace('"5s"', '"500ms"'),
         "no_bot.py": "x = 1\n",
         "bot.py": "from trading_bots import Bot\n\n\nclass Mine(Bot):\n    pass\n",
         "good.csv": "symbol,name\nX,x\n",
@@ -325,3 +325,9 @@ def test_a_folder_of_somebody_else_is_refused(mess: Path) -> None:
     (mess / "folder").chmod(0o500)
     result = CliRunner().invoke(app, ["up", "--data", str(mess / "folder")])
     assert (result.exit_code, "permission denied" in result.output) == (2, True), result.output
+
+
+@pytest.mark.parametrize("arguments", [("simulate", "{}/season.toml", "--out", "{}/new"), ("bot", "new", "{}/new_bot")])
+def test_what_these_commands_can_use_is_used(mess: Path, arguments: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(app, [one.replace("{}", str(mess)) for one in arguments])
+    assert result.exit_code == 0, result.output
