@@ -25,6 +25,12 @@ hypothesis.settings.load_profile("no deadline")
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def running_dir(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The exchanges of tests are not among those that run for the user, nor those among these."""
+    os.environ["MX_RUNNING_DIR"] = str(tmp_path_factory.mktemp("running"))
+
+
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A Postgres server."""

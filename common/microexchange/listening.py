@@ -1,5 +1,6 @@
 """The sockets that services listen on."""
 
+import errno
 import socket
 
 DEAD_MS = 30_000
@@ -7,11 +8,21 @@ DEAD_MS = 30_000
 
 
 class PortBusyError(OSError):
-    """Somebody listens on the port already."""
+    """A service cannot listen where it is told to: somebody listens on the port already, or there is no such address."""
+
+    def __init__(self, problem: str, fix: str, is_busy: bool = True) -> None:
+        super().__init__(f"{problem}. {fix}")
+        self.problem = problem
+        self.fix = fix
+        self.is_busy = is_busy
+
+
+_OF_THE_PORT = (errno.EADDRINUSE, errno.EACCES)
 
 
 def bind(host: str, port: int, flag: str) -> socket.socket:
-    """A socket bound to `host` and `port`. Raises `PortBusyError`, which names both and the flag that changes the port."""
+    """A socket bound to `host` and `port`. Raises `PortBusyError`, which names both and what to change: `flag` for the
+    port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -21,9 +32,13 @@ def bind(host: str, port: int, flag: str) -> socket.socket:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_MS)
     try:
         listener.bind((host, port))
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a name that cannot be encoded for a resolver is a ValueError
         listener.close()
+        is_busy = isinstance(error, OSError) and error.errno in _OF_THE_PORT
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise PortBusyError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}. Choose another port with {flag}"
+            f"cannot listen on {host[:100]}:{port}: {reason}",
+            f"Choose another port with {flag}" if is_busy else "Choose an address of this machine with --host",
+            is_busy,
         ) from error
     return listener

@@ -2,8 +2,8 @@
 
 import csv
 import re
-from collections.abc import Callable, Iterable
-from decimal import Decimal, InvalidOperation
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
 from functools import lru_cache, partial
 from typing import Any
 
@@ -79,34 +79,26 @@ def read_listing(lines: Iterable[str]) -> list[ListSecurity]:
     """The securities of a listing file: any CSV with a column `symbol` and a column `name`.
 
     Columns that are terms, in whatever case and with spaces or underscores: tick_size or tick (0.01 without it), lot_size or
-    lot (1), reference_price or last sale (100; a sign of a currency is passed over, and it is rounded to the tick),
+    lot (1), reference_price, price or last sale (100; a sign of a currency is passed over, and it is rounded to the tick),
     pricing_rule or pricing, maker_fee_bps, taker_fee_bps, band_bps, auction_seconds, state, and, as decimals,
     max_order_quantity, max_order_value, short_limit and position_limit. An empty cell is the default. Other columns are not
-    looked at. Returns commands without id and time: the gateway gives them when it sends them. Raises `ListingError`.
+    read: `unknown_columns` names them. Returns commands without id and time: the gateway gives them when it sends them.
+    Raises `ListingError`.
     """
     reader = csv.DictReader(lines)
-    names = {_column(name): name for name in reader.fieldnames or ()}
-    if missing := {"symbol", "name"} - names.keys():
-        raise ListingError(f"the listing has no column {', '.join(sorted(missing))}")
     listed: dict[str, ListSecurity] = {}
-    for row in reader:
-        cells = {column: (row[name] or "").strip() for column, name in names.items()}
-        symbol, place = cells["symbol"], f"line {reader.line_num}"
-        if not SYMBOL.fullmatch(symbol):
-            raise ListingError(f"{place}: symbol {symbol!r} is not 1 to 16 of A-Z a-z 0-9 . -")
-        if symbol in listed:
-            raise ListingError(f"{place}: {symbol} is listed twice")
-        if not cells["name"].isprintable():
-            raise ListingError(f"{place}: the name {cells['name']!r} has control characters")
-        tick, lot = cells.get("tick_size") or "0.01", cells.get("lot_size") or "1"
-        try:
-            tick_value(tick, lot)
-            price = Decimal(cells.get("reference_price", "").lstrip("$€£").replace(",", "") or 100)
-            reference = max(1, round(price / Decimal(tick)))
-            terms = {name: read(cells[name], Decimal(lot)) for name, read in _OPTIONAL.items() if cells.get(name)}
-        except (ValueError, InvalidOperation, TypeError, OverflowError) as error:
-            raise ListingError(f"{place}: {symbol}: {error or type(error).__name__}") from error
-        listed[symbol] = ListSecurity(0, 0, symbol, cells["name"], tick, lot, reference, **terms)
+    try:
+        names = _terms(reader.fieldnames or ())
+        if missing := {"symbol", "name"} - names.keys():
+            raise ListingError(f"the listing has no column {', '.join(sorted(missing))}")
+        for row in reader:
+            cells = {column: (row[name] or "").strip() for column, name in names.items()}
+            security = _security(cells, f"line {reader.line_num}")
+            if security.symbol in listed:
+                raise ListingError(f"line {reader.line_num}: {security.symbol} is listed twice")
+            listed[security.symbol] = security
+    except csv.Error as error:  # of the line after the last that was read
+        raise ListingError(f"line {reader.line_num + 1}: {error}") from error
     return list(listed.values())
 
 
@@ -114,6 +106,44 @@ def most_traded(listing: list[ListSecurity], count: int) -> list[ListSecurity]:
     """The first `count` of a listing: those of `LIQUID` before the others, which keep their order."""
     rank = {symbol: place for place, symbol in enumerate(LIQUID)}
     return sorted(listing, key=lambda one: rank.get(one.symbol, len(rank)))[:count]
+
+
+def unknown_columns(lines: Iterable[str]) -> list[str]:
+    """The columns of a listing file that `read_listing` does not read, as the file writes them. Raises `ListingError`."""
+    try:
+        columns = csv.DictReader(lines).fieldnames or ()
+    except csv.Error as error:
+        raise ListingError(f"line 1: {error}") from error
+    read = set(_terms(columns).values())
+    return [name for name in columns if name not in read and name.strip()]
+
+
+def _security(cells: Mapping[str, str], place: str) -> ListSecurity:
+    """The security in a line of a listing file. Raises `ListingError`."""
+    symbol = cells["symbol"]
+    if not SYMBOL.fullmatch(symbol):
+        raise ListingError(f"{place}: symbol {symbol[:40]!r} is not 1 to 16 of A-Z a-z 0-9 . -")
+    if not cells["name"].isprintable():
+        raise ListingError(f"{place}: the name {cells['name']!r} has control characters")
+    tick, lot = cells.get("tick_size") or "0.01", cells.get("lot_size") or "1"
+    column = "tick_size or lot_size"
+    try:
+        tick_value(tick, lot)
+        column = "reference_price"
+        price = Decimal(cells.get(column, "").lstrip("$€£").replace(",", "") or 100)
+        reference = max(1, round(price / Decimal(tick)))
+        terms = {}
+        for column, read in _OPTIONAL.items():
+            if cells.get(column):
+                terms[column] = read(cells[column], Decimal(lot))
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise ListingError(f"{place}: {symbol}: {column} cannot be used: {_reason(error)}") from error
+    return ListSecurity(0, 0, symbol, cells["name"], tick, lot, reference, **terms)
+
+
+def _reason(error: Exception) -> str:
+    """Why a cell cannot be used. Errors of decimals have no text of their own."""
+    return "it is no number" if isinstance(error, ArithmeticError) or not str(error) else str(error)
 
 
 def listing_json(listing: ListSecurity) -> dict[str, object]:
@@ -127,12 +157,27 @@ def listing_json(listing: ListSecurity) -> dict[str, object]:
     return body
 
 
-_ALIASES = {"tick": "tick_size", "lot": "lot_size", "last_sale": "reference_price", "pricing": "pricing_rule"}
+_ALIASES = {
+    "tick": "tick_size",
+    "lot": "lot_size",
+    "price": "reference_price",
+    "last_sale": "reference_price",
+    "pricing": "pricing_rule",
+}
 
 
-def _column(name: str) -> str:
-    plain = name.strip().lower().replace(" ", "_")
-    return _ALIASES.get(plain, plain)
+def _terms(columns: Sequence[str]) -> dict[str, str]:
+    """The columns that are read, by the term that each is. Where several are the same term, its own name goes first, and
+    then the order of the aliases."""
+    plain: dict[str, str] = {}
+    for name in columns:
+        plain.setdefault(name.strip().lower().replace(" ", "_"), name)
+    terms = {name: plain[name] for name in ("symbol", "name", "tick_size", "lot_size", "reference_price", *_OPTIONAL)
+             if name in plain}  # fmt: skip
+    for alias, term in _ALIASES.items():
+        if alias in plain:
+            terms.setdefault(term, plain[alias])
+    return terms
 
 
 def _whole(text: str, _lot_size: Decimal) -> int:

@@ -8,7 +8,7 @@ addresses that carry passwords need not stand in the environment.
 import os
 from pathlib import Path
 
-from platformdirs import user_data_path
+from platformdirs import user_data_path, user_state_path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -16,6 +16,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 def default_data_dir() -> Path:
     """Where a market keeps its files unless told otherwise."""
     return user_data_path("microexchange")
+
+
+def default_running_dir() -> Path:
+    """Where an exchange that runs leaves word of its place, for the commands."""
+    return user_state_path("microexchange") / "running"
 
 
 NAMESPACE = r"^[a-z0-9_]{0,32}$"
@@ -43,6 +48,9 @@ class PlaceSettings(DatabaseSettings):
 
     log_url: SecretStr | None = Field(default=None, description="The log; without one, it is in the database's server.")
     data_dir: Path = Field(default_factory=default_data_dir, description="Folder of snapshots and secrets.")
+    running_dir: Path = Field(
+        default_factory=default_running_dir, description="Folder with a file for each exchange that runs on this machine."
+    )
 
 
 class ServiceSettings(_Settings):

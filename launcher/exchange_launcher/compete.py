@@ -247,6 +247,7 @@ class LiveRound:
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
+                "-P",  # No module comes from the folder that the command was run in.
                 "-m",
                 module,
                 stdin=asyncio.subprocess.PIPE,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -15,10 +16,21 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from exchange_launcher.compete import compete
-from exchange_launcher.terminal import DatabaseUrl, Host, LogUrl, Namespace, Port, console, errors, fail
-from exchange_launcher.up import UpError, UpOptions
+from exchange_launcher.terminal import (
+    CommandError,
+    DatabaseUrl,
+    Host,
+    LogUrl,
+    Namespace,
+    Port,
+    bad_use,
+    console,
+    errors,
+    place_settings,
+)
+from exchange_launcher.up import UpOptions
+from microexchange.messages import MalformedBatchError, UndecodableError
 from microexchange.refusals import Refusal
-from microexchange.settings import PlaceSettings
 from trading_bots.competition import recording, replay
 from trading_bots.competition.durations import SeasonError, nanoseconds
 from trading_bots.competition.loading import LoadError, bot_in_file, make_bot
@@ -36,11 +48,23 @@ Seed = Annotated[int | None, typer.Option(help="In place of the season's.")]
 
 @contextmanager
 def complaining() -> Iterator[None]:
-    """Ends the command with a message where a season, a bot or a file is not what it should be."""
+    """Turns the errors of a season, a bot or a recording into `CommandError`, with what to do."""
     try:
         yield
-    except (SeasonError, LoadError, Refusal, OSError, recording.RecordingError) as error:
-        raise fail(error) from None
+    except tuple(_FIXES) as error:
+        fix = next(text for kind, text in _FIXES.items() if isinstance(error, kind))
+        what = "a file cannot be read: it is not UTF-8 text" if isinstance(error, UnicodeError) else str(error)
+        raise bad_use(what, fix) from error
+
+
+_RECORDING = "Name the folder of a round, with order_entry.log and data_feed.log as they were written"
+_FIXES: dict[type[Exception], str] = {
+    SeasonError: "Correct the season; docs/competitions.md has every field",
+    LoadError: "Correct the bot, or name another; docs/bots.md says what a bot is",
+    **dict.fromkeys((recording.RecordingError, msgspec.DecodeError, MalformedBatchError, UndecodableError), _RECORDING),
+    UnicodeError: "Name a text file",
+    Refusal: "Correct what it names; docs/refusals.md has every code",
+}
 
 
 def _progress() -> Progress:
@@ -79,7 +103,7 @@ def _pace(speed: str) -> float:
     except ValueError:
         pace = 0
     if not pace > 0:
-        raise typer.BadParameter(f"{speed!r} is no speed: say max, or a number above 0", param_hint="--speed")
+        raise bad_use(f"--speed cannot be {speed[:32]!r}: it is no speed", "Write max, or a number above 0")
     return pace
 
 
@@ -143,7 +167,7 @@ def compete_command(
             if one.file:
                 bot_in_file(one.file, season_file.parent)
         ports = (gateway_port, feed_port, engine_port, clearing_port)
-        place = PlaceSettings()
+        place = place_settings()
         log = log or (place.log_url.get_secret_value() if place.log_url else None)
         database = database or (place.database_url.get_secret_value() if place.database_url else None)
         options = UpOptions(out, log, database, namespace, host, *ports, bots=0)
@@ -157,10 +181,7 @@ def compete_command(
             if len(played) > 1:
                 console.print(_tournament_table(_write_standings(season, played, out, "season")))
 
-        try:
-            asyncio.run(play_all())
-        except UpError as error:
-            raise fail(error) from None
+        asyncio.run(play_all())
 
 
 def tournament(
@@ -224,6 +245,8 @@ def replay_command(
 ) -> None:
     """Run a recorded round into a new engine and compare every event; or play it with a bot of yours in it."""
     with complaining():
+        if not (folder / recording.ORDER_ENTRY_FILE).stat().st_size:
+            raise recording.RecordingError(f"the recording in {folder} cannot be played: it is empty")
         if bot is None:
             found = replay.compare(folder)
             for difference in found.differences:
@@ -305,24 +328,42 @@ def bot_command(
 ) -> None:
     """Run a bot on an exchange until Ctrl-C; `bot new my_bot` writes one to begin with."""
     if bot == "new":
-        _write_bot(name or "my_bot")
+        _write_bot("my_bot" if name is None else name)
         return
+    _check_address("--url", url)
+    _check_address("--feed-url", feed_url or url)
     with complaining():
         kind = bot_in_file(bot)
         instance = make_bot(kind, kind.__name__)
     try:
         run(instance, client_id=client_id, gateway_url=url, feed_url=feed_url or _next_port(url), keys=keys, key=key)
     except AccountError as error:
-        raise fail(error) from None
+        raise CommandError(
+            f"the exchange does not let the bot in: {error}", "Correct --key, --client-id or --keys"
+        ) from error
+    except ValueError as error:
+        raise bad_use(f"the keys in {keys} cannot be read: {error}", "Name another file with --keys") from error
+
+
+def _check_address(flag: str, address: str) -> None:
+    """Raises `CommandError` unless it is a URL of HTTP."""
+    try:
+        parts = urlsplit(address)
+        well_formed = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        well_formed = False
+    if not well_formed:
+        raise bad_use(f"{flag} cannot be {address[:100]!r}: it is no address", f"Write it like {flag} http://127.0.0.1:8000")
 
 
 def _write_bot(name: str) -> None:
-    path = Path(name).with_suffix(".py")
-    class_name = "".join(part.capitalize() for part in path.stem.replace("-", "_").split("_"))
+    stem = Path(name).stem
+    class_name = "".join(part.capitalize() for part in stem.replace("-", "_").split("_"))
     if not class_name.isidentifier():
-        raise fail(f"{name!r} makes no name of a class: use letters, digits and _")
+        raise bad_use(f"a bot cannot be called {name[:64]!r}: no class can have that name", "Use letters, digits and _")
+    path = Path(name).with_suffix(".py")
     if path.exists():
-        raise fail(f"{path} is there already")
+        raise bad_use(f"{path} cannot be written: it is there already", "Choose another name, or remove it")
     path.write_text(_START.format(name=class_name, file=path.name), encoding="utf-8")
     console.print(f"{path} is written; run it: microexchange bot {path}:{class_name}")
 

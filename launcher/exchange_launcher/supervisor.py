@@ -52,6 +52,7 @@ class Child:
         with self._log_file.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
+                "-P",  # No module comes from the folder that the command was run in.
                 "-m",
                 self._module,
                 env=self._environment,

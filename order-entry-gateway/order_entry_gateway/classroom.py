@@ -1,7 +1,7 @@
 """Classroom mode: what is on the blackboard, and what a classroom makes of a command. Pure.
 
-In a classroom everybody sees everybody's orders, nobody runs out of cash or shares, and each side of a trade gets its own
-price: the exchange keeps the difference, and its profit is for all to see.
+In a classroom everybody sees everybody's orders, nobody runs out of cash or shares, and there are no fees. The exchange
+makes a profit only with the pricing rule `spread_capture`, which the settings choose; everybody sees that profit.
 """
 
 from collections import deque
@@ -16,7 +16,6 @@ from microexchange.messages import (
     ListSecurity,
     OpenAccount,
     OrderReport,
-    PricingRule,
     Record,
     SecurityListed,
     SelfTradePrevention,
@@ -37,17 +36,11 @@ THROUGHPUT_WINDOW = 1_000_000_000
 
 def in_class(command: Command) -> Command:
     """What a classroom makes of a command: accounts may owe a lot and trade with themselves, securities may be sold
-    short, have `spread_capture` for their pricing rule, and no fees."""
+    short, and have no fees."""
     if isinstance(command, OpenAccount):
         return replace(command, credit_limit=CREDIT, self_trade_prevention=SelfTradePrevention.NONE)
     if isinstance(command, ListSecurity):
-        return replace(
-            command,
-            pricing_rule=PricingRule.SPREAD_CAPTURE,
-            maker_fee_bps=0,
-            taker_fee_bps=0,
-            short_limit=MAX_LOTS,
-        )
+        return replace(command, maker_fee_bps=0, taker_fee_bps=0, short_limit=MAX_LOTS)
     return command
 
 

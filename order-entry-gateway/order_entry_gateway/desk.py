@@ -42,6 +42,7 @@ from microexchange.messages import (
     OrderReport,
     OrderStatus,
     PriceUpdate,
+    PricingRule,
     Record,
     SecurityListed,
     SettlementReport,
@@ -137,12 +138,15 @@ class OrderDesk:
         limits: Limits,
         endowment: Endowment,
         board: Blackboard | None = None,
+        pricing: PricingRule | None = None,
     ) -> None:
         self.view = MarketView()
         self.board = board
         """The blackboard of a classroom; None where the market is none."""
         self.on_deals: set[Callable[[Sequence[Deal]], None]] = set()
         """Who wants to hear of trades in a classroom."""
+        self._pricing = pricing
+        """The pricing rule of every security that is listed; None for the listing's."""
         self._endowment = endowment
         self.latency = LatencyWindow()
         self.listeners: dict[str, set[OnReport]] = {}
@@ -383,8 +387,7 @@ class OrderDesk:
 
     def send(self, command: Command, then: OnAnswer) -> None:
         """Sends a command; `then` hears all that it caused."""
-        if self.board is not None:
-            command = in_class(command)
+        command = self._in_this_market(command)
         asked = self._waiting[command.command_id] = _UnderWay(command, then, time.perf_counter())
 
         def on_outcome(error: LogUnavailableError | None) -> None:
@@ -396,6 +399,14 @@ class OrderDesk:
                 then(Refusal(Code.UNAVAILABLE, "the exchange's log is not available: nothing was sent"))
 
         self._commands.put([command], on_outcome)
+
+    def _in_this_market(self, command: Command) -> Command:
+        """The command as the settings of this market change it."""
+        if self.board is not None:
+            command = in_class(command)
+        if self._pricing is not None and isinstance(command, ListSecurity):
+            command = msgspec.structs.replace(command, pricing_rule=self._pricing)
+        return command
 
     async def _ask(self, command: Command) -> list[Record]:
         """Sends a command, and returns all that it caused, in order. Raises `Refusal`."""
@@ -574,7 +585,7 @@ class OrderDesk:
         if listing.symbol not in self.view.securities:
             command_id, now = self.next_command()
             command = msgspec.structs.replace(listing, command_id=command_id, timestamp=now)
-            self._commands.put([command if self.board is None else in_class(command)])
+            self._commands.put([self._in_this_market(command)])
 
     # --- asking ---------------------------------------------------------------------------------------------
 

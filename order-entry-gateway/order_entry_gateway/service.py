@@ -19,8 +19,8 @@ from microexchange.ids import MAX_GATEWAY
 from microexchange.limits import RateLimiter
 from microexchange.listening import bind
 from microexchange.log import Backoff, open_log
-from microexchange.messages import ListSecurity, gateway_name
-from microexchange.securities import ListingError, most_traded, read_listing
+from microexchange.messages import ListSecurity, PricingRule, gateway_name
+from microexchange.securities import ListingError, most_traded, read_listing, unknown_columns
 from microexchange.service import ConfigurationError, background
 from microexchange.settings import PublicSettings
 from microexchange.web import make_app, serve
@@ -60,6 +60,11 @@ class GatewaySettings(PublicSettings):
     )
     securities: int = Field(
         default=0, ge=0, description="How many of the listing to list: of the one that ships, the most traded; 0 for all."
+    )
+    pricing: Literal["", "resting", "midpoint", "spread_capture"] = Field(
+        default="",
+        description="Pricing rule of every security that is listed from now on: resting, midpoint or spread_capture; "
+        "empty for the listing's.",
     )
     registration: Literal["open", "invitation", "admin"] = Field(
         default="open",
@@ -110,6 +115,7 @@ class GatewayService:
             ),
             self._endowment,
             Blackboard() if settings.classroom else None,
+            PricingRule(settings.pricing) if settings.pricing else None,
         )
         code = settings.data_dir / "secrets" / "invitation-code"
         by_invitation = settings.registration == "invitation"
@@ -167,6 +173,10 @@ class GatewayService:
 
 
 def _read_listing(path: Path | None) -> list[ListSecurity]:
+    """The securities to list. Raises `ListingError`, `OSError` or `ValueError`."""
     if path is None:
         return read_listing(files("order_entry_gateway").joinpath("listing.csv").read_text().splitlines())
-    return read_listing(path.read_text(encoding="utf-8").splitlines())
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    if unknown := unknown_columns(lines):
+        _logger.warning("columns of the listing are no terms and were not read", listing=str(path), columns=unknown)
+    return read_listing(lines)

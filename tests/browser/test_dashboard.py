@@ -295,6 +295,7 @@ def test_in_a_classroom_a_name_is_enough(browser: Browser, postgres_url: str, mo
         ticket = page.locator("form.ticket")
         ticket.get_by_label("Quantity").first.fill("100000")
         ticket.get_by_label("Price", exact=True).first.fill("200.00")
+        expect(ticket.get_by_role("note")).to_have_text("You pay the resting order's price: your limit or better.")
         ticket.get_by_role("button", name="Buy 100000").click()
         expect(page.get_by_role("region", name="Open orders").locator("tbody tr")).to_contain_text("200.00")
         symbol = page.get_by_label("Security").input_value()
@@ -306,3 +307,29 @@ def test_in_a_classroom_a_name_is_enough(browser: Browser, postgres_url: str, mo
         page.context.close()
     finally:
         classroom.close()
+
+
+def test_the_ticket_says_at_which_price_an_order_trades(browser: Browser, running: Running) -> None:
+    """By the pricing rule of its security, by its side, and by whether it has a limit."""
+    headers = {"Authorization": f"Bearer {(running.data / 'secrets' / 'admin-token').read_text()}"}
+    for symbol, rule in (("RULE1", "spread_capture"), ("RULE2", "midpoint")):
+        listing = {"symbol": symbol, "name": symbol, "pricing_rule": rule}
+        assert running.http.post(f"{running.gateway}/admin/securities", json=listing, headers=headers).status_code == 201
+        eventually(lambda symbol=symbol: running.http.get(f"{running.feed}/book/{symbol}").status_code == 200)
+    watched = opened(browser)
+    page = watched.page
+    page.goto(f"{running.feed}/#trade")
+    page.get_by_label("Name").fill("pricing")
+    page.get_by_role("button", name="Open the account").click()
+    ticket = page.locator("form.ticket")
+    note, security = ticket.get_by_role("note"), ticket.get_by_label("Security")
+    for symbol, text in (("AAPL", "resting order's price"), ("RULE1", "at your limit"), ("RULE2", "the middle of")):
+        security.fill(symbol)
+        security.press("Tab")
+        expect(note).to_contain_text(text)
+    ticket.get_by_role("button", name="Sell", exact=True).click()
+    expect(note).to_contain_text("You get the middle of")
+    ticket.get_by_label("Type").select_option("market")
+    expect(note).to_contain_text("the prices of the resting orders")
+    assert watched.complaints == []
+    page.context.close()

@@ -71,6 +71,10 @@ class Running:
         self.process: subprocess.Popen[str] | None = None
         self.output = self.folder / "output"
         self.http = httpx.Client(timeout=30)
+        self.environment = {**os.environ, "MX_RUNNING_DIR": str(self.folder / "running")}
+        """Of `up`, and of the commands that are to find it."""
+        self.launcher = [sys.executable, "-m", "exchange_launcher.cli"]
+        self.cwd: Path | None = None
 
     def use(self, database: str | None, namespace: str) -> None:
         """From the next start on, uses this server."""
@@ -84,14 +88,15 @@ class Running:
         self.gateway, self.feed, self.engine, self.clearing = (f"http://127.0.0.1:{port}" for port in ports)
         flags = ("--gateway-port", "--feed-port", "--engine-port", "--clearing-port")
         places = [text for flag, port in zip(flags, ports, strict=True) for text in (flag, str(port))]
-        command = [sys.executable, "-m", "exchange_launcher.cli", "up", "--data", str(self.data)]
+        command = [*self.launcher, "up", "--data", str(self.data)]
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
                 [*command, *places, *self._server, *arguments],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,
-                env={**self.endowment, **os.environ},
+                env={**self.endowment, **self.environment},
+                cwd=self.cwd,
             )
         if wait:
             eventually(lambda: "is open" in self.said() or self.process.poll() is not None, 120, "open")
@@ -100,6 +105,12 @@ class Running:
     def said(self) -> str:
         """What `up` has printed."""
         return self.output.read_text()
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs another command, which finds this exchange by itself."""
+        return subprocess.run(
+            [*self.launcher, *arguments], capture_output=True, text=True, env=self.environment, cwd=self.cwd, check=False
+        )
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ends `up`, and returns its exit status."""

@@ -213,7 +213,7 @@ def test_bot_new_writes_a_bot_that_bot_runs_and_whose_errors_show_its_own_line(r
 
     made = subprocess.run(command("new", "my_bot"), cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "my_bot.py:MyBot" in made.stdout.replace("\n", "")
-    assert subprocess.run(command("new", "my_bot"), cwd=tmp_path, capture_output=True, text=True).returncode == 1
+    assert subprocess.run(command("new", "my_bot"), cwd=tmp_path, capture_output=True, text=True).returncode == 2
     path = tmp_path / "my_bot.py"
     path.write_text(path.read_text().replace("def on_timer(self) -> None:", "def on_timer(self) -> None:\n        1 / 0", 1))
     with ExchangeClient(running.gateway, running.feed) as client:
@@ -238,7 +238,7 @@ def test_bot_new_writes_a_bot_that_bot_runs_and_whose_errors_show_its_own_line(r
     assert "1 / 0" in said
     assert "live.py" not in said
     wrong = subprocess.run(command("my_bot.py:YourBot", *urls), cwd=tmp_path, capture_output=True, text=True)
-    assert wrong.returncode == 1
+    assert wrong.returncode == 2
     assert "it has MyBot" in wrong.stderr.replace("\n", " ")
 
 

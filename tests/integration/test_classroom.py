@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 def running(postgres_url: str, module_namespace: str) -> Iterator[Running]:
     """A classroom without bots."""
     exchange = Running(None, postgres_url, module_namespace)
-    exchange.start("--classroom", "--bots", "0")
+    exchange.start("--classroom", "--bots", "0", "--pricing", "spread_capture")
     yield exchange
     exchange.until_at_rest()
     exchange.assert_every_cent_is_there()

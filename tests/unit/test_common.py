@@ -34,7 +34,7 @@ from microexchange.numbers import (
 from microexchange.positions import Position, Positions, SequenceGapError
 from microexchange.presentation import time_text
 from microexchange.refusals import HTTP_STATUS, MEANING, Code, Refusal
-from microexchange.securities import LIQUID, ListingError, listing_json, most_traded, read_listing
+from microexchange.securities import LIQUID, ListingError, listing_json, most_traded, read_listing, unknown_columns
 from microexchange.web import make_app
 from order_entry_gateway.requests import ListingRequest, list_security
 
@@ -339,6 +339,10 @@ def test_a_listing_may_say_all_other_terms() -> None:
         ("X,x,0.01,1,cheap", "line 2: X"),
         ("X,x,0.01,-1,1", "line 2: X"),
         (",x,0.01,1,1", "line 2"),
+        ("X,x,0.01,1,1e999999", "reference_price cannot be used: it is no number"),
+        ("X,x,0.01,1,NaN", "reference_price"),
+        ("X,x,0.01,1,Infinity", "reference_price"),
+        (f"X,{'x' * 200_000},0.01,1,1", "line 2"),
     ],
 )
 def test_a_listing_that_is_not_usable_says_where(line: str, says: str) -> None:
@@ -353,6 +357,21 @@ def test_any_file_with_symbols_and_names_is_a_listing() -> None:
     assert second.reference_price == 10000
     (coarse,) = read_listing(["symbol,name,tick,lot,pricing", "X,x,0.5,10,midpoint"])
     assert (coarse.tick_size, coarse.lot_size, coarse.pricing_rule) == ("0.5", "10", PricingRule.MIDPOINT)
+
+
+@pytest.mark.parametrize("column", ["reference_price", "Price", "price", "last sale", "LAST_SALE"])
+def test_a_price_has_several_names(column: str) -> None:
+    lines = [f"symbol,name,{column}", "X,x,12.50"]
+    assert (read_listing(lines)[0].reference_price, unknown_columns(lines)) == (1250, [])
+
+
+def test_of_two_columns_with_a_price_the_terms_own_name_goes_first_and_the_other_is_named() -> None:
+    lines = ["symbol,last sale,name,price,reference_price", "X,3,x,2,1"]
+    assert (read_listing(lines)[0].reference_price, unknown_columns(lines)) == (100, ["last sale", "price"])
+
+
+def test_columns_that_are_no_terms_are_named_as_the_file_writes_them() -> None:
+    assert unknown_columns(["Symbol,Name,Net Change,Sector,", "X,x,1,y,"]) == ["Net Change", "Sector"]
 
 
 def test_what_lists_a_security_again_is_what_the_file_said() -> None:

@@ -8,6 +8,13 @@ const TYPES = { limit: "Limit", market: "Market", stop_market: "Stop", stop_limi
 const LIVES = { gtc: "Until cancelled", day: "Day", gtd: "Until a time", ioc: "Immediate or cancel", fok: "Fill or kill" };
 const PRICED = ["limit", "stop_limit", "take_profit_limit"], TRIGGERED = ["stop_market", "stop_limit", "take_profit", "take_profit_limit"];
 const MOST_FILLS = 100;
+/** At which price an order with a limit trades, by the pricing rule of its security. */
+const PRICING = {
+  resting: { buy: "You pay the resting order's price: your limit or better.", sell: "You get the resting order's price: your limit or better." },
+  midpoint: { buy: "You pay the middle of your limit and the resting order's.", sell: "You get the middle of your limit and the resting order's." },
+  spread_capture: { buy: "It trades at your limit, even if a seller asks for less. The exchange keeps the difference.", sell: "It trades at your limit, even if a buyer bids more. The exchange keeps the difference." },
+};
+const UNLIMITED = "It trades at the prices of the resting orders that it meets.";
 
 export function trade(main) {
   let ends = [];
@@ -68,11 +75,11 @@ function desk(main, ends) {
   const post = el("input", { type: "checkbox", onchange: () => soon(drawCost) });
   const field = (text, input) => el("label", {}, text, input);
   const fields = { price: field("Price", price), trigger: field("Trigger price", trigger), life: field("Time in force", life), until: field("Until", until), display: field("Shown at a time (iceberg)", display), post: el("label", { class: "tick" }, post, "Post only: never take") };
-  const market = el("div", { class: "facts" }), cost = el("div", { class: "cost", role: "status" });
+  const market = el("div", { class: "facts" }), cost = el("div", { class: "cost", role: "status" }), pricing = el("p", { class: "soft", role: "note", "aria-label": "Pricing rule" });
   const send = el("button", { type: "submit", class: "primary" });
   const ticket = el("section", { class: "card" }, el("header", {}, el("h2", {}, "Order")),
     el("form", { class: "ticket", onsubmit: (event) => { event.preventDefault(); enter(); } }, el("div", { class: "sides", role: "group", "aria-label": "Side" }, sides.buy, sides.sell),
-      field("Security", symbol), symbols, market, field("Type", kind), el("div", { class: "pair" }, field("Quantity", quantity), fields.price, fields.trigger), fields.life, fields.until, fields.display, fields.post, cost, send));
+      field("Security", symbol), symbols, market, field("Type", kind), el("div", { class: "pair" }, field("Quantity", quantity), fields.price, fields.trigger), fields.life, fields.until, fields.display, fields.post, pricing, cost, send));
 
   // --- tables
   const open = table([["Time"], ["Security"], ["Side"], ["Type"], ["Price", true], ["Left", true], ["Filled", true], [""]], { label: "Open orders" });
@@ -121,6 +128,7 @@ function desk(main, ends) {
     if (security?.quiet) warnings.push(`${current} is quiet: no house bot trades it.`);
     if (security && security.state !== "continuous") warnings.push(`${current} is ${security.state.replace("_", " ")}.`);
     cost.replaceChildren(...lines, ...warnings.map((text) => el("div", { class: "warning" }, text)));
+    pricing.textContent = PRICED.includes(kind.value) ? PRICING[security?.pricing_rule]?.[side] ?? "" : UNLIMITED;
     send.textContent = `${side === "buy" ? "Buy" : "Sell"} ${quantity.value || ""} ${current}`.replace(/ +/g, " ");
     market.replaceChildren(...[["Bid", best("bids")], ["Ask", best("asks")], ["Tick", security?.tick_size], ["Lot", security?.lot_size]].map(([name, value]) => el("div", {}, el("dt", { class: "soft" }, name), el("dd", {}, grouped(value)))));
   };
