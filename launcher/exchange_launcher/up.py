@@ -350,7 +350,7 @@ class Exchange:
         if addresses.local_host(options.host) != options.host:
             table.add_row("The same, from this machine", self.gateway_url)
         table.add_row("Order entry (REST, WebSocket /ws/orders)", f"{self.gateway_url}/docs")
-        table.add_row("Market data (REST, WebSocket /ws)", f"{self.feed_url}/docs")
+        table.add_row("Market data (REST, WebSocket /ws)", f"{self.gateway_url}/market-data/docs")
         for name in (ENGINE, CLEARINGHOUSE):
             table.add_row(f"{name}: health", f"{self._url(name)}/status")
         where = (

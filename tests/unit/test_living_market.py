@@ -9,11 +9,10 @@ import pytest
 
 from trading_bots.bot import Bot
 from trading_bots.competition.values import StochasticVolatility, Value
-from trading_bots.house import CAST, ROLES, HouseValues, Listed, cash_of, house_bots, process_of, shares_of
+from trading_bots.house import CAST, ROLES, HouseValues, Listed, borrowable_of, house_bots, process_of, value_of
 from trading_bots.simulation.exchange import SECOND
 from trading_bots.simulation.house import LATENCY, LISTED, open_house
 from trading_bots.simulation.house_check import START, Check, play_house
-from trading_bots.strategies.trader import unit_of
 
 MINUTES = 25
 
@@ -80,19 +79,32 @@ def test_every_bot_of_the_house_has_a_role_and_a_name_of_its_own() -> None:
     assert {name.rsplit("-", 1)[0] for name in bots} == set(ROLES) == set(CAST)
 
 
-def test_an_account_of_the_house_has_as_much_in_cash_as_in_shares() -> None:
+def test_an_account_of_the_house_has_the_means_for_all_that_it_may_sell_short() -> None:
     for name in house_bots(len(CAST)):
-        shares = shares_of(name, LISTED)
-        value = sum(shares[one.symbol] * one.price for one in LISTED)
-        assert 0 < cash_of(shares, LISTED) - value <= 1000
+        borrowable = borrowable_of(name, LISTED)
+        value = sum(borrowable[one.symbol] * one.price for one in LISTED)
+        assert 0 < value_of(borrowable, LISTED) - value <= 1000
 
 
-def test_what_bots_may_hold_beyond_their_beginning_is_less_than_the_others_have_to_sell() -> None:
-    bots = house_bots(len(CAST))
-    for one in LISTED:
-        takers = sum(getattr(bot, "limit", 0) for name, bot in bots.items() if not name.startswith(("Market", "Inf")))
-        makers = sum(shares_of(name, LISTED)[one.symbol] for name in bots if name.startswith(("MarketMaker", "Informed")))
-        assert takers * unit_of(one.price, one.lot) < makers
+def test_a_bot_that_stops_at_its_inventory_limit_has_the_means_to_reach_it() -> None:
+    for name, bot in house_bots(len(CAST)).items():
+        assert getattr(bot, "limit", 0) < ROLES[name.rsplit("-", 1)[0]].units
+
+
+def test_those_who_take_stop_before_those_who_make_have_no_more_to_sell() -> None:
+    limits = {name: getattr(bot, "limit", 0) for name, bot in house_bots(len(CAST)).items()}
+    makers = sum(limit for name, limit in limits.items() if name.startswith(("MarketMaker", "InformedTrader")))
+    assert sum(limits.values()) - makers < makers
+
+
+def test_profits_of_the_house_are_those_of_trading_and_not_of_the_market() -> None:
+    exchange, _ = open_house(START, "sum")
+    begun = {name: client.bot.equity for name, client in exchange.clients.items()}
+    exchange.run_until(START + 300 * SECOND)
+    profits = {name: client.bot.equity - begun[name] for name, client in exchange.clients.items()}
+    assert any(profit > 0 for profit in profits.values())
+    assert any(profit < 0 for profit in profits.values())
+    assert sum(profits.values()) <= 0  # what one wins another loses, and the exchange has its fees
 
 
 def test_values_go_on_from_where_they_were_and_return_to_the_reference_price_in_the_end() -> None:

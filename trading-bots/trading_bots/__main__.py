@@ -19,7 +19,7 @@ from microexchange.auth import write_private
 from microexchange.securities import LIQUID
 from microexchange.service import ConfigurationError, run_main
 from microexchange.settings import default_data_dir
-from trading_bots.house import HOUSE_SYMBOLS, HouseValues, Listed, cash_of, house_bots, prepare, shares_of
+from trading_bots.house import HOUSE_SYMBOLS, HouseValues, Listed, borrowable_of, house_bots, prepare, value_of
 from trading_bots.runner import Funding, KeyFile, account, run_bots
 
 LISTING_SECONDS = 10.0
@@ -87,14 +87,12 @@ class House:
                 return
             values = HouseValues(listed, time.time(), secrets.token_hex(8), self._saved_values())
             bots = house_bots(self._settings.house_bots, [one.symbol for one in listed], secrets.token_hex(8))
-            shares = {name: shares_of(name, listed) for name in bots}
+            funding = {}
             for name, bot in bots.items():
-                prepare(bot, values, shares[name])
-            funding = {name: Funding(cash_of(one, listed), one) for name, one in shares.items()}
-            # An account of an earlier run may lack securities that the house trades only now.
-            for name in bots:
-                if self._keys.get(name) is not None:
-                    await self._until_done(stop, http, name, funding[name])
+                borrowable = borrowable_of(name, listed)
+                prepare(bot, values, borrowable)
+                means = value_of(borrowable, listed)
+                funding[name] = Funding(cash=means, short_limit=means)
             tasks = [
                 asyncio.create_task(self._save(values)),
                 asyncio.create_task(self._keep_funded(http, funding)),
@@ -169,44 +167,21 @@ class House:
                 with contextlib.suppress(httpx.HTTPError, ValueError, KeyError):
                     await self._top_up(http, name, initial)
 
-    async def _until_done(self, stop: asyncio.Event, http: httpx.AsyncClient, name: str, initial: Funding) -> None:
-        """Tops an account up, and tries again until the exchange answers."""
-        while not stop.is_set():
-            try:
-                await self._top_up(http, name, initial)
-                return
-            except (httpx.HTTPError, ValueError, KeyError) as error:
-                _logger.warning("house account not checked yet", bot=name, cause=str(error))
-                await asyncio.sleep(1)
-
     async def _top_up(self, http: httpx.AsyncClient, name: str, initial: Funding) -> None:
-        """Deposits what an account lacks of its initial funding, where it has less than a small part of it."""
+        """Deposits cash where an account has less than a small part of its initial cash."""
         if not self._admin_token:
             return
         settings = self._settings
         client_id, key = await account(http, settings.gateway_url, name, self._keys, self._admin_token, initial)
         own = {"Authorization": f"Bearer {key}"}
         balance = (await http.get(f"{settings.feed_url}/balance/{client_id}", headers=own)).raise_for_status().json()
-        rows = (await http.get(f"{settings.feed_url}/holdings/{client_id}", headers=own)).raise_for_status().json()
-        held = {row["symbol"]: Decimal(row["quantity"]) for row in rows}
         cash = Decimal(balance["cash"])
-        lacking: dict[str, Any] = {
-            "shares": {
-                symbol: f"{wanted - held.get(symbol, Decimal(0)):f}"
-                for symbol, wanted in initial.shares.items()
-                if held.get(symbol, Decimal(0)) < LOW * wanted
-            }
-        }
-        if cash < LOW * initial.cash:
-            lacking["cash"] = f"{initial.cash - cash:f}"
-        if lacking["shares"] or "cash" in lacking:
-            answer = await http.post(
-                f"{settings.gateway_url}/admin/clients/{client_id}/deposits",
-                json={**lacking, "memo": "funding of the house"},
-                headers=self._admin,
-            )
-            answer.raise_for_status()
-            _logger.info("house account topped up", bot=name, **lacking)
+        if cash >= LOW * initial.cash:
+            return
+        deposit = {"cash": f"{initial.cash - cash:f}", "memo": "funding of the house"}
+        url = f"{settings.gateway_url}/admin/clients/{client_id}/deposits"
+        (await http.post(url, json=deposit, headers=self._admin)).raise_for_status()
+        _logger.info("house account topped up", bot=name, cash=deposit["cash"])
 
 
 def _listed(security: Mapping[str, Any]) -> Listed:

@@ -48,24 +48,24 @@ class Role:
 
     make: Maker
     units: int
-    """Units of each security that its account holds at the beginning. It has as much again in cash."""
+    """Units of each security that its account has the cash to buy, and that it may sell short."""
 
 
 ROLES: Mapping[str, Role] = {
     "MarketMaker": Role(
-        lambda seed: MarketMaker(seed, size=2, levels=3, pause=1.0, delay=2.0, thinning=3000.0, limit=4000), 8000
+        lambda seed: MarketMaker(seed, size=2, levels=3, pause=1.0, delay=2.0, thinning=3000.0, limit=4000), 6000
     ),
     "NoiseTrader": Role(
         lambda seed: NoiseTrader(
             seed, pause=0.5, market=0.2, width=0.0004, patience=160, size=40, rate=0.12, excitement=0.25, limit=500
         ),
-        2000,
+        1500,
     ),
-    "OrderSplitter": Role(lambda seed: OrderSplitter(seed, rate=0.12, size=30, limit=1000), 3000),
+    "OrderSplitter": Role(lambda seed: OrderSplitter(seed, rate=0.12, size=30, limit=1000), 2000),
     "InformedTrader": Role(
-        lambda seed: InformedTrader(seed, edge="0.0003", size=40, depth=100.0, limit=4000, pause=1.0), 8000
+        lambda seed: InformedTrader(seed, edge="0.0003", size=40, depth=100.0, limit=4000, pause=1.0), 6000
     ),
-    "Momentum": Role(lambda seed: Momentum(seed, threshold=0.001), 500),
+    "Momentum": Role(lambda seed: Momentum(seed, threshold=0.0004), 500),
     "MeanReversion": Role(lambda seed: MeanReversion(seed), 500),
 }
 CAST: Sequence[str] = (
@@ -99,14 +99,14 @@ def house_bots(count: int, symbols: Sequence[str] = HOUSE_SYMBOLS, seed: str = "
     return bots
 
 
-def shares_of(name: str, listed: Iterable[Listed]) -> dict[str, Decimal]:
-    """The shares that the account of the house's bot of that name begins with: its part of the float."""
+def borrowable_of(name: str, listed: Iterable[Listed]) -> dict[str, Decimal]:
+    """The shares of each security that the bot of that name may sell short. The issuer lends its float to the house."""
     units = ROLES[name.rsplit("-", 1)[0]].units
     return {one.symbol: units * unit_of(one.price, one.lot) for one in listed}
 
 
-def cash_of(shares: Mapping[str, Decimal], listed: Iterable[Listed]) -> Decimal:
-    """The cash that an account with those shares begins with: their value, rounded up to thousands."""
+def value_of(shares: Mapping[str, Decimal], listed: Iterable[Listed]) -> Decimal:
+    """What shares are worth at the reference prices, rounded up to thousands: an account's cash and its short limit."""
     value = sum((shares[one.symbol] * one.price for one in listed), Decimal(0))
     return (value // 1000 + 1) * 1000
 
@@ -163,14 +163,15 @@ class HouseValues:
         return {symbol: one.value for symbol, one in self.by_symbol.items()}
 
 
-def prepare(bot: Bot, values: HouseValues, shares: Mapping[str, Decimal]) -> None:
-    """Gives a bot of the house what it may know: the values, the activity, and the inventory that it began with."""
+def prepare(bot: Bot, values: HouseValues, borrowable: Mapping[str, Decimal]) -> None:
+    """Gives a bot of the house what it may know: the values, the activity, and how much it may sell short."""
     if isinstance(bot, (MarketMaker, InformedTrader)):
         bot.value = values.at
     if isinstance(bot, (NoiseTrader, OrderSplitter)):
         bot.activity = values.activity
     if isinstance(bot, Trader):
-        bot.begun_with = dict(shares)
+        bot.begun_with = dict.fromkeys(borrowable, Decimal(0))
+        bot.borrowable = dict(borrowable)
 
 
-__all__ = ["HOUSE_SYMBOLS", "HouseValues", "Listed", "cash_of", "house_bots", "prepare", "shares_of"]
+__all__ = ["HOUSE_SYMBOLS", "HouseValues", "Listed", "borrowable_of", "house_bots", "prepare", "value_of"]

@@ -2,19 +2,27 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
+from importlib.resources import files
 
 from microexchange.numbers import cash_to_units, to_steps
-from trading_bots.house import HouseValues, Listed, cash_of, house_bots, prepare, shares_of
+from microexchange.securities import read_listing
+from trading_bots.house import HOUSE_SYMBOLS, HouseValues, Listed, borrowable_of, house_bots, prepare, value_of
 from trading_bots.simulation.exchange import SECOND, SimulatedExchange
 
 LATENCY = SECOND // 500
+_FILE = files("order_entry_gateway").joinpath("listing.csv")
+_LISTING = {one.symbol: one for one in read_listing(_FILE.read_text().splitlines())}
+"""The listing that ships, by symbol."""
 LISTED = tuple(
-    Listed(symbol, Decimal(price), Decimal("0.01"), Decimal(1))
-    for symbol, price in {
-        "AAPL": 190, "AMZN": 150, "GOOG": 140, "INTC": 45, "META": 350, "MSFT": 370, "NVDA": 480, "TSLA": 240,
-    }.items()
-)  # fmt: skip
-"""The eight securities of the default house, as the shipped listing has them."""
+    Listed(
+        symbol,
+        _LISTING[symbol].reference_price * Decimal(_LISTING[symbol].tick_size),
+        Decimal(_LISTING[symbol].tick_size),
+        Decimal(_LISTING[symbol].lot_size),
+    )
+    for symbol in HOUSE_SYMBOLS
+)
+"""The securities of the default house."""
 
 
 def open_house(
@@ -29,11 +37,13 @@ def open_house(
             tick_size=str(one.tick),
             lot_size=str(one.lot),
             reference_price=to_steps(one.price, one.tick),
+            maker_fee_bps=_LISTING[one.symbol].maker_fee_bps if one.symbol in _LISTING else 0,
+            taker_fee_bps=_LISTING[one.symbol].taker_fee_bps if one.symbol in _LISTING else 1,
         )
     values = HouseValues(listed, start / SECOND, seed)
     for name, bot in house_bots(count, [one.symbol for one in listed], seed).items():
-        shares = shares_of(name, listed)
-        prepare(bot, values, shares)
-        lots = {one.symbol: to_steps(shares[one.symbol], one.lot) for one in listed}
-        exchange.join(bot, name, cash_to_units(cash_of(shares, listed)), lots, LATENCY)
+        borrowable = borrowable_of(name, listed)
+        prepare(bot, values, borrowable)
+        means = cash_to_units(value_of(borrowable, listed))
+        exchange.join(bot, name, means, {}, LATENCY, short_limit=means)
     return exchange, values

@@ -13,7 +13,7 @@ from trading_bots.bot import Bot
 from trading_bots.house import HouseValues
 from trading_bots.simulation.exchange import SECOND, SimulatedExchange
 from trading_bots.simulation.house import open_house
-from trading_bots.strategies.trader import unit_of
+from trading_bots.strategies.trader import Trader, unit_of
 
 START = 1_767_623_400 * SECOND
 """When every simulated day begins: 2026-01-05T14:30:00Z."""
@@ -109,8 +109,8 @@ class HouseDay:
     securities: dict[str, SecurityDay] = field(default_factory=lambda: defaultdict(SecurityDay))
     cash_left: float = 1.0
     """The smallest part of its initial cash that a bot had."""
-    shares_left: float = 1.0
-    """The smallest part of its initial shares of a security that a bot had."""
+    short_left: float = 1.0
+    """The smallest part of its short limit in a security that a bot had left."""
 
     @property
     def trades(self) -> int:
@@ -139,7 +139,7 @@ class HouseDay:
             ),
             Check("least depth of a side within 1 %", min(min(one.depths) for one in days), 10, True, " units"),
             Check("least cash of a bot, of what it began with", 100 * self.cash_left, 10, True, " %"),
-            Check("least shares of a bot, of what it began with", 100 * self.shares_left, 10, True, " %"),
+            Check("least room of a bot to sell short, of its limit", 100 * self.short_left, 10, True, " %"),
         ]  # fmt: skip
 
 
@@ -151,7 +151,6 @@ class _Observer:
         self._second = 0
         self._bots = [client.bot for client in exchange.clients.values()]
         self._cash = {bot.client_id: bot.cash for bot in self._bots}
-        self._shares = {bot.client_id: dict(bot._positions) for bot in self._bots}
 
     def on_reports(self, _: int, reports: Sequence[Event]) -> None:
         """Counts trades."""
@@ -179,8 +178,9 @@ class _Observer:
         day = self._day
         for bot in self._bots:
             day.cash_left = min(day.cash_left, float(bot.cash / self._cash[bot.client_id]))
-            for symbol, held in self._shares[bot.client_id].items():
-                day.shares_left = min(day.shares_left, float(bot.position(symbol) / held))
+            if isinstance(bot, Trader):
+                for symbol, limit in bot.borrowable.items():
+                    day.short_left = min(day.short_left, float(bot.sellable(symbol) / limit))
 
 
 def _depth(bot: Bot, symbol: str) -> float:

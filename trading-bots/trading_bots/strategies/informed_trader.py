@@ -58,7 +58,7 @@ class InformedTrader(Trader):
             if quantity > 0 and self.cash > quantity * ask:
                 self.buy(symbol, quantity, ask, time_in_force="ioc")
         elif bid is not None and bid > worth * (1 + (self.edge if surplus <= 0 else 0)):
-            quantity = min(self.wanted(symbol, float(bid / worth - 1), -surplus), self.position(symbol))
+            quantity = min(self.wanted(symbol, float(bid / worth - 1), -surplus), self.sellable(symbol))
             if quantity > 0:
                 self.sell(symbol, quantity, bid, time_in_force="ioc")
 

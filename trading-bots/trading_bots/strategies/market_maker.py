@@ -127,5 +127,5 @@ class MarketMaker(Trader):
             return None
         if is_bid:
             return self.buy(symbol, quantity, price) if self.free_cash > 2 * quantity * price else None
-        quantity = min(quantity, self.position(symbol))
+        quantity = min(quantity, self.sellable(symbol))
         return self.sell(symbol, quantity, price) if quantity > 0 else None

@@ -80,7 +80,7 @@ class NoiseTrader(Trader):
         is_buy = self.dice.random() < 0.5 - 0.5 * self.fullness(symbol)
         if is_buy and self.free_cash < 2 * quantity * self.last(symbol):
             is_buy = False
-        if not is_buy and self.position(symbol) < quantity:
+        if not is_buy and self.sellable(symbol) < quantity:
             return
         act = self.buy if is_buy else self.sell
         if self.dice.random() < self.market:

@@ -75,5 +75,5 @@ class OrderSplitter(Trader):
             quantity = min(quantity, best.quantity)
         if order.is_buy and self.cash > 2 * quantity * best.price:
             self.buy(symbol, quantity, best.price, time_in_force="ioc")
-        elif not order.is_buy and self.position(symbol) >= quantity:
+        elif not order.is_buy and self.sellable(symbol) >= quantity:
             self.sell(symbol, quantity, best.price, time_in_force="ioc")

@@ -4,7 +4,7 @@ to what the account began with."""
 import random
 from decimal import Decimal
 
-from trading_bots.bot import Bot
+from trading_bots.bot import NOTHING, Bot
 
 UNIT_VALUE = Decimal(200)
 """Cash value of one unit, about: one share of a stock at 200, four of a stock at 50."""
@@ -26,6 +26,8 @@ class Trader(Bot):
         self.dice = random.Random(seed)
         self.begun_with: dict[str, Decimal] = {}
         """What the account began with, by security: set by the organiser of the market, or what it holds at first sight."""
+        self.borrowable: dict[str, Decimal] = {}
+        """Shares that it may sell beyond what it holds, by security: set by the organiser of the market."""
         self._units: dict[str, Decimal] = {}
 
     def unit(self, symbol: str) -> Decimal:
@@ -40,6 +42,10 @@ class Trader(Bot):
         """Shares that the bot holds beyond what the account began with."""
         held = self.position(symbol)
         return held - self.begun_with.setdefault(symbol, held)
+
+    def sellable(self, symbol: str) -> Decimal:
+        """Shares that it can sell: what it holds, and what it may borrow."""
+        return self.position(symbol) + self.borrowable.get(symbol, NOTHING)
 
     def random_size(self, most: int, exponent: float = SIZE_EXPONENT) -> int:
         """A whole number from 1 to `most` with a power-law tail: P(size > x) falls as x to the power of minus `exponent`."""
