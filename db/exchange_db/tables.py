@@ -279,7 +279,7 @@ clients = sa.Table(
 """Read model: settled balances; in `opened_with`, what the account was given less what was taken from it, shares at their
 prices then; whether it is the exchange's own; how often it has traded. As sampled: the most that its profit was, the
 deepest that it fell from that, the profit at the last sample, and the sums of the profit's changes from sample to sample and
-of their squares, the first sample at `since`. What holdings are worth may be more than 64 bits hold."""
+of their squares, from sample number `since` on. What holdings are worth may be more than 64 bits hold."""
 
 candles = sa.Table(
     "candles",
@@ -334,7 +334,8 @@ market_consumed = sa.Table(
     sa.Column("producers", JSONB, nullable=False),
     sa.Column("totals", JSONB, nullable=False),
 )
-"""How far the feed has stored, and its counts there; `sampled_at` among them is when it sampled equities last."""
+"""How far the feed has stored, and its counts there; `sampled_at` and `samples` among them are when it
+sampled equities last, and how often."""
 
 retired = sa.Table(
     "retired",

@@ -94,7 +94,7 @@ class Client:
     sampled: int | None = None
     """The equity at the last sample."""
     since: int = 0
-    """When it was sampled first, in nanoseconds; 0 before that."""
+    """The number of the sample in which it was first; 0 before that."""
     profit: int = 0
     """At the last sample, in cash units."""
     gains: int = 0
@@ -169,6 +169,8 @@ class Market:
         """When the newest of what was applied was appended, in nanoseconds."""
         self.sampled_at = 0
         """When equities were sampled last, in nanoseconds."""
+        self.samples = 0
+        """How often they were. There is none while nothing is reported: a night without the exchange is no quiet one."""
         self.totals = Totals()
         self.changes = Changes()
 
@@ -231,12 +233,13 @@ class Market:
         if at <= self.sampled_at:
             return
         self.sampled_at = at
+        self.samples += 1
         for client_id, client in self.clients.items():
             equity = self.equity(client)
             if equity == client.sampled:
                 continue
             client.sampled = equity
-            client.since = client.since or at
+            client.since = client.since or self.samples
             profit = equity - client.opened_with
             change, client.profit = profit - client.profit, profit
             client.gains += change
@@ -341,7 +344,7 @@ class Market:
         """The mean change of the profit from sample to sample by its standard deviation; None before `LEAST_SAMPLES`, and
         where it never changed otherwise than by the same. Per sample of five seconds, not annualised; `Sharpe, The Sharpe
         Ratio, 1994`, without a riskless rate."""
-        samples = 1 + (self.sampled_at - client.since) // SAMPLE_NANOSECONDS if client.since else 0
+        samples = 1 + self.samples - client.since if client.since else 0
         spread = samples * client.squares - client.gains**2
         if samples < LEAST_SAMPLES or spread <= 0:
             return None

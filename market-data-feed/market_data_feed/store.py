@@ -70,8 +70,8 @@ SET cash = excluded.cash, suspended = excluded.suspended, opened_with = excluded
     trades = excluded.trades, peak = excluded.peak, drawdown = excluded.drawdown, since = excluded.since,
     profit = excluded.profit, gains = excluded.gains, squares = excluded.squares
 """
-_SAMPLED_AT = "sampled_at"
-"""Beside the counts in `consumed.totals`: when equities were sampled last, though none may have changed."""
+_SAMPLING = ("sampled_at", "samples")
+"""Beside the counts in `consumed.totals`: when equities were sampled last, though none may have changed, and how often."""
 _COUNTS = ("trades", "peak", "drawdown", "since", "profit", "gains", "squares")
 """The columns of `clients` that are whole numbers, called like the fields of `Client`."""
 _PUT_CANDLES = """
@@ -233,7 +233,7 @@ def seal(pending: Pending, market: Market, positions: Positions, offset: int) ->
         for _, at, _ in changes.equity:
             pending.rows.setdefault(("equity", at // DAY), [])  # no rows to copy, but its partition is needed
     totals = {f.name: getattr(market.totals, f.name) for f in fields(Totals)}
-    totals[_SAMPLED_AT] = market.sampled_at
+    totals |= {name: getattr(market, name) for name in _SAMPLING}
     producers = msgspec.to_builtins(positions.by_producer)
     upserts.append((_PUT_CONSUMED, (DATA_FEED, offset, _json(producers), _json(totals))))
     market.changes = Changes()
@@ -282,7 +282,7 @@ class Store:
         positions, offset = Positions(), 0
         run = self._connection.execute
         async for at, producers, totals in await run('SELECT "offset", producers, totals FROM consumed'):
-            market.sampled_at = totals.pop(_SAMPLED_AT, 0)
+            market.sampled_at, market.samples = (totals.pop(name, 0) for name in _SAMPLING)
             offset, market.totals = at, Totals(**totals)
             positions = Positions(msgspec.convert(producers, dict[str, Position]))
         query = f"SELECT {', '.join(_TERMS)}, last_price, book_sequence FROM securities ORDER BY symbol"  # noqa: S608
