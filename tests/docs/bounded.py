@@ -1,0 +1,100 @@
+"""What stands for `python` and `microexchange` in the folder that the pages' commands run in (`tests.docs.clone`).
+
+Whatever runs until Ctrl-C gets a Ctrl-C after `SECONDS`, and must end with status 0 then. `up` and `compete` listen on free
+ports and keep their data in a home of their own, since an exchange of the same page may run. Long runs are made short. What
+several pages name runs in full once: a second `up` with the same options does nothing, a second season is a short one.
+"""
+
+import hashlib
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from tests.integration.running import free_ports
+
+SECONDS = 6.0
+_ROUNDS = "3"
+_PORTS = ("--gateway-port", "--feed-port", "--engine-port", "--clearing-port")
+_HOUSE = "6"
+"""House bots, where the command does not say how many."""
+
+
+def shorter(season: str, length: int, auction: int) -> str:
+    """A copy of a season's file that lasts so many seconds; its path."""
+    text = Path(season).read_text()
+    for pattern, replacement in (
+        (r'^length = ".*"', f'length = "{length}s"'),
+        (r'^(opening|closing) = ".*"', rf'\1 = "{auction}s"'),
+        (r'at = "\w+"', f'at = "{length // 2}s"'),
+    ):
+        text = re.sub(pattern, replacement, text, flags=re.MULTILINE)
+    short = Path(season).with_name("short.toml")
+    short.write_text(text)
+    return str(short)
+
+
+def shortened(arguments: list[str], is_new: bool) -> list[str]:
+    """The arguments of `microexchange`, so that it ends soon and disturbs nobody."""
+    verb = arguments[0] if arguments else ""
+    if verb in ("up", "compete"):
+        os.environ["XDG_DATA_HOME"] = os.environ["MX_DOCS_OTHER_HOME"]
+        places = (text for pair in zip(_PORTS, map(str, free_ports(4)), strict=True) for text in pair)
+        arguments = [*arguments, *places]
+    if verb == "up":
+        house = [] if "--bots" in arguments else ["--bots", _HOUSE]
+        return [*without(arguments, "--for"), *house, "--for", "2s"]
+    if verb == "compete":
+        return ["compete", shorter(arguments[1], 8, 2), *arguments[2:]]
+    if verb == "simulate" and not is_new:
+        return ["simulate", shorter(arguments[1], 30, 5), *arguments[2:]]
+    if verb == "tournament":
+        return [*without(arguments, "--rounds"), "--rounds", _ROUNDS]
+    return arguments
+
+
+def without(arguments: list[str], flag: str) -> list[str]:
+    """The arguments without a flag and its value."""
+    if flag not in arguments:
+        return arguments
+    place = arguments.index(flag)
+    return arguments[:place] + arguments[place + 2 :]
+
+
+def seen(arguments: list[str]) -> Path:
+    """The file that is there once the command has run."""
+    settings = sorted(f"{name}={value}" for name, value in os.environ.items() if re.match("MX_(?!DOCS_)", name))
+    text = "\0".join([*settings, *without(arguments, "--for")])
+    return Path(os.environ["MX_DOCS_OTHER_HOME"]) / f"ran-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def run(command: list[str]) -> int:
+    """Runs a command, with a Ctrl-C when its time is over; its exit status."""
+    process = subprocess.Popen(command)
+    with suppress(subprocess.TimeoutExpired):
+        return process.wait(SECONDS)
+    process.send_signal(signal.SIGINT)
+    return process.wait(30)
+
+
+def main() -> int:
+    """`python` or `microexchange`, and its arguments."""
+    program, *arguments = sys.argv[1:]
+    if program == "python":
+        return run([sys.executable, *arguments])
+    ran = seen(arguments)
+    if ran.exists() and arguments[:1] == ["up"]:
+        return 0
+    command = [sys.executable, "-m", "exchange_launcher.cli", *shortened(arguments, not ran.exists())]
+    waits_for_ctrl_c = arguments[:1] == ["bot"] and "new" not in arguments
+    status = run(command) if waits_for_ctrl_c else subprocess.run(command, check=False).returncode
+    if status == 0:
+        ran.touch()
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
