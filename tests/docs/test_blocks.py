@@ -197,7 +197,7 @@ def test_marks_belong_to_the_block_after_them_and_a_mode_holds_until_the_next(pa
 )
 def test_a_mark_that_nobody_knows_or_that_no_block_follows_is_refused(page: Path, text: str) -> None:
     page.write_text(text)
-    with pytest.raises(MarkError, match="page.md:1"):
+    with pytest.raises(MarkError, match=r"page\.md:1"):
         blocks_of(page)
 
 
