@@ -25,7 +25,7 @@ from tests.integration.running import eventually, free_ports
 
 _EXTRAS = ("embedded", "embedded,test")
 """What `mx` need not install here."""
-_OWN = ("mx", "examples", "results")
+_COPIED = ("mx", "pyproject.toml", "constraints.txt")
 _NOT_KEPT = "MX_DOCS_[A-Z]+|XDG_DATA_HOME|PYTHONPATH"
 """What is another one for a block in another mode."""
 TIMEOUT = 240
@@ -96,9 +96,10 @@ class Clone:
         self._key = ""
         folder.mkdir(parents=True)
         for entry in ROOT.iterdir():
-            if entry.name not in _OWN and not entry.name.startswith("."):
+            if entry.name not in (*_COPIED, "examples", "results") and not entry.name.startswith("."):
                 (folder / entry.name).symlink_to(entry)
-        shutil.copy(ROOT / "mx", folder / "mx")
+        for name in _COPIED:
+            shutil.copy(ROOT / name, folder / name)
         shutil.copytree(ROOT / "examples", folder / "examples")
         self._make_venv()
 
@@ -107,7 +108,7 @@ class Clone:
         programs.mkdir(parents=True)
         for name in ("python", "microexchange"):
             _write_program(programs / name, STAND_IN.format(root=ROOT, python=sys.executable, name=name))
-        files = b"".join((ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt"))
+        files = b"".join((self.folder / name).read_bytes() for name in _COPIED[1:])
         stamp = subprocess.run(["cksum"], input=files, capture_output=True, check=True).stdout.decode()
         for extras in _EXTRAS:
             (self.folder / ".venv" / f".installed-{extras}").write_text(stamp)

@@ -38,7 +38,7 @@ RUN = sorted(
     (block for block in BLOCKS if not block.not_run),
     key=lambda block: (MODES.index(MODE_OF[block.page]), block.page, block.line),
 )
-EXCHANGES = {"up": ["--bots", "6"], "classroom": ["--classroom", "--bots", "6"]}
+EXCHANGES = {"up": ["--bots", "4"], "classroom": ["--classroom", "--bots", "4"]}
 """The exchanges that the pages speak of, with fewer bots: two processors have a whole suite to run."""
 SHELL, PYTHON = ("sh",), ("python", "py")
 CHECKED = (*SHELL, *PYTHON, "json", "toml", "csv", "mermaid")
