@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -90,6 +91,8 @@ async def measure(database: str, url: str, name: str, made: list[Instruction]) -
             # From when a tenth is done: a start has its own price.
             first = await _until(service, len(made) // 10)
             last = await _until(service, len(made))
+            if last[1] == first[1]:
+                sys.exit(f"mx: {len(made):,} executions are settled at once, which is no rate: take more --events")
             rate = (last[1] - first[1]) / (last[0] - first[0])
             await asyncio.sleep(1)
             single = await one_by_one(log, service, len(made) + 1)

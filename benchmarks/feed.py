@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -93,6 +94,8 @@ async def from_a_full_log(service: servers.Service, bodies: Sequence[Sequence[Re
     first, begun = await stored(service, 1 + len(bodies) // 10)
     last, _ = await stored(service, 1 + len(bodies))
     rest = bodies[begun - 1 :]
+    if not rest:
+        sys.exit(f"mx: {len(bodies) * IN_A_BODY:,} commands are stored at once, which is no rate: take more --events")
     return sum(map(len, rest)) / (last - first), len(rest) * IN_A_BODY / (last - first)
 
 

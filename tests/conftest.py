@@ -75,6 +75,13 @@ def postgres_url() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def amqp_url() -> Iterator[str]:
     """A RabbitMQ server. Without one the tests that need it are skipped, and fail where CI is set, or one was named."""
+    with broker() as url:
+        yield url
+
+
+@contextlib.contextmanager
+def broker() -> Iterator[str]:
+    """See `amqp_url`."""
     servers = _servers()
     with contextlib.ExitStack() as stack:
         try:

@@ -64,11 +64,11 @@ def without(arguments: list[str], flag: str) -> list[str]:
     return arguments[:place] + arguments[place + 2 :]
 
 
-def seen(arguments: list[str]) -> Path:
-    """The file that is there once the command has run."""
+def seen(arguments: list[str], home: Path) -> Path:
+    """The file in `home` that is there once the command has run."""
     settings = sorted(f"{name}={value}" for name, value in os.environ.items() if re.match("MX_(?!DOCS_)", name))
     text = "\0".join([*settings, *without(arguments, "--for")])
-    return Path(os.environ["MX_DOCS_OTHER_HOME"]) / f"ran-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return home / f"ran-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def run(command: list[str]) -> int:
@@ -93,7 +93,7 @@ def main() -> int:
         return fail("nothing is installed from here: the stamps of tests.docs.clone are not those that `mx` looks for")
     if program == "python":
         return run([sys.executable, *arguments])
-    ran = seen(arguments)
+    ran = seen(arguments, Path(os.environ["MX_DOCS_OTHER_HOME"]))
     if ran.exists() and arguments[:1] == ["up"]:
         return 0
     command = [sys.executable, "-m", "exchange_launcher.cli", *shortened(arguments, not ran.exists())]

@@ -29,6 +29,9 @@ _COPIED = ("mx", "pyproject.toml", "constraints.txt")
 _NOT_KEPT = "MX_DOCS_[A-Z]+|XDG_DATA_HOME|PYTHONPATH"
 """What is another one for a block in another mode."""
 TIMEOUT = 240
+"""Seconds that a block may take."""
+HOUSE = "4"
+"""House bots of the exchanges: two processors have a whole suite to run."""
 CURL = """#!/bin/sh
 # Fails where the exchange refuses, and reaches the exchange of the test.
 for one; do
@@ -59,7 +62,7 @@ class Exchange:
         self._output = folder / "output"
         with self._output.open("w") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "exchange_launcher.cli", "up", *arguments, *places],
+                [sys.executable, "-m", "exchange_launcher.cli", "up", *arguments, "--bots", HOUSE, *places],
                 env={**os.environ, "XDG_DATA_HOME": str(self.home)},
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -26,6 +26,7 @@ from tests.docs.blocks import (
     indented_blocks_of,
     lines_of,
 )
+from tests.docs.bounded import seen
 from tests.docs.clone import Clone, Exchange
 from trading_bots.competition.season import parse_season
 
@@ -38,8 +39,8 @@ RUN = sorted(
     (block for block in BLOCKS if not block.not_run),
     key=lambda block: (MODES.index(MODE_OF[block.page]), block.page, block.line),
 )
-EXCHANGES = {"up": ["--bots", "4"], "classroom": ["--classroom", "--bots", "4"]}
-"""The exchanges that the pages speak of, with fewer bots: two processors have a whole suite to run."""
+EXCHANGES: dict[str, list[str]] = {"up": [], "classroom": ["--classroom"]}
+"""The exchanges that the pages speak of, by the arguments of `up`."""
 SHELL, PYTHON = ("sh",), ("python", "py")
 CHECKED = (*SHELL, *PYTHON, "json", "toml", "csv", "mermaid")
 UNTIL_FIXED: dict[tuple[str, str], str] = {
@@ -104,6 +105,8 @@ class Results:
         if mode not in self._running:
             self.stop()
             self._running[mode] = Exchange(self._folder / mode[0], *EXCHANGES[mode]).until_open()
+            if mode == "classroom":  # so its page need not start it again
+                seen(["up", "--classroom"], self._folder / "other").touch()
         return self._running[mode]
 
     def stop(self) -> None:
