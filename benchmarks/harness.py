@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import platform
+import signal
 import statistics
 import sys
 import time
@@ -160,7 +161,8 @@ class Report:
     ...     table = report.table("what", "events/s:")
     ...     table.add("ours", f"{rate:,.0f}")
 
-    A Ctrl-C within the block ends it: the rows stay, nothing is written into the page, and the process ends with 130.
+    A Ctrl-C within the block ends it, and so does a SIGTERM: the rows stay, what was started is stopped, nothing is written
+    into the page, and the process ends with 130.
     """
 
     def __init__(self, name: str, options: argparse.Namespace) -> None:
@@ -170,6 +172,8 @@ class Report:
         self.is_interrupted = False
 
     def __enter__(self) -> Self:
+        # Without this, a SIGTERM would leave the services of the benchmark behind.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:

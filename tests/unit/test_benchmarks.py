@@ -35,6 +35,13 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
 @pytest.fixture
 def benchmark() -> Iterator[subprocess.Popen[str]]:
     """A benchmark that waits for a line on its input after each row."""
@@ -57,10 +64,11 @@ def test_a_row_is_printed_before_the_next_one_is_measured(benchmark: subprocess.
     assert benchmark.stdout.readline() == "| 2 | 1.0 ms |\n"
 
 
-def test_a_ctrl_c_keeps_the_rows_and_ends_with_status_130(benchmark: subprocess.Popen[str]) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_keeps_the_rows_and_ends_with_status_130(benchmark: subprocess.Popen[str], number: signal.Signals) -> None:
     assert benchmark.stdout is not None
     lines = [benchmark.stdout.readline() for _ in range(3)]
-    benchmark.send_signal(signal.SIGINT)
+    benchmark.send_signal(number)
     rest, _ = benchmark.communicate(timeout=30)
     assert (benchmark.returncode, lines[2]) == (130, "| 1 | 0.5 ms |\n")
     said, figures = rest.splitlines()
