@@ -91,6 +91,9 @@ class Client(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Hears answers, and passes over reports."""
+        if frame.msg_type != WSMsgType.TEXT:
+            transport.disconnect()  # the gateway has ended
+            return
         body = frame.get_payload_as_bytes()
         if body.startswith(REPORT):
             return

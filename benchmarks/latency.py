@@ -47,6 +47,9 @@ class Taker(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Hears."""
+        if frame.msg_type != WSMsgType.TEXT:
+            transport.disconnect()
+            return
         said = self._decoder.decode(frame.get_payload_as_bytes())
         if said.report is not None and said.report.exec_type == "TRADE":
             self.filled.set()

@@ -1,8 +1,9 @@
 """What stands for `python` and `microexchange` in the folder that the pages' commands run in (`tests.docs.clone`).
 
-Whatever runs until Ctrl-C gets a Ctrl-C after `SECONDS`, and must end with status 0 then. `up` and `compete` listen on free
-ports and keep their data in a home of their own, since an exchange of the same page may run. Long runs are made short. What
-several pages name runs in full once: a second `up` with the same options does nothing, a second season is a short one.
+Whatever runs until Ctrl-C gets a Ctrl-C `SECONDS` after its first output, and must end with status 0 then. `up` and
+`compete` listen on free ports and keep their data in a home of their own, since an exchange of the same page may run. Long
+runs are made short. What several pages name runs in full once: a second `up` with the same options does nothing, a second
+season is a short one.
 """
 
 import hashlib
@@ -11,12 +12,13 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 
 from tests.integration.running import free_ports
 
-SECONDS = 5.0
+SECONDS, START_SECONDS = 3.0, 120.0
 _ROUNDS = "2"
 _PORTS = ("--gateway-port", "--feed-port", "--engine-port", "--clearing-port")
 _HOUSE = "4"
@@ -72,12 +74,30 @@ def seen(arguments: list[str], home: Path) -> Path:
 
 
 def run(command: list[str]) -> int:
-    """Runs a command, with a Ctrl-C when its time is over; its exit status."""
-    process = subprocess.Popen(command)
+    """Runs a command, with a Ctrl-C `SECONDS` after its first output: a busy machine may be long at starting it. Its exit
+    status."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    has_begun = threading.Event()
+
+    def pass_on() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            has_begun.set()
+            sys.stdout.buffer.write(line)
+            sys.stdout.buffer.flush()
+        has_begun.set()
+
+    passing = threading.Thread(target=pass_on, daemon=True)
+    passing.start()
+    has_begun.wait(START_SECONDS)
     with suppress(subprocess.TimeoutExpired):
-        return process.wait(SECONDS)
-    process.send_signal(signal.SIGINT)
-    return process.wait(30)
+        process.wait(SECONDS)
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    status = process.wait(60)
+    passing.join(10)
+    return status
 
 
 def fail(message: str) -> int:

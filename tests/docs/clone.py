@@ -28,7 +28,7 @@ _EXTRAS = ("embedded", "embedded,test")
 _COPIED = ("mx", "pyproject.toml", "constraints.txt")
 _NOT_KEPT = "MX_DOCS_[A-Z]+|XDG_DATA_HOME|PYTHONPATH"
 """What is another one for a block in another mode."""
-TIMEOUT = 240
+TIMEOUT = 480
 """Seconds that a block may take."""
 HOUSE = "4"
 """House bots of the exchanges: two processors have a whole suite to run."""
