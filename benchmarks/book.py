@@ -70,29 +70,32 @@ def run(book: Book, plan: list[tuple[bool, Order, int]]) -> int:
 
 def main() -> None:
     """Measures, and prints a table."""
-    options = harness.arguments(__doc__ or "")
+    options = harness.arguments(__doc__ or "", events=200_000, rounds=harness.ROUNDS)
     steps = flow(options.events)
-    ours = {"microexchange": (len(steps), lambda: prepare_ours(steps))}
-    contenders: dict[str, harness.Contender] = dict(ours)
+    contenders: dict[str, harness.Contender] = {"microexchange": (len(steps), lambda: prepare_ours(steps))}
     notes = {"microexchange": f"{prepare_ours(steps)():,} lots traded"}
-    for peer in peers():
-        part = steps[: peer.most_steps]
-        contenders[peer.name] = (len(part), lambda peer=peer, part=part: peer.prepare(part))
-        theirs, expected = peer.prepare(part)(), prepare_ours(part)()
-        verdict = "the same lots" if theirs == expected else f"{theirs:,} lots where we trade {expected:,}"
-        notes[peer.name] = verdict + ("" if len(part) == len(steps) else f", over the first {len(part):,} events")
+    with harness.Report("book", options) as report:
+        for peer in peers():
+            part = steps[: peer.most_steps]
+            contenders[peer.name] = (len(part), lambda peer=peer, part=part: peer.prepare(part))
+            theirs, expected = peer.prepare(part)(), prepare_ours(part)()
+            verdict = "the same lots" if theirs == expected else f"{theirs:,} lots where we trade {expected:,}"
+            notes[peer.name] = verdict + ("" if len(part) == len(steps) else f", over the first {len(part):,} events")
     figures = [
         harness.Figure(figure.name, figure.rates, notes[figure.name])
-        for figure in harness.side_by_side(contenders, options.rounds)
+        for figure in harness.side_by_side(contenders, report, options.rounds, "events/s")
     ]
-    text = harness.table(figures, "events/s")
-    print(text)
-    if options.write:
-        picture = harness.PAGE.parent / "images" / "bench-book.svg"
-        harness.plot(picture, "One book: adds, cancels, marketable orders (logarithmic)", figures, "events/s")
-        harness.write_section("book", f"{text}\n\n![Events a second of each book](images/bench-book.svg)")
-    values = {figure.name: {"events_per_second": figure.median, "noise": figure.noise} for figure in figures}
-    harness.finish(options, "book", {"events": len(steps), "figures": values})
+    harness.add_figures(report.table(*harness.headings("events/s")), figures)
+    picture = harness.PAGE.parent / "images" / "bench-book.svg"
+    title = "One book: adds, cancels, marketable orders (logarithmic)"
+    report.finish(
+        {
+            "events": len(steps),
+            "figures": {one.name: {"events_per_second": one.median, "noise": one.noise} for one in figures},
+        },
+        "![Events a second of each book](images/bench-book.svg)",
+        lambda: harness.plot(picture, title, figures, "events/s"),
+    )
 
 
 if __name__ == "__main__":

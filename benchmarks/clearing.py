@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -90,6 +91,8 @@ async def measure(database: str, url: str, name: str, made: list[Instruction]) -
             # From when a tenth is done: a start has its own price.
             first = await _until(service, len(made) // 10)
             last = await _until(service, len(made))
+            if last[1] == first[1]:
+                sys.exit(f"mx: {len(made):,} executions are settled at once, which is no rate: take more --events")
             rate = (last[1] - first[1]) / (last[0] - first[0])
             await asyncio.sleep(1)
             single = await one_by_one(log, service, len(made) + 1)
@@ -109,40 +112,32 @@ async def _until(service: servers.Service, count: int) -> tuple[float, int]:
 
 
 def main() -> None:
-    """Measures, and prints a table."""
-    options = harness.arguments(__doc__ or "", events=100_000)
+    """Measures in turns, and prints tables."""
+    options = harness.arguments(__doc__ or "", events=100_000, rounds=harness.ROUNDS, log=True, counted="executions")
     made = instructions(options.events)
-    with servers.postgres() as database:
-        logs = servers.logs(database)
-        results: dict[str, list[tuple[float, float, float]]] = {name: [] for name in logs}
+    results: dict[str, list[tuple[float, float, float]]] = {}
+    with harness.Report("clearing", options) as report, servers.postgres() as database, report.interruptible():
         for number in range(options.rounds):
-            for place, (name, url) in enumerate(logs.items()):
-                results[name].append(asyncio.run(measure(database, url, f"b{number}{place}_", made)))
+            for place, (name, url) in enumerate(servers.logs(database, options.log).items()):
+                rate, single, inside = asyncio.run(measure(database, url, f"b{number}{place}_", made))
+                results.setdefault(name, []).append((rate, single * 1000, inside * 1000))
+                times = f"{rate:,.0f} executions/s; one alone {inside * 1000:.1f} ms, reported {single * 1000:.1f} ms"
+                report.say(f"round {number + 1} of {options.rounds}, {name}: {times}")
+    report.say("")
     figures = [harness.Figure(name, [rate for rate, _, _ in rounds]) for name, rounds in results.items()]
-    singles = {name: statistics.median(single for _, single, _ in rounds) * 1000 for name, rounds in results.items()}
-    inside = {name: statistics.median(one for _, _, one in rounds) * 1000 for name, rounds in results.items()}
-    text = "\n".join(
-        [
-            harness.table(figures, "executions/s"),
-            "",
-            "| a batch of one | settled and committed in | from the append to the report on the feed's topic |",
-            "| --- | ---: | ---: |",
-            *(f"| {name} | {inside[name]:.1f} ms | {singles[name]:.1f} ms |" for name in results),
-        ]
-    )
-    print(text)
-    if options.write:
-        harness.write_section("clearing", text)
-    values = {
-        figure.name: {
+    harness.add_figures(report.table(*harness.headings("executions/s")), figures)
+    table = report.table("a batch of one", "settled and committed in:", "from the append to the report on the feed's topic:")
+    values = {}
+    for figure in figures:
+        _, single, inside = (statistics.median(column) for column in zip(*results[figure.name], strict=True))
+        table.add(figure.name, f"{inside:.1f} ms", f"{single:.1f} ms")
+        values[figure.name] = {
             "executions_per_second": figure.median,
             "noise": figure.noise,
-            "single_ms": inside[figure.name],
-            "single_to_report_ms": singles[figure.name],
+            "single_ms": inside,
+            "single_to_report_ms": single,
         }
-        for figure in figures
-    }
-    harness.finish(options, "clearing", {"executions": options.events, "figures": values})
+    report.finish({"executions": options.events, "figures": values})
 
 
 if __name__ == "__main__":

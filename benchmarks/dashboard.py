@@ -4,11 +4,13 @@ The system's Chromium shows the Market view while twenty clients enter orders; t
 longest pause between two. For comparison, the same without orders.
 """
 
+import contextlib
 import itertools
 import os
 import shutil
 import tempfile
 import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import uvloop
@@ -38,9 +40,10 @@ def frames(page: Page, seconds: float) -> tuple[float, float]:
     return len(pauses) / (times[-1] - times[0]) * 1000, max(pauses)
 
 
-def measure(database: str, log: str, namespace: str, seconds: float) -> dict[int, tuple[float, float]]:
-    """Frames at each rate of orders."""
-    results = {}
+def measure(
+    database: str, log: str, namespace: str, rates: Sequence[int], seconds: float
+) -> Iterator[tuple[int, float, float]]:
+    """Frames at each rate of orders, as they are counted."""
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
     assert chromium, "no Chromium is installed (Debian and Ubuntu: apt install chromium)"
     with (
@@ -54,31 +57,28 @@ def measure(database: str, log: str, namespace: str, seconds: float) -> dict[int
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         page.goto(f"{feed.url}/#market")
         page.wait_for_selector("table")
-        for rate in RATES:
+        for rate in rates:
             work = load(gateway.url, 20, max(rate, 1), seconds + 4 if rate else 0, prefix=f"r{rate}-")
-            entering = threading.Thread(target=uvloop.run, args=(work,))
+            entering = threading.Thread(target=uvloop.run, args=(work,), daemon=True)
             entering.start()
             page.wait_for_timeout(5_000)
-            results[rate] = frames(page, seconds)
+            shown = frames(page, seconds)
             entering.join()
-    return results
+            yield rate, *shown
 
 
 def main() -> None:
     """Measures, and prints a table."""
-    options = harness.arguments(__doc__ or "", events=10)
-    with servers.postgres() as database:
-        results = measure(database, database, f"da{os.getpid()}_", options.events)
-    lines = [
-        "| orders a second, an eighth of them in what is shown | frames a second | longest pause |",
-        "| ---: | ---: | ---: |",
-    ]
-    lines += [f"| {rate} | {fps:.0f} | {pause:.0f} ms |" for rate, (fps, pause) in results.items()]
-    text = "\n".join(lines)
-    print(text)
-    if options.write:
-        harness.write_section("dashboard", text)
-    harness.finish(options, "dashboard", {str(rate): list(one) for rate, one in results.items()})
+    options = harness.arguments(__doc__ or "", seconds=10, rates=RATES)
+    figures: dict[str, list[float]] = {}
+    with harness.Report("dashboard", options) as report, servers.postgres() as database:
+        table = report.table("orders a second, an eighth of them in what is shown:", "frames a second:", "longest pause:")
+        namespace = f"da{os.getpid()}_"
+        with contextlib.closing(measure(database, database, namespace, options.rates, options.seconds)) as results:
+            for rate, shown, pause in results:
+                table.add(rate, f"{shown:.0f}", f"{pause:.0f} ms")
+                figures[str(rate)] = [shown, pause]
+    report.finish(figures)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,14 @@ processors for one request, the load's own share, and what lagged behind. Afterw
 """
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import secrets
+import signal
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -73,6 +75,7 @@ class Run:
 
 def loader(out: "multiprocessing.Queue[Any]", *arguments: Any) -> None:
     """One process of the load."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the benchmark, which ends its processes
     out.put(uvloop.run(load(*arguments)))
 
 
@@ -89,7 +92,7 @@ def loaders(
     out = context.Queue()
     share = clients // LOADERS, rate / LOADERS, seconds
     processes: list[BaseProcess] = [
-        context.Process(target=loader, args=(out, url, *share, f"{secrets.token_hex(3)}-", accounts, symbols))
+        context.Process(target=loader, args=(out, url, *share, f"{secrets.token_hex(3)}-", accounts, symbols), daemon=True)
         for _ in range(LOADERS)
     ]
     for process in processes:
@@ -152,65 +155,80 @@ def until_at_rest(services: dict[str, servers.Service]) -> None:
         time.sleep(0.2)
 
 
-def measure(database: str, log: str, namespace: str, rates: tuple[int, ...], seconds: float) -> tuple[list[Run], list[str]]:
-    """Runs at rising rates over fresh databases and a fresh log, and what the audit has found at the end."""
-    runs = []
+def measure(database: str, log: str, namespace: str, rates: Sequence[int], seconds: float) -> Iterator[Run | list[str]]:
+    """Runs at rising rates over fresh databases and a fresh log, each as it is done; at the end what the audit has found."""
     with servers.fresh(database, log, namespace), tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with servers.exchange(database, log, namespace, folder, MX_REQUESTS_PER_SECOND="0") as services:
             for rate in rates:
-                runs.append(at_rate(services, rate, seconds))
+                run = at_rate(services, rate, seconds)
+                yield run
                 until_at_rest(services)
-                if not runs[-1].percentile(0.99) < GIVES_UP:
+                if not run.percentile(0.99) < GIVES_UP:
                     break
             checks = asyncio.run(audit(Places(database, log, namespace, folder)))
-    return runs, [f"{check.name}: {text}" for check in checks for text in check.differences]
+    yield [f"{check.name}: {text}" for check in checks for text in check.differences]
+
+
+def best_of(runs: Sequence[Run]) -> Run:
+    """The highest rate that was held."""
+    return max((run for run in runs if run.percentile(0.99) < GIVES_UP), key=lambda run: run.rate, default=runs[0])
+
+
+def add_stages(report: harness.Report, figures: dict[str, list[Run]]) -> None:
+    """Where the time goes, by log, at the highest rate that was held."""
+    best = {f"{name} at {best_of(runs).rate:,}/s": best_of(runs) for name, runs in figures.items()}
+    if not best:
+        return
+    table = report.table("", "process", "processor time for one request:")
+    for which, run in best.items():
+        for process, spent in sorted(run.microseconds.items(), key=lambda entry: -entry[1]):
+            table.add(which, process, f"{spent:,.0f} µs")
+    names = list(next(iter(best.values())).stages)
+    table = report.table("", *(f"{name.replace('_', ' ')}:" for name in names))
+    for which, run in best.items():
+        for percent in ("p50", "p99"):
+            table.add(f"{which}, {percent}", *(f"{run.stages[name][percent] or 0:.1f} ms" for name in names))
+
+
+def draw(figures: dict[str, list[Run]]) -> None:
+    """Latency by rate, a picture for each log."""
+    pictures = []
+    for name, runs in figures.items():
+        rates = [run.rate for run in runs]
+        parts = (("p50", 0.5), ("p99", 0.99))
+        series = [charts.Series(way, rates, [min(run.percentile(part), GIVES_UP) for run in runs]) for way, part in parts]
+        pictures.append(charts.Chart(name, "requests/s", "milliseconds", series))
+    charts.write(PLOT, pictures)
 
 
 def main() -> None:
     """Measures, and prints tables."""
-    options = harness.arguments(__doc__ or "", events=60)
+    options = harness.arguments(__doc__ or "", seconds=60, rates=RATES, log=True)
     figures: dict[str, list[Run]] = {}
-    lines, stages, ways = [], [], []
-    with servers.postgres() as database:
-        for place, (name, log) in enumerate(servers.logs(database).items()):
-            runs, differences = measure(database, log, f"e2e{os.getpid()}_{place}_", RATES, options.events)
-            figures[name] = runs
-            for run in runs:
-                lag = ", ".join(f"{what} {count:,}" for what, count in run.lag.items() if count > 0) or "none"
-                lines.append(
-                    f"| {name} | {run.rate:,} | {run.orders / options.events:,.0f} | {run.percentile(0.5):.1f} ms | "
-                    f"{run.percentile(0.99):.1f} ms | {run.load_share:.0%} | {lag} |"
-                )
-            best = max((run for run in runs if run.percentile(0.99) < GIVES_UP), key=lambda run: run.rate, default=runs[0])
-            for process, spent in sorted(best.microseconds.items(), key=lambda entry: -entry[1]):
-                stages.append(f"| {name} at {best.rate:,}/s | {process} | {spent:,.0f} µs |")
-            ways.append((f"{name} at {best.rate:,}/s", best.stages))
-            print(f"{name}: the audit found {differences or 'nothing'}")
-    head = "| log | requests/s asked | answered | p50 | p99 | the load's processors | behind at the end |"
-    text = "\n".join([head, "| --- | ---: | ---: | ---: | ---: | ---: | --- |", *lines])
-    text += "\n\n" + "\n".join(["| | process | processor time for one request |", "| --- | --- | ---: |", *stages])
-    names = list(ways[0][1])
-    text += "\n\n| | " + " | ".join(name.replace("_", " ") for name in names) + " |\n| --- |" + " ---: |" * len(names)
-    for which, by_stage in ways:
-        for percent in ("p50", "p99"):
-            cells = (f"{by_stage[name][percent] or 0:.1f} ms" for name in names)
-            text += f"\n| {which}, {percent} | {' | '.join(cells)} |"
-    print(text)
-    if options.write:
-        parts = (("p50", 0.5), ("p99", 0.99))
-        pictures = []
-        for name, runs in figures.items():
-            rates = [run.rate for run in runs]
-            series = [
-                charts.Series(way, rates, [min(run.percentile(part), GIVES_UP) for run in runs]) for way, part in parts
-            ]
-            pictures.append(charts.Chart(name, "requests/s", "milliseconds", series))
-        charts.write(PLOT, pictures)
-        harness.write_section("end-to-end", f"{text}\n\n![Latency by rate](images/end-to-end.svg)")
-    harness.finish(
-        options, "end-to-end", {name: [msgspec.to_builtins(run.lag) for run in runs] for name, runs in figures.items()}
-    )
+    audits = []
+    with harness.Report("end-to-end", options) as report, servers.postgres() as database:
+        table = report.table(
+            "log", "requests/s asked:", "answered:", "p50:", "p99:", "the load's processors:", "behind at the end"
+        )
+        with report.interruptible():
+            for place, (name, log) in enumerate(servers.logs(database, options.log).items()):
+                namespace = f"e2e{os.getpid()}_{place}_"
+                with contextlib.closing(measure(database, log, namespace, options.rates, options.seconds)) as results:
+                    for run in results:
+                        if isinstance(run, list):
+                            audits.append(f"{name}: the audit found {run or 'nothing'}")
+                            continue
+                        figures.setdefault(name, []).append(run)
+                        lag = ", ".join(f"{what} {count:,}" for what, count in run.lag.items() if count > 0) or "none"
+                        times = (f"{run.percentile(part):.1f} ms" for part in (0.5, 0.99))
+                        answered = f"{run.orders / options.seconds:,.0f}"
+                        table.add(name, f"{run.rate:,}", answered, *times, f"{run.load_share:.0%}", lag)
+        add_stages(report, figures)
+    for line in audits:
+        report.say(line)
+    lags = {name: [msgspec.to_builtins(run.lag) for run in runs] for name, runs in figures.items()}
+    report.finish(lags, "![Latency by rate](images/end-to-end.svg)", lambda: draw(figures))
 
 
 if __name__ == "__main__":

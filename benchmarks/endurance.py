@@ -10,7 +10,7 @@ from matching_engine.engine import Engine
 from microexchange.ids import IdSequence
 from microexchange.messages import CancelAll
 
-CHUNK = 200_000
+CHUNK, ROWS = 200_000, 10
 
 
 def resident() -> int:
@@ -23,37 +23,31 @@ def resident() -> int:
 
 def main() -> None:
     """Measures, and prints a table."""
-    options = harness.arguments(__doc__ or "", events=10_000_000)
+    options = harness.arguments(__doc__ or "", events=10_000_000, counted=f"commands, at least {CHUNK:,}")
     engine, ids = Engine(), IdSequence(0)
     start, flow = commands_of(CHUNK)
     for command in start:
         engine.apply(command)
-    rows, seconds = [], 0.0
-    for chunk in range(options.events // CHUNK):
-        commands = renumbered(flow, ids)
-        began = time.perf_counter()
-        for command in commands:
-            engine.apply(command)
-        seconds += time.perf_counter() - began
-        open_orders = sum(len(account.orders) for account in engine.accounts.values())
-        for number in range(CLIENTS):
-            engine.apply(CancelAll(ids.next(NOW), 1, f"c{number}"))
-        del commands
-        gc.collect()
-        done = (chunk + 1) * CHUNK
-        if done % 1_000_000 == 0:
-            rows.append((done, open_orders, resident(), done / seconds))
-    text = "\n".join(
-        [
-            "| commands | open orders before the cancels | resident memory | commands/s so far |",
-            "| ---: | ---: | ---: | ---: |",
-            *(f"| {done:,} | {orders:,} | {megabytes} MB | {rate:,.0f} |" for done, orders, megabytes, rate in rows),
-        ]
-    )
-    print(text)
-    if options.write:
-        harness.write_section("endurance", text)
-    harness.finish(options, "endurance", {"megabytes": {str(done): megabytes for done, _, megabytes, _ in rows}})
+    seconds, megabytes = 0.0, {}
+    chunks = max(options.events // CHUNK, 1)
+    with harness.Report("endurance", options) as report:
+        table = report.table("commands:", "open orders before the cancels:", "resident memory:", "commands/s so far:")
+        for chunk in range(1, chunks + 1):
+            commands = renumbered(flow, ids)
+            began = time.perf_counter()
+            for command in commands:
+                engine.apply(command)
+            seconds += time.perf_counter() - began
+            open_orders = sum(len(account.orders) for account in engine.accounts.values())
+            for number in range(CLIENTS):
+                engine.apply(CancelAll(ids.next(NOW), 1, f"c{number}"))
+            del commands
+            gc.collect()
+            if chunk % max(chunks // ROWS, 1) == 0:
+                done = chunk * CHUNK
+                megabytes[str(done)] = resident()
+                table.add(f"{done:,}", f"{open_orders:,}", f"{resident()} MB", f"{done / seconds:,.0f}")
+    report.finish({"megabytes": megabytes})
 
 
 if __name__ == "__main__":

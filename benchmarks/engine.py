@@ -1,8 +1,11 @@
-"""`./mx bench engine`: the whole engine: ids, credit, matching, fees, every event made."""
+"""`./mx bench engine`: the whole engine: ids, credit, matching, fees, every event made.
+
+Without `--part`, all of it: its speed, the time of one command, with many resting orders, with many idle securities.
+"""
 
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -15,6 +18,8 @@ from microexchange.messages import CancelOrder, Command, ListSecurity, NewOrder,
 from microexchange.numbers import MAX_CASH
 
 CLIENTS = 50
+RESTING = (0, 10_000, 100_000, 1_000_000)
+IDLE = (0, 5_000)
 NOW = 1_800_000_000_000_000_000
 
 
@@ -72,9 +77,8 @@ def one_by_one(start: list[Command], commands: list[Command]) -> list[float]:
     return sorted(times)
 
 
-def growth(sizes: list[int], commands: int = 20_000) -> dict[int, float]:
+def growth(sizes: Sequence[int], commands: int = 20_000) -> Iterator[tuple[int, float]]:
     """Commands a second with so many orders resting, far from the market and near."""
-    rates = {}
     for size in sizes:
         ids = IdSequence(0)
         engine = Engine()
@@ -88,13 +92,11 @@ def growth(sizes: list[int], commands: int = 20_000) -> dict[int, float]:
             engine.apply(NewOrder(ids.next(NOW), 1, f"c{number % CLIENTS}", "X", side, OrderType.LIMIT, 1, price))
         _, flow_commands = commands_of(commands)
         moved = renumbered(flow_commands, ids)
-        rates[size] = harness.measure(len(moved), lambda engine=engine, moved=moved: lambda: _apply_all(engine, moved))
-    return rates
+        yield size, harness.measure(len(moved), lambda engine=engine, moved=moved: lambda: _apply_all(engine, moved))
 
 
-def idle(sizes: list[int], commands: int = 20_000) -> dict[int, tuple[float, float]]:
+def idle(sizes: Sequence[int], commands: int = 20_000) -> Iterator[tuple[int, float, float]]:
     """Commands a second, and bytes of memory for each of them, with so many securities more in which nothing happens."""
-    figures = {}
     for size in sizes:
         ids = IdSequence(0)
         tracemalloc.start()
@@ -107,8 +109,7 @@ def idle(sizes: list[int], commands: int = 20_000) -> dict[int, tuple[float, flo
             engine.apply(command)
         moved = renumbered(commands_of(commands)[1], ids)
         rate = harness.measure(len(moved), lambda engine=engine, moved=moved: lambda: _apply_all(engine, moved))
-        figures[size] = rate, taken / size if size else 0.0
-    return figures
+        yield size, rate, taken / size if size else 0.0
 
 
 def _apply_all(engine: Engine, commands: list[Command]) -> None:
@@ -129,42 +130,41 @@ def renumbered(commands: list[Command], ids: IdSequence) -> list[Command]:
     return result
 
 
-def main() -> None:
-    """Measures, and prints tables."""
-    options = harness.arguments(__doc__ or "")
-    start, commands = commands_of(options.events)
+def speed(report: harness.Report, events: int, rounds: int) -> dict[str, float]:
+    """The engine's throughput, and the time of one command."""
+    start, commands = commands_of(events)
     contenders: dict[str, harness.Contender] = {"microexchange": (len(commands), lambda: prepare(start, commands))}
-    (figure,) = harness.side_by_side(contenders, options.rounds)
-    events = prepare(start, commands)()
-    figure = harness.Figure(figure.name, figure.rates, f"{events / len(commands):.1f} events a command")
+    made = prepare(start, commands)() / len(commands)
+    found = harness.side_by_side(contenders, report, rounds, "commands/s")
+    figures = [harness.Figure(one.name, one.rates, f"{made:.1f} events a command") for one in found]
+    harness.add_figures(report.table(*harness.headings("commands/s")), figures)
+    if report.is_interrupted or not figures:
+        raise KeyboardInterrupt
     times = one_by_one(start, commands)
     p50, p99 = (times[int(len(times) * part)] * 1e6 for part in (0.5, 0.99))
-    rates = growth([0, 10_000, 100_000, 1_000_000])
-    unused = idle([0, 5_000])
-    text = "\n".join(
-        [
-            harness.table([figure], "commands/s"),
-            f"\nOne command: p50 {p50:.1f} µs, p99 {p99:.1f} µs.\n",
-            "| resting orders | commands/s |",
-            "| ---: | ---: |",
-            *(f"| {size:,} | {rate:,.0f} |" for size, rate in rates.items()),
-            "\n| idle securities | commands/s | memory of each |",
-            "| ---: | ---: | ---: |",
-            *(f"| {size:,} | {rate:,.0f} | {taken:,.0f} bytes |" for size, (rate, taken) in unused.items()),
-        ]
-    )
-    print(text)
-    if options.write:
-        harness.write_section("engine", text)
-    values = {
-        "commands_per_second": figure.median,
-        "noise": figure.noise,
-        "p50_us": p50,
-        "p99_us": p99,
-        "by_resting_orders": rates,
-        "by_idle_securities": {size: rate for size, (rate, _) in unused.items()},
-    }
-    harness.finish(options, "engine", {"commands": len(commands), "figures": values})
+    report.sentence(f"One command: p50 {p50:.1f} µs, p99 {p99:.1f} µs.")
+    return {"commands_per_second": figures[0].median, "noise": figures[0].noise, "p50_us": p50, "p99_us": p99}
+
+
+def main() -> None:
+    """Measures, and prints tables."""
+    parts = ("speed", "resting", "idle")
+    options = harness.arguments(__doc__ or "", events=200_000, rounds=harness.ROUNDS, counted="commands", parts=parts)
+    figures: dict[str, Any] = {}
+    with harness.Report("engine", options) as report:
+        if options.part in (None, "speed"):
+            figures |= speed(report, options.events, options.rounds)
+        if options.part in (None, "resting"):
+            table = report.table("resting orders:", "commands/s:")
+            for size, rate in growth(RESTING):
+                table.add(f"{size:,}", f"{rate:,.0f}")
+                figures.setdefault("by_resting_orders", {})[size] = rate
+        if options.part in (None, "idle"):
+            table = report.table("idle securities:", "commands/s:", "memory of each:")
+            for size, rate, taken in idle(IDLE):
+                table.add(f"{size:,}", f"{rate:,.0f}", f"{taken:,.0f} bytes")
+                figures.setdefault("by_idle_securities", {})[size] = rate
+    report.finish({"commands": options.events, "figures": figures})
 
 
 if __name__ == "__main__":

@@ -10,10 +10,12 @@ import contextlib
 import multiprocessing
 import os
 import select
+import signal
 import socket
+import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -42,7 +44,6 @@ RATE = 10_000
 """Orders a second, live."""
 IN_A_BODY = 50
 """Commands whose reports share a body: what the engine makes of a busy moment."""
-SECONDS = 10
 CHANGES = 1_000
 """Changes of a book a second."""
 
@@ -93,6 +94,8 @@ async def from_a_full_log(service: servers.Service, bodies: Sequence[Sequence[Re
     first, begun = await stored(service, 1 + len(bodies) // 10)
     last, _ = await stored(service, 1 + len(bodies))
     rest = bodies[begun - 1 :]
+    if not rest:
+        sys.exit(f"mx: {len(bodies) * IN_A_BODY:,} commands are stored at once, which is no rate: take more --events")
     return sum(map(len, rest)) / (last - first), len(rest) * IN_A_BODY / (last - first)
 
 
@@ -126,6 +129,7 @@ def frame_of(message: Any) -> bytes:
 def listen(pipe: Connection, port: int, channel: str, subscribers: int) -> None:
     """A process that is all the subscribers, and does as little as can be: it looks at no frame, only at when bytes come.
     Asked for it, it says when each was sent something first since it was asked last, and how many bytes came in all."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the benchmark, which ends this process
     poll, found = select.epoll(), {}
     lines = ("GET /ws HTTP/1.1", f"Host: 127.0.0.1:{port}", "Upgrade: websocket", "Connection: Upgrade")
     for _ in range(subscribers):
@@ -201,13 +205,13 @@ async def fan_out(source: Source, log: Log, service: servers.Service, subscriber
     return sorted(times)
 
 
-async def many(source: Source, service: servers.Service, subscribers: int) -> tuple[int, int, float]:
+async def many(source: Source, service: servers.Service, subscribers: int, seconds: float) -> tuple[int, int, float]:
     """The longest queue in the first and the second half of the time, and bytes a second that all read together."""
     longest = [0, 0]
     with listening(service.port, "book", subscribers) as pipe:
         began, due, number = time.perf_counter(), 0, 0
         sequence = 10**9
-        while (elapsed := time.perf_counter() - began) < SECONDS:
+        while (elapsed := time.perf_counter() - began) < seconds:
             now = int(elapsed * CHANGES)
             groups = []
             for number in range(due, now):
@@ -217,7 +221,7 @@ async def many(source: Source, service: servers.Service, subscribers: int) -> tu
             if groups:
                 await source.put(groups)
             if number % 100 < 20:
-                half = int(elapsed > SECONDS / 2)
+                half = int(elapsed > seconds / 2)
                 longest[half] = max(longest[half], (await asyncio.to_thread(service.status))["longest_queue"])
             await asyncio.sleep(0.01)
         pipe.send("")
@@ -225,10 +229,14 @@ async def many(source: Source, service: servers.Service, subscribers: int) -> tu
     return longest[0], longest[1], total / (time.perf_counter() - began)
 
 
-async def measure(database: str, url: str, namespace: str, count: int) -> dict[str, float]:
-    """All of it, over fresh databases and a fresh log."""
+Row = tuple[str, str, dict[str, float]]
+"""What was measured, how it is written, and the figures of it."""
+
+
+async def measure(database: str, url: str, namespace: str, count: int, seconds: float) -> AsyncIterator[Row]:
+    """All of it, over fresh databases and a fresh log, each row as it is measured."""
     log = open_log(url, namespace)
-    opening, bodies = reports_of(count + RATE * SECONDS)
+    opening, bodies = reports_of(count + int(RATE * seconds))
     full, rest = bodies[: count // IN_A_BODY], bodies[count // IN_A_BODY :]
     with servers.fresh(database, url, namespace), tempfile.TemporaryDirectory() as folder:
         source = Source(log)
@@ -238,54 +246,43 @@ async def measure(database: str, url: str, namespace: str, count: int) -> dict[s
         service = servers.Service("market_data_feed", database, url, namespace, Path(folder))
         try:
             reports, orders = await from_a_full_log(service, full)
+            figures = {"reports_per_second": reports, "orders_per_second": orders}
+            yield "stored from a full log", f"{reports:,.0f} reports/s ({orders:,.0f} commands/s)", figures
             told, behind = await live(source, service, rest)
+            at = f"at most, at {RATE:,} commands/s"
+            yield f"behind with telling, {at}", f"{told:.2f} s", {"told_lag": told}
+            yield f"behind with storing, {at}", f"{behind:.2f} s", {"stored_lag": behind}
             heard = await fan_out(source, log, service, 100, 100)
-            first_half, second_half, rate = await many(source, service, 1_000)
+            p50, p95 = (heard[len(heard) * part // 100] * 1000 for part in (50, 95))
+            yield "a trade off the log until 100 subscribers heard it, p50", f"{p50:.1f} ms", {"fan_out_p50_ms": p50}
+            yield "the same, p95", f"{p95:.1f} ms", {"fan_out_p95_ms": p95}
+            halves = f"longest queue of 1,000 subscribers at {CHANGES:,} changes/s"
+            first_half, second_half, rate = await many(source, service, 1_000, seconds)
+            yield f"{halves}: first half of the time", f"{first_half}", {"longest_queue_first_half": first_half}
+            yield "the same, second half", f"{second_half}", {"longest_queue_second_half": second_half}
+            yield "what those read together", f"{rate / 1e6:.1f} MB/s", {"megabytes_per_second": rate / 1e6}
         finally:
             service.stop()
     await log.close()
-    return {
-        "reports_per_second": reports,
-        "orders_per_second": orders,
-        "told_lag": told,
-        "stored_lag": behind,
-        "fan_out_p50_ms": heard[len(heard) // 2] * 1000,
-        "fan_out_p95_ms": heard[int(len(heard) * 0.95)] * 1000,
-        "longest_queue_first_half": first_half,
-        "longest_queue_second_half": second_half,
-        "megabytes_per_second": rate / 1e6,
-    }
 
 
 def main() -> None:
     """Measures, and prints a table."""
-    options = harness.arguments(__doc__ or "", events=100_000)
+    options = harness.arguments(__doc__ or "", events=100_000, seconds=10, log=True, counted="commands in the full log")
     figures: dict[str, dict[str, float]] = {}
-    with servers.postgres() as database:
-        logs = servers.logs(database)
-        for place, (name, url) in enumerate(logs.items()):
-            figures[name] = asyncio.run(measure(database, url, f"fd{os.getpid()}_{place}_", options.events))
-    rows = {
-        "stored from a full log": "{reports_per_second:,.0f} reports/s ({orders_per_second:,.0f} commands/s)",
-        f"behind with telling, at most, at {RATE:,} commands/s": "{told_lag:.2f} s",
-        f"behind with storing, at most, at {RATE:,} commands/s": "{stored_lag:.2f} s",
-        "a trade off the log until 100 subscribers heard it, p50": "{fan_out_p50_ms:.1f} ms",
-        "the same, p95": "{fan_out_p95_ms:.1f} ms",
-        f"longest queue of 1,000 subscribers at {CHANGES:,} changes/s: first half of the time": "{longest_queue_first_half}",
-        "the same, second half": "{longest_queue_second_half}",
-        "what those read together": "{megabytes_per_second:.1f} MB/s",
-    }
-    text = "\n".join(
-        [
-            f"| | {' | '.join(figures)} |",
-            "| --- |" + " ---: |" * len(figures),
-            *(f"| {name} | {' | '.join(form.format(**one) for one in figures.values())} |" for name, form in rows.items()),
-        ]
-    )
-    print(text)
-    if options.write:
-        harness.write_section("feed", text)
-    harness.finish(options, "feed", {"figures": figures})
+
+    async def run(name: str, database: str, url: str, place: int) -> None:
+        rows = measure(database, url, f"fd{os.getpid()}_{place}_", options.events, options.seconds)
+        async with contextlib.aclosing(rows) as found:  # type: ignore[type-var]
+            async for what, text, values in found:
+                table.add(name, what, text)
+                figures.setdefault(name, {}).update(values)
+
+    with harness.Report("feed", options) as report, servers.postgres() as database:
+        table = report.table("log", "", "measured:")
+        for place, (name, url) in enumerate(servers.logs(database, options.log).items()):
+            asyncio.run(run(name, database, url, place))
+    report.finish({"figures": figures})
 
 
 if __name__ == "__main__":

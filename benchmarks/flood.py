@@ -8,8 +8,10 @@ import asyncio
 import contextlib
 import multiprocessing
 import os
+import signal
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -26,6 +28,8 @@ ORDER = '{"id":1,"op":"order","symbol":"AAPL","side":"buy","quantity":1,"price":
 
 def flood(gateway: str, key: str, seconds: float, sent: "multiprocessing.Queue[int]") -> None:
     """Sends as fast as the gateway takes it; how many requests that were."""
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the benchmark, which ends this process
 
     async def over_websocket(until: float) -> int:
         count = 0
@@ -65,9 +69,8 @@ def flood(gateway: str, key: str, seconds: float, sent: "multiprocessing.Queue[i
     sent.put(asyncio.run(everything()))
 
 
-def measure(database: str, log: str, namespace: str, seconds: float) -> dict[str, dict[str, float]]:
-    """The three parts of a run."""
-    results: dict[str, dict[str, float]] = {}
+def measure(database: str, log: str, namespace: str, seconds: float) -> Iterator[tuple[str, dict[str, float]]]:
+    """The three parts of a run, each as it is done."""
     with (
         servers.fresh(database, log, namespace),
         tempfile.TemporaryDirectory() as folder,
@@ -77,38 +80,33 @@ def measure(database: str, log: str, namespace: str, seconds: float) -> dict[str
         key = httpx.post(f"{gateway}/clients", json={"client_id": "flood"}, timeout=60).json()["api_key"]
         for part, floods in (("alone", False), ("with the flood", True), ("alone again", False)):
             sent: multiprocessing.Queue[int] = multiprocessing.Queue()
-            other = multiprocessing.Process(target=flood, args=(gateway, key, seconds + 3, sent))
+            other = multiprocessing.Process(target=flood, args=(gateway, key, seconds + 3, sent), daemon=True)
             if floods:
                 other.start()
             times, _, refused = uvloop.run(load(gateway, 20, RATE, seconds, prefix=part.replace(" ", "-")))
-            results[part] = {name: times[int(len(times) * p)] * 1000 for name, p in (("p50_ms", 0.5), ("p99_ms", 0.99))}
-            results[part]["refused"] = refused
+            result = {name: times[int(len(times) * p)] * 1000 for name, p in (("p50_ms", 0.5), ("p99_ms", 0.99))}
+            result["refused"] = refused
             if floods:
-                results[part]["flood_requests_per_second"] = sent.get(timeout=60) / (seconds + 3)
+                result["flood_requests_per_second"] = sent.get(timeout=60) / (seconds + 3)
                 other.join()
-    return results
+            yield part, result
 
 
 def main() -> None:
     """Measures, and prints a table."""
-    options = harness.arguments(__doc__ or "", events=10)
-    rows = []
-    figures = {}
-    with servers.postgres() as database:
-        logs = servers.logs(database)
-        for place, (name, log) in enumerate(logs.items()):
-            figures[name] = measure(database, log, f"fl{os.getpid()}_{place}_", options.events)
-            for part, one in figures[name].items():
-                flooded = one.get("flood_requests_per_second")
-                told = "" if flooded is None else f"{flooded:,.0f}/s"
-                times = f"{one['p50_ms']:.1f} ms | {one['p99_ms']:.1f} ms"
-                rows.append(f"| {name}, {part} | {times} | {one['refused']} | {told} |")
-    head = f"| 20 clients, {RATE} requests/s | p50 | p99 | refused | the flood |\n| --- | ---: | ---: | ---: | ---: |"
-    text = "\n".join([head, *rows])
-    print(text)
-    if options.write:
-        harness.write_section("flood", text)
-    harness.finish(options, "flood", figures)
+    options = harness.arguments(__doc__ or "", seconds=10, log=True)
+    figures: dict[str, dict[str, dict[str, float]]] = {}
+    with harness.Report("flood", options) as report, servers.postgres() as database:
+        table = report.table(f"20 clients, {RATE} requests/s", "p50:", "p99:", "refused:", "the flood:")
+        for place, (name, log) in enumerate(servers.logs(database, options.log).items()):
+            namespace = f"fl{os.getpid()}_{place}_"
+            with contextlib.closing(measure(database, log, namespace, options.seconds)) as parts:
+                for part, one in parts:
+                    flooded = one.get("flood_requests_per_second")
+                    told = "" if flooded is None else f"{flooded:,.0f}/s"
+                    table.add(f"{name}, {part}", f"{one['p50_ms']:.1f} ms", f"{one['p99_ms']:.1f} ms", one["refused"], told)
+                    figures.setdefault(name, {})[part] = one
+    report.finish(figures)
 
 
 if __name__ == "__main__":

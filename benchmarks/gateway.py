@@ -21,7 +21,9 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from benchmarks import harness, servers
 
-RATE = 1000
+RATES = (1_000,)
+"""Requests a second."""
+CLIENTS = (50, 1_000)
 WARM_UP = 3.0
 SHORTEST = 0.0005
 """Seconds that the load sleeps at least: what is due meanwhile goes out together, and is charged for it."""
@@ -89,6 +91,9 @@ class Client(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Hears answers, and passes over reports."""
+        if frame.msg_type != WSMsgType.TEXT:
+            transport.disconnect()  # the gateway has ended
+            return
         body = frame.get_payload_as_bytes()
         if body.startswith(REPORT):
             return
@@ -147,14 +152,14 @@ async def load(
     return sorted(times), share, sum(client.refused for client in clients)
 
 
-def measure(database: str, log: str, namespace: str, clients: int, seconds: float) -> dict[str, float]:
+def measure(database: str, log: str, namespace: str, clients: int, rate: int, seconds: float) -> dict[str, float]:
     """One run over fresh databases and a fresh log."""
     with (
         servers.fresh(database, log, namespace),
         tempfile.TemporaryDirectory() as folder,
         servers.exchange(database, log, namespace, Path(folder)) as services,
     ):
-        times, share, refused = uvloop.run(load(services["order_entry_gateway"].url, clients, RATE, seconds))
+        times, share, refused = uvloop.run(load(services["order_entry_gateway"].url, clients, rate, seconds))
         lag = services["market_data_feed"].status()
         behind = lag["offset"] - lag["stored_offset"]
     p50, p95, p99 = (times[int(len(times) * part)] * 1000 for part in (0.5, 0.95, 0.99))
@@ -164,24 +169,17 @@ def measure(database: str, log: str, namespace: str, clients: int, seconds: floa
 
 def main() -> None:
     """Measures, and prints a table."""
-    options = harness.arguments(__doc__ or "", events=20)
+    options = harness.arguments(__doc__ or "", seconds=20, rates=RATES, log=True)
     results: dict[str, dict[str, float]] = {}
-    with servers.postgres() as database:
-        logs = servers.logs(database)
-        for place, (name, log) in enumerate(logs.items()):
-            for clients in (50, 1000):
-                namespace = f"g{place}{clients}_"
-                results[f"{name}, {clients} WebSockets"] = measure(database, log, namespace, clients, options.events)
-    rows = [
-        f"| {name} | {one['p50_ms']:.1f} ms | {one['p95_ms']:.1f} ms | {one['p99_ms']:.1f} ms | {one['load_share']:.0%} |"
-        for name, one in results.items()
-    ]
-    head = f"| {RATE:,} requests/s | p50 | p95 | p99 | the load's share of a core |"
-    text = "\n".join([head, "| --- | ---: | ---: | ---: | ---: |", *rows])
-    print(text)
-    if options.write:
-        harness.write_section("gateway", text)
-    harness.finish(options, "gateway", {"seconds": options.events, "figures": results})
+    with harness.Report("gateway", options) as report, servers.postgres() as database:
+        table = report.table("", "requests/s:", "p50:", "p95:", "p99:", "the load's share of a core:")
+        for place, (name, log) in enumerate(servers.logs(database, options.log).items()):
+            for rate, clients in itertools.product(options.rates, CLIENTS):
+                one = measure(database, log, f"g{place}{clients}_{rate}_", clients, rate, options.seconds)
+                results[f"{name}, {clients} WebSockets, {rate}/s"] = one
+                times = (f"{one[key]:.1f} ms" for key in ("p50_ms", "p95_ms", "p99_ms"))
+                table.add(f"{name}, {clients:,} WebSockets", f"{rate:,}", *times, f"{one['load_share']:.0%}")
+    report.finish({"seconds": options.seconds, "figures": results})
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """`./mx bench growth`: what becomes of it when there is more: clients, securities, resting orders, history.
 
 Clients, securities and history are measured on the whole exchange, over RabbitMQ where one answers, at a steady rate;
-resting orders on the engine, with the memory that each takes. `--part` measures one
-of them; `--history` says how many rows at most.
+resting orders on the engine, with the memory that each takes. `--history N` says how many rows at most.
 """
 
 import argparse
@@ -56,18 +55,19 @@ def whole(run: Run) -> tuple[float, float, float]:
     return run.percentile(0.5), run.percentile(0.99), sum(run.microseconds.values())
 
 
-def clients(database: str, log: str, seconds: float) -> dict[int, tuple[float, ...]]:
+Rows = Iterator[tuple[int, tuple[float, ...]]]
+"""A size, and what was measured with it."""
+
+
+def clients(database: str, log: str, seconds: float) -> Rows:
     """By how many WebSockets the same load comes over."""
-    figures = {}
     for count in COUNTS["clients"]:
         with exchange(database, log, f"c{count}") as services:
-            figures[count] = whole(at_rate(services, RATE, seconds, count))
-    return figures
+            yield count, whole(at_rate(services, RATE, seconds, count))
 
 
-def securities(database: str, log: str, seconds: float) -> dict[int, tuple[float, ...]]:
+def securities(database: str, log: str, seconds: float) -> Rows:
     """By how many securities are traded, all of them alike, by twenty clients who have some of each."""
-    figures = {}
     for count in COUNTS["securities"]:
         symbols = [f"S{number}" for number in range(count)]
         with tempfile.NamedTemporaryFile("w", suffix=".csv") as listing:
@@ -76,23 +76,18 @@ def securities(database: str, log: str, seconds: float) -> dict[int, tuple[float
             settings = {"MX_LISTING": listing.name, "MX_ENDOWMENT_SHARES": '{"*": "10000"}'}
             with exchange(database, log, f"s{count}", **settings) as services:
                 until_at_rest(services)
-                figures[count] = whole(at_rate(services, RATE, seconds, 20, symbols))
-    return figures
+                yield count, whole(at_rate(services, RATE, seconds, 20, symbols))
 
 
-def resting() -> dict[int, tuple[float, ...]]:
+def resting() -> Rows:
     """By how many orders stand in a book of 20,000 prices: the engine's commands a second, and bytes of memory for each
     order."""
-    figures: dict[int, tuple[float, ...]] = {}
-    sizes = list(COUNTS["resting"])
-    rates = growth(sizes)
     context = multiprocessing.get_context("spawn")
-    for size in sizes:
+    for size, rate in growth(COUNTS["resting"]):
         # In a process of its own, so that nothing is there to be used again.
         with context.Pool(1) as pool:
             taken = pool.apply(memory_of, (size,))
-        figures[size] = rates[size], taken / size if size >= 100_000 else 0.0
-    return figures
+        yield size, (rate, taken / size if size >= 100_000 else 0.0)
 
 
 def memory_of(size: int) -> int:
@@ -164,9 +159,8 @@ def asked(url: str, path: str) -> float:
     return sorted(times)[10]
 
 
-def history(database: str, log: str, seconds: float, most: int) -> dict[int, tuple[float, ...]]:
+def history(database: str, log: str, seconds: float, most: int) -> Rows:
     """By how many order reports are stored: the same load, and a page of trades out of the past."""
-    figures: dict[int, tuple[float, ...]] = {}
     name = f"grow{os.getpid()}_h_"
     with exchange(database, log, "h") as services:
         at_rate(services, RATE, 5, 100)
@@ -179,35 +173,8 @@ def history(database: str, log: str, seconds: float, most: int) -> dict[int, tup
                 remember(database_url(database, name, MARKET_DATA), rows, have)
                 have = rows
             page = asked(services["market_data_feed"].url, f"/trades/{servers.SYMBOLS[0]}?limit=100")
-            figures[rows] = (*whole(at_rate(services, RATE, seconds, 100)), page)
+            yield rows, (*whole(at_rate(services, RATE, seconds, 100)), page)
             until_at_rest(services)
-    return figures
-
-
-def main() -> None:
-    """Measures, prints tables, and draws."""
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--part", choices=sorted(COUNTS))
-    parser.add_argument("--history", type=int, default=10_000_000)
-    mine, rest = parser.parse_known_args()
-    options = harness.arguments(__doc__ or "", events=10, given=rest)
-    parts = [mine.part] if mine.part else list(COUNTS)
-    figures: dict[str, dict[int, tuple[float, ...]]] = {}
-    with servers.postgres() as database:
-        log = servers.rabbitmq() or database
-        for part in parts:
-            if part == "resting":
-                figures[part] = resting()
-            elif part == "history":
-                figures[part] = history(database, log, options.events, mine.history)
-            else:
-                figures[part] = (clients if part == "clients" else securities)(database, log, options.events)
-    text = "\n\n".join(table(part, found) for part, found in figures.items())
-    print(text)
-    if options.write:
-        draw(figures)
-        harness.write_section("growth", f"{text}\n\n![Latency and throughput by size](images/growth.svg)")
-    harness.finish(options, "growth", figures)
 
 
 HEADS = {
@@ -218,18 +185,31 @@ HEADS = {
 }
 
 
-def table(part: str, found: dict[int, tuple[float, ...]]) -> str:
-    """One part as Markdown."""
+def rows_of(part: str, database: str, options: argparse.Namespace, most: int) -> Rows:
+    """One part, row by row. Over RabbitMQ where one answers and no other log is asked for."""
     if part == "resting":
-        rows = [f"| {size:,} | {rate:,.0f} | {f'{taken:,.0f}' if taken else ''} |" for size, (rate, taken) in found.items()]
-        return "\n".join([f"| {HEADS[part]} | commands/s | bytes for each |", "| ---: | ---: | ---: |", *rows])
-    more, line = (" a page of trades |", " ---: |") if part == "history" else ("", "")
-    rows = [
-        f"| {size:,} | {p50:.1f} ms | {p99:.1f} ms | {spent:,.0f} µs |" + "".join(f" {page:.1f} ms |" for page in rest)
-        for size, (p50, p99, spent, *rest) in found.items()
-    ]
-    head = f"| {HEADS[part]} | p50 | p99 | processors for a request |{more}"
-    return "\n".join([head, f"| ---: | ---: | ---: | ---: |{line}", *rows])
+        return resting()
+    log = list(servers.logs(database, options.log).values())[-1]
+    if part == "history":
+        return history(database, log, options.seconds, most)
+    return (clients if part == "clients" else securities)(database, log, options.seconds)
+
+
+def headings(part: str) -> tuple[str, ...]:
+    """The headings of a part's table."""
+    if part == "resting":
+        return (f"{HEADS[part]}:", "commands/s:", "bytes for each:")
+    more = ("a page of trades:",) if part == "history" else ()
+    return (f"{HEADS[part]}:", "p50:", "p99:", "processors for a request:", *more)
+
+
+def cells(part: str, values: tuple[float, ...]) -> tuple[str, ...]:
+    """A row of a part's table, after its size."""
+    if part == "resting":
+        rate, taken = values
+        return (f"{rate:,.0f}", f"{taken:,.0f}" if taken else "")
+    p50, p99, spent, *pages = values
+    return (f"{p50:.1f} ms", f"{p99:.1f} ms", f"{spent:,.0f} µs", *(f"{page:.1f} ms" for page in pages))
 
 
 def draw(figures: dict[str, dict[int, tuple[float, ...]]]) -> None:
@@ -242,6 +222,23 @@ def draw(figures: dict[str, dict[int, tuple[float, ...]]]) -> None:
         up = "commands/s" if part == "resting" else "milliseconds"
         pictures.append(charts.Chart(HEADS[part], f"{part}, as a power of ten", up, series))
     charts.write(PLOT, pictures)
+
+
+def main() -> None:
+    """Measures, prints tables, and draws."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--history", type=int, default=10_000_000)
+    mine, rest = parser.parse_known_args()
+    options = harness.arguments(__doc__ or "", seconds=10, log=True, parts=sorted(COUNTS), given=rest)
+    figures: dict[str, dict[int, tuple[float, ...]]] = {}
+    with harness.Report("growth", options) as report, servers.postgres() as database:
+        for part in [options.part] if options.part else COUNTS:
+            table = report.table(*headings(part))
+            with contextlib.closing(rows_of(part, database, options, mine.history)) as rows:  # type: ignore[type-var]
+                for size, values in rows:
+                    figures.setdefault(part, {})[size] = values
+                    table.add(f"{size:,}", *cells(part, values))
+    report.finish(figures, "![Latency and throughput by size](images/growth.svg)", lambda: draw(figures))
 
 
 if __name__ == "__main__":

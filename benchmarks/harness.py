@@ -1,4 +1,6 @@
-"""Runs measurements side by side, and says how noisy they were.
+"""What the benchmarks share: options, tables that are printed row by row, and measurements side by side.
+
+A row is printed as soon as it is measured. Ctrl-C ends a benchmark: what was measured until then stays on the screen.
 
 Every contender runs once in each round, so that a busy minute of the machine hits all of them; the median of the rounds is
 the figure, and the spread from the slowest to the fastest round the noise.
@@ -9,12 +11,15 @@ import gc
 import json
 import os
 import platform
+import signal
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 ROUNDS = 5
 
@@ -55,13 +60,18 @@ Contender = tuple[int, Callable[[], Callable[[], Any]]]
 """How many events, and what prepares a run over them."""
 
 
-def side_by_side(contenders: dict[str, Contender], rounds: int = ROUNDS) -> list[Figure]:
-    """The contenders' figures, measured in turns."""
+def side_by_side(contenders: dict[str, Contender], report: "Report", rounds: int, unit: str) -> list[Figure]:
+    """The contenders' figures, measured in turns; each round of each is printed. A Ctrl-C ends the rounds: the figures are
+    of those that were done."""
     rates: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(rounds):
-        for name, (count, prepare) in contenders.items():
-            rates[name].append(measure(count, prepare))
-    return [Figure(name, values) for name, values in rates.items()]
+    report.say(f"Rounds of each, in {unit}:")
+    with report.interruptible():
+        for number in range(1, rounds + 1):
+            for name, (count, prepare) in contenders.items():
+                rates[name].append(measure(count, prepare))
+                report.say(f"round {number} of {rounds}, {name}: {rates[name][-1]:,.0f}")
+    report.say("")
+    return [Figure(name, values) for name, values in rates.items() if values]
 
 
 def machine() -> dict[str, Any]:
@@ -76,24 +86,155 @@ def machine() -> dict[str, Any]:
     return {"processor": model, "cores": os.cpu_count(), "python": platform.python_version(), "system": platform.system()}
 
 
-def arguments(description: str, events: int = 200_000, given: Sequence[str] | None = None) -> argparse.Namespace:
-    """The options that all benchmarks have, from the command line, or what is left of it."""
+LOGS = {"embedded": "embedded log", "rabbitmq": "RabbitMQ"}
+"""What `--log` takes, and what a table calls it."""
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Numbers with commas between: `1000,3000`."""
+    return tuple(int(part) for part in text.split(","))
+
+
+def arguments(
+    description: str,
+    *,
+    events: int | None = None,
+    seconds: float | None = None,
+    rates: Sequence[int] | None = None,
+    rounds: int | None = None,
+    log: bool = False,
+    counted: str = "events",
+    parts: Sequence[str] = (),
+    given: Sequence[str] | None = None,
+) -> argparse.Namespace:
+    """The options of a benchmark, from the command line, or what is left of it. Each has those for which a default is
+    given: `--events` is a count of what `counted` names, `--seconds` a time, `--rates` so many a second, `--part` one of
+    `parts`."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", action="store_true", help="print the figures as one JSON object on the last line")
-    parser.add_argument("--events", type=int, default=events)
-    parser.add_argument("--write", action="store_true", help="write tables and plots into docs/performance.md")
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    return parser.parse_args(given)
+    parser.add_argument("--write", action="store_true", help="write tables and plots into the page")
+    if events is not None:
+        parser.add_argument("--events", type=int, default=events, help=f"how many {counted}: {events:,}")
+    if seconds is not None:
+        parser.add_argument("--seconds", type=float, default=seconds, help=f"how long to measure each row: {seconds:g}")
+    if rates is not None:
+        shown = ",".join(map(str, rates))
+        parser.add_argument("--rates", type=numbers, default=tuple(rates), help=f"a second, with commas between: {shown}")
+    if rounds is not None:
+        parser.add_argument("--rounds", type=int, default=rounds, help=f"how often to measure each contender: {rounds}")
+    if log:
+        parser.add_argument("--log", choices=sorted(LOGS), help="one log alone; without it, both where a broker answers")
+    if parts:
+        parser.add_argument("--part", choices=parts, help="one part alone")
+    options = parser.parse_args(given)
+    if options.write and getattr(options, "part", None):
+        parser.error("--write is for all parts: leave out --part")
+    return options
 
 
-def table(figures: Sequence[Figure], unit: str) -> str:
-    """The figures as Markdown, each with its ratio to the first."""
-    first = figures[0].median
-    rows = [f"| | {unit} | of the first | noise | |", "| --- | ---: | ---: | ---: | --- |"]
+class Table:
+    """Rows of a Markdown table, printed as they come. A heading that ends with a colon is of a column of numbers."""
+
+    def __init__(self, headings: Sequence[str]) -> None:
+        self._head = f"| {' | '.join(heading.removesuffix(':') for heading in headings)} |"
+        self._line = f"| {' | '.join('---:' if heading.endswith(':') else '---' for heading in headings)} |"
+        self._columns = len(headings)
+        self.rows: list[str] = []
+
+    def add(self, *cells: object) -> None:
+        """Prints a row, and keeps it. Raises `ValueError` where it has not as many cells as there are headings."""
+        if len(cells) != self._columns:
+            raise ValueError(f"{len(cells)} cells in a table of {self._columns} columns")
+        if not self.rows:
+            print(f"{self._head}\n{self._line}", flush=True)
+        self.rows.append(f"| {' | '.join(map(str, cells))} |")
+        print(self.rows[-1], flush=True)
+
+    def __str__(self) -> str:
+        return "\n".join([self._head, self._line, *self.rows])
+
+
+class Report:
+    """What one benchmark has to say: tables and sentences, printed as they come, and kept for the page.
+
+    >>> with Report("book", options) as report:  # doctest: +SKIP
+    ...     table = report.table("what", "events/s:")
+    ...     table.add("ours", f"{rate:,.0f}")
+
+    A Ctrl-C within the block ends it, and so does a SIGTERM: the rows stay, what was started is stopped, nothing is written
+    into the page, and the process ends with 130.
+    """
+
+    def __init__(self, name: str, options: argparse.Namespace) -> None:
+        self._name = name
+        self._options = options
+        self._parts: list[Table | str] = []
+        self.is_interrupted = False
+
+    def __enter__(self) -> Self:
+        # Without this, a SIGTERM would leave the services of the benchmark behind.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        if kind is None or not issubclass(kind, KeyboardInterrupt):
+            return False
+        self.is_interrupted = True
+        return True
+
+    def interruptible(self) -> "Report":
+        """A block within the block, which a Ctrl-C ends alone; what follows still has its say."""
+        return self
+
+    def table(self, *headings: str) -> Table:
+        """A new table; see `Table`."""
+        if self._parts:
+            print()
+        table = Table(headings)
+        self._parts.append(table)
+        return table
+
+    def sentence(self, text: str) -> None:
+        """Text between two tables, printed and kept."""
+        if self._parts:
+            print()
+        print(text, flush=True)
+        self._parts.append(text)
+
+    def say(self, text: str) -> None:
+        """What is printed alone."""
+        print(text, flush=True)
+
+    @property
+    def text(self) -> str:
+        """All tables that have rows, and all sentences, as Markdown."""
+        return "\n\n".join(str(part) for part in self._parts if isinstance(part, str) or part.rows)
+
+    def finish(self, figures: dict[str, Any], picture: str = "", draw: Callable[[], None] | None = None) -> None:
+        """Writes the page with `--write`, prints the figures with `--json`. After a Ctrl-C it writes nothing, and ends the
+        process with status 130."""
+        if self.is_interrupted:
+            print("Interrupted: the rows above are what was measured.", flush=True)
+        elif self._options.write:
+            if draw is not None:
+                draw()
+            write_section(self._name, self.text + (f"\n\n{picture}" if picture else ""))
+        finish(self._options, self._name, {**figures, "interrupted": self.is_interrupted})
+        if self.is_interrupted:
+            sys.exit(130)
+
+
+def add_figures(table: Table, figures: Sequence[Figure]) -> None:
+    """A row for each figure, with its ratio to the first: for a table with these `headings`."""
+    first = figures[0].median if figures else 1.0
     for figure in figures:
-        ratio = figure.median / first
-        rows.append(f"| {figure.name} | {figure.median:,.0f} | {ratio:.2f} | {figure.noise:.0%} | {figure.note} |")
-    return "\n".join(rows)
+        ratio = f"{figure.median / first:.2f}"
+        table.add(figure.name, f"{figure.median:,.0f}", ratio, f"{figure.noise:.0%}", figure.note)
+
+
+def headings(unit: str) -> tuple[str, ...]:
+    """The headings of a table of figures."""
+    return ("", f"{unit}:", "of the first:", "noise:", "")
 
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"

@@ -5,10 +5,12 @@ else trades: this is what the way itself takes, without any waiting for others.
 """
 
 import asyncio
+import contextlib
 import http.client
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -45,6 +47,9 @@ class Taker(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Hears."""
+        if frame.msg_type != WSMsgType.TEXT:
+            transport.disconnect()
+            return
         said = self._decoder.decode(frame.get_payload_as_bytes())
         if said.report is not None and said.report.exec_type == "TRADE":
             self.filled.set()
@@ -86,8 +91,8 @@ async def over_websocket(gateway: str, taker: dict[str, str], count: int) -> lis
     return times
 
 
-def measure(database: str, log: str, namespace: str, count: int) -> dict[str, list[float]]:
-    """Both ways over a fresh exchange: sorted times in seconds."""
+def measure(database: str, log: str, namespace: str, count: int) -> Iterator[tuple[str, list[float]]]:
+    """Both ways over a fresh exchange, each as it is done: sorted times in seconds."""
     with (
         servers.fresh(database, log, namespace),
         tempfile.TemporaryDirectory() as folder,
@@ -97,26 +102,23 @@ def measure(database: str, log: str, namespace: str, count: int) -> dict[str, li
         maker, taker = account(gateway, "maker"), account(gateway, "taker")
         asked = httpx.post(f"{gateway}/orders", json={**ORDER, "side": "sell", "quantity": "9000"}, headers=maker)
         assert asked.status_code == 201, asked.text
-        rest = over_rest(gateway, taker, WARM_UP + count)[WARM_UP:]
-        websocket = uvloop.run(over_websocket(gateway, taker, WARM_UP + count))[WARM_UP:]
-    return {"REST": sorted(rest), "WebSocket": sorted(websocket)}
+        yield "REST", sorted(over_rest(gateway, taker, WARM_UP + count)[WARM_UP:])
+        yield "WebSocket", sorted(uvloop.run(over_websocket(gateway, taker, WARM_UP + count))[WARM_UP:])
 
 
 def main() -> None:
     """Measures, and prints a table."""
-    options = harness.arguments(__doc__ or "", events=2000)
-    lines, figures = [], {}
-    with servers.postgres() as database:
-        for place, (log_name, log) in enumerate(servers.logs(database).items()):
-            for way, times in measure(database, log, f"l{os.getpid()}_{place}_", options.events).items():
-                p50, p95, p99 = (times[int(len(times) * part)] * 1000 for part in (0.5, 0.95, 0.99))
-                lines.append(f"| {log_name} | {way} | {p50:.2f} ms | {p95:.2f} ms | {p99:.2f} ms |")
-                figures[f"{log_name}, {way}"] = {"p50_ms": p50, "p95_ms": p95, "p99_ms": p99}
-    text = "\n".join(["| log | | p50 | p95 | p99 |", "| --- | --- | ---: | ---: | ---: |", *lines])
-    print(text)
-    if options.write:
-        harness.write_section("latency", text)
-    harness.finish(options, "latency", {"orders": options.events, "figures": figures})
+    options = harness.arguments(__doc__ or "", events=2000, log=True, counted="orders, at most 4,000")
+    figures = {}
+    with harness.Report("latency", options) as report, servers.postgres() as database:
+        table = report.table("log", "", "p50:", "p95:", "p99:")
+        for place, (log_name, log) in enumerate(servers.logs(database, options.log).items()):
+            with contextlib.closing(measure(database, log, f"l{os.getpid()}_{place}_", options.events)) as ways:
+                for way, times in ways:
+                    found = {f"p{part}_ms": times[len(times) * part // 100] * 1000 for part in (50, 95, 99)}
+                    table.add(log_name, way, *(f"{value:.2f} ms" for value in found.values()))
+                    figures[f"{log_name}, {way}"] = found
+    report.finish({"orders": options.events, "figures": figures})
 
 
 if __name__ == "__main__":

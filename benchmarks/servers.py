@@ -16,6 +16,7 @@ import httpx
 import msgspec
 import pika
 
+from benchmarks.harness import LOGS
 from exchange_db.migrate import migrate
 from exchange_launcher.postgres import EmbeddedPostgres
 from microexchange.log.rabbitmq import EXCHANGE
@@ -48,10 +49,13 @@ def rabbitmq() -> str | None:
     return AMQP_URL
 
 
-def logs(database: str) -> dict[str, str]:
-    """The logs that can be measured here, by what they are called in a table: URLs."""
-    broker = rabbitmq()
-    return {"embedded log": database} | ({} if broker is None else {"RabbitMQ": broker})
+def logs(database: str, only: str | None = None) -> dict[str, str]:
+    """The logs that can be measured here, by what they are called in a table: URLs. With `only`, that one; ends the process
+    with a message where it is not there."""
+    urls = {"embedded": database, "rabbitmq": None if only == "embedded" else rabbitmq()}
+    if only is not None and urls[only] is None:
+        sys.exit(f"mx: no RabbitMQ at {AMQP_URL.rpartition('@')[2]}: start one, or take --log embedded")
+    return {LOGS[name]: url for name, url in urls.items() if url is not None and only in (None, name)}
 
 
 @contextlib.contextmanager

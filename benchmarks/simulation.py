@@ -14,9 +14,10 @@ from trading_bots.simulation.exchange import SECOND, SimulatedExchange
 from trading_bots.simulation.rounds import START
 from trading_bots.strategies import MarketMaker, MeanReversion, Momentum, NoiseTrader
 
-PAUSES = {"30 orders/s": 0.6, "200 orders/s": 0.06, "1,000 orders/s": 0.0105}
-"""Seconds between two orders of a noise trader, for about that rate in all."""
-SECONDS = {"30 orders/s": 60, "200 orders/s": 20, "1,000 orders/s": 5}
+PAUSES = {30: 0.6, 200: 0.06, 1_000: 0.0105}
+"""Seconds between two orders of a noise trader, by about how many orders a second that makes in all."""
+SECONDS = {30: 60, 200: 20, 1_000: 5}
+"""Simulated seconds, at most."""
 MOST = 10
 """Noise traders among the bots."""
 
@@ -48,40 +49,48 @@ def cores_alone(exchange: SimulatedExchange, before: int) -> float:
     return time.perf_counter() - began
 
 
+def measure(orders: int, seconds: float) -> tuple[float, float, float]:
+    """How many times faster than real time, the same for the cores alone, and commands a second of the market's."""
+    exchange = market(PAUSES[orders])
+    exchange.run_until(START + SECOND)
+    before, began = len(exchange.commands), time.perf_counter()
+    exchange.run_until(START + SECOND + int(seconds * SECOND))
+    elapsed = time.perf_counter() - began
+    rate = (len(exchange.commands) - before) / seconds
+    return seconds / elapsed, seconds / cores_alone(exchange, before), rate
+
+
 def main() -> None:
     """Measures in turns, and prints a table."""
-    options = harness.arguments(__doc__ or "", events=0)
-    speeds: dict[str, list[float]] = {name: [] for name in PAUSES}
-    cores: dict[str, list[float]] = {name: [] for name in PAUSES}
-    rates: dict[str, float] = {}
-    for _ in range(options.rounds):
-        for name, pause in PAUSES.items():
-            exchange, seconds = market(pause), SECONDS[name]
-            exchange.run_until(START + SECOND)
-            before, began = len(exchange.commands), time.perf_counter()
-            exchange.run_until(START + (1 + seconds) * SECOND)
-            elapsed = time.perf_counter() - began
-            speeds[name].append(seconds / elapsed)
-            cores[name].append(seconds / cores_alone(exchange, before))
-            rates[name] = (len(exchange.commands) - before) / seconds
-    rows = []
-    for name, found in speeds.items():
-        middle, noise = statistics.median(found), (max(found) - min(found)) / statistics.median(found)
-        alone = statistics.median(cores[name])
-        rows.append(f"| {rates[name]:,.0f} | {middle:,.0f} | {alone:,.0f} | {middle * rates[name]:,.0f} | {noise:.0%} |")
-    heads = (
-        "commands a second, simulated",
-        "times faster than real time",
-        "the cores alone",
-        "commands a second of ours",
-        "noise",
+    options = harness.arguments(__doc__ or "", rounds=harness.ROUNDS, seconds=max(SECONDS.values()), rates=list(PAUSES))
+    found: dict[int, list[tuple[float, float, float]]] = {}
+    with harness.Report("simulation", options) as report, report.interruptible():
+        for number in range(1, options.rounds + 1):
+            for orders in options.rates:
+                one = measure(orders, min(SECONDS[orders], options.seconds))
+                found.setdefault(orders, []).append(one)
+                speed = f"{one[0]:,.0f} times faster than real time"
+                report.say(f"round {number} of {options.rounds}, {orders:,} orders/s: {speed}")
+    report.say("")
+    table = report.table(
+        "commands a second, simulated:",
+        "times faster than real time:",
+        "the cores alone:",
+        "commands a second of ours:",
+        "noise:",
     )
-    head = f"| {' | '.join(heads)} |"
-    text = "\n".join([head, "| ---: | ---: | ---: | ---: | ---: |", *rows])
-    print(text)
-    if options.write:
-        harness.write_section("simulation", text)
-    harness.finish(options, "simulation", {"speeds": speeds, "cores_alone": cores})
+    for rounds in found.values():
+        speeds, cores, rates = zip(*rounds, strict=True)
+        middle, rate = statistics.median(speeds), rates[-1]
+        noise = (max(speeds) - min(speeds)) / middle
+        table.add(
+            f"{rate:,.0f}", f"{middle:,.0f}", f"{statistics.median(cores):,.0f}", f"{middle * rate:,.0f}", f"{noise:.0%}"
+        )
+    figures = {
+        what: {str(orders): [one[place] for one in rounds] for orders, rounds in found.items()}
+        for place, what in enumerate(("speeds", "cores_alone"))
+    }
+    report.finish(figures)
 
 
 if __name__ == "__main__":

@@ -25,36 +25,34 @@ def resting(count: int) -> Engine:
     return engine
 
 
+def measure(count: int) -> tuple[float, float, float]:
+    """Seconds that the market stands still with so many orders, until the snapshot is synced, and of a start from it."""
+    engine = resting(count)
+    with TemporaryDirectory() as folder:
+        store = SnapshotStore(Path(folder))
+        began = time.perf_counter()
+        writing = store.begin(1, lambda: Snapshot(1, 1, 1, state.take(engine)))
+        still = time.perf_counter() - began
+        writing.finish()
+        written = time.perf_counter() - began
+        began = time.perf_counter()
+        snapshot = store.newest()
+        assert snapshot is not None
+        state.restore(snapshot.state)
+        return still, written, time.perf_counter() - began
+
+
 def main() -> None:
     """Measures, and prints a table."""
-    options = harness.arguments(__doc__ or "", events=1_000_000)
-    rows = []
-    for count in (options.events // 10, options.events):
-        engine = resting(count)
-        with TemporaryDirectory() as folder:
-            store = SnapshotStore(Path(folder))
-            began = time.perf_counter()
-            writing = store.begin(1, lambda engine=engine: Snapshot(1, 1, 1, state.take(engine)))
-            still = time.perf_counter() - began
-            writing.finish()
-            written = time.perf_counter() - began
-            began = time.perf_counter()
-            snapshot = store.newest()
-            assert snapshot is not None
-            state.restore(snapshot.state)
-            back = time.perf_counter() - began
-        rows.append((count, still * 1000, written, back))
-    text = "\n".join(
-        [
-            "| resting orders | the market stands still | written and synced after | back from it in |",
-            "| ---: | ---: | ---: | ---: |",
-            *(f"| {count:,} | {still:.1f} ms | {written:.1f} s | {back:.1f} s |" for count, still, written, back in rows),
-        ]
-    )
-    print(text)
-    if options.write:
-        harness.write_section("snapshot", text)
-    harness.finish(options, "snapshot", {"still_ms": {str(count): still for count, still, *_ in rows}})
+    options = harness.arguments(__doc__ or "", events=1_000_000, counted="orders rest, and before that a tenth of them")
+    still_ms: dict[str, float] = {}
+    with harness.Report("snapshot", options) as report:
+        table = report.table("resting orders:", "the market stands still:", "written and synced after:", "back from it in:")
+        for count in (options.events // 10, options.events):
+            still, written, back = measure(count)
+            table.add(f"{count:,}", f"{still * 1000:.1f} ms", f"{written:.1f} s", f"{back:.1f} s")
+            still_ms[str(count)] = still * 1000
+    report.finish({"still_ms": still_ms})
 
 
 if __name__ == "__main__":

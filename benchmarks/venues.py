@@ -95,33 +95,33 @@ def at_rate(venue: Venue, url: str, rate: int, seconds: float) -> tuple[Run, flo
     return run, spent / (rate * elapsed) * 1e6
 
 
+def venues_of(database: str, log: str | None) -> Iterator[Venue]:
+    """All that can be measured here; with `log`, ours over that one alone."""
+    yield bare("echo (the floor)", "", "in memory, one process")
+    for book in BOOKS:
+        yield bare(book, book, "in memory, one process, nothing checked")
+    for name, url in servers.logs(database, log).items():
+        yield ours(f"microexchange, {name}", database, url, "everything checked, durable, settled and stored")
+
+
 def main() -> None:
     """Measures, and prints a table."""
-    options = harness.arguments(__doc__ or "", events=10)
-    lines, figures = [], {}
-    with servers.postgres() as database:
-        venues = [bare("echo (the floor)", "", "in memory, one process")]
-        venues += [bare(book, book, "in memory, one process, nothing checked") for book in BOOKS]
-        for name, log in servers.logs(database).items():
-            venues.append(ours(f"microexchange, {name}", database, log, "everything checked, durable, settled and stored"))
-        for venue in venues:
+    options = harness.arguments(__doc__ or "", seconds=10, rates=RATES, log=True)
+    figures = {}
+    with harness.Report("venues", options) as report, servers.postgres() as database:
+        table = report.table("venue", "requests/s asked:", "answered:", "p50:", "p99:", "processors for one request:", "")
+        for venue in venues_of(database, options.log):
             with venue.open() as url:
-                for rate in RATES:
-                    run, microseconds = at_rate(venue, url, rate, options.events)
+                for rate in options.rates:
+                    run, microseconds = at_rate(venue, url, rate, options.seconds)
                     p50, p99 = run.percentile(0.5), run.percentile(0.99)
-                    lines.append(
-                        f"| {venue.name} | {rate:,} | {run.orders / options.events:,.0f} | {p50:.1f} ms | {p99:.1f} ms | "
-                        f"{microseconds:,.0f} µs | {venue.note} |"
-                    )
-                    print(lines[-1], flush=True)
+                    answered = f"{run.orders / options.seconds:,.0f}"
+                    times = (f"{p50:.1f} ms", f"{p99:.1f} ms", f"{microseconds:,.0f} µs")
+                    table.add(venue.name, f"{rate:,}", answered, *times, venue.note)
                     figures[f"{venue.name} at {rate}"] = {"p50_ms": p50, "p99_ms": p99, "microseconds": microseconds}
                     if not p99 < GIVES_UP:
                         break
-    head = "| venue | requests/s asked | answered | p50 | p99 | processors for one request | |"
-    text = "\n".join([head, "| --- | ---: | ---: | ---: | ---: | ---: | --- |", *lines])
-    if options.write:
-        harness.write_section("venues", text)
-    harness.finish(options, "venues", msgspec.to_builtins(figures))
+    report.finish(msgspec.to_builtins(figures))
 
 
 if __name__ == "__main__":

@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import importlib
 import os
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pika
@@ -16,12 +19,16 @@ from exchange_db.migrate import migrate
 from microexchange.databases import database_url
 from microexchange.log.rabbitmq import EXCHANGE
 from microexchange.messages import TOPICS
-from tests import servers
 
 # A shared machine stalls now and then: no test of ours may fail for the time it took.
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
 
+TESTS = Path(__file__).parent
+QUICK = ("unit", "property", "golden", "contract")
+"""The folders with tests that need nothing but Python."""
+SERVERS = {"postgres_url": "postgres", "amqp_url": "rabbitmq"}
+"""The mark of a test that needs a server, by the fixture that gives it."""
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 
 
@@ -31,9 +38,42 @@ def running_dir(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["MX_RUNNING_DIR"] = str(tmp_path_factory.mktemp("running"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds `--quick`."""
+    parser.addoption("--quick", action="store_true", help="only what needs nothing but Python: less than two minutes")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks the tests that need servers; with `--quick`, leaves out those, the slow ones, and all other folders."""
+    left_out = []
+    for item in items:
+        for fixture, mark in SERVERS.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(mark)
+        if any(item.get_closest_marker(name) for name in ("slow", *SERVERS.values())):
+            left_out.append(item)
+    if config.getoption("quick"):
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `--quick`, folders whose tests need more are not even imported."""
+    if not config.getoption("quick") or not collection_path.is_relative_to(TESTS):
+        return None
+    parts = collection_path.relative_to(TESTS).parts
+    return True if collection_path.is_dir() and parts and parts[0] not in QUICK else None
+
+
+def _servers() -> Any:
+    """Loaded with the first test that needs a server: it takes libraries that the quick tests do without."""
+    return importlib.import_module("tests.servers")
+
+
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A Postgres server."""
+    servers = _servers()
     with servers.postgres() as url:
         yield url
 
@@ -41,6 +81,14 @@ def postgres_url() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def amqp_url() -> Iterator[str]:
     """A RabbitMQ server. Without one the tests that need it are skipped, and fail where CI is set, or one was named."""
+    with broker() as url:
+        yield url
+
+
+@contextlib.contextmanager
+def broker() -> Iterator[str]:
+    """See `amqp_url`."""
+    servers = _servers()
     with contextlib.ExitStack() as stack:
         try:
             url = stack.enter_context(servers.rabbitmq())

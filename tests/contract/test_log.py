@@ -52,7 +52,10 @@ class World:
             await log.close()
 
 
-@pytest.fixture(params=["memory", "postgres", "rabbitmq"])
+PARAMS = ["memory", *(pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("postgres", "rabbitmq"))]
+
+
+@pytest.fixture(params=PARAMS)
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     if request.param == "memory":

@@ -30,12 +30,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_every_page_is_in_the_navigation_or_led_to(site: Path) -> None:
     pages = {path.relative_to(ROOT / "docs").with_suffix(".html") for path in (ROOT / "docs").rglob("*.md")}
     missing = {page for page in pages if not (site / page).exists()}
     assert not missing
 
 
+@pytest.mark.slow
 def test_its_pages_load_nothing_from_elsewhere(site: Path) -> None:
     for page in site.rglob("*.html"):
         text = page.read_text()
@@ -43,6 +45,7 @@ def test_its_pages_load_nothing_from_elsewhere(site: Path) -> None:
         assert not [one for pair in loaded for one in pair if "://" in one], page
 
 
+@pytest.mark.slow
 def test_it_serves_the_documents_of_both_services(site: Path) -> None:
     for name, paths in (("gateway", "/orders"), ("feed", "/book/{security_id}")):
         document = json.loads((site / "reference" / f"{name}-openapi.json").read_text())
