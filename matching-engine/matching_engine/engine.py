@@ -331,8 +331,9 @@ class Engine:
         if order.level is None:
             market.stops.remove(order)
             return [report]
-        level = (market.book.bids if side is _BUY else market.book.asks).remove(order)
-        return [report, _price_update(market, side, level, command.timestamp)]
+        price = order.level.price
+        (market.book.bids if side is _BUY else market.book.asks).remove(order)
+        return [report, _price_update(market, side, price, command.timestamp)]
 
     def _expire(self, order: Order, command: Command) -> list[Event]:
         return self._cancel(order, command, Code.EXPIRED, "its time is over", ExecType.EXPIRED, OrderStatus.EXPIRED)
@@ -573,8 +574,8 @@ class Engine:
         if entry.client_order_id or entry.expire_at:
             self._keep(order)
         side = entry.side
-        level = (market.book.bids if side is _BUY else market.book.asks).add(order, order.price)
-        events.append(_price_update(market, side, level, command.timestamp))
+        (market.book.bids if side is _BUY else market.book.asks).add(order, order.price)
+        events.append(_price_update(market, side, order.price, command.timestamp))
 
     def _wait(self, order: Order, market: Market) -> None:
         """Lets an order wait for its trigger."""
@@ -658,7 +659,7 @@ class Engine:
             order.visible = min(order.visible, leaves)
             level.quantity += order.visible
             events.append(_report(order, command, ExecType.REPLACED, _status(order), leaves))
-            events.append(_price_update(market, order.entry.side, level, command.timestamp))
+            events.append(_price_update(market, order.entry.side, level.price, command.timestamp))
             return events
 
         if level is not None:
@@ -673,7 +674,7 @@ class Engine:
         _hold(order)
         events.append(_report(order, command, ExecType.REPLACED, _status(order), leaves))
         if level is not None:
-            events.append(_price_update(market, order.entry.side, level, command.timestamp))
+            events.append(_price_update(market, order.entry.side, level.price, command.timestamp))
         if level is None:
             self._wait(order, market)
         elif market.state is _CONTINUOUS:
@@ -797,7 +798,7 @@ class Engine:
         Returns why the rest of the order must end now, or None.
         """
         limit, is_buy, account = taker.price, taker.entry.side is _BUY, taker.account
-        touched: list[Level] = []
+        touched: list[int] = []
         ended_by: Reason | None = None
         first_trade = self.next_trade_id
         level: Level | None = best
@@ -809,7 +810,7 @@ class Engine:
                 if limit is None:
                     ended_by = Code.PRICE_BAND, "the rest would have traded outside the price band"
                 break
-            touched.append(level)
+            touched.append(price)
             while taker.leaves and (maker := level.head) is not None:
                 if maker.account is account and account.self_trade_prevention is not _STP.NONE:
                     ended_by = self._prevent(taker, maker, market, command, events)
@@ -822,8 +823,8 @@ class Engine:
             if not taker.leaves or ended_by is not None:
                 break
             level = opposite.best()
-        for level in touched:
-            events.append(_price_update(market, opposite.side, level, command.timestamp))
+        for price in touched:
+            events.append(_price_update(market, opposite.side, price, command.timestamp))
         if not market.has_band:
             market.reference_price = market.last_price or market.reference_price
         elif self.next_trade_id != first_trade:
@@ -1085,12 +1086,13 @@ class Engine:
         result = uncrossing(market.book, market.reference_price)
         if not result.quantity:
             return
-        touched: dict[tuple[Side, int], Level] = {}
+        touched: dict[tuple[Side, int], None] = {}
+        """Sides and prices, each once, in the order in which they traded first."""
         left = result.quantity
         while left:
             bids, asks = market.book.bids.best(), market.book.asks.best()
             assert bids is not None and asks is not None, "there is volume"  # noqa: S101, PT018
-            touched[_BUY, bids.price], touched[_SELL, asks.price] = bids, asks
+            touched[_BUY, bids.price] = touched[_SELL, asks.price] = None
             buy, sell = bids.head, asks.head
             assert buy is not None and sell is not None, "a live level has orders"  # noqa: S101, PT018
             before = buy.leaves
@@ -1101,8 +1103,8 @@ class Engine:
                 self._trade(buy, sell, asks, market, command, events, price, price, price, bids)
             left -= before - buy.leaves
         market.set_reference(result.price)
-        for (side, _), level in touched.items():
-            events.append(_price_update(market, side, level, command.timestamp))
+        for side, price in touched:
+            events.append(_price_update(market, side, price, command.timestamp))
 
 
 # --- credit: what an order holds, and gives back -----------------------------------------------------------------
@@ -1136,12 +1138,12 @@ def _release(order: Order, quantity: int) -> None:
 def _show_more(order: Order, level: Level, market: Market) -> None:
     """All that showed of a resting order has traded: an iceberg shows its next slice, behind the others; an order without
     any left leaves."""
-    side = market.book.bids if order.entry.side is _BUY else market.book.asks
-    side.remove(order)
     if order.leaves:
         order.visible = min(order.entry.display_quantity, order.leaves)
-        side.add(order, level.price)
+        level.quantity += order.visible
+        level.move_back(order)
     else:
+        (market.book.bids if order.entry.side is _BUY else market.book.asks).remove(order)
         order.account.drop(order)
 
 
@@ -1212,9 +1214,11 @@ def _unknown_order(command: CancelOrder | ReplaceOrder) -> CommandRejected:
 # --- reports -----------------------------------------------------------------------------------------------------
 
 
-def _price_update(market: Market, side: Side, level: Level, timestamp: int) -> PriceUpdate:
+def _price_update(market: Market, side: Side, price: int, timestamp: int) -> PriceUpdate:
+    """How a price stands now, as it is found in the book after what has changed it."""
     market.book_sequence = sequence = market.book_sequence + 1
-    return PriceUpdate(market.symbol, sequence, timestamp, side, level.price, level.quantity, level.count)
+    quantity, count = (market.book.bids if side is _BUY else market.book.asks).at(price)
+    return PriceUpdate(market.symbol, sequence, timestamp, side, price, quantity, count)
 
 
 def _status(order: Order) -> OrderStatus:

@@ -15,6 +15,10 @@ def waits_for_rise(order_type: OrderType, side: Side) -> bool:
     return (order_type in STOPS) == (side is Side.BUY)
 
 
+MOST_ENDED = 64
+"""Up to so many places a heap keeps those of orders that have ended. When it drops them changes no event."""
+
+
 class StopBook:
     """The waiting orders of one security. A cancelled one is forgotten when its place in the heap comes up."""
 
@@ -44,7 +48,7 @@ class StopBook:
         """The order waits no more."""
         del self.orders[order.entry.command_id]
         for heap in (self._rising, self._falling):
-            if len(heap) > 64 and len(heap) > 4 * len(self.orders):
+            if len(heap) > MOST_ENDED and len(heap) > 4 * len(self.orders):
                 heap[:] = [entry for entry in heap if self._is_live(entry)]
                 heapify(heap)
 

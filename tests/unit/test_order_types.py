@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
+from matching_engine.state import EngineState, restore, take
 from microexchange.messages import (
     AuctionUpdate,
     CancelAll,
@@ -17,6 +19,7 @@ from microexchange.messages import (
     OrderReport,
     OrderStatus,
     OrderType,
+    PriceUpdate,
     PricingRule,
     ReplaceOrder,
     SaveBook,
@@ -188,6 +191,32 @@ def test_the_book_shows_a_slice_of_an_iceberg_at_a_time_and_a_new_slice_goes_to_
     ]  # fmt: skip
     assert pit.levels("sell", "Y") == [(1000, 1, 1)]
     assert pit.engine.accounts["e"].holdings["Y"].offered == 2
+
+
+def about_to_drop_empty_prices(pit: Pit, side: str) -> None:
+    """An iceberg of 20 that shows 10 at 500, and behind it so many prices of which most have fallen empty that the next one
+    makes the side drop them all. The orders enter without a trade."""
+    pit.order("d", side, 20, 500, display_quantity=10)
+    sign = 1 if side == "sell" else -1
+    rungs = [pit.order("e", side, 1, 500 + sign * (50 + number))[0] for number in range(100)]
+    for order in rungs[:75]:
+        pit.cancel("e", order)
+
+
+@pytest.mark.parametrize(("side", "other"), [("sell", "buy"), ("buy", "sell")])
+@pytest.mark.parametrize("state", [T.CONTINUOUS, T.OPENING_AUCTION])
+def test_the_price_update_of_a_refill_tells_what_the_book_shows(side: str, other: str, state: TradingState) -> None:
+    pit = Pit(state=state)
+    about_to_drop_empty_prices(pit, side)
+    twin = restore(msgspec.msgpack.decode(msgspec.msgpack.encode(take(pit.engine)), type=EngineState))
+    commands = len(pit.log)
+    _, events = pit.order("f", other, 10, 500)
+    if state is not T.CONTINUOUS:
+        events += pit.state(T.CONTINUOUS)
+    assert of(Trade, events), "a slice has traded"
+    update = [update for update in of(PriceUpdate, events) if update.side == side][-1]
+    assert (update.price, update.quantity, update.order_count) == (500, 10, 1) == pit.levels(side, "Y")[0]
+    assert [event for command in pit.log[commands:] for event in twin.apply(command)] == events
 
 
 # --- stops and take-profits ---------------------------------------------------------------------------------------------
