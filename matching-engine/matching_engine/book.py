@@ -105,7 +105,7 @@ class BookSide:
 
     `levels` has every price that has orders, and prices that had: these stay until they come to the top of the heap, or the
     side drops them all, so a price is in the heap exactly if it is in `levels`. Whether an empty price is still there must
-    not reach an event: `at` tells of a price, and nobody keeps a level over a change. Best price O(1) amortised, a new price
+    not reach an event: no level is kept over a change, but looked up after it. Best price O(1) amortised, a new price
     O(log n), all else O(1).
     """
 
@@ -131,11 +131,6 @@ class BookSide:
             heappop(heap)
             del levels[price]
         return None
-
-    def at(self, price: int) -> tuple[int, int]:
-        """Visible lots and orders at `price`."""
-        level = self.levels.get(price)
-        return (0, 0) if level is None else (level.quantity, level.count)
 
     def add(self, order: Order, price: int) -> None:
         """Puts `order` behind all others at `price`."""

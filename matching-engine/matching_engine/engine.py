@@ -338,9 +338,9 @@ class Engine:
         if order.level is None:
             market.stops.remove(order)
             return [report]
-        price = order.level.price
-        (market.book.bids if side is _BUY else market.book.asks).remove(order)
-        return [report, _price_update(market, side, price, command.timestamp)]
+        price, own = order.level.price, market.book.bids if side is _BUY else market.book.asks
+        own.remove(order)
+        return [report, _price_update(market, own, price, command.timestamp)]
 
     def _expire(self, order: Order, command: Command) -> list[Event]:
         return self._cancel(order, command, Code.EXPIRED, "its time is over", ExecType.EXPIRED, OrderStatus.EXPIRED)
@@ -436,7 +436,8 @@ class Engine:
             return Code.DUPLICATE_CLIENT_ORDER_ID, f"{entry.client_order_id} is the open order {open_id}"
         if price is not None or entry.trigger_price is None or entry.side is _SELL:
             refusal = self._refuse_credit(order, market, quantity, 0, 0)
-        if refusal is None and entry.time_in_force in WHOLE and not self._is_fillable(order, market):
+        life = entry.time_in_force
+        if refusal is None and life is not _GTC and life in WHOLE and not self._is_fillable(order, market):
             return Code.NOT_FILLABLE, "not all of it could trade at once"
         return refusal
 
@@ -564,7 +565,7 @@ class Engine:
         if not order.leaves:
             if order.arrival:
                 order.account.drop(order)
-        elif ended_by is None and limit is not None and order.entry.time_in_force not in AT_ONCE:
+        elif ended_by is None and limit is not None and ((life := order.entry.time_in_force) is _GTC or life not in AT_ONCE):
             self._rest(order, market, command, events)
         else:
             if ended_by is None:
@@ -589,9 +590,9 @@ class Engine:
         order.account.orders[entry.command_id] = order  # all that _keep does for most orders
         if entry.client_order_id or entry.expire_at:
             self._keep(order)
-        side = entry.side
-        (market.book.bids if side is _BUY else market.book.asks).add(order, order.price)
-        events.append(_price_update(market, side, order.price, command.timestamp))
+        own = market.book.bids if entry.side is _BUY else market.book.asks
+        own.add(order, order.price)
+        events.append(_price_update(market, own, order.price, command.timestamp))
 
     def _wait(self, order: Order, market: Market) -> None:
         """Lets an order wait for its trigger."""
@@ -675,7 +676,7 @@ class Engine:
             order.visible = min(order.visible, leaves)
             level.quantity += order.visible
             events.append(_report(order, command, ExecType.REPLACED, _status(order), leaves))
-            events.append(_price_update(market, order.entry.side, level.price, command.timestamp))
+            events.append(_price_update(market, market.book.side(order.entry.side), level.price, command.timestamp))
             return events
 
         if level is not None:
@@ -690,7 +691,7 @@ class Engine:
         _hold(order)
         events.append(_report(order, command, ExecType.REPLACED, _status(order), leaves))
         if level is not None:
-            events.append(_price_update(market, order.entry.side, level.price, command.timestamp))
+            events.append(_price_update(market, market.book.side(order.entry.side), level.price, command.timestamp))
         if level is None:
             self._wait(order, market)
         elif market.state is _CONTINUOUS:
@@ -844,7 +845,7 @@ class Engine:
                 break
             level = opposite.best()
         for price in touched:
-            events.append(_price_update(market, opposite.side, price, command.timestamp))
+            events.append(_price_update(market, opposite, price, command.timestamp))
         if not market.has_band:
             market.reference_price = market.last_price or market.reference_price
         elif self.next_trade_id != first_trade:
@@ -1129,7 +1130,7 @@ class Engine:
             left -= before - buy.leaves
         market.set_reference(result.price)
         for side, price in touched:
-            events.append(_price_update(market, side, price, command.timestamp))
+            events.append(_price_update(market, market.book.side(side), price, command.timestamp))
 
 
 # --- credit: what an order holds, and gives back -----------------------------------------------------------------
@@ -1242,11 +1243,13 @@ def _unknown_order(command: CancelOrder | ReplaceOrder) -> CommandRejected:
 # --- reports -----------------------------------------------------------------------------------------------------
 
 
-def _price_update(market: Market, side: Side, price: int, timestamp: int) -> PriceUpdate:
+def _price_update(market: Market, side: BookSide, price: int, timestamp: int) -> PriceUpdate:
     """How a price stands now, as it is found in the book after what has changed it."""
     market.book_sequence = sequence = market.book_sequence + 1
-    quantity, count = (market.book.bids if side is _BUY else market.book.asks).at(price)
-    return PriceUpdate(market.symbol, sequence, timestamp, side, price, quantity, count)
+    level = side.levels.get(price)
+    if level is None:
+        return PriceUpdate(market.symbol, sequence, timestamp, side.side, price, 0, 0)
+    return PriceUpdate(market.symbol, sequence, timestamp, side.side, price, level.quantity, level.count)
 
 
 def _status(order: Order) -> OrderStatus:
