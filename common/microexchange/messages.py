@@ -33,7 +33,7 @@ class Side(StrEnum):
 
 
 class OrderType(StrEnum):
-    """Type of an order (FIX tag 40)."""
+    """Type of an order (FIX tag 40). What each asks for and allows is in `kinds.ORDER_KINDS`."""
 
     LIMIT = "limit"
     MARKET = "market"
@@ -43,12 +43,6 @@ class OrderType(StrEnum):
     TAKE_PROFIT = "take_profit"
     """Becomes a market order when the last price has moved in its favour as far as its trigger."""
     TAKE_PROFIT_LIMIT = "take_profit_limit"
-
-
-WITH_PRICE = frozenset({OrderType.LIMIT, OrderType.STOP_LIMIT, OrderType.TAKE_PROFIT_LIMIT})
-"""Order types that have a limit."""
-WITH_TRIGGER = frozenset(OrderType) - {OrderType.LIMIT, OrderType.MARKET}
-"""Order types that wait for the last price to come to their trigger."""
 
 
 class TimeInForce(StrEnum):
@@ -123,10 +117,18 @@ class OrderStatus(StrEnum):
     @property
     def is_final(self) -> bool:
         """Whether an order in this state can never change again."""
-        return self in _FINAL
+        return _IS_FINAL[self]
 
 
-_FINAL = frozenset({OrderStatus.FILLED, OrderStatus.CANCELED, OrderStatus.REJECTED, OrderStatus.EXPIRED})
+_IS_FINAL = {  # every status: one that is missing is a KeyError, and a test names it
+    OrderStatus.PENDING_NEW: False,
+    OrderStatus.NEW: False,
+    OrderStatus.PARTIALLY_FILLED: False,
+    OrderStatus.FILLED: True,
+    OrderStatus.CANCELED: True,
+    OrderStatus.REJECTED: True,
+    OrderStatus.EXPIRED: True,
+}
 
 
 class ExecType(StrEnum):

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 _BUY = Side.BUY
 
+MOST_EMPTY = 64
+"""Up to so many prices a side keeps its empty ones. When it drops them changes no event: a snapshot does not hold them."""
+
 
 class Order:
     """An order that lives: it is entering, waits for its trigger, or rests in the book.
@@ -82,12 +85,28 @@ class Level:
             yield order
             order = order.newer
 
+    def move_back(self, order: Order) -> None:
+        """Moves `order` behind all others. The level is never empty meanwhile, and stays the same object."""
+        newer, tail = order.newer, self.tail
+        if newer is None or tail is None:
+            return
+        older = order.older
+        newer.older = older
+        if older is None:
+            self.head = newer
+        else:
+            older.newer = newer
+        order.older, order.newer = tail, None
+        self.tail = tail.newer = order
+
 
 class BookSide:
     """All levels of one side.
 
-    `levels` has every price that has orders, and prices that had: these stay until they come to the top of the heap, so a
-    price is in the heap exactly if it is in `levels`. Best price O(1) amortised, a new price O(log n), all else O(1).
+    `levels` has every price that has orders, and prices that had: these stay until they come to the top of the heap, or the
+    side drops them all, so a price is in the heap exactly if it is in `levels`. Whether an empty price is still there must
+    not reach an event: no level is kept over a change, but looked up after it. Best price O(1) amortised, a new price
+    O(log n), all else O(1).
     """
 
     __slots__ = ("_heap", "_sign", "levels", "live", "side")
@@ -113,7 +132,7 @@ class BookSide:
             del levels[price]
         return None
 
-    def add(self, order: Order, price: int) -> Level:
+    def add(self, order: Order, price: int) -> None:
         """Puts `order` behind all others at `price`."""
         level = self.levels.get(price)
         if level is None:
@@ -130,9 +149,8 @@ class BookSide:
         level.quantity += order.visible
         level.count += 1
         order.level = level
-        return level
 
-    def remove(self, order: Order) -> Level:
+    def remove(self, order: Order) -> None:
         """Takes `order`, with what is visible of it, out of its level."""
         level = order.level
         assert level is not None, "the order rests"  # noqa: S101
@@ -150,9 +168,8 @@ class BookSide:
         level.count -= 1
         if level.head is None:
             self.live -= 1
-            if len(self._heap) > 64 and len(self._heap) > 4 * self.live:
+            if len(self._heap) > MOST_EMPTY and len(self._heap) > 4 * self.live:
                 self._sweep()
-        return level
 
     def _sweep(self) -> None:
         """Drops the prices without orders, so that memory follows the open orders and not the history."""

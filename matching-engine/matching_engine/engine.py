@@ -6,7 +6,7 @@ says each rule in words, with its source.
 
 from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
-from typing import Any
+from typing import Any, assert_never
 
 import msgspec
 
@@ -15,9 +15,18 @@ from matching_engine.book import BookSide, Level, Order
 from matching_engine.credit import BPS, Account, hold_per_lot
 from matching_engine.market import Market
 from microexchange.ids import COUNTER_BITS, MAX_GATEWAY, IdSequence
-from microexchange.messages import (
+from microexchange.kinds import (
+    AT_ONCE,
+    LIVES,
+    ORDER_KINDS,
+    PASSING,
+    PREVENTIONS,
+    SELF_TRADING,
+    STATES,
+    WHOLE,
     WITH_PRICE,
-    WITH_TRIGGER,
+)
+from microexchange.messages import (
     AccountOpened,
     AssetsTransferred,
     AuctionUpdate,
@@ -50,7 +59,6 @@ from microexchange.messages import (
     ResumeClient,
     SaveBook,
     SecurityListed,
-    SelfTradePrevention,
     SetTradingState,
     Side,
     SuspendClient,
@@ -87,12 +95,11 @@ MAX_NOW = MAX_INT - MAX_AUCTION_SECONDS * 1_000_000_000
 
 _BUY, _SELL = Side.BUY, Side.SELL
 _LIMIT, _MARKET = OrderType.LIMIT, OrderType.MARKET
-_GTC, _IOC, _FOK = TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK
+_GTC = TimeInForce.GTC
 _NEW, _TRADE, _CANCELED = ExecType.NEW, ExecType.TRADE, ExecType.CANCELED
 _CONTINUOUS = TradingState.CONTINUOUS
 _MAKER, _TAKER, _NEITHER = Liquidity.MAKER, Liquidity.TAKER, Liquidity.NONE
 _S_NEW, _S_PARTIAL, _S_FILLED = OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED, OrderStatus.FILLED
-_STP = SelfTradePrevention
 
 _HALF = BPS // 2
 
@@ -332,8 +339,9 @@ class Engine:
         if order.level is None:
             market.stops.remove(order)
             return [report]
-        level = (market.book.bids if side is _BUY else market.book.asks).remove(order)
-        return [report, _price_update(market, side, level, command.timestamp)]
+        price, own = order.level.price, market.book.bids if side is _BUY else market.book.asks
+        own.remove(order)
+        return [report, _price_update(market, own, price, command.timestamp)]
 
     def _expire(self, order: Order, command: Command) -> list[Event]:
         return self._cancel(order, command, Code.EXPIRED, "its time is over", ExecType.EXPIRED, OrderStatus.EXPIRED)
@@ -429,29 +437,35 @@ class Engine:
             return Code.DUPLICATE_CLIENT_ORDER_ID, f"{entry.client_order_id} is the open order {open_id}"
         if price is not None or entry.trigger_price is None or entry.side is _SELL:
             refusal = self._refuse_credit(order, market, quantity, 0, 0)
-        if refusal is None and entry.time_in_force is _FOK and not self._is_fillable(order, market):
+        life = entry.time_in_force
+        if refusal is None and life is not _GTC and life in WHOLE and not self._is_fillable(order, market):
             return Code.NOT_FILLABLE, "not all of it could trade at once"
         return refusal
 
     def _refuse_instructions(self, order: Order, market: Market) -> Reason | None:
         """What is wrong with an order's time in force, trigger and display, or None."""
         kind, life = order.entry.order_type, order.entry.time_in_force
-        if (kind in WITH_TRIGGER) != (order.trigger_price is not None):
-            need = "needs a" if kind in WITH_TRIGGER else "has no"
+        row, lasts = ORDER_KINDS[kind], LIVES[life]
+        if (row.trigger is not None) != (order.trigger_price is not None):
+            need = "has no" if row.trigger is None else "needs a"
             return Code.INVALID_FIELD, f"a {kind} order {need} trigger price"
         if order.trigger_price is not None and not 1 <= order.trigger_price <= MAX_TICKS:
             return Code.INVALID_FIELD, f"the trigger price must be between 1 and {MAX_TICKS} ticks"
-        if (life is TimeInForce.GTD) != (order.entry.expire_at != 0):
-            return Code.INVALID_FIELD, "a gtd order, and no other, says when it ends"
-        if life is TimeInForce.GTD and not self.now < order.entry.expire_at <= MAX_INT:
-            return Code.INVALID_FIELD, "a gtd order must end in the future"
+        if lasts.has_end != (order.entry.expire_at != 0):
+            need = "must say when it ends" if lasts.has_end else "does not say when it ends: leave expire_at out"
+            return Code.INVALID_FIELD, f"a {life} order {need}"
+        if lasts.has_end and not self.now < order.entry.expire_at <= MAX_INT:
+            return Code.INVALID_FIELD, f"a {life} order must end in the future"
         if not 0 <= order.entry.display_quantity <= order.quantity:
             return Code.INVALID_FIELD, "the display quantity must be between one lot and the quantity"
-        at_once = life in (_IOC, _FOK) or kind not in WITH_PRICE
-        if at_once and (order.entry.post_only or order.entry.display_quantity):
+        if life not in row.lives:
+            return Code.INVALID_FIELD, f"a {kind} order cannot be {life}: enter it with another time in force"
+        if order.entry.post_only and not row.post_only:
+            return Code.INVALID_FIELD, f"a {kind} order cannot be post_only: leave it out"
+        if order.entry.display_quantity and not row.display:
+            return Code.INVALID_FIELD, f"a {kind} order cannot show a part of itself: leave display_quantity out"
+        if not lasts.rests and (order.entry.post_only or order.entry.display_quantity):
             return Code.INVALID_FIELD, "an order that never rests can be neither post_only nor show a part of itself"
-        if order.trigger_price is not None and (order.entry.post_only or life is _FOK):
-            return Code.INVALID_FIELD, "an order with a trigger can be neither post_only nor fok"
         if order.entry.post_only and market.state is _CONTINUOUS and self._would_trade(order, market):
             return Code.WOULD_TRADE, "it would trade on entry, and is post_only"
         return None
@@ -464,9 +478,10 @@ class Engine:
         return best.price <= order.price if order.entry.side is _BUY else best.price >= order.price
 
     def _refuse_credit(
-        self, order: Order, market: Market, lots: int, released_cash: int, released_lots: int
+        self, order: Order, market: Market, lots: int, released_cash: int, released_lots: int, grows: bool = True
     ) -> Reason | None:
-        """Whether the client can bear `lots` of the order, where the order gives back what it holds already."""
+        """Whether the client can bear `lots` of the order, where the order gives back what it holds already. One that does
+        not grow makes nobody come to hold more."""
         holding = order.holding
         if order.entry.side is _SELL:
             sellable = holding.quantity - holding.offered + market.short_limit + released_lots
@@ -477,7 +492,7 @@ class Engine:
                 return Code.INSUFFICIENT_SHARES, f"the order sells {needed}, {has} can be sold: {short} too few"
             return None
         limit = market.position_limit
-        if limit:
+        if limit and grows:
             exposure = lots - released_lots + holding.quantity + holding.bid
             if exposure > limit:
                 return (
@@ -491,7 +506,7 @@ class Engine:
             order.hold_per_lot = value - (-value * market.held_fee_bps) // BPS
             cost = lots * order.hold_per_lot
         else:
-            cost = self._cost_on_offer(market, lots)
+            cost = self._cost_on_offer(order.account, market, lots)
         account = order.account
         power = account.cash - account.held + account.credit_limit + released_cash
         if cost > power:
@@ -513,13 +528,16 @@ class Engine:
         return min(max(account.short_limit - used, 0) // market.short_value, MAX_LOTS)
 
     @staticmethod
-    def _cost_on_offer(market: Market, lots: int) -> int:
+    def _cost_on_offer(account: Account, market: Market, lots: int) -> int:
         """The most cash units that a buy without a limit can take: what is on offer now, within the band."""
         cost = 0
+        passing = account.self_trade_prevention in PASSING
         for level in market.book.asks.best_first():
             if level.price > market.high:
                 break
             for resting in level:
+                if passing and resting.account is account:
+                    continue  # it is cancelled, and the buy goes on to what may cost more
                 taken = min(lots, resting.leaves)
                 cost += taken * hold_per_lot(level.price, market.tick_value, market.held_fee_bps)
                 lots -= taken
@@ -540,8 +558,8 @@ class Engine:
             if not market.low <= price <= market.high:
                 return False
             for resting in level:
-                if resting.account is order.account and prevention is not _STP.NONE:
-                    if prevention is _STP.CANCEL_OLDEST:
+                if resting.account is order.account and prevention not in SELF_TRADING:
+                    if prevention in PASSING:
                         continue
                     return False
                 wanted -= resting.leaves
@@ -560,7 +578,7 @@ class Engine:
         if not order.leaves:
             if order.arrival:
                 order.account.drop(order)
-        elif ended_by is None and limit is not None and order.entry.time_in_force is not _IOC:
+        elif ended_by is None and limit is not None and ((life := order.entry.time_in_force) is _GTC or life not in AT_ONCE):
             self._rest(order, market, command, events)
         else:
             if ended_by is None:
@@ -585,9 +603,9 @@ class Engine:
         order.account.orders[entry.command_id] = order  # all that _keep does for most orders
         if entry.client_order_id or entry.expire_at:
             self._keep(order)
-        side = entry.side
-        level = (market.book.bids if side is _BUY else market.book.asks).add(order, order.price)
-        events.append(_price_update(market, side, level, command.timestamp))
+        own = market.book.bids if entry.side is _BUY else market.book.asks
+        own.add(order, order.price)
+        events.append(_price_update(market, own, order.price, command.timestamp))
 
     def _wait(self, order: Order, market: Market) -> None:
         """Lets an order wait for its trigger."""
@@ -671,7 +689,7 @@ class Engine:
             order.visible = min(order.visible, leaves)
             level.quantity += order.visible
             events.append(_report(order, command, ExecType.REPLACED, _status(order), leaves))
-            events.append(_price_update(market, order.entry.side, level, command.timestamp))
+            events.append(_price_update(market, market.book.side(order.entry.side), level.price, command.timestamp))
             return events
 
         if level is not None:
@@ -686,7 +704,7 @@ class Engine:
         _hold(order)
         events.append(_report(order, command, ExecType.REPLACED, _status(order), leaves))
         if level is not None:
-            events.append(_price_update(market, order.entry.side, level, command.timestamp))
+            events.append(_price_update(market, market.book.side(order.entry.side), level.price, command.timestamp))
         if level is None:
             self._wait(order, market)
         elif market.state is _CONTINUOUS:
@@ -723,13 +741,15 @@ class Engine:
             return Code.INVALID_FIELD, "the order has no trigger to wait for"
         if any(ticks is not None and not 1 <= ticks <= MAX_TICKS for ticks in (price, trigger)):
             return Code.INVALID_FIELD, f"prices must be between 1 and {MAX_TICKS} ticks"
-        if price is not None and price * quantity * market.tick_value > market.max_value:
-            return Code.LIMIT_EXCEEDED, f"the order's value is over {cash_to_text(market.max_value)}"
-        if order.entry.display_quantity > quantity:
-            return Code.INVALID_FIELD, "the new quantity must not be less than the display quantity"
-        if market.state in (TradingState.HALTED, TradingState.CLOSED, TradingState.DELISTED):
-            return _refuse_in_state(order, market)
         leaves = quantity - traded
+        if price is not None and price * leaves * market.tick_value > market.max_value:
+            return Code.LIMIT_EXCEEDED, f"the value of what is left is over {cash_to_text(market.max_value)}"
+        if quantity < order.entry.display_quantity <= order.quantity:
+            # An order that has less than that already, because it was decremented or put back, may become anything.
+            return Code.INVALID_FIELD, "the new quantity must not be less than the display quantity"
+        refusal = _refuse_all_in_state(market)
+        if refusal is not None:
+            return refusal
         before, held_per_lot = order.price, order.hold_per_lot
         order.price = price
         try:
@@ -737,7 +757,8 @@ class Engine:
                 return Code.WOULD_TRADE, "it would trade on entry, and is post_only"
             if waits and order.entry.side is _BUY and price is None:
                 return None
-            return self._refuse_credit(order, market, leaves, order.leaves * held_per_lot, order.leaves)
+            released = order.leaves * held_per_lot
+            return self._refuse_credit(order, market, leaves, released, order.leaves, grows=leaves > order.leaves)
         finally:
             order.price, order.hold_per_lot = before, held_per_lot
 
@@ -752,7 +773,8 @@ class Engine:
             return [_rejected(command, "", Code.LIMIT_EXCEEDED, f"{MAX_SAVED_BOOKS} books are saved already")]
         resting = [*market.book.bids, *market.book.asks]
         self.saved_books[key] = [
-            msgspec.structs.replace(order.entry, quantity=order.leaves, price=order.price) for order in resting
+            msgspec.structs.replace(order.entry, quantity=order.leaves, price=order.price, trigger_price=order.trigger_price)
+            for order in resting
         ]
         saved = BookSaved(command.command_id, command.timestamp, command.symbol, command.name, len(resting))
         return [_accepted(command), saved]
@@ -810,7 +832,7 @@ class Engine:
         Returns why the rest of the order must end now, or None.
         """
         limit, is_buy, account = taker.price, taker.entry.side is _BUY, taker.account
-        touched: list[Level] = []
+        touched: list[int] = []
         ended_by: Reason | None = None
         first_trade = self.next_trade_id
         level: Level | None = best
@@ -822,9 +844,9 @@ class Engine:
                 if limit is None:
                     ended_by = Code.PRICE_BAND, "the rest would have traded outside the price band"
                 break
-            touched.append(level)
+            touched.append(price)
             while taker.leaves and (maker := level.head) is not None:
-                if maker.account is account and account.self_trade_prevention is not _STP.NONE:
+                if maker.account is account and account.self_trade_prevention not in SELF_TRADING:
                     ended_by = self._prevent(taker, maker, market, command, events)
                     if ended_by is not None:
                         break
@@ -835,8 +857,8 @@ class Engine:
             if not taker.leaves or ended_by is not None:
                 break
             level = opposite.best()
-        for level in touched:
-            events.append(_price_update(market, opposite.side, level, command.timestamp))
+        for price in touched:
+            events.append(_price_update(market, opposite, price, command.timestamp))
         if not market.has_band:
             market.reference_price = market.last_price or market.reference_price
         elif self.next_trade_id != first_trade:
@@ -845,10 +867,10 @@ class Engine:
 
     def _prevent(self, taker: Order, maker: Order, market: Market, command: Command, events: list[Event]) -> Reason | None:
         """Keeps a client's orders from trading with each other. Returns why the taker must end, or None."""
-        prevention = taker.account.self_trade_prevention
+        prevention = PREVENTIONS[taker.account.self_trade_prevention]
         text = f"it would have traded with this client's order {taker.entry.command_id}"
         reason = Code.SELF_TRADE, f"it would have traded with this client's order {maker.entry.command_id}"
-        if prevention is _STP.DECREMENT:
+        if prevention.decrements:
             smaller = min(taker.leaves, maker.leaves)
             for order in (maker, taker):
                 _release(order, smaller)
@@ -862,12 +884,12 @@ class Engine:
                 return None
             events.append(_report(taker, command, _CANCELED, OrderStatus.CANCELED, 0, *reason))
             return reason
-        if prevention is not _STP.CANCEL_NEWEST:
+        if prevention.cancels_resting:
             market.book.side(maker.entry.side).remove(maker)
             _release(maker, maker.leaves)
             maker.account.drop(maker)
             events.append(_report(maker, command, _CANCELED, OrderStatus.CANCELED, 0, Code.SELF_TRADE, text))
-        return None if prevention is _STP.CANCEL_OLDEST else reason
+        return reason if prevention.cancels_entering else None
 
     @staticmethod
     def _shrink(maker: Order, market: Market, command: Command, events: list[Event], text: str) -> None:
@@ -889,13 +911,18 @@ class Engine:
     ) -> None:
         """One trade of an entering order, at the price that the security's rule says."""
         price = level.price
-        if taker.price is None:
-            self._trade(taker, maker, level, market, command, events, price, price, price)
-        elif market.listing.pricing_rule is PricingRule.MIDPOINT:
-            price = divide_half_even(price + taker.price, 2)
-            self._trade(taker, maker, level, market, command, events, price, price, price)
-        else:
-            self._trade(taker, maker, level, market, command, events, price, price, taker.price)
+        taker_price = price
+        if taker.price is not None:
+            match market.listing.pricing_rule:
+                case PricingRule.RESTING:
+                    pass
+                case PricingRule.MIDPOINT:
+                    price = taker_price = divide_half_even(price + taker.price, 2)
+                case PricingRule.SPREAD_CAPTURE:
+                    taker_price = taker.price
+                case unknown:
+                    assert_never(unknown)
+        self._trade(taker, maker, level, market, command, events, price, price, taker_price)
 
     def _trade(
         self,
@@ -1091,7 +1118,7 @@ class Engine:
                 events += self._cancel(order, command, Code.DELISTED, f"{market.symbol} is listed no more")
         elif state is TradingState.CLOSED:
             for order in [*market.book.bids, *market.book.asks, *market.stops]:
-                if order.entry.time_in_force is TimeInForce.DAY:
+                if LIVES[order.entry.time_in_force].is_session:
                     events += self._expire(order, command)
         elif state is _CONTINUOUS and market.stops.orders:
             self._fire(market, command, events)
@@ -1102,12 +1129,13 @@ class Engine:
         result = uncrossing(market.book, market.reference_price)
         if not result.quantity:
             return
-        touched: dict[tuple[Side, int], Level] = {}
+        touched: dict[tuple[Side, int], None] = {}
+        """Sides and prices, each once, in the order in which they traded first."""
         left = result.quantity
         while left:
             bids, asks = market.book.bids.best(), market.book.asks.best()
             assert bids is not None and asks is not None, "there is volume"  # noqa: S101, PT018
-            touched[_BUY, bids.price], touched[_SELL, asks.price] = bids, asks
+            touched[_BUY, bids.price] = touched[_SELL, asks.price] = None
             buy, sell = bids.head, asks.head
             assert buy is not None and sell is not None, "a live level has orders"  # noqa: S101, PT018
             before = buy.leaves
@@ -1118,8 +1146,8 @@ class Engine:
                 self._trade(buy, sell, asks, market, command, events, price, price, price, bids)
             left -= before - buy.leaves
         market.set_reference(result.price)
-        for (side, _), level in touched.items():
-            events.append(_price_update(market, side, level, command.timestamp))
+        for side, price in touched:
+            events.append(_price_update(market, market.book.side(side), price, command.timestamp))
 
 
 # --- credit: what an order holds, and gives back -----------------------------------------------------------------
@@ -1153,12 +1181,12 @@ def _release(order: Order, quantity: int) -> None:
 def _show_more(order: Order, level: Level, market: Market) -> None:
     """All that showed of a resting order has traded: an iceberg shows its next slice, behind the others; an order without
     any left leaves."""
-    side = market.book.bids if order.entry.side is _BUY else market.book.asks
-    side.remove(order)
     if order.leaves:
         order.visible = min(order.entry.display_quantity, order.leaves)
-        side.add(order, level.price)
+        level.quantity += order.visible
+        level.move_back(order)
     else:
+        (market.book.bids if order.entry.side is _BUY else market.book.asks).remove(order)
         order.account.drop(order)
 
 
@@ -1176,20 +1204,23 @@ def _terms_are_sensible(command: ListSecurity) -> bool:
         and all(0 <= limit <= MAX_LOTS for limit in lots)
         and 0 <= command.max_order_value <= MAX_CASH
         and 0 <= command.auction_seconds <= MAX_AUCTION_SECONDS
-        and command.state not in (TradingState.VOLATILITY_AUCTION, TradingState.DELISTED)
+        and STATES[command.state].can_begin
     )
+
+
+def _refuse_all_in_state(market: Market) -> Reason | None:
+    """Why no order can enter or change in the market's state, or None."""
+    refusal = STATES[market.state].refusal
+    return None if refusal is None else (refusal[0], refusal[1].format(symbol=market.symbol))
 
 
 def _refuse_in_state(order: Order, market: Market) -> Reason | None:
     """Why an order cannot enter in the market's state, or None."""
-    if market.state is TradingState.HALTED:
-        return Code.MARKET_HALTED, f"{market.symbol} is halted"
-    if market.state is TradingState.CLOSED:
-        return Code.MARKET_CLOSED, f"{market.symbol} is closed"
-    if market.state is TradingState.DELISTED:
-        return Code.DELISTED, f"{market.symbol} is listed no more"
+    refusal = _refuse_all_in_state(market)
+    if refusal is not None:
+        return refusal
     if order.trigger_price is None and (
-        order.price is None or order.entry.post_only or order.entry.time_in_force in (_IOC, _FOK)
+        order.price is None or order.entry.post_only or order.entry.time_in_force in AT_ONCE
     ):
         return Code.NOT_IN_AUCTION, f"{market.symbol} collects orders for an auction: enter a limit order that can rest"
     return None
@@ -1229,9 +1260,13 @@ def _unknown_order(command: CancelOrder | ReplaceOrder) -> CommandRejected:
 # --- reports -----------------------------------------------------------------------------------------------------
 
 
-def _price_update(market: Market, side: Side, level: Level, timestamp: int) -> PriceUpdate:
+def _price_update(market: Market, side: BookSide, price: int, timestamp: int) -> PriceUpdate:
+    """How a price stands now, as it is found in the book after what has changed it."""
     market.book_sequence = sequence = market.book_sequence + 1
-    return PriceUpdate(market.symbol, sequence, timestamp, side, level.price, level.quantity, level.count)
+    level = side.levels.get(price)
+    if level is None:
+        return PriceUpdate(market.symbol, sequence, timestamp, side.side, price, 0, 0)
+    return PriceUpdate(market.symbol, sequence, timestamp, side.side, price, level.quantity, level.count)
 
 
 def _status(order: Order) -> OrderStatus:

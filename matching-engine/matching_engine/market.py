@@ -6,18 +6,9 @@ from matching_engine.auction import NOTHING
 from matching_engine.book import Book
 from matching_engine.credit import BPS
 from matching_engine.stops import StopBook
-from microexchange.messages import PricingRule, SecurityListed, TradingState
+from microexchange.kinds import COLLECTING
+from microexchange.messages import PricingRule, SecurityListed
 from microexchange.numbers import MAX_CASH, MAX_LOTS, MAX_TICKS
-
-COLLECTING = frozenset(
-    {
-        TradingState.PRE_OPEN,
-        TradingState.OPENING_AUCTION,
-        TradingState.VOLATILITY_AUCTION,
-        TradingState.CLOSING_AUCTION,
-    }
-)
-"""States in which orders come to rest without trading."""
 
 
 class Market:

@@ -4,15 +4,10 @@ from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 
 from matching_engine.book import Order
-from microexchange.messages import OrderType, Side
+from microexchange.kinds import ORDER_KINDS
 
-STOPS = frozenset({OrderType.STOP_MARKET, OrderType.STOP_LIMIT})
-"""Of the types that wait for a trigger, those that a price has to go against; the others are take-profits."""
-
-
-def waits_for_rise(order_type: OrderType, side: Side) -> bool:
-    """Whether the trigger is touched from below: a stop that buys, a take-profit that sells."""
-    return (order_type in STOPS) == (side is Side.BUY)
+MOST_ENDED = 64
+"""Up to so many places a heap keeps those of orders that have ended. When it drops them changes no event."""
 
 
 class StopBook:
@@ -34,8 +29,9 @@ class StopBook:
     def add(self, order: Order) -> None:
         """The order waits from now on. Its `arrival` is its place among those with the same trigger."""
         self.orders[order.entry.command_id] = order
-        assert order.trigger_price is not None, "the order has a trigger"  # noqa: S101
-        if waits_for_rise(order.entry.order_type, order.entry.side):
+        trigger = ORDER_KINDS[order.entry.order_type].trigger
+        assert trigger is not None and order.trigger_price is not None, "the order has a trigger"  # noqa: S101, PT018
+        if trigger.rises(order.entry.side):
             heappush(self._rising, (order.trigger_price, order.arrival, order.entry.command_id))
         else:
             heappush(self._falling, (-order.trigger_price, order.arrival, order.entry.command_id))
@@ -44,7 +40,7 @@ class StopBook:
         """The order waits no more."""
         del self.orders[order.entry.command_id]
         for heap in (self._rising, self._falling):
-            if len(heap) > 64 and len(heap) > 4 * len(self.orders):
+            if len(heap) > MOST_ENDED and len(heap) > 4 * len(self.orders):
                 heap[:] = [entry for entry in heap if self._is_live(entry)]
                 heapify(heap)
 

@@ -8,9 +8,8 @@ from typing import Annotated
 import msgspec
 
 from microexchange.access import checked_client_id
+from microexchange.kinds import AT_ONCE, LIVES, WITH_PRICE, WITH_TRIGGER
 from microexchange.messages import (
-    WITH_PRICE,
-    WITH_TRIGGER,
     ListSecurity,
     NewOrder,
     OpenAccount,
@@ -37,20 +36,14 @@ ClientOrderId = Annotated[str, msgspec.Meta(max_length=64, pattern=PRINTABLE, de
 class EntryType(StrEnum):
     """What a client may ask for as an order type: all of the engine's, and two limits whose life is in their name."""
 
-    LIMIT = "limit"
-    MARKET = "market"
-    STOP_MARKET = "stop_market"
-    STOP_LIMIT = "stop_limit"
-    TAKE_PROFIT = "take_profit"
-    TAKE_PROFIT_LIMIT = "take_profit_limit"
-    IOC = "ioc"
-    FOK = "fok"
+    _ignore_ = "_value"
+    for _value in (*OrderType, *(life for life in TimeInForce if life in AT_ONCE)):
+        vars()[_value.name] = _value.value
 
 
 _KINDS: dict[EntryType, tuple[OrderType, TimeInForce | None]] = {
-    EntryType.IOC: (OrderType.LIMIT, TimeInForce.IOC),
-    EntryType.FOK: (OrderType.LIMIT, TimeInForce.FOK),
     **{EntryType(kind.value): (kind, None) for kind in OrderType},
+    **{EntryType(life.value): (OrderType.LIMIT, life) for life in AT_ONCE},
 }
 """What an order type means: the engine's, and the time in force where the name says it."""
 
@@ -61,11 +54,11 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     symbol: str
     side: Side
     quantity: Decimal
-    order_type: EntryType = EntryType.LIMIT
+    order_type: EntryType = EntryType(OrderType.LIMIT)
     price: Decimal | None = None
-    """The limit; none for market, stop_market and take_profit."""
+    """The limit, for an order type that has one."""
     trigger_price: Decimal | None = None
-    """For stop and take_profit orders."""
+    """For an order type that waits for a trigger."""
     time_in_force: TimeInForce | None = None
     """Without one, gtc."""
     expire_at: datetime | None = None
@@ -239,7 +232,7 @@ def _kind_and_life(request: OrderRequest) -> tuple[OrderType, TimeInForce]:
 def _expiry(request: OrderRequest, life: TimeInForce, now: int) -> int:
     """When the order ends, in nanoseconds; 0 for one that does not by itself. Raises `Refusal`."""
     end = request.expire_at
-    if life is not TimeInForce.GTD:
+    if not LIVES[life].has_end:
         if end is not None:
             raise Refusal(Code.INVALID_FIELD, "only a gtd order says when it ends: leave expire_at out", "expire_at")
         return 0

@@ -54,7 +54,8 @@ PREVENTIONS = (SelfTradePrevention.CANCEL_NEWEST, SelfTradePrevention.DECREMENT,
 STATES = [*TradingState, *[state for state in TradingState if state is not TradingState.DELISTED] * 3]
 STATES += [TradingState.CONTINUOUS] * 20
 
-TICKS = st.integers(1, 12)
+TICKS = st.one_of(st.integers(1, 12), st.integers(1, 12), st.integers(1, 400))
+"""Mostly few prices, so that orders meet; sometimes any of many, so that prices fall empty one after another."""
 QUANTITIES = st.integers(1, 30)
 
 
@@ -104,9 +105,35 @@ actions = st.lists(
         st.tuples(st.just("suspend"), st.sampled_from(("c", "nobody"))),
         st.tuples(st.just("resume"), st.just("c")),
         st.tuples(st.just("transfer"), st.sampled_from(CLIENTS), st.integers(-3, 3), st.integers(-9, 9)),
+        st.integers(0, 2**32).map(lambda seed: ladder(random.Random(seed))),
     ),
     max_size=60,
 )
+LADDER_CLIENTS = ("d", "e")
+"""Have plenty of both securities, and enter nothing but ladders."""
+
+
+def ladder(dice: random.Random) -> tuple[str, str, Side, int, int]:
+    """See `rungs_of`: its security, its side, its lowest price, and how many prices."""
+    side = dice.choice((Side.SELL, Side.SELL, Side.BUY))
+    return "ladder", dice.choice(SYMBOLS), side, dice.randint(5, 40), dice.randint(66, 130)
+
+
+def rungs_of(floor: Floor, now: int, symbol: str, side: Side, low: int, count: int) -> list[Any]:
+    """Commands: an iceberg at the best price of a side, behind it one order at each of many prices, of which most are
+    cancelled. About when the side drops its empty prices, cancels and trades with the iceberg take turns."""
+    maker, taker = LADDER_CLIENTS
+    best = low if side is Side.SELL else low + count
+    behind = range(low + 1, low + count + 1) if side is Side.SELL else range(low + count - 1, low - 1, -1)
+    iceberg = NewOrder(floor.id(), now, maker, symbol, side, OrderType.LIMIT, 30, best, display_quantity=2)
+    rungs = [NewOrder(floor.id(), now, maker, symbol, side, OrderType.LIMIT, 1, price) for price in behind]
+    commands = [iceberg, *rungs]
+    early = count * 3 // 4 - 8
+    for number, rung in enumerate(rungs[: early + 14]):
+        commands.append(CancelOrder(floor.id(), now, maker, rung.command_id))
+        if number >= early:
+            commands.append(NewOrder(floor.id(), now, taker, symbol, opposite(side), OrderType.LIMIT, 2, best))
+    return commands
 
 
 def busy_day(seed: int) -> list[Any]:
@@ -122,13 +149,14 @@ def busy_day(seed: int) -> list[Any]:
         "suspend",
         "resume",
         "transfer",
+        "ladder",
         SaveBook,
         LoadBook,
     )
     steps: list[Any] = []
-    for kind in dice.choices(kinds, (62, 12, 10, 8, 2, 1, 0.3, 1.5, 2, 0.5, 0.5), k=300):
+    for kind in dice.choices(kinds, (62, 12, 10, 8, 2, 1, 0.3, 1.5, 2, 1, 0.5, 0.5), k=300):
         client, symbol, back = dice.choice(CLIENTS), dice.choice(SYMBOLS), int(dice.expovariate(0.3))
-        price = dice.randint(3, 9)
+        price = dice.randint(3, 9) if dice.random() < 0.9 else dice.randint(1, 300)
         match kind:
             case "enter":
                 steps.append((kind, busy_order(dice, client, symbol, price)))
@@ -150,6 +178,8 @@ def busy_day(seed: int) -> list[Any]:
                 steps.append((kind, client, symbol))
             case "transfer":
                 steps.append((kind, client, dice.randint(-2, 2), dice.randint(-9, 9)))
+            case "ladder":
+                steps.append(ladder(dice))
             case "suspend" | "resume":
                 steps.append((kind, "c"))
             case _:
@@ -181,7 +211,7 @@ def busy_order(dice: random.Random, client: str, symbol: str, price: int) -> dic
     elif draw < 0.4:
         order |= {"time_in_force": dice.choice((TimeInForce.IOC, TimeInForce.FOK, TimeInForce.DAY))}
     elif draw < 0.44:
-        order |= {"time_in_force": TimeInForce.GTD, "expire_at": dice.randint(1, 1000) * SECOND}
+        order |= {"time_in_force": TimeInForce.GTD, "expire_at": dice.randint(1, 100) * SECOND}
     elif draw < 0.48:
         order |= {"post_only": True}
     elif draw < 0.52:
@@ -193,7 +223,8 @@ days = st.one_of(actions, st.integers(0, 2**32).map(busy_day), st.integers(0, 2*
 
 
 def commands_of(steps: list[Any], pricing_rule: PricingRule = PricingRule.SPREAD_CAPTURE) -> list[Any]:
-    """A listing of two securities with different rules, three accounts with different preventions, then the steps."""
+    """A listing of two securities with different rules, three accounts with different preventions and two
+    for ladders, then the steps."""
     # Little cash and few shares, so that credit matters: a price of 12 ticks is 0.12, 40 lots of it 4.80.
     floor = Floor(clients=(), cash=0)
     commands = list(floor.log)
@@ -205,6 +236,8 @@ def commands_of(steps: list[Any], pricing_rule: PricingRule = PricingRule.SPREAD
         credit, short = 10**8 if client == "b" else 0, 350 * 10**8 if client == "c" else 0
         account = OpenAccount(floor.id(), 1, client, 10 * 10**8 + 7, {"X": 50, "Y": 20}, prevention, credit, short)
         commands.append(account)
+    for client in LADDER_CLIENTS:
+        commands.append(OpenAccount(floor.id(), 1, client, 10**15, {"X": 10**6, "Y": 10**6}))
     orders: list[int] = []
     now = 1
     for step in steps:
@@ -217,6 +250,8 @@ def commands_of(steps: list[Any], pricing_rule: PricingRule = PricingRule.SPREAD
             case "replace", client, back, quantity, price, trigger:
                 target = orders[-1 - back % len(orders)] if orders else 0
                 commands.append(ReplaceOrder(floor.id(), now, client, target, quantity or None, price, trigger))
+            case "ladder", symbol, side, low, count:
+                commands += rungs_of(floor, now, symbol, side, low, count)
             case "cancel all", client, symbol:
                 commands.append(CancelAll(floor.id(), now, client, symbol))
             case "state", symbol, state:

@@ -1,10 +1,13 @@
 """The rules of order types, times in force, amendments, self-trades, prices, bands, auctions: docs/rulebook.md, at work."""
 
+from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from matching_engine import state
+from matching_engine.state import EngineState, restore, take
 from microexchange.messages import (
     AuctionUpdate,
     CancelAll,
@@ -18,6 +21,7 @@ from microexchange.messages import (
     OrderReport,
     OrderStatus,
     OrderType,
+    PriceUpdate,
     PricingRule,
     ReplaceOrder,
     SaveBook,
@@ -29,6 +33,7 @@ from microexchange.messages import (
     Trade,
     TradingState,
     TradingStateChanged,
+    TransferAssets,
 )
 from microexchange.numbers import CASH_SCALE
 from microexchange.refusals import Code
@@ -189,6 +194,32 @@ def test_the_book_shows_a_slice_of_an_iceberg_at_a_time_and_a_new_slice_goes_to_
     ]  # fmt: skip
     assert pit.levels("sell", "Y") == [(1000, 1, 1)]
     assert pit.engine.accounts["e"].holdings["Y"].offered == 2
+
+
+def about_to_drop_empty_prices(pit: Pit, side: str) -> None:
+    """An iceberg of 20 that shows 10 at 500, and behind it so many prices of which most have fallen empty that the next one
+    makes the side drop them all. The orders enter without a trade."""
+    pit.order("d", side, 20, 500, display_quantity=10)
+    sign = 1 if side == "sell" else -1
+    rungs = [pit.order("e", side, 1, 500 + sign * (50 + number))[0] for number in range(100)]
+    for order in rungs[:75]:
+        pit.cancel("e", order)
+
+
+@pytest.mark.parametrize(("side", "other"), [("sell", "buy"), ("buy", "sell")])
+@pytest.mark.parametrize("state", [T.CONTINUOUS, T.OPENING_AUCTION])
+def test_the_price_update_of_a_refill_tells_what_the_book_shows(side: str, other: str, state: TradingState) -> None:
+    pit = Pit(state=state)
+    about_to_drop_empty_prices(pit, side)
+    twin = restore(msgspec.msgpack.decode(msgspec.msgpack.encode(take(pit.engine)), type=EngineState))
+    commands = len(pit.log)
+    _, events = pit.order("f", other, 10, 500)
+    if state is not T.CONTINUOUS:
+        events += pit.state(T.CONTINUOUS)
+    assert of(Trade, events), "a slice has traded"
+    update = [update for update in of(PriceUpdate, events) if update.side == side][-1]
+    assert (update.price, update.quantity, update.order_count) == (500, 10, 1) == pit.levels(side, "Y")[0]
+    assert [event for command in pit.log[commands:] for event in twin.apply(command)] == events
 
 
 # --- stops and take-profits ---------------------------------------------------------------------------------------------
@@ -436,6 +467,97 @@ def test_decrement_takes_the_smaller_quantity_from_both_without_a_trade(sell: in
     account = pit.engine.accounts["g"]
     assert account.holdings["Y"].offered == max(0, sell - buy)
     assert account.holdings["Y"].bid == max(0, buy - sell)
+
+
+def decremented_iceberg(pit: Pit) -> int:
+    """An iceberg of 10 that shows 6, of which the client's own buy has taken 7."""
+    order, _ = pit.order("g", "sell", 10, 1000, display_quantity=6)
+    pit.order("g", "buy", 7, 1000)
+    return order
+
+
+def put_back_iceberg(pit: Pit) -> int:
+    """An iceberg of 10 that shows 6, of which 7 have traded, from a saved book."""
+    pit.order("g", "sell", 10, 1000, display_quantity=6)
+    pit.order("d", "buy", 7, 1000)
+    pit.apply(SaveBook(pit.id(), pit.now, "Y", "then"))
+    pit.apply(LoadBook(pit.id(), pit.now, "Y", "then"))
+    (order,) = pit.engine.accounts["g"].orders
+    return order
+
+
+@pytest.mark.parametrize("reach", [decremented_iceberg, put_back_iceberg])
+@pytest.mark.parametrize(
+    ("change", "level"),
+    [
+        ({"price": 1010}, (1010, 3)),
+        ({"price": 1010, "quantity": 3}, (1010, 3)),
+        ({"quantity": 2}, (1000, 2)),
+        ({"quantity": 5}, (1000, 5)),
+        ({"quantity": 9}, (1000, 6)),
+    ],
+)
+def test_an_iceberg_with_less_left_than_it_displays_can_be_changed(
+    reach: Callable[[Pit], int], change: dict[str, int], level: tuple[int, int]
+) -> None:
+    pit = self_trader("decrement")
+    order = reach(pit)
+    events = pit.replace("g", order, **change)
+    assert last_report(events, order).exec_type is ExecType.REPLACED
+    assert pit.levels("sell", "Y") == [(*level, 1)]
+
+
+def test_an_iceberg_cannot_be_changed_to_less_than_it_displays() -> None:
+    pit = Pit()
+    order, _ = pit.order("d", "sell", 10, 1000, display_quantity=6)
+    (refusal,) = pit.replace("d", order, quantity=5)
+    assert (type(refusal), refusal.code) == (CommandRejected, Code.INVALID_FIELD)
+
+
+def test_what_has_traded_is_not_part_of_the_value_of_a_changed_order() -> None:
+    most = 10 * 1000 * TICK_VALUE
+    pit = Pit(max_order_value=most)
+    order, _ = pit.order("d", "sell", 10, 1000)
+    pit.order("e", "buy", 8, 1000)
+    (refusal,) = pit.replace("d", order, price=5001)
+    assert refusal.code == Code.LIMIT_EXCEEDED
+    assert last_report(pit.replace("d", order, price=5000), order).exec_type is ExecType.REPLACED
+
+
+@pytest.mark.parametrize(("change", "refused"), [({"quantity": 4}, False), ({"price": 901}, False), ({"quantity": 6}, True)])
+def test_an_order_that_does_not_grow_can_be_changed_though_the_client_is_over_the_position_limit(
+    change: dict[str, int], refused: bool
+) -> None:
+    pit = Pit(position_limit=110)
+    order, _ = pit.order("d", "buy", 5, 900)
+    pit.apply(TransferAssets(pit.id(), pit.now, "d", 0, {"Y": 50}))
+    events = pit.replace("d", order, **change)
+    assert (getattr(events[0], "code", "") == Code.POSITION_LIMIT) is refused
+
+
+def test_a_saved_order_keeps_the_trigger_that_it_was_changed_to() -> None:
+    pit = Pit()
+    order, _ = pit.order("d", "buy", 2, 1000, order_type=OrderType.STOP_LIMIT, trigger_price=1100)
+    pit.replace("d", order, trigger_price=1050)
+    pit.trade_at(1050)
+    pit.apply(SaveBook(pit.id(), pit.now, "Y", "then"))
+    events = pit.apply(LoadBook(pit.id(), pit.now, "Y", "then"))
+    assert [r.trigger_price for r in of(OrderReport, events) if r.exec_type is ExecType.NEW] == [1050]
+
+
+@pytest.mark.parametrize("kind", [OrderType.MARKET, OrderType.STOP_MARKET])
+def test_a_market_buy_needs_the_cash_for_what_it_takes_past_the_clients_own_offers(kind: OrderType) -> None:
+    pit = self_trader("cancel_oldest")
+    own, _ = pit.order("g", "sell", 5, 1000)
+    pit.order("e", "sell", 5, 1_000_000)
+    if kind is OrderType.MARKET:
+        order, events = pit.order("g", "buy", 5)
+    else:
+        order, _ = pit.order("g", "buy", 5, order_type=kind, trigger_price=900)
+        events = pit.trade_at(900)
+    assert last_report(events, order).code == Code.INSUFFICIENT_CASH
+    assert own in pit.engine.accounts["g"].orders
+    assert pit.engine.accounts["g"].buying_power >= 0
 
 
 def test_without_prevention_a_client_trades_with_itself_and_pays_the_fees() -> None:

@@ -14,8 +14,15 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from microexchange.kinds import Trigger, order_type_of
+from microexchange.messages import OrderStatus
+
 Number = Decimal | int | float | str
 NOTHING = Decimal(0)
+_OPEN = frozenset(status.value for status in OrderStatus if not status.is_final)
+_PLAIN = {has_price: order_type_of(has_price).value for has_price in (False, True)}
+_STOPS = {has_price: order_type_of(has_price, Trigger.STOP).value for has_price in (False, True)}
+"""The order types that `buy` and `sell` send, without a limit and with one."""
 
 
 class Level(NamedTuple):
@@ -140,7 +147,7 @@ class Order:
     @property
     def is_open(self) -> bool:
         """Whether it can still trade."""
-        return self.status in ("PENDING_NEW", "NEW", "PARTIALLY_FILLED")
+        return self.status in _OPEN
 
 
 class Fill(msgspec.Struct, frozen=True, gc=False):
@@ -253,9 +260,9 @@ class Bot:
     ) -> Order:
         security = self.securities[symbol]
         name = f"{self._life}-{next(self._numbers)}"
-        kind = "market" if price is None else "limit"
+        kind = _PLAIN[price is not None]
         if terms:
-            kind = {"market": "stop_market", "limit": "stop_limit"}[kind] if terms.get("trigger_price") is not None else kind
+            kind = _STOPS[price is not None] if terms.get("trigger_price") is not None else kind
             for amount in ("display_quantity", "trigger_price"):
                 if terms.get(amount) is not None:
                     step = security.lot if amount == "display_quantity" else security.tick

@@ -83,8 +83,6 @@ class LiveVenue:
             amount = getattr(order, name)
             if amount is not None:
                 request[name] = f"{amount:f}"
-        if order.order_type in ("market", "stop_market"):
-            del request["time_in_force"], request["post_only"]
         self._send(f"o:{order.client_order_id}", request)
 
     def send_cancel(self, order: Order) -> None:

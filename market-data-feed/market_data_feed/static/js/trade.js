@@ -98,7 +98,7 @@ function desk(main, ends) {
   const turn = (to) => { side = to; refresh(); };
   const refresh = () => {
     for (const [name, button] of Object.entries(sides)) button.setAttribute("aria-pressed", name === side);
-    const rests = !["market", "stop_market", "take_profit"].includes(kind.value), waits = ["gtc", "day", "gtd"].includes(life.value);
+    const rests = PRICED.includes(kind.value), waits = ["gtc", "day", "gtd"].includes(life.value);
     fields.price.hidden = !PRICED.includes(kind.value);
     fields.trigger.hidden = !TRIGGERED.includes(kind.value);
     fields.life.hidden = kind.value === "market";

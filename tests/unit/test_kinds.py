@@ -1,0 +1,243 @@
+"""Every value of an enum has its row, and all parts of the exchange do what the rows say."""
+
+import re
+from enum import Enum, StrEnum
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from microexchange import kinds, messages
+from microexchange.kinds import LIVES, ORDER_KINDS, PREVENTIONS, STATES, Trigger
+from microexchange.messages import (
+    ExecType,
+    OpenAccount,
+    OrderReport,
+    OrderStatus,
+    OrderType,
+    SelfTradePrevention,
+    Side,
+    TimeInForce,
+    Trade,
+    TradingState,
+)
+from microexchange.numbers import CASH_SCALE
+from microexchange.refusals import Code, Refusal
+from microexchange.securities import Security
+from order_entry_gateway.requests import EntryType, OrderRequest, new_order
+from tests.unit.market import fills, last_report, of
+from tests.unit.test_order_types import Pit
+from trading_bots import Bot, Order
+from trading_bots import bot as sdk
+from trading_bots.live import LiveVenue
+from trading_bots.simulation.exchange import _TYPES
+
+ROOT = Path(__file__).parents[2]
+TABLES = {OrderType: ORDER_KINDS, TimeInForce: LIVES, SelfTradePrevention: PREVENTIONS, TradingState: STATES}
+
+
+# --- the tables ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", TABLES, ids=lambda kind: kind.__name__)
+def test_every_value_has_a_row(kind: type[Enum]) -> None:
+    assert list(TABLES[kind]) == list(kind)
+
+
+@pytest.mark.parametrize("kind", TABLES, ids=lambda kind: kind.__name__)
+def test_a_new_value_without_a_row_is_found_when_the_table_is_made(kind: type[Enum]) -> None:
+    wider = StrEnum("Wider", {**{value.name: value.value for value in kind}, "PEGGED": "pegged"})  # type: ignore[misc]
+    rows = {wider(value.value): row for value, row in TABLES[kind].items()}
+    with pytest.raises(LookupError, match="PEGGED"):
+        kinds.complete(wider, rows)
+
+
+def test_every_order_status_is_final_or_is_not() -> None:
+    assert list(messages._IS_FINAL) == list(OrderStatus)
+
+
+def test_every_trigger_rises_for_one_side_and_falls_for_the_other() -> None:
+    assert set(kinds.RISES) == set(product(Trigger, Side))
+    assert all(trigger.rises(Side.BUY) is not trigger.rises(Side.SELL) for trigger in Trigger)
+
+
+@pytest.mark.parametrize("kind", OrderType)
+def test_an_order_type_becomes_one_with_the_same_limit_that_waits_for_nothing(kind: OrderType) -> None:
+    row = ORDER_KINDS[kind]
+    after = ORDER_KINDS[row.becomes]
+    assert (after.has_price, after.trigger) == (row.has_price, None)
+    assert (row.becomes is kind) is (row.trigger is None)
+    assert row.lives <= after.lives
+
+
+@pytest.mark.parametrize("state", TradingState)
+def test_a_market_trades_collects_or_refuses(state: TradingState) -> None:
+    row = STATES[state]
+    assert [state is TradingState.CONTINUOUS, row.collects, row.refusal is not None].count(True) == 1
+
+
+# --- the engine ---------------------------------------------------------------------------------------------------------
+
+
+def terms_of(kind: OrderType, price: int = 1000, trigger_price: int = 1000) -> dict[str, Any]:
+    """What an order of that type must say."""
+    row = ORDER_KINDS[kind]
+    terms: dict[str, Any] = {"order_type": kind}
+    terms |= {"price": price} if row.has_price else {}
+    return terms | ({"trigger_price": trigger_price} if row.trigger else {})
+
+
+@pytest.mark.parametrize("kind", OrderType)
+def test_the_engine_takes_what_the_row_of_an_order_type_allows_and_refuses_the_rest(kind: OrderType) -> None:
+    row = ORDER_KINDS[kind]
+    for life, post_only, display in product(TimeInForce, (False, True), (0, 2)):
+        allowed = (
+            life in row.lives
+            and (not post_only or (row.post_only and LIVES[life].rests))
+            and (not display or (row.display and LIVES[life].rests))
+        )
+        more = {"expire_at": 10**18} if LIVES[life].has_end else {}
+        pit = Pit()
+        order, events = pit.order(
+            "d", "buy", 5, time_in_force=life, post_only=post_only, display_quantity=display, **more, **terms_of(kind)
+        )
+        refused = events[0].code == Code.INVALID_FIELD
+        assert refused is not allowed, (life, post_only, display, last_report(events, order).text)
+
+
+@pytest.mark.parametrize("kind", OrderType)
+@pytest.mark.parametrize("field", ["price", "trigger_price"])
+def test_the_engine_wants_a_price_and_a_trigger_exactly_where_the_row_says_so(kind: OrderType, field: str) -> None:
+    terms = terms_of(kind)
+    other = {name: value for name, value in terms.items() if name != field} if field in terms else {**terms, field: 1000}
+    assert Pit().order("d", "buy", 5, **other)[1][0].code == Code.INVALID_FIELD
+
+
+@pytest.mark.parametrize("side", Side)
+@pytest.mark.parametrize("kind", [kind for kind in OrderType if ORDER_KINDS[kind].trigger])
+def test_an_order_waits_until_the_price_comes_from_where_its_row_says(kind: OrderType, side: Side) -> None:
+    trigger = ORDER_KINDS[kind].trigger
+    assert trigger is not None
+    rises = trigger.rises(side)
+    pit = Pit()
+    pit.trade_at(1000)
+    order, _ = pit.order("d", side, 2, **terms_of(kind, trigger_price=1100 if rises else 900))
+    before = pit.trade_at(1099 if rises else 901)
+    assert order not in {report.order_id for report in of(OrderReport, before)}
+    touched = [report for report in of(OrderReport, pit.trade_at(1100 if rises else 900)) if report.order_id == order]
+    assert touched[0].exec_type is ExecType.TRIGGERED
+
+
+@pytest.mark.parametrize("policy", SelfTradePrevention)
+def test_the_engine_prevents_self_trades_as_the_row_says(policy: SelfTradePrevention) -> None:
+    row = PREVENTIONS[policy]
+    pit = Pit()
+    pit.apply(OpenAccount(pit.id(), 1, "g", 10_000 * CASH_SCALE, {"Y": 100}, policy))
+    old, _ = pit.order("g", "sell", 3, 1000)
+    new, events = pit.order("g", "buy", 5, 1000)
+    assert bool(fills(events, new)) is row.trades
+    cancelled = {r.order_id for r in of(OrderReport, events) if r.status is OrderStatus.CANCELED}
+    assert (new in cancelled) is row.cancels_entering
+    assert (old in cancelled) is (row.cancels_resting or row.decrements)
+    assert (ExecType.RESTATED in {r.exec_type for r in of(OrderReport, events)}) is row.decrements
+
+
+@pytest.mark.parametrize("state", TradingState)
+def test_the_engine_trades_collects_or_refuses_as_the_row_of_the_state_says(state: TradingState) -> None:
+    row = STATES[state]
+    pit = Pit()
+    pit.state(state)
+    assert pit.engine.markets["Y"].is_collecting is row.collects
+    pit.order("d", "sell", 1, 1000)
+    _, events = pit.order("e", "buy", 1, 1000)
+    code = row.refusal[0] if row.refusal else ""
+    assert of(OrderReport, events)[0].code == code
+    assert bool(of(Trade, events)) is not (row.collects or row.refusal is not None)
+
+
+# --- the gateway and the bots -------------------------------------------------------------------------------------------
+
+
+def test_a_client_may_ask_for_every_order_type_and_for_every_life_in_which_nothing_rests() -> None:
+    wanted = {*(kind.value for kind in OrderType), *(life.value for life, row in LIVES.items() if not row.rests)}
+    assert {kind.value for kind in EntryType} == set(_TYPES) == wanted
+    (_, components) = msgspec.json.schema_components([OrderRequest])
+    assert set(components["EntryType"]["enum"]) == wanted
+
+
+@pytest.mark.parametrize("kind", OrderType)
+def test_the_gateway_wants_a_price_and_a_trigger_exactly_where_the_row_says_so(kind: OrderType) -> None:
+    row = ORDER_KINDS[kind]
+    securities = {"X": Security(Pit().engine.markets["X"].listing)}
+    for price, trigger_price in product((None, 10), repeat=2):
+        body = {"symbol": "X", "side": "buy", "quantity": 1, "order_type": kind.value}
+        request = msgspec.convert({**body, "price": price, "trigger_price": trigger_price}, OrderRequest, strict=False)
+        right = (price is not None, trigger_price is not None) == (row.has_price, row.trigger is not None)
+        if not right:
+            with pytest.raises(Refusal) as refusal:
+                new_order(request, securities, "a", 1, 1)
+            assert (refusal.value.code, refusal.value.field in ("price", "trigger_price")) == (Code.INVALID_FIELD, True)
+        else:
+            assert new_order(request, securities, "a", 1, 1).order_type is kind
+
+
+@pytest.mark.parametrize(("price", "trigger"), list(product((None, 10), repeat=2)))
+def test_a_bot_sends_the_order_type_of_the_table_with_all_its_terms(price: int | None, trigger: int | None) -> None:
+    bot = Bot()
+    venue = LiveVenue(bot, "a", "key", "http://127.0.0.1:1", "http://127.0.0.1:1")
+    sent: list[dict[str, Any]] = []
+    venue._send = lambda _, request: sent.append(request)  # type: ignore[method-assign]
+    listing = Pit().engine.markets["X"].listing
+    bot.securities["X"] = sdk.Security("X", sdk.Decimal(listing.tick_size), sdk.Decimal(listing.lot_size), sdk.Decimal(10))
+    bot.buy("X", 1, price, trigger_price=trigger, time_in_force="day")
+    kind = kinds.order_type_of(price is not None, None if trigger is None else Trigger.STOP)
+    assert (sent[0]["order_type"], sent[0]["time_in_force"]) == (kind, "day")
+
+
+@pytest.mark.parametrize("status", OrderStatus)
+def test_a_bots_order_is_open_until_its_status_is_final(status: OrderStatus) -> None:
+    order = Order("1", "X", "buy", sdk.Decimal(1), None, status=status.value)
+    assert order.is_open is not status.is_final
+
+
+# --- the pages ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_rule_books_table_of_order_types_is_the_rows() -> None:
+    page = (ROOT / "docs" / "rulebook.md").read_text()
+    (table,) = re.findall(r"^\| order type .+\n\| --- .+\n((?:\|.+\n)+)", page, re.MULTILINE)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    assert rows == [
+        [
+            f"`{kind}`",
+            "yes" if row.has_price else "no",
+            f"`{row.trigger}`" if row.trigger else "–",
+            "–" if row.becomes is kind else f"`{row.becomes}`",
+            ", ".join(f"`{life}`" for life in TimeInForce if life in row.lives),
+            "yes" if row.post_only else "no",
+            "yes" if row.display else "no",
+        ]
+        for kind, row in ORDER_KINDS.items()
+    ]
+
+
+def test_the_page_of_interfaces_names_every_order_type_and_time_in_force() -> None:
+    page = (ROOT / "docs" / "interfaces.md").read_text()
+    for field, values in (("order_type", EntryType), ("time_in_force", TimeInForce)):
+        (row,) = re.findall(rf"^\| `{field}` \| (.+) \|$", page, re.MULTILINE)
+        assert {value.value for value in values} <= set(re.findall(r"`(\w+)`", row))  # type: ignore[attr-defined]
+
+
+def test_the_dashboards_ticket_offers_every_order_type_with_its_fields() -> None:
+    script = (ROOT / "market-data-feed" / "market_data_feed" / "static" / "js" / "trade.js").read_text()
+
+    def listed(name: str) -> set[str]:
+        (text,) = re.findall(rf"\b{name} = ([\[{{].+?[\]}}])", script)
+        return set(re.findall(r"(\w+):" if text[0] == "{" else r'"(\w+)"', text))
+
+    assert listed("TYPES") == {kind.value for kind in OrderType}
+    assert listed("LIVES") == {life.value for life in TimeInForce}
+    assert listed("PRICED") == {kind.value for kind in kinds.WITH_PRICE}
+    assert listed("TRIGGERED") == {kind.value for kind in kinds.WITH_TRIGGER}
