@@ -5,6 +5,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from trading_bots.faults import plain
+
 console = Console()
 errors = Console(stderr=True)
 
@@ -19,5 +21,5 @@ Port = Annotated[int, typer.Option(min=1, max=65535)]
 
 def fail(message: object) -> typer.Exit:
     """Says what is wrong, in red; raise what it returns."""
-    errors.print(f"microexchange: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    errors.print(plain(f"microexchange: {message}"), style="red", markup=False, highlight=False, soft_wrap=True)
     return typer.Exit(1)

@@ -86,6 +86,8 @@ class Client:
     """The deepest that it fell from a peak."""
     sampled: int | None = None
     """The equity at the last sample."""
+    has_funds: bool = False
+    """Whether it ever had cash or shares. An account that is opened but not settled yet is worth nothing, for a moment."""
 
 
 @dataclass(slots=True)
@@ -220,7 +222,7 @@ class Market:
         self.sampled_at = at
         for client_id, client in self.clients.items():
             equity = self.equity(client)
-            if equity == client.sampled:
+            if equity == client.sampled or not client.has_funds:
                 continue
             client.sampled = equity
             client.peak = max(client.peak, equity)
@@ -273,10 +275,12 @@ class Market:
         elif report.trade_id:
             self.totals.settled += 1
         for client_id, cash in report.cash:
-            self.client(client_id).cash = cash
+            client = self.client(client_id)
+            client.cash, client.has_funds = cash, True
             self.changes.clients.add(client_id)
         for client_id, symbol, lots in report.holdings:
-            self.client(client_id).holdings[symbol] = lots
+            client = self.client(client_id)
+            client.holdings[symbol], client.has_funds = lots, True
             self.changes.holdings.add((client_id, symbol))
 
     def list_security(self, security: Security) -> None:
@@ -359,7 +363,7 @@ class Market:
         return FullBookView(symbol=symbol, sequence=self.order_sequences.get(symbol, 0), bids=bids, asks=asks)
 
     def bbo_view(self, symbol: str) -> BboView:
-        """The best bid and offer."""
+        """The best bid and offer. Where they cross, as in an auction, there is no spread."""
         book, security = self.books[symbol], self.securities[symbol]
         bid, ask = max(book.bids, default=None), min(book.asks, default=None)
         return BboView(
@@ -369,7 +373,7 @@ class Market:
             bid_quantity=None if bid is None else security.quantity_text(book.bids[bid][0]),
             ask=None if ask is None else security.price_text(ask),
             ask_quantity=None if ask is None else security.quantity_text(book.asks[ask][0]),
-            spread=None if bid is None or ask is None else security.price_text(ask - bid),
+            spread=None if bid is None or ask is None or bid >= ask else security.price_text(ask - bid),
         )
 
     def ticker_view(self, symbol: str, now: int) -> TickerView:

@@ -293,6 +293,7 @@ class Store:
         async for client_id, cash, suspended, opened_with, *counts in await run(query.encode()):
             client = market.clients[client_id] = Client(cash, suspended, int(opened_with))
             client.trades, client.peak, client.drawdown = map(int, counts)
+            client.has_funds = bool(cash or client.peak)
         async for (at,) in await run("SELECT max(at) FROM equity"):
             market.sampled_at = at or 0
         minutes: dict[str, list[Candle]] = {}
@@ -304,7 +305,8 @@ class Store:
             minutes.setdefault(symbol, []).append(Candle(*values))
         market.charts = {symbol: Chart(found) for symbol, found in minutes.items()}
         async for client_id, symbol, quantity in await run("SELECT client_id, symbol, quantity FROM holdings"):
-            market.client(client_id).holdings[symbol] = quantity
+            client = market.client(client_id)
+            client.holdings[symbol], client.has_funds = quantity, True
         async for (key_id,) in await run("SELECT key_id FROM keys WHERE revoked_at IS NOT NULL"):
             market.revoked_keys.add(key_id)
         columns = ", ".join(f"r.{column.name}" for column in order_reports.c)

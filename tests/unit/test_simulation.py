@@ -324,7 +324,7 @@ def test_a_tournament_ranks_by_mean_and_says_how_sure_it_is() -> None:
     made = season()
     one, several = results(made, Path(), 4, workers=1), results(made, Path(), 4, workers=2)
     assert one == several, "whatever the number of processes"
-    result = tournament_of(made, one)
+    result = tournament_of(made, [round_.result for round_ in one])
     assert {place.client_id for place in result.places} == {"trend", "pairs"}
     first, second = result.places
     assert first.mean_score >= second.mean_score
@@ -335,8 +335,11 @@ def test_a_tournament_ranks_by_mean_and_says_how_sure_it_is() -> None:
 
 
 def test_contestants_of_a_tournament_are_called_after_their_files() -> None:
-    made = with_contestants(season(), ["bots/ada.py:Ada", "ada.py"])
-    assert [one.name for one in made.contestant] == ["ada", "ada-2"]
+    made = with_contestants(season(), ["bots/ada.py:Ada", "ada.py", "MarketMaker", "MarketMaker"])
+    assert [one.name for one in made.contestant] == ["ada", "ada-2", "MarketMaker", "MarketMaker-2"]
+    assert [bool(one.file) for one in made.contestant] == [True, True, False, False]
+    beside = with_contestants(season(), ["trend.py"], also=True)
+    assert [one.name for one in beside.contestant] == ["trend", "pairs", "trend-2"]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ import msgspec
 
 Number = Decimal | int | float | str
 NOTHING = Decimal(0)
+LEAST_PAUSE = 0.001
+"""Seconds between two calls of a timer, at the least."""
 
 
 class Level(NamedTuple):
@@ -293,7 +295,9 @@ class Bot:
                 self.cancel(order)
 
     def every(self, seconds: float, function: Callable[[], Any]) -> None:
-        """Calls `function` every `seconds` from now on."""
+        """Calls `function` every `seconds` from now on. Raises `ValueError` for less than a millisecond."""
+        if not seconds >= LEAST_PAUSE:
+            raise ValueError(f"every({seconds!r}, …): the pause must be {LEAST_PAUSE} seconds or more")
         self._reach().start_timer(seconds, function)
 
     def _reach(self) -> Venue:
