@@ -224,6 +224,7 @@ class LiveVenue:
         if not self._has_begun:
             return
         await self._call(self._bot.on_stop)
+        self._has_begun = False  # nothing is called after it
         loop = asyncio.get_running_loop()
         deadline = loop.time() + LAST_SECONDS
         while self._asked and self._is_connected and loop.time() < deadline:

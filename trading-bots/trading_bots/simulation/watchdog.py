@@ -95,6 +95,7 @@ class Watchdog:
         if interrupt is signal.default_int_handler:
             signal.signal(signal.SIGINT, self._interrupt)
         self._call_since = self._clock_since = time.monotonic()
+        self._arm()
         signal.setitimer(signal.ITIMER_REAL, LOOK, LOOK)
         try:
             yield
@@ -111,8 +112,7 @@ class Watchdog:
     # --- the interruptions ----------------------------------------------------------------------------------
 
     def _look(self, _: int, frame: FrameType | None) -> None:
-        # Code that never comes back to Python is interrupted by nothing: the system's own thread ends the process.
-        _arm(self._patience + (TRIES + 2) * LOOK)
+        self._arm()
         count, clock = self.count, self.clock()
         now = time.monotonic()
         if self._rests or count != self._seen[0]:
@@ -131,6 +131,13 @@ class Watchdog:
             _end(f"{self.text}. It catches what should end it, so the process ends.")
         raise Stuck(self.text)
 
+    def _arm(self) -> None:
+        """Code that never comes back to Python is not interrupted by anything. Unless this is called again in time, a thread
+        outside of Python prints where it is, and ends the process."""
+        seconds = self._patience + (TRIES + 2) * LOOK
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # standard error may be no file
+            faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__)  # type: ignore[arg-type]
+
     def _say(self, frame: FrameType | None) -> str:
         if self._loads:
             where = place_in(frame, self._files) or "not in its own file"
@@ -147,11 +154,6 @@ class Watchdog:
         """Ctrl-C: the first raises `KeyboardInterrupt`, and the second ends the process, whatever the bot catches."""
         signal.signal(signal.SIGINT, lambda *_: _end("Interrupted."))
         raise KeyboardInterrupt
-
-
-def _arm(seconds: float) -> None:
-    with contextlib.suppress(OSError, ValueError, AttributeError):  # standard error may be no file
-        faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__)  # type: ignore[arg-type]
 
 
 def _end(text: str) -> None:
