@@ -5,6 +5,7 @@ import asyncio
 import csv
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from microexchange.numbers import CASH_SCALE
 from microexchange.securities import listing_json
 from order_entry_gateway.requests import AmendRequest, OrderRequest
 from tests.integration.running import Running
-from trading_bots import Bot, ExchangeClient, Fill, Order
+from trading_bots import AsyncExchangeClient, Bot, ExchangeClient, ExchangeError, Fill, Order
 from trading_bots.bot import Security
 from trading_bots.client import _order
 from trading_bots.live import LiveVenue
@@ -124,11 +125,17 @@ def simulated(play: Script, symbol: str) -> list[dict[str, Any]]:
     made.run_until(START + SECOND)
     for number, _ in enumerate(play(*bots), 2):
         made.run_until(START + number * SECOND)
+    before = [bot.outcome() for bot in bots]
     for client in made.clients.values():
         client.die()
     made.run_until(made.now + SECOND)
     assert [client.errors for client in made.clients.values()] == [[], []]
-    return [bot.outcome() for bot in bots]
+    return [ended(one, bot) for one, bot in zip(before, bots, strict=True)]
+
+
+def ended(before: dict[str, Any], bot: Actor) -> dict[str, Any]:
+    """The outcome of a bot that has ended: its own affairs as they are, and the market as it was."""
+    return before | {what: value for what, value in bot.outcome().items() if what in ("own", "rejects", "cash", "open")}
 
 
 async def live(play: Script, symbol: str, running: Running) -> list[dict[str, Any]]:
@@ -152,10 +159,10 @@ async def live(play: Script, symbol: str, running: Running) -> list[dict[str, An
             await asyncio.sleep(0.02)
     for _ in play(*bots):
         await quiet(bots, venues)
+    before = [bot.outcome() for bot in bots]
     stop.set()
     await asyncio.gather(*tasks)
-    await asyncio.to_thread(running.until_at_rest)
-    return [bot.outcome() for bot in bots]
+    return [ended(one, bot) for one, bot in zip(before, bots, strict=True)]
 
 
 async def quiet(bots: list[Actor], venues: list[LiveVenue]) -> None:
@@ -390,9 +397,8 @@ async def test_both_clients_and_a_bot_have_the_same_outcome_of_an_order(running:
                     except ExchangeError as error:
                         found[name].append((error.code, error.field))
             until = datetime(2100, 1, 1, tzinfo=UTC)
-            assert (
-                one.buy(symbol, 1, "90.00", time_in_force="gtd", expire_at=until).expire_at == "2100-01-01T00:00:00.000000Z"
-            )
+            timed = one.buy(symbol, 1, "90.00", time_in_force="gtd", expire_at=until)
+            assert timed.expire_at == "2100-01-01T00:00:00.000000Z"
             stop = await other.buy(symbol, 1, trigger_price="101.00")
             assert (await other.amend(stop.order_id, trigger_price="101.50")).trigger_price == "101.50"
     assert found["sync"] == found["async"]

@@ -371,7 +371,9 @@ class LiveVenue:
         if order is None:
             return
         if error is None:
-            self._heard(message["order"], "", "0", "0", "0", "")
+            # A report has told the same, unless it was missed. The report of a later change may have come already.
+            if order.order_id is None:
+                self._heard(message["order"], "", "0", "0", "0", "")
         elif error["code"] in _AGAIN:
             pause = float(error.get("retry_after") or 0.5)
             self._not_before = max(self._not_before, asyncio.get_running_loop().time() + pause)
