@@ -21,6 +21,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from exchange_launcher.processes import let_go
 from exchange_launcher.up import Exchange, UpError, UpOptions
 from microexchange.auth import write_private
 from microexchange.log import open_log
@@ -173,7 +174,8 @@ class LiveRound:
             for player in self.players:
                 player.end("the round was broken off")
             for process in self._everybody():
-                await _let_go(process)
+                _kill(process)
+                await let_go(process)
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -390,7 +392,7 @@ def leading(season: Season, leaders: list[dict[str, Any]], house: set[str]) -> s
     scores = [
         (float(one[by.by]) - by.drawdown_penalty * float(one["drawdown"]), one["client_id"])
         for one in leaders
-        if one["client_id"] not in house
+        if one["client_id"] not in house and float(one["equity"])  # what an account begins with is not settled yet
     ]
     if not scores:
         return ""
@@ -423,20 +425,7 @@ async def _ended(process: asyncio.subprocess.Process) -> None:
         await asyncio.wait_for(process.wait(), 10)
     except TimeoutError:
         _kill(process)
-        await process.wait()
-
-
-async def _let_go(process: asyncio.subprocess.Process) -> None:
-    """Ends a process, and waits until it and its pipes are gone. A pipe that is still open when the event loop closes
-    complains when it is collected: `RuntimeError: Event loop is closed`."""
-    _kill(process)
-    if process.stdin is not None:
-        process.stdin.close()
-        with contextlib.suppress(OSError):
-            await process.stdin.wait_closed()
-    # Who has the output of the process may live on; the pipe's end here must not.
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(process.wait(), 10)
+        await let_go(process)
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:
