@@ -319,6 +319,8 @@ def _write_standings(season: Season, played: Sequence[RoundResult], out: Path, n
 
 
 _HEADS = ("", "who", "mean score", "± (95 %)", "mean rank", "wins", "worst", "best", "ahead of the next")
+_WIDE = ("mean rank", "worst", "best")
+"""Columns for which a narrow terminal has no room."""
 MOST_IN_WORDS = 10
 """Differences that are printed. The page and the JSON have all that there are."""
 
@@ -349,10 +351,12 @@ def differences_in_words(result: Tournament) -> list[str]:
 
 def _print_standings(result: Tournament) -> None:
     table = Table(title=escape(f"{result.season}: {result.rounds} rounds"), title_justify="left")
-    for heading in _HEADS:
-        table.add_column(heading, justify="left" if heading == "who" else "right")
+    shown = [number for number, heading in enumerate(_HEADS) if console.width >= 110 or heading not in _WIDE]
+    for number in shown:
+        is_name = _HEADS[number] == "who"
+        table.add_column(_HEADS[number], justify="left" if is_name else "right", no_wrap=is_name)
     for row in _tournament_rows(result):
-        table.add_row(*map(escape, row))
+        table.add_row(*(escape(row[number]) for number in shown))
     console.print(table)
     said = differences_in_words(result)
     for text in said[:MOST_IN_WORDS]:

@@ -78,9 +78,12 @@ class Complaints:
 
 
 def place_in(frame: FrameType | None, files: set[str]) -> str:
-    """Where the code of these files is: `my_bot.py:12, in on_timer: while True:`; empty if it does not run. Of several
-    frames in the files the innermost counts."""
-    while frame is not None:
+    """Where the code of these files is: `my_bot.py:12, in on_timer: while True:`; empty if it does not run.
+
+    Of several frames in the files the innermost counts. What is outside of the event loop does not count: a bot's file may
+    have started the loop.
+    """
+    while frame is not None and frame.f_globals.get("__name__") not in ("asyncio.events", "asyncio.base_events"):
         code = frame.f_code
         if code.co_filename in files:
             line = linecache.getline(code.co_filename, frame.f_lineno).strip()
