@@ -363,7 +363,8 @@ class FullBookView(Answer, frozen=True):
 
 
 class BboView(Answer, frozen=True):
-    """The best bid and offer of a book; null where a side is empty."""
+    """The best bid and offer of a book; null where a side is empty. The spread is null too where the two sides cross: an
+    auction collects orders, and no trade takes place."""
 
     symbol: str
     sequence: int

@@ -18,8 +18,10 @@ import msgspec
 import psutil
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
+from exchange_launcher.processes import let_go
 from exchange_launcher.up import Exchange, UpError, UpOptions
 from microexchange.auth import write_private
 from microexchange.log import open_log
@@ -32,6 +34,7 @@ from trading_bots.competition.record import record_of
 from trading_bots.competition.report import write_played
 from trading_bots.competition.results import RoundResult, result_of, round_seed
 from trading_bots.competition.season import Contestant, Season, house_of, shares_of
+from trading_bots.faults import plain
 from trading_bots.simulation.rounds import Round, sample_pause, values_of
 from trading_bots.simulation.rounds import listing as terms_of
 
@@ -94,7 +97,7 @@ class Player:
 
     def _why_it_ended(self, status: int) -> str:
         said = self.log.read_text(errors="replace").strip().splitlines()
-        last = said[-1][:300] if said else ""
+        last = plain(said[-1][:300]) if said else ""
         if status == contestant_process.EXIT_FORBIDDEN:
             return f"it tried to start another process: {last}"
         if status < 0:
@@ -142,6 +145,7 @@ class LiveRound:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     """Ends the round early."""
     _processes: list[asyncio.subprocess.Process] = field(default_factory=list)
+    """The house's."""
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     @property
@@ -169,11 +173,17 @@ class LiveRound:
         finally:
             for player in self.players:
                 player.end("the round was broken off")
-            for process in self._processes:
+            for process in self._everybody():
                 _kill(process)
+                await let_go(process)
             for task in self._tasks:
                 task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
             await exchange.stop()
+
+    def _everybody(self) -> list[asyncio.subprocess.Process]:
+        """The processes of the house and of the contestants."""
+        return [*self._processes, *(player.process for player in self.players)]
 
     # --- the beginning --------------------------------------------------------------------------------------
 
@@ -219,7 +229,7 @@ class LiveRound:
         orders = house_process.Orders(
             str(self.file), self.number, start, keys, exchange.gateway_url, exchange.feed_url, self.season.seed
         )
-        process, _ = await self._spawn("trading_bots.competition.house", orders, "house")
+        process, _ = await self._spawn("trading_bots.competition.house", orders, "house", asyncio.subprocess.DEVNULL)
         self._processes.append(process)
 
     async def _start_contestant(self, exchange: Exchange, one: Contestant) -> None:
@@ -235,13 +245,16 @@ class LiveRound:
             one.strategy,
             limits.memory_megabytes,
             int(limits.processor_share * self.seconds) + 1,
+            str(self.folder.absolute() / "output" / f"{one.name}.txt"),
         )
         process, log = await self._spawn("trading_bots.competition.contestant", orders, one.name)
         player = Player(one.name, process, log, asyncio.get_running_loop().time())
         self.players.append(player)
         self._tasks.append(asyncio.create_task(player.listen()))
 
-    async def _spawn(self, module: str, orders: msgspec.Struct, name: str) -> tuple[asyncio.subprocess.Process, Path]:
+    async def _spawn(
+        self, module: str, orders: msgspec.Struct, name: str, stdout: int = asyncio.subprocess.PIPE
+    ) -> tuple[asyncio.subprocess.Process, Path]:
         log = self.folder / "logs" / f"{name}.log"
         log.parent.mkdir(exist_ok=True)
         with log.open("wb") as output:
@@ -251,7 +264,7 @@ class LiveRound:
                 "-m",
                 module,
                 stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
+                stdout=stdout,
                 stderr=output,
                 start_new_session=True,
                 env={key: text for key, text in os.environ.items() if not key.startswith("MX_")},
@@ -312,9 +325,8 @@ class LiveRound:
             return
         at = f"{clock.seconds():.0f} of {self.seconds:g} s{', paused' if clock.paused_at is not None else ''}"
         if live is None:
-            first = next((one for one in leaders if one["client_id"] not in self.house), None)
-            ahead = f", {first['client_id']} is ahead with {float(first['profit']):,.2f}" if first else ""
-            self.console.print(f"round {self.number}: {at}{ahead}", markup=False, highlight=False)
+            line = f"round {self.number}: {at}{leading(self.season, leaders, self.house)}"
+            self.console.print(plain(line), markup=False, highlight=False)
             return
         ended = {player.name: player.ended for player in self.players}
         live.update(_board(leaders, f"Round {self.number}: {at}. {HELP}", self.house, ended), refresh=True)
@@ -326,7 +338,7 @@ class LiveRound:
                 player.process.terminate()
         for process in self._processes:
             process.terminate()
-        await asyncio.gather(*(_ended(process) for process in (*self._processes, *(one.process for one in self.players))))
+        await asyncio.gather(*map(_ended, self._everybody()))
         await self._all_to(admin, "closed")
         if not await exchange.quiesce():
             raise UpError("the market did not come to rest")
@@ -375,8 +387,24 @@ class Admin:
         await self._ask("PUT", f"/admin/securities/{symbol}/state", {"state": state})
 
 
+def leading(season: Season, leaders: list[dict[str, Any]], house: set[str]) -> str:
+    """Which contestant has the best score so far, as a part of a line; empty without contestants. What only the end of the
+    round tells, the penalty for shares held and the closing auction, is not in it."""
+    by = season.scoring
+    scores = [
+        (float(one[by.by]) - by.drawdown_penalty * float(one["drawdown"]), one["client_id"])
+        for one in leaders
+        if one["client_id"] not in house and float(one["equity"])  # what an account begins with is not settled yet
+    ]
+    if not scores:
+        return ""
+    score, name = max(scores, key=lambda found: found[0])
+    without = ", without the penalty for inventory" if by.inventory_penalty else ""
+    return f", best score so far: {name} with {score:,.2f}{without}"
+
+
 def _board(leaders: list[dict[str, Any]], title: str, house: set[str], ended: Mapping[str, str]) -> Table:
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     for heading in ("", "who", "equity", "profit", "return", "trades", ""):
         table.add_column(heading, justify="left" if heading in ("who", "") else "right")
     for one in leaders[:30]:
@@ -384,14 +412,14 @@ def _board(leaders: list[dict[str, Any]], title: str, house: set[str], ended: Ma
         why = ended.get(name, "")
         style = "red" if why else "dim" if name in house else None
         amounts = (f"{float(one['equity']):,.2f}", f"{float(one['profit']):+,.2f}", f"{one['return_percent'] or '–'} %")
-        table.add_row(str(one["rank"]), name, *amounts, str(one["trades"]), why, style=style)
+        table.add_row(str(one["rank"]), escape(name), *amounts, str(one["trades"]), escape(plain(why)), style=style)
     return table
 
 
 def _errors_in(log: Path) -> list[str]:
     """The first complaints in a bot's log."""
     text = log.read_text(errors="replace").strip()
-    return [part.strip() for part in text.split("\n\n") if part.strip()][:5]
+    return [plain(part.strip()) for part in text.split("\n\n") if part.strip()][:5]
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:
@@ -399,7 +427,7 @@ async def _ended(process: asyncio.subprocess.Process) -> None:
         await asyncio.wait_for(process.wait(), 10)
     except TimeoutError:
         _kill(process)
-        await process.wait()
+        await let_go(process)
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from exchange_launcher.processes import let_go
 from microexchange.log import Backoff
 from microexchange.service import EXIT_CONFIG
 
@@ -102,7 +103,7 @@ class Child:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watching
         process = self._process
-        if process is None or process.returncode is not None:
+        if process is None:
             return
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGTERM)
@@ -111,7 +112,7 @@ class Child:
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
-            await process.wait()
+        await let_go(process)
 
 
 def _explain(status: int) -> str:

@@ -13,6 +13,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from microexchange.settings import PlaceSettings
+from trading_bots.faults import plain
 
 console = Console()
 errors = Console(stderr=True)
@@ -70,7 +71,7 @@ def fail(problem: object, fix: str = "", status: int = 1) -> typer.Exit:
     for head, text in (("microexchange", str(problem)), ("Fix", fix)):
         if text:
             end = "" if text.endswith((".", "?")) else "."
-            errors.print(f"{head}: {text}{end}", style="red", markup=False, highlight=False, soft_wrap=True)
+            errors.print(plain(f"{head}: {text}{end}"), style="red", markup=False, highlight=False, soft_wrap=True)
     return typer.Exit(status)
 
 

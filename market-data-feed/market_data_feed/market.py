@@ -101,6 +101,8 @@ class Client:
     """The sum of the profit's changes from sample to sample, in cash units."""
     squares: int = 0
     """The sum of their squares."""
+    has_funds: bool = False
+    """Whether it ever had cash or shares. An account that is opened but not settled yet is worth nothing, for a moment."""
 
 
 @dataclass(slots=True)
@@ -236,7 +238,7 @@ class Market:
         self.samples += 1
         for client_id, client in self.clients.items():
             equity = self.equity(client)
-            if equity == client.sampled:
+            if equity == client.sampled or not client.has_funds:
                 continue
             client.sampled = equity
             client.since = client.since or self.samples
@@ -304,13 +306,13 @@ class Market:
             client = self.client(client_id)
             if given:
                 client.opened_with += cash - client.cash
-            client.cash = cash
+            client.cash, client.has_funds = cash, True
             self.changes.clients.add(client_id)
         for client_id, symbol, lots in report.holdings:
             client = self.client(client_id)
             if given:
                 client.opened_with += self.value(symbol, lots - client.holdings.get(symbol, 0), self.mark(symbol))
-            client.holdings[symbol] = lots
+            client.holdings[symbol], client.has_funds = lots, True
             self.changes.holdings.add((client_id, symbol))
 
     def list_security(self, security: Security) -> None:
@@ -414,7 +416,7 @@ class Market:
         return FullBookView(symbol=symbol, sequence=self.order_sequences.get(symbol, 0), bids=bids, asks=asks)
 
     def bbo_view(self, symbol: str) -> BboView:
-        """The best bid and offer."""
+        """The best bid and offer. Where they cross, as in an auction, there is no spread."""
         book, security = self.books[symbol], self.securities[symbol]
         bid, ask = max(book.bids, default=None), min(book.asks, default=None)
         return BboView(
@@ -424,7 +426,7 @@ class Market:
             bid_quantity=None if bid is None else security.quantity_text(book.bids[bid][0]),
             ask=None if ask is None else security.price_text(ask),
             ask_quantity=None if ask is None else security.quantity_text(book.asks[ask][0]),
-            spread=None if bid is None or ask is None else security.price_text(ask - bid),
+            spread=None if bid is None or ask is None or bid >= ask else security.price_text(ask - bid),
         )
 
     def ticker_view(self, symbol: str, now: int) -> TickerView:

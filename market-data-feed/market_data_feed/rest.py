@@ -214,8 +214,10 @@ def add_routes(app: FastAPI, state: FeedState, access: Access) -> None:
     async def curve(client_id: str, limit: int) -> list[EquityView]:
         market = state.market
         points = await history.equity(client_id, MAX_ID, limit)
-        equity = cash_to_text(market.equity(market.clients[client_id]))
-        return [*points, EquityView(timestamp=time_text(market.newest), equity=equity)]
+        client = market.clients[client_id]
+        if not client.has_funds:
+            return points  # the account is opened, and its first deposit is not settled yet
+        return [*points, EquityView(timestamp=time_text(market.newest), equity=cash_to_text(market.equity(client)))]
 
     @app.get("/balance/{client_id}", tags=["accounts"], **doc("Your balance", None, BalanceView, 200, 401, 403, 404))
     async def get_balance(request: Request, client_id: str) -> Response:

@@ -303,6 +303,7 @@ class Store:
             market.has_house = market.has_house or house
             for name, count in zip(_COUNTS, counts, strict=True):
                 setattr(client, name, int(count))
+            client.has_funds = bool(cash or client.since)
         if not market.sampled_at:
             async for (at,) in await run("SELECT max(at) FROM equity"):
                 market.sampled_at = at or 0
@@ -315,7 +316,8 @@ class Store:
             minutes.setdefault(symbol, []).append(Candle(*values))
         market.charts = {symbol: Chart(found) for symbol, found in minutes.items()}
         async for client_id, symbol, quantity in await run("SELECT client_id, symbol, quantity FROM holdings"):
-            market.client(client_id).holdings[symbol] = quantity
+            client = market.client(client_id)
+            client.holdings[symbol], client.has_funds = quantity, True
         async for (key_id,) in await run("SELECT key_id FROM keys WHERE revoked_at IS NOT NULL"):
             market.revoked_keys.add(key_id)
         columns = ", ".join(f"r.{column.name}" for column in order_reports.c)

@@ -143,8 +143,44 @@ def test_the_market_is_shown_as_it_is_and_follows_what_happens(browser: Browser,
     state = f"{running.gateway}/admin/securities/AAPL/state"
     running.http.put(state, json={"state": "halted"}, headers=token)
     expect(page.locator(".quote .pill").first).to_have_text("halted")
+    expect(page.locator(".notice")).to_contain_text("Trading is halted")
+    expect(page.locator(".ladder .middle")).to_contain_text("halted")
+    expect(page.get_by_role("button", name="AAPL")).to_contain_text("halted")
     running.http.put(state, json={"state": "continuous"}, headers=token)
     expect(page.locator(".quote .pill").first).to_have_text("open")
+    expect(page.locator(".notice")).to_be_hidden()
+    assert watched.complaints == []
+    page.context.close()
+
+
+def test_an_auction_shows_where_it_would_trade_and_no_spread(browser: Browser, running: Running) -> None:
+    watched = opened(browser)
+    page = watched.page
+    token = {"Authorization": f"Bearer {(running.data / 'secrets' / 'admin-token').read_text()}"}
+    state = f"{running.gateway}/admin/securities/NVDA/state"
+    maker, taker = running.maker, running.open_account("bidder")  # type: ignore[attr-defined]
+    running.http.put(state, json={"state": "opening_auction"}, headers=token)
+    orders = [running.order(taker, symbol="NVDA", side="buy", quantity=5, price="95.00").json()]
+    orders.append(running.order(maker, symbol="NVDA", side="sell", quantity=4, price="90.00").json())
+    eventually(lambda: running.http.get(f"{running.feed}/bbo/NVDA").json()["ask"] == "90.00")
+    assert running.http.get(f"{running.feed}/bbo/NVDA").json()["spread"] is None
+    page.goto(f"{running.feed}/#market")
+    look_at(page, "nvda", "NVDA")
+    expect(page.locator(".ladder .middle")).to_contain_text("would trade at")
+    expect(page.locator(".facts")).to_contain_text("Spread–")
+    expect(page.locator(".notice")).to_contain_text("An auction collects orders")
+    page.goto(f"{running.feed}/#trade")
+    page.get_by_label("Name").fill("watcher")
+    page.get_by_role("button", name="Open the account").click()
+    pill = page.locator(".card header .pill", has_text="NVDA")
+    expect(pill).to_have_text("NVDA: opening auction")
+    for account, order in zip((taker, maker), orders, strict=True):
+        running.http.delete(f"{running.gateway}/orders/{order['order_id']}", headers=account)
+    running.http.put(state, json={"state": "continuous"}, headers=token)
+    expect(pill).to_have_text("NVDA: open")
+    # The curve of the new account begins with what it was given.
+    points = running.http.get(f"{running.feed}/leaderboard/equity").json()
+    assert all(float(point["equity"]) > 0 for curve in points for point in curve["points"])
     assert watched.complaints == []
     page.context.close()
 

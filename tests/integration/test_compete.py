@@ -3,6 +3,7 @@ paused and resumed, and replayed."""
 
 import csv
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,10 @@ import httpx
 import psutil
 import pytest
 
+from exchange_launcher.compete import leading
 from tests.integration.running import eventually, free_ports
 from trading_bots.competition import replay
+from trading_bots.competition.season import parse_season
 
 pytestmark = pytest.mark.slow
 SEASON = """
@@ -82,6 +85,16 @@ class Crashes(Rests):
 class Errs(Good):
     def on_timer(self):
         raise ValueError("that is my own fault")
+
+
+class Prints(Good):
+    def on_timer(self):
+        print("hello")
+        sys.stderr.write("\x1b[2J[/red]\\n")
+
+
+class Silent(Bot):
+    pass
 '''
 BAD = {
     "Loops": "a callback took more than 1.5 s",
@@ -156,10 +169,50 @@ def test_a_bot_that_loops_leaks_forks_or_crashes_loses_its_turn_and_harms_nobody
     assert "that is my own fault" in standing["Errs"]["errors"][0]
     assert "bots.py" in standing["Errs"]["errors"][0]
     assert result["mode"] == "live"
+    assert standing["Good"]["errors"] == []
     # Who has lost its turn has no order in the market any more.
     reports = [event for event in replay.recorded_events(competition.round) if type(event).__name__ == "OrderReport"]
     for name in BAD:
         assert [event.status for event in reports if event.client_id == name][-1] == "CANCELED", name
+
+
+@pytest.mark.parametrize("times", [3])
+def test_a_round_ends_without_a_complaint_whether_it_is_played_or_broken_off(
+    tmp_path: Path, postgres_url: str, postgres_namespace: str, times: int
+) -> None:
+    for number in range(times):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        playing = contestants("Prints", "Silent")
+        competition = Competition(folder, postgres_url, f"{postgres_namespace}{number}_", "6s", "0s", playing)
+        if number == 1:
+            eventually(lambda one=competition: httpx.get(f"{one.feed}/leaderboard").json(), 60)
+            competition.process.send_signal(signal.SIGINT)
+        said = competition.end()
+        assert "Event loop is closed" not in said
+        assert "Traceback" not in said
+        assert "\x1b[2J" not in said
+        assert "Silent: it has sent no order" in said
+        standing = {one["client_id"]: one for one in competition.result()["ranking"]}
+        assert standing["Prints"]["ended"] == ""
+        if number != 1:
+            output = (competition.round / "output" / "Prints.txt").read_text().splitlines()
+            assert set(output) == {"hello"}
+            curves = competition.round / "report.html"
+            assert curves.exists()
+
+
+def test_who_leads_is_told_by_the_score_of_the_season() -> None:
+    text = SEASON.format(length="9s", auction="1s", contestants=contestants("a", "b"))
+    season = parse_season(f"{text}[scoring]\nby = 'profit'\ndrawdown_penalty = 0.5\n")
+    leaders = [
+        {"client_id": "MarketMaker-1", "profit": "50.00", "equity": "1050.00", "drawdown": "0"},
+        {"client_id": "a", "profit": "30.00", "equity": "1030.00", "drawdown": "40.00"},
+        {"client_id": "b", "profit": "20.00", "equity": "1020.00", "drawdown": "2.00"},
+        {"client_id": "unsettled", "profit": "-1000.00", "equity": "0.00", "drawdown": "0"},
+    ]
+    assert leading(season, leaders, {"MarketMaker-1"}) == ", best score so far: b with 19.00"
+    assert leading(season, leaders[:1], {"MarketMaker-1"}) == ""
 
 
 def test_what_a_live_round_leaves_can_be_read_and_replayed(

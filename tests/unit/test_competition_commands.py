@@ -98,3 +98,99 @@ def test_the_example_season_can_be_played() -> None:
         "pairs",
         "first",
     }
+
+
+def test_a_bot_joins_a_season_or_the_one_that_is_built_in(folder: Path) -> None:
+    result = run("simulate", folder / "season.toml", "--bot", folder / "mine.py", "--bot", "Momentum", "--out", folder)
+    assert result.exit_code == 0, result.output
+    names = {one["client_id"] for one in json.loads((folder / "test/round-1/result.json").read_text())["ranking"]}
+    assert {"trend", "pairs", "mine", "Momentum"} <= names
+    (folder / "mine.py").write_text(BOT.replace('"X"', '"ACME"'))
+    result = run("simulate", "--bot", folder / "mine.py", "--out", folder)
+    assert result.exit_code == 0, result.output
+    (one,) = (
+        one
+        for one in json.loads((folder / "built-in/round-1/result.json").read_text())["ranking"]
+        if one["client_id"] == "mine"
+    )
+    assert one["fills"] > 0
+
+
+def test_the_bot_that_new_writes_trades_in_the_example_season(folder: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert run("bot", "new", "my_bot").exit_code == 0
+    path = Path(__file__).parents[2] / "examples" / "season" / "season.toml"
+    result = run("simulate", path, "--bot", folder / "my_bot.py:MyBot", "--out", folder)
+    assert result.exit_code == 0, result.output
+    (one,) = (
+        one
+        for one in json.loads((folder / "Example/round-1/result.json").read_text())["ranking"]
+        if one["client_id"] == "my_bot"
+    )
+    assert one["fills"] > 0
+    assert one["errors"] == []
+    assert one["rejected"] == 0
+    assert "my_bot: it has" not in result.output + result.stderr
+
+
+IDLE = """
+from trading_bots import Bot
+
+class Silent(Bot):
+    symbols = ("NONE",)
+
+class Greedy(Bot):
+    def on_timer(self):
+        print("I want all \\x1b[31mof it")
+        self.buy("X", 1_000_000, 100)
+"""
+
+
+@pytest.mark.parametrize("command", ["simulate", "tournament"])
+def test_a_bot_that_does_not_trade_is_named_with_the_reason(folder: Path, command: str) -> None:
+    (folder / "idle.py").write_text(IDLE)
+    bots = [f"{folder / 'idle.py'}:{name}" for name in ("Silent", "Greedy")]
+    if command == "simulate":
+        result = run(command, folder / "season.toml", *(text for bot in bots for text in ("--bot", bot)), "--out", folder)
+        page = (folder / "test/round-1/report.html").read_text()
+        assert "it has sent no order" in page
+    else:
+        season = ("--season", folder / "season.toml")
+        result = run(command, *bots, *season, "--rounds", 2, "--workers", 1, "--out", folder)
+    assert result.exit_code == 0, result.output
+    said = result.stderr.replace("\n", " ")
+    assert "it has sent no order" in said
+    assert "NONE is not listed here" in said
+    assert "were rejected: INSUFFICIENT_CASH" in said
+    assert "trend: it has" not in said
+
+
+def test_a_tournament_keeps_what_bots_print_in_files_and_shows_it_on_request(folder: Path) -> None:
+    (folder / "idle.py").write_text(IDLE)
+    season = ("--season", folder / "season.toml", "--rounds", 2, "--out", folder)
+    result = run("tournament", f"{folder / 'idle.py'}:Greedy", "MarketMaker", *season, "--workers", 2)
+    assert result.exit_code == 0, result.output
+    assert "I want all" not in result.output + result.stderr
+    assert "2 of 2 rounds" in result.stderr
+    assert "MarketMaker" in result.output
+    lines = (folder / "test/output/idle.txt").read_text().splitlines()
+    assert {line.partition(":")[0] for line in lines} == {"round 1", "round 2"}
+    assert "I want all \\x1b[31mof it" in lines[0]
+    result = run("tournament", f"{folder / 'idle.py'}:Greedy", *season, "--workers", 1, "--show-output")
+    assert "idle: round 1: I want all \\x1b[31mof it" in result.output
+
+
+def test_a_tournament_says_that_a_difference_is_not_significant(folder: Path) -> None:
+    (folder / "idle.py").write_text(IDLE)
+    season = ("--season", folder / "season.toml", "--rounds", 3, "--workers", 1, "--out", folder)
+    result = run("tournament", *[f"{folder / 'idle.py'}:Silent"] * 2, *season)
+    assert result.exit_code == 0, result.output
+    words = " ".join(result.output.split())
+    assert "the difference is not significant" in words
+    assert "not sure" in words
+    stored = json.loads((folder / "test/tournament.json").read_text())
+    (difference,) = stored["differences"]
+    assert difference["significant"] is False
+    assert difference["low"] <= difference["mean"] <= difference["high"]
+    assert "the difference is not significant" in (folder / "test/tournament.html").read_text()

@@ -7,18 +7,22 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from exchange_db.accounts import FEES, ISSUER, SPREAD
-from microexchange.messages import TradingState
+from market_data_feed.market import Market
+from microexchange.messages import AccountOpened, TradingState
+from microexchange.numbers import CASH_SCALE
 from trading_bots import Bot, Fill, Order, Trade
 from trading_bots.competition import recording, replay
 from trading_bots.competition.durations import SeasonError
 from trading_bots.competition.loading import LoadError, bot_in_file, make_bot, shipped_bot
+from trading_bots.competition.record import Record
 from trading_bots.competition.report import report
 from trading_bots.competition.results import as_json
 from trading_bots.competition.season import Season, parse_season
-from trading_bots.competition.tournament import results, tournament_of, with_contestants
+from trading_bots.competition.tournament import results, t_quantile, tournament_of, with_contestants
 from trading_bots.competition.values import Jumps, News, OrnsteinUhlenbeck, RandomWalk, Value
 from trading_bots.competition.values import Path as ValuePath
 from trading_bots.simulation.exchange import SECOND, Client, SimulatedExchange
@@ -324,7 +328,7 @@ def test_a_tournament_ranks_by_mean_and_says_how_sure_it_is() -> None:
     made = season()
     one, several = results(made, Path(), 4, workers=1), results(made, Path(), 4, workers=2)
     assert one == several, "whatever the number of processes"
-    result = tournament_of(made, one)
+    result = tournament_of(made, [round_.result for round_ in one])
     assert {place.client_id for place in result.places} == {"trend", "pairs"}
     first, second = result.places
     assert first.mean_score >= second.mean_score
@@ -335,8 +339,11 @@ def test_a_tournament_ranks_by_mean_and_says_how_sure_it_is() -> None:
 
 
 def test_contestants_of_a_tournament_are_called_after_their_files() -> None:
-    made = with_contestants(season(), ["bots/ada.py:Ada", "ada.py"])
-    assert [one.name for one in made.contestant] == ["ada", "ada-2"]
+    made = with_contestants(season(), ["bots/ada.py:Ada", "ada.py", "MarketMaker", "MarketMaker"])
+    assert [one.name for one in made.contestant] == ["ada", "ada-2", "MarketMaker", "MarketMaker-2"]
+    assert [bool(one.file) for one in made.contestant] == [True, True, False, False]
+    beside = with_contestants(season(), ["trend.py"], also=True)
+    assert [one.name for one in beside.contestant] == ["trend", "pairs", "trend-2"]
 
 
 @pytest.mark.parametrize(
@@ -395,3 +402,106 @@ def test_a_bot_is_found_in_its_file_and_what_is_wrong_with_it_is_said(tmp_path: 
         make_bot(shipped_bot("Momentum"), "seed", {"nonsense": 1})
     with pytest.raises(LoadError, match="these do"):
         shipped_bot("Oracle")
+
+
+def scores(**of: list[float]) -> list[Any]:
+    """Rounds in which contestants have these scores."""
+    played = play(season(), 1, Path()).result
+    found = []
+    for number in range(len(next(iter(of.values())))):
+        standings = [
+            msgspec.structs.replace(played.ranking[0], client_id=name, house=False, score=str(values[number]))
+            for name, values in of.items()
+        ]
+        found.append(msgspec.structs.replace(played, ranking=standings))
+    return found
+
+
+def test_a_difference_is_judged_round_by_round_and_not_by_the_means() -> None:
+    # The market moves both by far more than they differ: only in pairs the difference shows.
+    market = [100.0, -300.0, 250.0, -50.0, 20.0, 400.0]
+    result = tournament_of(season(), scores(good=[one + 5 + one % 3 / 10 for one in market], bad=market))
+    (difference,) = result.differences
+    assert (difference.ahead, difference.behind, difference.significant) == ("good", "bad", True)
+    assert difference.low is not None
+    assert 0 < difference.low < difference.mean
+    assert result.places[0].margin > difference.mean
+    luck = tournament_of(season(), scores(lucky=[1.0, -1.0, 2.0], other=[-1.0, 1.0, 0.0])).differences[0]
+    assert not luck.significant
+    once = tournament_of(season(), scores(one=[2.0], two=[1.0])).differences[0]
+    assert (once.low, once.high, once.significant) == (None, None, False)
+
+
+@pytest.mark.parametrize(
+    ("freedom", "expected"), [(1, 12.706), (2, 4.303), (5, 2.571), (30, 2.042), (200, 1.972), (201, 1.972)]
+)
+def test_the_t_distribution_has_the_quantiles_of_the_tables(freedom: int, expected: float) -> None:
+    assert t_quantile(0.95, freedom) == pytest.approx(expected, abs=0.0006)
+
+
+def test_a_curve_begins_with_the_first_deposit_and_all_have_a_value_for_each_sample() -> None:
+    made = exchange()
+    record = Record(made.market)
+    made.listeners.append(record.hear)
+    bot = Watcher()
+    join(made, bot, "early")
+    record.sample(1)
+    # An account that is opened, and whose deposit is not settled: live it takes a moment.
+    made.market.apply(AccountOpened(0, START, "late", 50 * CASH_SCALE, {}))
+    record.sample(2)
+    made.market.client("late").cash, made.market.client("late").has_funds = 50 * CASH_SCALE, True
+    record.sample(3)
+    early, late = record.clients["early"].equity, record.clients["late"].equity
+    assert late == [None, None, 50 * CASH_SCALE]
+    assert len(early) == len(record.times) == 3
+    assert None not in early
+    assert record.clients["late"].drawdown == 0
+    made.market.changes.equity.clear()
+    fresh = Market()
+    fresh.apply(AccountOpened(0, START, "late", 50 * CASH_SCALE, {}))
+    fresh.at(START + 10 * SECOND)
+    assert fresh.changes.equity == []
+
+
+def test_while_an_auction_collects_orders_there_is_no_spread() -> None:
+    made = exchange()
+    record = Record(made.market)
+    made.listeners.append(record.hear)
+    buyer, seller = Watcher(), Watcher()
+    join(made, buyer, "buyer")
+    join(made, seller, "seller")
+    until(made, 0.1)
+    buyer.buy("X", 1, 99)
+    seller.sell("X", 1, 101)
+    until(made, 0.2)
+    record.sample(1)
+    made.set_state("X", TradingState.HALTED)
+    record.sample(2)
+    made.set_state("X", TradingState.OPENING_AUCTION)
+    buyer.buy("X", 5, 105)
+    seller.sell("X", 3, 95)
+    until(made, 0.3)
+    record.sample(3)
+    tape = record.tapes["X"]
+    assert tape.spreads == [200, None, None]
+    assert tape.middles == [10_000, 10_000, None]
+    assert tape.depths == [2, None, None]
+    assert made.market.bbo_view("X").spread is None
+    assert made.market.bbo_view("X").bid == "105.00"
+    made.set_state("X", TradingState.CONTINUOUS)
+    seller.sell("X", 1, 110)
+    until(made, 0.4)
+    record.sample(4)
+    assert made.market.bbo_view("X").spread == "5.00"
+    assert all(spread is None or spread > 0 for spread in tape.spreads)
+    assert all(fill.edge == 0 for fill in record.fills), "in an auction there is no middle to be better than"
+
+
+def test_what_on_stop_asks_for_arrives_before_the_end(tmp_path: Path) -> None:
+    (tmp_path / "tidy.py").write_text(
+        "from trading_bots import Bot\n\n\nclass Tidy(Bot):\n    def on_start(self):\n        self.buy('Y', 1, 1)\n\n"
+        "    def on_stop(self):\n        self.cancel_all()\n"
+    )
+    made = with_contestants(season(), [str(tmp_path / "tidy.py")])
+    played = play(made, 1, Path())
+    assert played.record.clients["tidy"].canceled == 1

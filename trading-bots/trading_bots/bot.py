@@ -23,6 +23,8 @@ _OPEN = frozenset(status.value for status in OrderStatus if not status.is_final)
 _PLAIN = {has_price: order_type_of(has_price).value for has_price in (False, True)}
 _STOPS = {has_price: order_type_of(has_price, Trigger.STOP).value for has_price in (False, True)}
 """The order types that `buy` and `sell` send, without a limit and with one."""
+LEAST_PAUSE = 0.001
+"""Seconds between two calls of a timer, at the least."""
 
 
 class Level(NamedTuple):
@@ -300,7 +302,9 @@ class Bot:
                 self.cancel(order)
 
     def every(self, seconds: float, function: Callable[[], Any]) -> None:
-        """Calls `function` every `seconds` from now on."""
+        """Calls `function` every `seconds` from now on. Raises `ValueError` for less than a millisecond."""
+        if not seconds >= LEAST_PAUSE:
+            raise ValueError(f"every({seconds!r}, …): the pause must be {LEAST_PAUSE} seconds or more")
         self._reach().start_timer(seconds, function)
 
     def _reach(self) -> Venue:

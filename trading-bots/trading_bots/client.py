@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -66,14 +67,21 @@ class _Ask(msgspec.Struct, frozen=True):
 
 def _order(side: str, symbol: str, quantity: Amount, price: Amount | None, terms: Mapping[str, Any]) -> _Ask:
     body = {"symbol": symbol, "side": side, "quantity": str(quantity), **_text(terms)}
-    body["order_type"] = terms.get("order_type", "market" if price is None else "limit")
+    if "order_type" not in terms:
+        kind = "market" if price is None else "limit"
+        body["order_type"] = f"stop_{kind}" if terms.get("trigger_price") is not None else kind
     if price is not None:
         body["price"] = str(price)
     return _Ask("POST", False, "/orders", OrderView, body=body)
 
 
 def _text(terms: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: str(value) if isinstance(value, (Decimal, float)) else value for name, value in terms.items()}
+    def shown(value: Any) -> Any:
+        if isinstance(value, datetime):
+            return value.isoformat()
+        return str(value) if isinstance(value, (Decimal, float)) else value
+
+    return {name: shown(value) for name, value in terms.items() if value is not None}
 
 
 def _read(ask: _Ask, answer: httpx.Response) -> Any:
@@ -102,8 +110,8 @@ class _Requests:
         body = {"client_id": client_id, "invitation_code": invitation_code}
         return _Ask("POST", False, "/clients", AccountView, body={key: text for key, text in body.items() if text})
 
-    def _amend(self, order_id: str, quantity: Amount | None, price: Amount | None) -> _Ask:
-        amounts = {"quantity": quantity, "price": price}
+    def _amend(self, order_id: str, quantity: Amount | None, price: Amount | None, trigger_price: Amount | None) -> _Ask:
+        amounts = {"quantity": quantity, "price": price, "trigger_price": trigger_price}
         body = {name: str(amount) for name, amount in amounts.items() if amount is not None}
         return _Ask("PATCH", False, f"/orders/{order_id}", OrderView, body=body)
 
@@ -152,7 +160,8 @@ class ExchangeClient(_Requests):
         return account
 
     def buy(self, symbol: str, quantity: Amount, price: Amount | None = None, **terms: Any) -> OrderView:
-        """Enters a buy: a limit order at `price`, or a market order. `terms` as in `POST /orders`."""
+        """Enters a buy: a limit order at `price`, or a market order; with a `trigger_price`, a stop. `terms` as in
+        `POST /orders`; a time may be a `datetime` with an offset."""
         order: OrderView = self._ask(_order("buy", symbol, quantity, price, terms))
         return order
 
@@ -161,9 +170,15 @@ class ExchangeClient(_Requests):
         order: OrderView = self._ask(_order("sell", symbol, quantity, price, terms))
         return order
 
-    def amend(self, order_id: str, quantity: Amount | None = None, price: Amount | None = None) -> OrderView:
+    def amend(
+        self,
+        order_id: str,
+        quantity: Amount | None = None,
+        price: Amount | None = None,
+        trigger_price: Amount | None = None,
+    ) -> OrderView:
         """Changes an open order."""
-        order: OrderView = self._ask(self._amend(order_id, quantity, price))
+        order: OrderView = self._ask(self._amend(order_id, quantity, price, trigger_price))
         return order
 
     def cancel(self, order_id: str) -> OrderView:
@@ -287,7 +302,8 @@ class AsyncExchangeClient(_Requests):
         return account
 
     async def buy(self, symbol: str, quantity: Amount, price: Amount | None = None, **terms: Any) -> OrderView:
-        """Enters a buy: a limit order at `price`, or a market order. `terms` as in `POST /orders`."""
+        """Enters a buy: a limit order at `price`, or a market order; with a `trigger_price`, a stop. `terms` as in
+        `POST /orders`; a time may be a `datetime` with an offset."""
         order: OrderView = await self._ask(_order("buy", symbol, quantity, price, terms))
         return order
 
@@ -296,9 +312,15 @@ class AsyncExchangeClient(_Requests):
         order: OrderView = await self._ask(_order("sell", symbol, quantity, price, terms))
         return order
 
-    async def amend(self, order_id: str, quantity: Amount | None = None, price: Amount | None = None) -> OrderView:
+    async def amend(
+        self,
+        order_id: str,
+        quantity: Amount | None = None,
+        price: Amount | None = None,
+        trigger_price: Amount | None = None,
+    ) -> OrderView:
         """Changes an open order."""
-        order: OrderView = await self._ask(self._amend(order_id, quantity, price))
+        order: OrderView = await self._ask(self._amend(order_id, quantity, price, trigger_price))
         return order
 
     async def cancel(self, order_id: str) -> OrderView:

@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 import inspect
+import itertools
 import json
 import secrets
 import sys
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 from decimal import Decimal
@@ -20,70 +20,118 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from trading_bots.bot import Bot, Levels, Order, Security, Trade
-from trading_bots.session import News, Session, change_book, order_of
+from trading_bots.faults import Complaints, Say
+from trading_bots.session import MOST_WAITING, TOO_MANY, News, Session, amend_fields, change_book, order_fields, order_of
 
 LOST = (OSError, WebSocketException, httpx.HTTPError)
 _logger = structlog.get_logger(__name__)
 
-MOST_UNSENT = 1000
 SILENCE = 1.0
 """Seconds after which an order of which nothing is known is sent again."""
 REST_SECONDS = 2.0
 """Seconds without a fill after which what is settled is what the bot has."""
+BOOKS_SECONDS = 10.0
+"""How long `on_start` waits for the books."""
+LAST_SECONDS = 2.0
+"""How long the requests of `on_stop` may take."""
 _TWICE = "DUPLICATE_CLIENT_ORDER_ID"
 """An order was sent twice, and came twice: the reports tell of the first."""
 _AGAIN = ("UNAVAILABLE", "RATE_LIMITED")
 """Refusals that say that nothing was done: the request is sent again."""
+_NOT_LET_IN = ("UNAUTHENTICATED", "FORBIDDEN")
+"""Refusals of a login that no second try changes."""
+_OF_THE_MARKET = ("on_book", "on_bbo", "on_trade", "on_state")
+"""Callbacks that a bot gets only after `on_start`. What they tell is in its state already."""
+
+
+class AccountError(RuntimeError):
+    """The exchange does not let the bot in."""
+
+
+class Contact:
+    """An address that the bot needs. Says once that it does not answer, and once that it answers again."""
+
+    def __init__(self, say: Say, what: str, url: str, hint: str = "") -> None:
+        self._say, self._name, self._hint = say, f"{what} at {url}", hint
+        self._failures = 0
+
+    def lost(self, cause: object) -> None:
+        """A try has failed. The first failure is not told: a connection that is back at once needs no line."""
+        self._failures += 1
+        if self._failures == 2:
+            self._say(f"{self._name} does not answer ({cause}). Waiting for it.{self._hint}")
+
+    def found(self) -> None:
+        """It answers."""
+        if self._failures >= 2:
+            self._say(f"Connected to {self._name}.")
+        self._failures = 0
+
+
+def _log(text: str) -> None:
+    _logger.warning(text)
 
 
 class LiveVenue:
     """One bot on the live exchange."""
 
     def __init__(
-        self, bot: Bot, client_id: str, key: str, gateway_url: str, feed_url: str, cancel_on_disconnect: bool = False
+        self,
+        bot: Bot,
+        client_id: str,
+        key: str,
+        gateway_url: str,
+        feed_url: str,
+        cancel_on_disconnect: bool = False,
+        say: Say = _log,
     ) -> None:
-        """With `cancel_on_disconnect`, the exchange cancels the bot's orders when its connection ends."""
+        """With `cancel_on_disconnect`, the exchange cancels the bot's orders when its connection ends. `say` gets what the
+        one who runs the bot should know."""
         self._bot = bot
         self._key = key
         self._gateway_url = gateway_url
         self._feed_url = feed_url
+        self._say = say
+        self._gateway = Contact(say, "The gateway", gateway_url)
+        self._feed = Contact(say, "The market-data feed", feed_url, " Another address is named with --feed-url.")
+        self._complaints = Complaints(bot)
         self._calls: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
-        self._session = Session(bot, lambda callback, *arguments: self._calls.append((callback, arguments)))
+        self._session = Session(bot, self._plan)
         self._cancel_on_disconnect = cancel_on_disconnect
-        self._outgoing: asyncio.Queue[dict[str, Any]] = asyncio.Queue(MOST_UNSENT)
+        self._outgoing: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._not_before = 0.0
-        """When the exchange will hear the next request, by the loop's clock."""
+        """When the exchange takes the next request, by the loop's clock."""
         self._asked: dict[str, dict[str, Any]] = {}
         """Requests that are not answered yet, by their ids."""
         self._sent: set[str] = set()
         """Which of them were sent."""
+        self._numbers = itertools.count(1)
         self._sequence: int | None = None
-        """The number of the last report that was heard."""
+        """The number of the last report that was read."""
         self._filled_at = 0.0
         self._settled: Mapping[str, Any] | None = None
         """The newest balance that the feed has told, and holdings."""
         self._timers: set[asyncio.Task[None]] = set()
+        self._is_connected = False
+        """Whether requests can be sent."""
+        self._has_begun = False
+        """Whether `on_start` was called."""
+        self._no_book: set[str] = set()
+        """Securities whose books are not known yet."""
+        self._books = asyncio.Event()
+        """All books are known."""
+        self._exited = asyncio.Event()
+        """The bot has asked to end."""
         bot.client_id, bot._venue, bot._life = client_id, self, secrets.token_hex(4)
 
     # --- what the bot asks for ------------------------------------------------------------------------------
 
     def send_order(self, order: Order) -> None:
         """See `Venue`."""
-        request = {
-            "op": "order",
-            "symbol": order.symbol,
-            "side": order.side,
-            "order_type": order.order_type,
-            "time_in_force": order.time_in_force,
-            "post_only": order.post_only,
-            "quantity": f"{order.quantity:f}",
-            "client_order_id": order.client_order_id,
-        }
-        for name in ("price", "trigger_price", "display_quantity"):
-            amount = getattr(order, name)
-            if amount is not None:
-                request[name] = f"{amount:f}"
-        self._send(f"o:{order.client_order_id}", request)
+        if len(self._asked) >= MOST_WAITING:
+            asyncio.get_running_loop().call_later(0.01, self._begin, self._refuse(order, TOO_MANY))
+            return
+        self._send(f"o:{order.client_order_id}", {"op": "order", **order_fields(order)})
 
     def send_cancel(self, order: Order) -> None:
         """See `Venue`. An order that the exchange has not answered yet is cancelled when it has."""
@@ -93,9 +141,9 @@ class LiveVenue:
     def send_amend(self, order: Order, quantity: Decimal | None, price: Decimal | None) -> None:
         """See `Venue`. An order that the exchange has not answered yet stays as it is."""
         if order.order_id is not None:
-            amounts = {"quantity": quantity, "price": price}
-            given = {name: f"{amount:f}" for name, amount in amounts.items() if amount is not None}
-            self._send(f"a:{order.client_order_id}", {"op": "amend", "order_id": order.order_id, **given})
+            # Each change has a name of its own: a later one does not replace one that waits.
+            name = f"a{next(self._numbers)}:{order.client_order_id}"
+            self._send(name, {"op": "amend", "order_id": order.order_id, **amend_fields(quantity, price)})
 
     def start_timer(self, seconds: float, function: Callable[[], Any]) -> None:
         """See `Venue`."""
@@ -105,9 +153,7 @@ class LiveVenue:
                 await asyncio.sleep(seconds)
                 await self._call(function)
 
-        task = asyncio.create_task(tick())
-        self._timers.add(task)
-        task.add_done_callback(self._timers.discard)
+        self._begin(tick())
 
     def now(self) -> float:
         """See `Venue`."""
@@ -116,53 +162,95 @@ class LiveVenue:
     def _send(self, name: str, request: dict[str, Any]) -> None:
         request["id"] = name
         self._asked[name] = request
-        with contextlib.suppress(asyncio.QueueFull):
-            self._outgoing.put_nowait(request)
+        self._outgoing.put_nowait(request)
+
+    async def _refuse(self, order: Order, reason: str) -> None:
+        self._session.refused(order, reason)
+        await self._call_all()
+
+    def _begin(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._timers.add(task)
+        task.add_done_callback(self._timers.discard)
+
+    def _plan(self, callback: Callable[..., Any], *arguments: Any) -> None:
+        """Notes a call into the bot. `_call_all` makes it."""
+        if self._has_begun or callback.__name__ not in _OF_THE_MARKET:
+            self._calls.append((callback, arguments))
 
     async def _call(self, callback: Callable[..., Any], *arguments: Any) -> None:
-        """Calls into the bot. A bot's error is shown with the bot's own lines, and does not stop it."""
+        """Calls into the bot. A bot's error is shown with the bot's own lines, and does not stop it. `exit()` does."""
         try:
             result = callback(*arguments)
             if inspect.isawaitable(result):
                 await result
+        except SystemExit:
+            self._say(f"{type(self._bot).__name__} has ended itself with exit().")
+            self._exited.set()
         except Exception as error:
-            print(complaint(self._bot, error), file=sys.stderr)
+            if text := self._complaints.add(error):
+                print(text, file=sys.stderr)
 
     async def _call_all(self) -> None:
-        while self._calls:
+        while self._has_begun and self._calls:
             callback, arguments = self._calls.popleft()
             await self._call(callback, *arguments)
 
     # --- the connections ------------------------------------------------------------------------------------
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Runs the bot until `stop`. A lost connection is made again."""
-        started = asyncio.Event()
+        """Runs the bot until `stop`. A lost connection is made again. Raises `AccountError`."""
+        loaded = asyncio.Event()
         tasks = [
-            asyncio.create_task(self._keep(self._trade, started)),
-            asyncio.create_task(self._keep(self._watch, started)),
-            asyncio.create_task(self._start(started)),
+            asyncio.create_task(self._keep(self._trade, self._gateway, loaded)),
+            asyncio.create_task(self._keep(self._watch, self._feed, loaded)),
+            asyncio.create_task(self._start(loaded)),
             asyncio.create_task(self._reconcile()),
+            asyncio.create_task(self._exited.wait()),
             asyncio.create_task(stop.wait()),
         ]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        await self._call(self._bot.on_stop)
-        for task in (*tasks, *self._timers):
+        for timer in list(self._timers):
+            timer.cancel()
+        await self._stop()
+        for task in tasks:
             task.cancel()
-        for result in await asyncio.gather(*tasks, return_exceptions=True):
+        for result in await asyncio.gather(*tasks, *self._timers, return_exceptions=True):
             if isinstance(result, Exception):
                 raise result
 
-    async def _start(self, started: asyncio.Event) -> None:
+    async def _stop(self) -> None:
+        """Calls `on_stop`, and lets the requests that it makes arrive."""
+        if not self._has_begun:
+            return
+        await self._call(self._bot.on_stop)
+        self._has_begun = False  # nothing is called after it
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + LAST_SECONDS
+        while self._asked and self._is_connected and loop.time() < deadline:
+            await asyncio.sleep(0.02)
+
+    async def _start(self, loaded: asyncio.Event) -> None:
         async with httpx.AsyncClient(timeout=10) as http:
             while True:
                 try:
                     await self._load(http)
                     break
-                except LOST:
+                except LOST as error:
+                    self._feed.lost(error)
                     await asyncio.sleep(0.5)
-        started.set()
+        self._feed.found()
+        self._no_book = set(self._bot.securities)
+        if not self._no_book:
+            self._books.set()
+        loaded.set()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._books.wait(), BOOKS_SECONDS)
+        before = list(self._calls)
+        self._calls.clear()
+        self._has_begun = True
         self._session.start()
+        self._calls.extend(before)
         await self._call_all()
         await asyncio.Event().wait()
 
@@ -170,8 +258,8 @@ class LiveVenue:
         """Asks the feed for what the bot begins with."""
         bot, headers = self._bot, {"Authorization": f"Bearer {self._key}"}
         listed = await _get(http, f"{self._feed_url}/securities?limit=1000", {})
-        if bot.symbols and not any(one["symbol"] in bot.symbols for one in listed):
-            bot.symbols = tuple(one["symbol"] for one in listed[: len(bot.symbols)])
+        if note := self._session.choose([one["symbol"] for one in listed]):
+            self._say(note)
         for wanted in listed:
             symbol = wanted["symbol"]
             last = Decimal(wanted["last_price"] or wanted["reference_price"])
@@ -185,15 +273,15 @@ class LiveVenue:
         for told in await _get(http, f"{self._feed_url}/orders/{bot.client_id}", headers):
             self._session.adopt(order_of(told))
 
-    async def _keep(self, work: Callable[[], Any], started: asyncio.Event) -> None:
-        await started.wait()
+    async def _keep(self, work: Callable[[], Any], contact: Contact, loaded: asyncio.Event) -> None:
+        await loaded.wait()
         delay = 0.1
         while True:
             began = asyncio.get_running_loop().time()
             try:
                 await work()
             except LOST as error:
-                _logger.warning("bot lost its connection", bot=self._bot.client_id, cause=str(error))
+                contact.lost(error)
             delay = 0.1 if asyncio.get_running_loop().time() - began > 5 else min(delay * 2, 5.0)
             await asyncio.sleep(delay)
 
@@ -204,20 +292,45 @@ class LiveVenue:
         headers = {"Authorization": f"Bearer {self._key}"}
         url = _websocket_url(self._gateway_url, "/ws/orders")
         async with connect(url, additional_headers=headers, max_size=None) as socket:
-            login: dict[str, Any] = {"op": "login", "id": "login", "cancel_on_disconnect": self._cancel_on_disconnect}
-            if self._sequence is not None:
-                # What happened while the connection was away comes first.
-                login["resume_from"] = self._sequence
-            await socket.send(json.dumps(login))
+            await self._login(socket)
             sending = asyncio.create_task(self._send_all(socket))
             resending = asyncio.create_task(self._send_again(set(self._sent)))
             try:
                 async for text in socket:
-                    self._on_message(json.loads(text))
+                    message = json.loads(text)
+                    if message.get("op") == "login":
+                        await self._on_login(socket, message)
+                    else:
+                        self._on_message(message)
                     await self._call_all()
             finally:
+                self._is_connected = False
                 sending.cancel()
                 resending.cancel()
+
+    async def _login(self, socket: ClientConnection) -> None:
+        login: dict[str, Any] = {"op": "login", "id": "login", "cancel_on_disconnect": self._cancel_on_disconnect}
+        if self._sequence is not None:
+            # What happened while the connection was away comes first.
+            login["resume_from"] = self._sequence
+        await socket.send(json.dumps(login))
+
+    async def _on_login(self, socket: ClientConnection, message: Mapping[str, Any]) -> None:
+        """The gateway has answered a login. Raises `AccountError`."""
+        if message["ok"]:
+            self._sequence = max(self._sequence or 0, message["sequence"])
+            self._is_connected = True
+            self._gateway.found()
+            return
+        error = message["error"]
+        if error.get("field") == "resume_from" and self._sequence is not None:
+            # Too much was missed. What is settled tells the rest.
+            self._sequence = None
+            await self._login(socket)
+        elif error["code"] in _NOT_LET_IN:
+            raise AccountError(error["message"])
+        else:
+            self._gateway.lost(error["message"])
 
     async def _send_all(self, socket: ClientConnection) -> None:
         loop = asyncio.get_running_loop()
@@ -234,7 +347,7 @@ class LiveVenue:
         its name as long as it is open."""
         await asyncio.sleep(SILENCE)
         for name in names:
-            request, order = self._asked.get(name), self._bot._orders.get(name[2:])
+            request, order = self._asked.get(name), self._bot._orders.get(_order_in(name))
             if request is None:
                 continue
             if order is None or (request["op"] == "order" and order.order_id is not None):
@@ -248,22 +361,19 @@ class LiveVenue:
         if message.get("op") == "report":
             self._sequence = max(self._sequence or 0, message["sequence"])
             self._on_report(message["report"])
-        elif message.get("id") == "login":
-            if message["ok"]:
-                self._sequence = max(self._sequence or 0, message["sequence"])
-            elif "resume_from" in message["error"]["message"]:
-                self._sequence = None  # too much was missed: what is settled will tell
         elif (request := self._asked.pop(message.get("id") or "", None)) is not None:
             self._sent.discard(request["id"])
             self._on_answer(request, message)
 
     def _on_answer(self, request: dict[str, Any], message: Mapping[str, Any]) -> None:
-        order = self._bot._orders.get(request["id"][2:])
+        order = self._bot._orders.get(_order_in(request["id"]))
         error = message.get("error")
         if order is None:
             return
         if error is None:
-            self._heard(message["order"], "", "0", "0", "0", "")
+            # A report has told the same, unless it was missed. The report of a later change may have come already.
+            if order.order_id is None:
+                self._heard(message["order"], "", "0", "0", "0", "")
         elif error["code"] in _AGAIN:
             pause = float(error.get("retry_after") or 0.5)
             self._not_before = max(self._not_before, asyncio.get_running_loop().time() + pause)
@@ -315,6 +425,7 @@ class LiveVenue:
             await socket.send(json.dumps({"op": "subscribe", "channel": "trades", "symbols": sorted(self._bot._listed)}))
             for channel in ("status", "book"):
                 await socket.send(json.dumps({"op": "subscribe", "channel": channel, "symbols": symbols}))
+            self._feed.found()
             async for text in socket:
                 self._on_market(json.loads(text))
                 await self._call_all()
@@ -335,6 +446,9 @@ class LiveVenue:
                 for side in ("bids", "asks")
             )
             book.sequence = told["sequence"]
+            self._no_book.discard(told["symbol"])
+            if not self._no_book:
+                self._books.set()
             self._session.told(told["symbol"], True)
         elif kind == "update":
             security = securities[message["symbol"]]
@@ -364,20 +478,31 @@ class LiveVenue:
                 self._settled = None
 
 
-def complaint(bot: Bot, error: BaseException) -> str:
-    """A bot's error, with the bot's own lines and none of ours."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/trading_bots/" not in frame.filename]
-    where = "".join(traceback.format_list(frames))
-    return f"{type(bot).__name__}: {type(error).__name__}: {error}\n{where}"
+def _order_in(name: str) -> str:
+    """The client_order_id in the id of a request."""
+    return name.partition(":")[2]
 
 
 async def _get(http: httpx.AsyncClient, url: str, headers: Mapping[str, str]) -> Any:
+    """What the feed answers. Raises `AccountError`, or `httpx.HTTPError` where it is of use to ask again."""
     answer = await http.get(url, headers=headers)
-    if answer.status_code in (404, 429, 503):
-        # The feed has not heard of it yet, or hears too much.
-        raise httpx.ConnectError(answer.text)
-    answer.raise_for_status()
-    return answer.json()
+    if answer.status_code in (401, 403):
+        raise AccountError(refusal_in(answer))
+    if not answer.is_success:
+        # The feed does not know of it yet, or has too much to do.
+        raise httpx.ConnectError(refusal_in(answer))
+    try:
+        return answer.json()
+    except ValueError as error:
+        raise httpx.ConnectError(f"{answer.url} is no exchange: its answer is no JSON") from error
+
+
+def refusal_in(answer: httpx.Response) -> str:
+    """Why an exchange refuses, in its words; for what is no exchange, its status."""
+    try:
+        return str(answer.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"status {answer.status_code} from {answer.url}"
 
 
 def _websocket_url(url: str, path: str) -> str:

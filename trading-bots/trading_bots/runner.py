@@ -1,9 +1,10 @@
 """Runs bots on a live exchange: finds their accounts and keeps their keys."""
 
 import asyncio
+import contextlib
 import json
 import os
-import signal
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -16,16 +17,14 @@ import structlog
 
 from microexchange.auth import write_private
 from trading_bots.bot import Bot
-from trading_bots.live import LiveVenue
+from trading_bots.faults import plain
+from trading_bots.guard import Guard
+from trading_bots.live import AccountError, Contact, LiveVenue, refusal_in
 
 GATEWAY_URL = os.environ.get("MX_GATEWAY_URL", "http://127.0.0.1:8000")
 FEED_URL = os.environ.get("MX_FEED_URL", "http://127.0.0.1:8001")
 
 _logger = structlog.get_logger(__name__)
-
-
-class AccountError(RuntimeError):
-    """The exchange does not let the bot in."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +81,8 @@ async def account(
     """An account for a bot that wants to be called `client_id`: (client id, key), from the key file or newly opened.
 
     Where somebody else has the name, the bot is called `client_id-2`, and so on. `admin_token` opens accounts where not
-    everybody may. With `funding` the admin opens the account with exactly that; one that it has opened before is found
-    again, and funded no second time. Raises `AccountError`.
+    everybody may. With `funding`, the admin opens the account with exactly that; an account that it has opened before is
+    found again, and not funded a second time. Raises `AccountError`, or `httpx.HTTPError` where it is of use to ask again.
     """
     headers = {"Authorization": f"Bearer {admin_token}"} if admin_token else {}
     for number in range(1, 1000):
@@ -95,13 +94,22 @@ async def account(
             answer = await http.post(f"{gateway_url}/clients", json={"client_id": name}, headers=headers)
         else:
             answer = await http.put(f"{gateway_url}/admin/clients/{name}", json=funding.as_json(), headers=headers)
-        body = answer.json()
         if answer.is_success:
-            keys.put(name, body["api_key"])
-            return name, body["api_key"]
-        if body["error"]["code"] != "CLIENT_EXISTS":
-            raise AccountError(body["error"]["message"])
+            key = str(answer.json()["api_key"])
+            keys.put(name, key)
+            return name, key
+        if answer.status_code in (429, 503):
+            raise httpx.ConnectError(refusal_in(answer))
+        if _code_in(answer) != "CLIENT_EXISTS":
+            raise AccountError(refusal_in(answer))
     raise AccountError(f"a thousand clients are called {client_id}")
+
+
+def _code_in(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json()["error"]["code"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def client_of(key: str) -> str:
@@ -123,22 +131,39 @@ async def run_bots(
 ) -> None:
     """Runs bots, by the names they would like, until `stop`. Opens accounts for those who have none, as the admin where it
     must. `funding`, by name, is what the admin opens a bot's account with; a bot that is not in it gets what every new
-    account gets."""
+    account gets. A bot that is not let in is tried again; one whose key is refused later ends, and the others go on."""
     venues = []
+    contact = Contact(_log, "The gateway", gateway_url)
     async with httpx.AsyncClient(timeout=30) as http:
         for name, bot in bots.items():
             while not stop.is_set():
                 try:
                     given = (funding or {}).get(name)
                     client_id, key = await account(http, gateway_url, name, keys, admin_token, given)
+                    contact.found()
                     venues.append(LiveVenue(bot, client_id, key, gateway_url, feed_url))
                     break
                 except (httpx.HTTPError, AccountError) as error:
-                    _logger.warning("no account yet", bot=name, cause=str(error))
+                    contact.lost(error)
                     await asyncio.sleep(1)
     async with asyncio.TaskGroup() as group:
         for venue in venues:
-            group.create_task(venue.run(stop))
+            group.create_task(_run_alone(venue, stop))
+
+
+async def _run_alone(venue: LiveVenue, stop: asyncio.Event) -> None:
+    try:
+        await venue.run(stop)
+    except AccountError as error:
+        _log(f"a bot has ended: {error}")
+
+
+def _log(text: str) -> None:
+    _logger.warning(text)
+
+
+def _say(text: str) -> None:
+    print(plain(text), file=sys.stderr, flush=True)
 
 
 def run(
@@ -151,17 +176,43 @@ def run(
     key: str = "",
 ) -> None:
     """Runs one bot until Ctrl-C. Without `key`, its account is opened on first use, and the key kept in the file `keys`.
-    Raises `AccountError` where the exchange does not let it in."""
+    Waits for an exchange that does not answer. Raises `AccountError` where the exchange does not let it in."""
     instance = bot if isinstance(bot, Bot) else bot()
     name = client_id or type(instance).__name__
 
     async def main() -> None:
         stop = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        if key:
-            await LiveVenue(instance, client_of(key), key, gateway_url, feed_url).run(stop)
-        else:
-            await run_bots({name: instance}, gateway_url, feed_url, KeyFile(keys), stop)
+        guard = Guard(instance, stop, _say)
+        with guard.installed():
+            own = (client_of(key), key) if key else await _let_in(name, gateway_url, KeyFile(keys), stop)
+            if own is None:
+                return
+            try:
+                await LiveVenue(instance, *own, gateway_url, feed_url, say=_say).run(stop)
+            except AccountError as error:
+                raise AccountError(f"{own[0]} is not let in at {gateway_url}: {error}. {_advice(key, keys)}") from None
 
     asyncio.run(main())
+
+
+def _advice(key: str, keys: Path) -> str:
+    if key:
+        return "Is the key one of this exchange's? MX_KEY or --key names it"
+    return f"Its key is in {keys}: if that is of another exchange, name another file with --keys"
+
+
+async def _let_in(name: str, gateway_url: str, keys: KeyFile, stop: asyncio.Event) -> tuple[str, str] | None:
+    """The bot's account; None where `stop` comes first. Raises `AccountError`."""
+    hint = " `./mx up` starts an exchange here; --url names another."
+    contact = Contact(_say, "The exchange", gateway_url, hint)
+    async with httpx.AsyncClient(timeout=30) as http:
+        while not stop.is_set():
+            try:
+                own = await account(http, gateway_url, name, keys)
+                contact.found()
+                return own
+            except httpx.HTTPError as error:
+                contact.lost(error)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), 1)
+    return None

@@ -1,7 +1,7 @@
 """How news change what a bot knows, and which of its callbacks hear of them. A fold, the same live and in simulation: it has
 no I/O and no clock."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +13,9 @@ Call = Callable[..., None]
 """Calls a callback of the bot with its arguments."""
 SILENT = ("on_book", "on_bbo", "on_trade", "on_order")
 """Callbacks that a bot need not have: they are called only where it does."""
+MOST_WAITING = 1000
+"""Requests of one bot that may wait for their answers. One order more is refused."""
+TOO_MANY = f"{MOST_WAITING} requests wait for their answers already: send fewer at a time"
 
 
 class News(msgspec.Struct, frozen=True, gc=False):
@@ -43,6 +46,15 @@ class Session:
         self.by_order_id: dict[str, Order] = {}
         self.hears = {name for name in SILENT if getattr(type(bot), name) is not getattr(Bot, name)}
         """Which of the callbacks that are often called the bot has."""
+
+    def choose(self, listed: Sequence[str]) -> str:
+        """Gives a bot whose securities are all unlisted as many that are, first by symbol. Returns a line for who runs the
+        bot, or nothing where its own are listed."""
+        bot = self.bot
+        if not bot.symbols or not listed or any(symbol in listed for symbol in bot.symbols):
+            return ""
+        wanted, bot.symbols = bot.symbols, tuple(sorted(listed)[: len(bot.symbols)])
+        return f"{type(bot).__name__}: {_some(wanted)} is not listed here. The bot gets {_some(bot.symbols)} instead."
 
     # --- its own orders -------------------------------------------------------------------------------------
 
@@ -137,6 +149,34 @@ def change_book(security: Security, changes: Iterable[tuple[str, Decimal, Decima
         levels.put(price, quantity)
         changed = changed or price == best or levels.best != best
     return changed
+
+
+def _some(symbols: Sequence[str]) -> str:
+    return ", ".join(symbols[:5]) + (f" and {len(symbols) - 5} more" if len(symbols) > 5 else "")
+
+
+def order_fields(order: Order) -> dict[str, Any]:
+    """A new order as the exchange's JSON has it."""
+    fields: dict[str, Any] = {
+        "symbol": order.symbol,
+        "side": order.side,
+        "order_type": order.order_type,
+        "time_in_force": order.time_in_force,
+        "post_only": order.post_only,
+        "quantity": f"{order.quantity:f}",
+        "client_order_id": order.client_order_id,
+    }
+    for name in ("price", "trigger_price", "display_quantity"):
+        amount = getattr(order, name)
+        if amount is not None:
+            fields[name] = f"{amount:f}"
+    return fields
+
+
+def amend_fields(quantity: Decimal | None, price: Decimal | None) -> dict[str, str]:
+    """A change of an order as the exchange's JSON has it."""
+    amounts = {"quantity": quantity, "price": price}
+    return {name: f"{amount:f}" for name, amount in amounts.items() if amount is not None}
 
 
 def order_of(told: dict[str, Any]) -> Order:

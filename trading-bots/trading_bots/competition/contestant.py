@@ -47,6 +47,8 @@ class Orders(msgspec.Struct):
     strategy: str = ""
     memory_megabytes: int = 512
     processor_seconds: int = 60
+    output: str = ""
+    """The file for what the bot prints."""
 
 
 def confine(orders: Orders) -> None:
@@ -79,11 +81,12 @@ def until_orphaned() -> None:
 
 async def play(orders: Orders) -> None:
     """Runs the bot until SIGTERM."""
+    pipe = _own_output(orders)
     bot = make_bot(contestant_bot(orders.file, orders.strategy, Path(orders.folder)), orders.seed)
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_reader(0, until_orphaned)
-    beating = asyncio.create_task(_beat())
+    beating = asyncio.create_task(_beat(pipe))
     try:
         venue = LiveVenue(bot, orders.name, orders.key, orders.gateway_url, orders.feed_url, cancel_on_disconnect=True)
         await venue.run(stop)
@@ -91,10 +94,22 @@ async def play(orders: Orders) -> None:
         beating.cancel()
 
 
-async def _beat() -> None:
+def _own_output(orders: Orders) -> int:
+    """Gives the bot a file to print into. Returns the pipe, which was standard output, for the signs of life: what a bot
+    prints is none."""
+    pipe = os.dup(1)
+    Path(orders.output or os.devnull).parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(orders.output or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(file, 1)
+    os.close(file)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    return pipe
+
+
+async def _beat(pipe: int) -> None:
     while True:
         with contextlib.suppress(BlockingIOError):
-            os.write(1, b".")
+            os.write(pipe, b".")
         await asyncio.sleep(BEAT)
 
 

@@ -23,7 +23,8 @@ def bot_in_file(text: str, folder: Path = Path()) -> type[Bot]:
     file, _, name = text.partition(":")
     path = folder / file
     if not path.is_file():
-        raise LoadError(f"there is no file {path}: name one, my_bot.py:MyBot")
+        ships = ", ".join(shipped.__all__)
+        raise LoadError(f"there is no file {path}: name one, my_bot.py:MyBot, or a strategy that ships: {ships}")
     spec = importlib.util.spec_from_file_location(f"bot_in_{zlib.crc32(str(path.resolve()).encode()):x}", path)
     if spec is None or spec.loader is None:
         raise LoadError(f"{path} is no Python file")
@@ -36,7 +37,7 @@ def bot_in_file(text: str, folder: Path = Path()) -> type[Bot]:
             (
                 f":{frame.lineno}"
                 for frame in reversed(traceback.extract_tb(error.__traceback__))
-                if frame.filename == str(path)
+                if frame.filename in files_named(file, folder)
             ),
             "",
         )
@@ -53,10 +54,29 @@ def bot_in_file(text: str, folder: Path = Path()) -> type[Bot]:
     return found[name]
 
 
+def files_named(file: str, folder: Path) -> set[str]:
+    """The names that Python has for a bot's file, where the contestant has one."""
+    if not file:
+        return set()
+    path = folder / file.partition(":")[0]
+    return {str(path), str(path.absolute())}
+
+
+def find_bot(text: str, folder: Path = Path()) -> type[Bot]:
+    """The bot that a command names: `my_bot.py`, `my_bot.py:MyBot`, or the class of a strategy that ships. Raises
+    `LoadError`."""
+    return shipped_bot(text) if is_shipped(text) else bot_in_file(text, folder)
+
+
+def is_shipped(text: str) -> bool:
+    """Whether a text names the class of a strategy, and no file."""
+    return text.isidentifier()
+
+
 def shipped_bot(name: str) -> type[Bot]:
     """The class of that name in `trading_bots.strategies`. Raises `LoadError`."""
     if name not in shipped.__all__:
-        raise LoadError(f"no bot {name!r} ships; these do: {', '.join(shipped.__all__)}")
+        raise LoadError(f"no bot {name!r} ships; these do: {', '.join(shipped.__all__)}. A file is named my_bot.py")
     found: type[Bot] = getattr(shipped, name)
     return found
 

@@ -14,6 +14,7 @@ from microexchange.messages import (
     PriceUpdate,
     Side,
     Trade,
+    TradingState,
     decode_batch,
 )
 from microexchange.positions import Positions
@@ -48,6 +49,8 @@ class Tally:
 
     orders: int = 0
     rejected: int = 0
+    rejects: dict[str, int] = field(default_factory=dict)
+    """Rejected orders by code."""
     canceled: int = 0
     filled_orders: int = 0
     """Orders that traded at all."""
@@ -61,8 +64,8 @@ class Tally:
     """The deepest fall of the equity from a peak, in cash units, as sampled."""
     held_off: int = 0
     """The sum over the samples of the value of what was held more or less than at the beginning, in cash units."""
-    equity: list[int] = field(default_factory=list)
-    """As sampled."""
+    equity: list[int | None] = field(default_factory=list)
+    """As sampled; None before the account's opening, or its first deposit, was settled."""
 
 
 @dataclass(slots=True)
@@ -77,18 +80,26 @@ class Tape:
     """Lots by price, now."""
     asks: dict[int, int] = field(default_factory=dict)
     middles: list[float | None] = field(default_factory=list)
-    """Ticks, as sampled; None where a side was empty."""
+    """Ticks, as sampled; None where a side was empty, or the sides crossed: an auction collects orders."""
     spreads: list[int | None] = field(default_factory=list)
-    """Ticks."""
-    depths: list[int] = field(default_factory=list)
-    """Lots at the best prices, both sides together."""
+    """Ticks; None also where the market did not trade continuously."""
+    depths: list[int | None] = field(default_factory=list)
+    """Lots at the best prices, both sides together; 0 where a side was empty, None where the spread has no meaning."""
     flow: list[int] = field(default_factory=list)
     """Lots that buyers took less those that sellers took, between two samples."""
     taken: int = 0
 
+    def best(self) -> tuple[int, int] | None:
+        """The best bid and offer in ticks; None where a side is empty, or the two cross."""
+        if not (self.bids and self.asks):
+            return None
+        bid, ask = max(self.bids), min(self.asks)
+        return (bid, ask) if bid < ask else None
+
     def twice_middle(self, last: int) -> int:
-        """Twice the middle of the market, in ticks; where a side is empty, twice the last price."""
-        return max(self.bids) + min(self.asks) if self.bids and self.asks else 2 * last
+        """Twice the middle of the market, in ticks; where it has none, twice the last price."""
+        best = self.best()
+        return 2 * last if best is None else sum(best)
 
 
 class Record:
@@ -136,6 +147,7 @@ class Record:
         elif report.status is OrderStatus.REJECTED:
             tally.orders += 1
             tally.rejected += 1
+            tally.rejects[report.code] = tally.rejects.get(report.code, 0) + 1
         elif report.status is OrderStatus.CANCELED:
             tally.canceled += 1
         if kind is not ExecType.TRADE:
@@ -170,16 +182,24 @@ class Record:
         market.changes = Changes()  # nobody stores them
         market.take_changed_orders()
         self.times.append(now)
-        for tape in [self.tapes[symbol] for symbol in market.securities]:
-            both = tape.bids and tape.asks
-            bid, ask = (max(tape.bids), min(tape.asks)) if both else (0, 0)
-            tape.middles.append((bid + ask) / 2 if both else None)
-            tape.spreads.append(ask - bid if both else None)
-            tape.depths.append(tape.bids[bid] + tape.asks[ask] if both else 0)
+        for symbol in market.securities:
+            tape = self.tapes[symbol]
+            trades = market.states[symbol] is TradingState.CONTINUOUS
+            best = tape.best()
+            tape.middles.append(None if best is None else sum(best) / 2)
+            tape.spreads.append(best[1] - best[0] if best is not None and trades else None)
+            depth = 0 if best is None else tape.bids[best[0]] + tape.asks[best[1]]
+            tape.depths.append(depth if trades else None)
             tape.flow.append(tape.taken)
             tape.taken = 0
         for client_id, client in market.clients.items():
-            tally, equity = self.clients[client_id], market.equity(client)
+            tally = self.clients[client_id]
+            # All curves have a value for each sample, whenever their accounts were opened.
+            tally.equity += [None] * (len(self.times) - 1 - len(tally.equity))
+            if not client.has_funds:
+                tally.equity.append(None)
+                continue
+            equity = market.equity(client)
             tally.equity.append(equity)
             tally.peak = max(tally.peak, equity)
             tally.drawdown = max(tally.drawdown, tally.peak - equity)

@@ -11,7 +11,7 @@ import plotly.io
 from microexchange.numbers import CASH_SCALE
 from trading_bots.competition.record import Record
 from trading_bots.competition.recording import DATA_FEED_FILE, ORDER_ENTRY_FILE, write_bodies
-from trading_bots.competition.results import RoundResult, write_round
+from trading_bots.competition.results import RoundResult, Standing, idle, write_round
 
 if TYPE_CHECKING:
     from trading_bots.competition.tournament import Tournament
@@ -56,7 +56,7 @@ def report(result: RoundResult, record: Record, values: Mapping[str, Sequence[fl
         ("Quality of the markets", "Means of the samples; volatility is that of the middle, scaled to a minute.",
          _quality(result)),
     ]  # fmt: skip
-    faults = [standing for standing in result.ranking if standing.errors or standing.ended]
+    faults = [one for one in result.ranking if one.errors or one.ended or one.note or (idle(one) and not one.house)]
     if faults:
         sections.append(("What went wrong", "", "".join(map(_fault, faults))))
     facts = f"{result.mode}, {result.seconds:g} s, {result.orders:,} orders, {result.trades:,} trades, seed {result.seed}"
@@ -91,18 +91,23 @@ def _lines(named: Mapping[str, Sequence[Any]], seconds: Sequence[float]) -> list
     return [go.Scatter(x=list(seconds), y=list(points), name=name, mode="lines") for name, points in named.items()]
 
 
+def _cash(units: int | None) -> float | None:
+    return None if units is None else units / CASH_SCALE
+
+
 def _equity(record: Record, names: Sequence[str], seconds: Sequence[float]) -> list[Any]:
-    return _lines({name: [units / CASH_SCALE for units in record.clients[name].equity] for name in names}, seconds)
+    return _lines({name: [_cash(units) for units in record.clients[name].equity] for name in names}, seconds)
 
 
 def _drawdowns(record: Record, names: Sequence[str], seconds: Sequence[float]) -> list[Any]:
-    falls: dict[str, list[float]] = {}
+    falls: dict[str, list[float | None]] = {}
     for name in names:
         falls[name] = []
-        peak = record.clients[name].equity[0]
+        peak: int | None = None
         for units in record.clients[name].equity:
-            peak = max(peak, units)
-            falls[name].append((units - peak) / CASH_SCALE)
+            if units is not None:
+                peak = units if peak is None else max(peak, units)
+            falls[name].append(None if units is None or peak is None else _cash(units - peak))
     return _lines(falls, seconds)
 
 
@@ -191,13 +196,22 @@ def _quality(result: RoundResult) -> str:
     return _table(heads, rows)
 
 
-def _fault(standing: Any) -> str:
-    ended = f"<p>{escape(standing.ended)}</p>" if standing.ended else ""
-    return f"<h3>{escape(standing.client_id)}</h3>{ended}<pre>{escape(chr(10).join(standing.errors))}</pre>"
+def _fault(standing: Standing) -> str:
+    words = (standing.ended, standing.note, "" if standing.house else idle(standing))
+    said = "".join(f"<p>{escape(text)}</p>" for text in words if text)
+    errors = f"<pre>{escape(chr(10).join(standing.errors))}</pre>" if standing.errors else ""
+    return f"<h3>{escape(standing.client_id)}</h3>{said}{errors}"
 
 
-def tournament_page(result: "Tournament", heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The page of a tournament: the table, mean scores with their intervals, and who beats whom how often."""
+def _said(text: str) -> str:
+    return f"<p>{escape(text)}</p>"
+
+
+def tournament_page(
+    result: "Tournament", heads: Sequence[str], rows: Sequence[Sequence[str]], said: Sequence[str] = ()
+) -> str:
+    """The page of a tournament: the table, what is `said` of the differences, mean scores with their intervals, and who
+    beats whom how often."""
     names = [place.client_id for place in result.places]
     bars = go.Bar(
         x=names,
@@ -214,7 +228,11 @@ def tournament_page(result: "Tournament", heads: Sequence[str], rows: Sequence[S
         texttemplate="%{z:.0%}",
     )
     sections = [
-        ("Ranking", "By mean score; the interval is of the mean, at 95 %.", _table(heads, [("", row) for row in rows])),
+        (
+            "Ranking",
+            "By mean score; the interval is of the mean, at 95 %.",
+            _table(heads, [("", [escape(cell) for cell in row]) for row in rows]) + "".join(map(_said, said)),
+        ),
         ("Mean scores", "", _figure("scores", [bars], "score")),
         ("Who beats whom", "In how many of the rounds the one on the left scored more.", _figure("beats", [beats], "")),
     ]

@@ -41,7 +41,11 @@ class Standing(msgspec.Struct, frozen=True):
     ended: str = ""
     """Why it did not play to the end."""
     errors: list[str] = []
-    """What went wrong in the bot, the first few."""
+    """What went wrong in the bot: each kind once, with its count."""
+    reject_codes: dict[str, int] = {}
+    """Its rejected orders by code."""
+    note: str = ""
+    """What else its author should know."""
 
 
 class Quality(msgspec.Struct, frozen=True):
@@ -53,9 +57,9 @@ class Quality(msgspec.Struct, frozen=True):
     high: str | None
     low: str | None
     spread_bps: float | None
-    """Mean of the samples."""
+    """Mean of the samples in which the market traded and both sides were there; null without one."""
     depth: float
-    """Mean quantity at the two best prices together."""
+    """Mean quantity at the two best prices together, while the market trades."""
     volatility: float | None
     """Standard deviation of the middle's changes from sample to sample, scaled to a minute, in per cent."""
 
@@ -88,13 +92,14 @@ def result_of(
     fingerprint: str = "",
     ended: Mapping[str, str] | None = None,
     errors: Mapping[str, list[str]] | None = None,
+    notes: Mapping[str, str] | None = None,
 ) -> RoundResult:
     """The result of a round whose last sample was taken."""
     market, rows = record.market, []
     for client_id, client in market.clients.items():
         tally = record.clients[client_id]
         equity = market.equity(client)
-        profit, samples = equity - client.opened_with, max(len(tally.equity), 1)
+        profit, samples = equity - client.opened_with, max(sum(one is not None for one in tally.equity), 1)
         inventory = tally.held_off // samples
         score = score_of(season.scoring, equity, profit, tally.drawdown, inventory)
         rows.append((score, client_id, tally, equity, profit, inventory))
@@ -118,6 +123,8 @@ def result_of(
             fill_ratio=round(tally.filled_orders / tally.orders, 4) if tally.orders else 0.0,
             ended=(ended or {}).get(client_id, ""),
             errors=(errors or {}).get(client_id, []),
+            reject_codes=dict(sorted(tally.rejects.items())),
+            note=(notes or {}).get(client_id, ""),
         )
         for rank, (score, client_id, tally, equity, profit, inventory) in enumerate(rows, 1)
     ]
@@ -135,6 +142,17 @@ def result_of(
     )
 
 
+def idle(standing: Standing) -> str:
+    """Why a client has not traded at all, in words; empty for one that has."""
+    if standing.fills:
+        return ""
+    if not standing.orders:
+        return "it has sent no order"
+    codes = ", ".join(f"{code} {count:,} times" for code, count in standing.reject_codes.items())
+    refused = f"; {standing.rejected:,} were rejected: {codes}" if standing.rejected else ""
+    return f"it has not traded: none of its {standing.orders:,} orders was filled{refused}"
+
+
 def round_seed(season: Season, number: int) -> str:
     """The seed of a round."""
     return f"{season.seed}/{number}"
@@ -149,6 +167,7 @@ def score_of(scoring: Scoring, equity: int, profit: int, drawdown: int, inventor
 def _quality(record: Record, symbol: str, seconds: float) -> Quality:
     tape, security = record.tapes[symbol], record.market.securities[symbol]
     bps = [10_000 * s / m for s, m in zip(tape.spreads, tape.middles, strict=True) if s is not None and m]
+    depths = [one for one in tape.depths if one is not None]
     changes = returns_of(tape)
     step = seconds / max(len(tape.middles), 1)
     spread = statistics.pstdev(changes) * (60 / step) ** 0.5 * 100 if len(changes) > 1 else None
@@ -159,7 +178,7 @@ def _quality(record: Record, symbol: str, seconds: float) -> Quality:
         high=security.price_text(tape.high) if tape.trades else None,
         low=security.price_text(tape.low) if tape.trades else None,
         spread_bps=round(statistics.fmean(bps), 3) if bps else None,
-        depth=round(statistics.fmean(tape.depths) * float(security.lot_size), 3) if tape.depths else 0.0,
+        depth=round(statistics.fmean(depths) * float(security.lot_size), 3) if depths else 0.0,
         volatility=None if spread is None else round(spread, 4),
     )
 

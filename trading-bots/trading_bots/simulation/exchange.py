@@ -50,8 +50,9 @@ from microexchange.refusals import Code, Refusal
 from microexchange.securities import Security as Terms
 from order_entry_gateway.requests import AmendRequest, EntryType, OrderRequest, new_order, replace_order
 from trading_bots.bot import Bot, Order, Security, Trade
-from trading_bots.live import complaint
-from trading_bots.session import News, Session, change_book
+from trading_bots.faults import Complaints, comes_from
+from trading_bots.session import MOST_WAITING, TOO_MANY, News, Session, change_book
+from trading_bots.simulation.watchdog import Stuck, Watchdog
 
 SECOND = 1_000_000_000
 TICK = SECOND
@@ -63,6 +64,22 @@ _CASH = Decimal(CASH_SCALE)
 
 Listener = Callable[[int, Sequence[Event]], None]
 """Hears every report, with the time."""
+
+
+def order_request(order: Order) -> OrderRequest:
+    """What a bot's order is for the gateway: the same as its JSON from `session.order_fields`."""
+    return OrderRequest(
+        symbol=order.symbol,
+        side=_SIDES[order.side],
+        quantity=order.quantity,
+        order_type=_TYPES[order.order_type],
+        price=order.price,
+        trigger_price=order.trigger_price,
+        time_in_force=_LIVES[order.time_in_force],
+        post_only=order.post_only,
+        display_quantity=order.display_quantity,
+        client_order_id=order.client_order_id,
+    )
 
 
 class Steps(dict[int, Decimal]):
@@ -96,8 +113,13 @@ class Client:
         self._distance = distance
         self.bot = bot
         self.alive = True
-        self.errors: list[str] = []
-        """What went wrong in the bot, the first few."""
+        self.ended = ""
+        """Why it did not play to the end."""
+        self.note = ""
+        """What the one who runs the bot should know."""
+        self._complaints = Complaints(bot)
+        self._waiting = 0
+        """Requests that the exchange has not taken yet."""
         self.session = Session(bot, self.call)
         bot.client_id, bot._venue, bot._life = client_id, self, "s"
 
@@ -105,13 +127,32 @@ class Client:
         """Calls into the bot. Its error does not stop it."""
         if not self.alive:
             return
+        watchdog = self._exchange.watchdog
+        if watchdog.text:
+            raise Stuck(watchdog.text)
+        watchdog.bot, watchdog.is_in_bot = self.bot, True
+        watchdog.count += 1
         try:
             result = callback(*arguments)
             if result is not None and inspect.iscoroutine(result):
                 self._drive(result)
+        except SystemExit:
+            self.ended = "it has ended itself with exit()"
+            self.alive = False
         except Exception as error:
-            if len(self.errors) < 20:
-                self.errors.append(complaint(self.bot, error))
+            self._complaints.add(error)
+        finally:
+            watchdog.is_in_bot = False
+
+    @property
+    def latency(self) -> int:
+        """Nanoseconds to the exchange, one way."""
+        return self._distance.latency
+
+    @property
+    def errors(self) -> list[str]:
+        """What went wrong in the bot: each kind once, with its count."""
+        return list(self._complaints)
 
     def _drive(self, coroutine: Any) -> None:
         nothing = "in a simulation there is nothing to wait for: use every(seconds, function)"
@@ -120,7 +161,7 @@ class Client:
         except StopIteration:
             return
         except RuntimeError as error:
-            if "event loop" in str(error):
+            if comes_from(error, "asyncio"):
                 raise RuntimeError(nothing) from error
             raise
         coroutine.close()
@@ -130,17 +171,20 @@ class Client:
 
     def send_order(self, order: Order) -> None:
         """See `Venue`."""
-        self._later(self._distance.latency, self._enter, order)
+        if self._waiting >= MOST_WAITING:
+            self._later(max(2 * self._distance.latency, SECOND // 100), self.session.refused, order, TOO_MANY)
+            return
+        self._ask(self._enter, order)
 
     def send_cancel(self, order: Order) -> None:
         """See `Venue`. An order that the exchange has not answered yet is cancelled when it has."""
         if order.order_id is not None:
-            self._later(self._distance.latency, self._cancel, order)
+            self._ask(self._cancel, order)
 
     def send_amend(self, order: Order, quantity: Decimal | None, price: Decimal | None) -> None:
         """See `Venue`. An order that the exchange has not answered yet stays as it is."""
         if order.order_id is not None:
-            self._later(self._distance.latency, self._amend, order, quantity, price)
+            self._ask(self._amend, order, quantity, price)
 
     def start_timer(self, seconds: float, function: Callable[[], Any]) -> None:
         """See `Venue`."""
@@ -160,6 +204,10 @@ class Client:
     def _later(self, pause: int, function: Callable[..., object], *arguments: Any) -> None:
         self._exchange.at(self._exchange.now + pause, function, *arguments)
 
+    def _ask(self, function: Callable[..., object], *arguments: Any) -> None:
+        self._waiting += 1
+        self._later(self._distance.latency, function, *arguments)
+
     # --- at the exchange ------------------------------------------------------------------------------------
 
     def _admitted(self, function: Callable[..., None], *arguments: Any) -> bool:
@@ -168,6 +216,8 @@ class Client:
         seconds = exchange.limiter.take(self.bot.client_id, exchange.now / SECOND)
         if seconds:
             self._later(int(seconds * SECOND) + 2 * self._distance.latency, function, *arguments)
+        else:
+            self._waiting -= 1
         return not seconds
 
     def _enter(self, order: Order) -> None:
@@ -175,18 +225,7 @@ class Client:
             return
         exchange = self._exchange
         try:
-            request = OrderRequest(
-                symbol=order.symbol,
-                side=_SIDES[order.side],
-                quantity=order.quantity,
-                order_type=_TYPES[order.order_type],
-                price=order.price,
-                trigger_price=order.trigger_price,
-                time_in_force=_LIVES[order.time_in_force],
-                post_only=order.post_only,
-                display_quantity=order.display_quantity,
-                client_order_id=order.client_order_id,
-            )
+            request = order_request(order)
             client_id = self.bot.client_id
             command = new_order(request, exchange.terms, client_id, exchange.next_id(), exchange.now)
         except Refusal as refusal:
@@ -218,7 +257,7 @@ class Client:
         exchange.apply(command)
 
     def die(self) -> None:
-        """The bot ends: nothing is called any more, and its orders are cancelled."""
+        """The bot ends: `on_stop` is called, and nothing after it. What the bot has sent arrives."""
         self.call(self.bot.on_stop)
         self.alive = False
 
@@ -234,15 +273,19 @@ class SimulatedExchange:
         ticks: bool = True,
         keep: bool = False,
         keep_commands: bool = True,
+        watchdog: Watchdog | None = None,
     ) -> None:
         """Begins at a time in nanoseconds of Unix time. Without `ticks`, only commands move the market's clock. With `keep`,
-        the engine's reports are kept. Without `keep_commands`, there is no fingerprint, and memory does not grow."""
+        the engine's reports are kept. Without `keep_commands`, there is no fingerprint, and memory does not grow. `watchdog`
+        ends a bot that does not return."""
         self.now = start
         """Nanoseconds of Unix time."""
         self.engine, self.ledger, self.market = Engine(), Ledger(), Market()
         self.terms: dict[str, Terms] = self.market.securities
         self.clients: dict[str, Client] = {}
         self.listeners: list[Listener] = []
+        self.watchdog = watchdog or Watchdog()
+        self.watchdog.clock = lambda: self.now
         self.commands: list[bytes] = []
         """The topic `order_entry`: a body for each command."""
         self.reports: list[bytes] = []
@@ -416,6 +459,7 @@ class SimulatedExchange:
                 distance.securities[symbol] = Security(symbol, terms_.tick_size, terms_.lot_size, last, state)
         client = self.clients[client_id] = Client(self, bot, client_id, distance)
         bot._listed = distance.securities
+        client.note = client.session.choose(list(distance.securities))
         bot.securities = {s: one for s, one in distance.securities.items() if not bot.symbols or s in bot.symbols}
         bot.cash = Decimal(cash) / _CASH
         bot._positions = {symbol: self._lots[symbol][lots] for symbol, lots in shares.items()}

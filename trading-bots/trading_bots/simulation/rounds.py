@@ -11,12 +11,14 @@ from typing import Any
 from microexchange.messages import TradingState
 from trading_bots.bot import Bot
 from trading_bots.competition.durations import nanoseconds
-from trading_bots.competition.loading import contestant_bot, make_bot, shipped_bot
+from trading_bots.competition.loading import contestant_bot, files_named, make_bot, shipped_bot
+from trading_bots.competition.output import captured
 from trading_bots.competition.record import Record
 from trading_bots.competition.results import RoundResult, result_of, round_seed
 from trading_bots.competition.season import Season, SecurityTerms, cash, house_of, shares_of, steps
 from trading_bots.competition.values import Path as ValuePath
 from trading_bots.simulation.exchange import SECOND, Client, SimulatedExchange
+from trading_bots.simulation.watchdog import PATIENCE, Watchdog
 
 START = 1_767_623_400 * SECOND
 """When every simulated round begins: 2026-01-05T14:30:00Z."""
@@ -73,17 +75,20 @@ def values_of(season: Season, number: int, start: float) -> dict[str, ValuePath]
     }
 
 
-def entrants(season: Season, number: int, folder: Path) -> list[tuple[str, Bot, int, bool]]:
+def entrants(
+    season: Season, number: int, folder: Path, watchdog: Watchdog | None = None
+) -> list[tuple[str, Bot, int, bool]]:
     """Who takes part in a round: (name, bot, latency in nanoseconds, of the house). Raises `LoadError`."""
-    seed = round_seed(season, number)
+    seed, watchdog = round_seed(season, number), watchdog or Watchdog()
     found: list[tuple[str, Bot, int, bool]] = []
     for name, house in house_of(season):
         bot = make_bot(shipped_bot(house.bot), f"{seed}/{name}", house.settings)
         found.append((name, bot, nanoseconds(house.latency, "latency"), True))
     for contestant in season.contestant:
         if not contestant.external:
-            kind = contestant_bot(contestant.file, contestant.strategy, folder)
-            bot = make_bot(kind, f"{seed}/{contestant.name}")
+            with watchdog.loading(contestant.name, files_named(contestant.file, folder)):
+                kind = contestant_bot(contestant.file, contestant.strategy, folder)
+                bot = make_bot(kind, f"{seed}/{contestant.name}")
             found.append((contestant.name, bot, nanoseconds(contestant.latency, "latency"), False))
     return found
 
@@ -97,55 +102,46 @@ def inform(bot: Bot, values: dict[str, ValuePath]) -> None:
 
 
 def play(
-    season: Season, number: int, folder: Path, progress: Callable[[float], None] = lambda _: None, keep: bool = False
+    season: Season,
+    number: int,
+    folder: Path,
+    progress: Callable[[float], None] = lambda _: None,
+    keep: bool = False,
+    patience: float = PATIENCE,
+    said: Callable[[str, str], None] | None = None,
 ) -> Round:
-    """Plays a round to its end. `progress` hears the part of it that is over; `keep` records what the engine reports.
-    Raises `LoadError` or `Refusal`."""
+    """Plays a round to its end. `progress` gets the part of it that is over; `keep` records what the engine reports.
+    `patience` is how many real seconds one call into a bot may take, 0 for no end. `said` gets each line that a bot prints,
+    after the bot's name. Raises `LoadError`, `Refusal` or `StuckError`."""
+    watchdog = Watchdog(patience)
+    with captured(lambda: watchdog.who, said), watchdog.watching():
+        return _play(season, number, folder, progress, keep, watchdog)
+
+
+def _play(
+    season: Season, number: int, folder: Path, progress: Callable[[float], None], keep: bool, watchdog: Watchdog
+) -> Round:
     # A bot that uses Python's own dice throws the same each time.
     random.seed(f"{round_seed(season, number)}/dice")
     length = nanoseconds(season.length, "length")
-    opening, closing = (nanoseconds(getattr(season.auctions, name), name) for name in ("opening", "closing"))
     end = START + length
-    exchange = SimulatedExchange(START, season.limits.requests_per_second, keep=keep)
-    for terms in season.security:
-        state = TradingState.PRE_OPEN if opening else TradingState.CONTINUOUS
-        exchange.list_security(**listing(terms, state))
-    shares, values = shares_of(season), values_of(season, number, START / SECOND)
-    clients: dict[str, Client] = {}
-    house: set[str] = set()
-    money, credit = cash(season.account.cash, "cash"), cash(season.account.credit, "credit")
+    exchange = SimulatedExchange(START, season.limits.requests_per_second, keep=keep, watchdog=watchdog)
+    values = values_of(season, number, START / SECOND)
     record = Record(exchange.market)
     exchange.listeners.append(record.hear)
-    for name, bot, latency, of_house in entrants(season, number, folder):
-        if of_house:
-            house.add(name)
-            inform(bot, values)
-        record.began_with(name, shares)
-        clients[name] = exchange.join(bot, name, money, shares, latency, credit_limit=credit)
-
-    def all_to(state: TradingState) -> None:
-        for security in season.security:
-            exchange.set_state(security.symbol, state)
-
-    if opening:
-        exchange.at(START + opening, partial(all_to, TradingState.CONTINUOUS))
-    if closing:
-        exchange.at(end - closing, partial(all_to, TradingState.CLOSING_AUCTION))
-    every = sample_pause(length)
-
-    def sample() -> None:
-        record.sample(exchange.now)
-        exchange.at(exchange.now + every, sample)
-
-    exchange.at(START, sample)
+    clients, house = _open(exchange, season, number, folder, record, values)
+    _plan(exchange, season, record, end)
     for now in range(START + SLICE, end, SLICE):
         exchange.run_until(now)
-        progress((now - START) / length)
+        with watchdog.resting():
+            progress((now - START) / length)
     exchange.run_until(end - 1)
     for client in clients.values():
         client.die()
-    exchange.now = end
-    all_to(TradingState.CLOSED)
+    # What was sent before the end arrives: the requests of `on_stop` too.
+    exchange.run_until(end + max((client.latency for client in clients.values()), default=0))
+    for security in season.security:
+        exchange.set_state(security.symbol, TradingState.CLOSED)
     record.sample(end)
     progress(1.0)
     result = result_of(
@@ -156,8 +152,56 @@ def play(
         house=house,
         seconds=length / SECOND,
         fingerprint=exchange.digest(),
+        ended={name: client.ended for name, client in clients.items() if client.ended},
+        notes={name: client.note for name, client in clients.items() if client.note},
         errors={name: client.errors for name, client in clients.items()},
     )
     return Round(
         result, record, {symbol: path.points() for symbol, path in values.items()}, exchange.commands, exchange.reports
     )
+
+
+def _open(
+    exchange: SimulatedExchange,
+    season: Season,
+    number: int,
+    folder: Path,
+    record: Record,
+    values: dict[str, ValuePath],
+) -> tuple[dict[str, Client], set[str]]:
+    """Lists the securities and lets everybody in. Returns the clients by name, and who is of the house."""
+    state = TradingState.PRE_OPEN if nanoseconds(season.auctions.opening, "opening") else TradingState.CONTINUOUS
+    for terms in season.security:
+        exchange.list_security(**listing(terms, state))
+    shares = shares_of(season)
+    money, credit = cash(season.account.cash, "cash"), cash(season.account.credit, "credit")
+    clients: dict[str, Client] = {}
+    house: set[str] = set()
+    for name, bot, latency, of_house in entrants(season, number, folder, exchange.watchdog):
+        if of_house:
+            house.add(name)
+            inform(bot, values)
+        record.began_with(name, shares)
+        clients[name] = exchange.join(bot, name, money, shares, latency, credit_limit=credit)
+    return clients, house
+
+
+def _plan(exchange: SimulatedExchange, season: Season, record: Record, end: int) -> None:
+    """Plans the auctions and the samples."""
+    opening, closing = (nanoseconds(getattr(season.auctions, name), name) for name in ("opening", "closing"))
+    every = sample_pause(end - START)
+
+    def all_to(state: TradingState) -> None:
+        for security in season.security:
+            exchange.set_state(security.symbol, state)
+
+    def sample() -> None:
+        record.sample(exchange.now)
+        if exchange.now + every < end:
+            exchange.at(exchange.now + every, sample)
+
+    if opening:
+        exchange.at(START + opening, partial(all_to, TradingState.CONTINUOUS))
+    if closing:
+        exchange.at(end - closing, partial(all_to, TradingState.CLOSING_AUCTION))
+    exchange.at(START, sample)

@@ -15,7 +15,7 @@ export function listen(subscription, hear) {
     listeners.set(id, new Set());
     wanted.set(id, subscription);
     say("subscribe", subscription);
-  } else if (["book", "bbo", "ticker", "candles", "balances", "leaderboard"].includes(subscription.channel)) {
+  } else if (["book", "bbo", "ticker", "candles", "balances", "leaderboard", "status", "auction"].includes(subscription.channel)) {
     say("subscribe", subscription); // a newcomer needs the state too
   }
   listeners.get(id).add(hear);

@@ -1,11 +1,12 @@
 // Market: picker, price, ladder, depth, candles, tape.
 import { ask, atLeast, atMost, clock, colours, el, grouped, percent, plot, sign, signed, soon, toast } from "./page.js";
 import { Book, listen } from "./feed.js";
-import { choose, current, onChoice, securities } from "./securities.js";
+import { choose, current, onChoice, onStates, securities, spreadOf, stateOf, trades as isTrading } from "./securities.js";
 
 const LEVELS = 10, TAPE = 60, EVERY = 15000, INTERVALS = { "1s": 1, "1m": 60, "5m": 300, "1h": 3600, "1d": 86400 };
-const STATES = { continuous: ["open", "good"], halted: ["halted", "bad"], closed: ["closed", "bad"], delisted: ["delisted", "bad"],
-  pre_open: ["pre-open", "warn"], opening_auction: ["opening auction", "warn"], closing_auction: ["closing auction", "warn"], volatility_auction: ["volatility auction", "warn"] };
+const AUCTION = "An auction collects orders. Limit orders that can rest are taken; they trade together when it ends, at one price.";
+const NOTICES = { halted: "Trading is halted. Orders can be cancelled, and new ones are refused.", closed: "The market is closed. Orders can be cancelled, and new ones are refused.",
+  delisted: "The security is listed no more.", pre_open: "The market is not open yet. Orders are collected for its opening.", opening_auction: AUCTION, closing_auction: AUCTION, volatility_auction: AUCTION };
 
 export function market(main) {
   const ends = [], tickers = new Map();
@@ -24,7 +25,8 @@ export function market(main) {
       const ticker = tickers.get(one.symbol);
       return el("li", {}, el("button", { type: "button", "aria-current": one.symbol === symbol ? "true" : null, onclick: () => choose(one.symbol) },
         el("strong", {}, one.symbol), el("span", { class: "num" }, grouped(ticker?.last ?? one.last_price ?? one.reference_price)),
-        el("small", { class: "soft" }, one.name), isQuiet(one) ? el("small", { class: "num soft", title: "No house bot trades it: there may be nobody to trade with." }, "quiet")
+        el("small", { class: "soft" }, isTrading(one.symbol) ? one.name : [el("span", { class: stateOf(one.symbol)[1] }, stateOf(one.symbol)[0]), ` ${one.name}`]),
+        isQuiet(one) ? el("small", { class: "num soft", title: "No house bot trades it: there may be nobody to trade with." }, "quiet")
           : el("small", { class: `num ${sign(ticker?.change)}` }, ticker?.change_percent ? percent(ticker.change_percent) : "")));
     });
     if (rows.length > 200) shown.push(el("li", { class: "empty" }, `and ${rows.length - 200} more: search for them`));
@@ -37,8 +39,9 @@ export function market(main) {
   // --- price
   const title = el("h1"), last = el("span", { class: "last" }), change = el("span", { class: "num" }), state = el("span", { class: "pill" });
   const facts = Object.fromEntries(["Bid", "Ask", "Spread", "High 24 h", "Low 24 h", "Volume 24 h", "Trades 24 h"].map((name) => [name, el("dd", {}, "–")]));
+  const notice = el("p", { class: "notice", role: "status", hidden: true });
   const auctionLine = el("p", { class: "pill warn", hidden: true });
-  const quote = el("section", { class: "card" }, el("div", { class: "quote" }, title, last, change, state), auctionLine,
+  const quote = el("section", { class: "card" }, el("div", { class: "quote" }, title, last, change, state), notice, auctionLine,
     el("dl", { class: "facts" }, Object.entries(facts).map(([name, value]) => el("div", {}, el("dt", {}, name), value))));
 
   // --- charts
@@ -75,9 +78,9 @@ export function market(main) {
     const most = Math.max(...[...sell.slice(0, LEVELS), ...buy.slice(0, LEVELS)].map(([, quantity]) => Number(quantity)), 0);
     fillLevels([...asks].reverse(), sell, most);
     fillLevels(bids, buy, most);
-    const places = (securities.get(symbol)?.tick_size.split(".")[1] ?? "").length;
-    const gap = sell.length && buy.length ? (Number(sell[0][0]) - Number(buy[0][0])).toFixed(places) : null;
-    spread.textContent = gap === null ? (sell.length || buy.length ? "one side is empty" : "the book is empty") : `spread ${gap}`;
+    const gap = spreadOf(symbol, buy[0]?.[0], sell[0]?.[0]);
+    spread.textContent = gap !== null ? `spread ${gap}` : !isTrading(symbol) ? `${stateOf(symbol)[0]}${auction?.price ? `: would trade at ${grouped(auction.price)}` : ""}`
+      : sell.length && buy.length ? "the sides cross" : sell.length || buy.length ? "one side is empty" : "the book is empty";
     sequence.textContent = book.sequence === null ? "" : `#${book.sequence}`;
     facts.Bid.textContent = buy.length ? `${grouped(buy[0][0])} × ${grouped(buy[0][1])}` : "–";
     facts.Ask.textContent = sell.length ? `${grouped(sell[0][0])} × ${grouped(sell[0][1])}` : "–";
@@ -115,10 +118,12 @@ export function market(main) {
     change.className = `num ${sign(ticker?.change) || "soft"}`;
     for (const [name, field] of [["High 24 h", "high"], ["Low 24 h", "low"], ["Volume 24 h", "volume"], ["Trades 24 h", "trades"]]) facts[name].textContent = grouped(ticker?.[field] ?? null);
   };
-  const drawState = (now) => {
-    const [text, kind] = STATES[now] ?? [now, "warn"];
+  const drawState = () => {
+    const [text, kind] = stateOf(symbol);
     state.textContent = text;
     state.className = `pill ${kind}`;
+    notice.hidden = isTrading(symbol);
+    notice.textContent = NOTICES[securities.get(symbol)?.state] ?? "";
   };
   const drawAuction = () => {
     auctionLine.hidden = auction === null;
@@ -135,7 +140,7 @@ export function market(main) {
     document.title = `${symbol} · microexchange`;
     choices.forEach((one) => one.setAttribute("aria-pressed", one.textContent === interval));
     trades = []; candles = []; auction = null;
-    drawTape(); drawTicker(); drawState(security.state); drawAuction(); soon(drawPicker); drawCandles();
+    drawTape(); drawTicker(); drawState(); drawAuction(); soon(drawPicker); drawCandles();
     book = new Book(symbol, () => { soon(drawBook); drawDepth(); });
     drawBook();
     ofSymbol.push(() => book.stop());
@@ -146,8 +151,7 @@ export function market(main) {
       else candles.push(candle);
       drawCandles();
     }));
-    ofSymbol.push(listen({ channel: "status", symbol }, (message) => { security.state = message.state; drawState(message.state); }));
-    ofSymbol.push(listen({ channel: "auction", symbol }, (message) => { auction = message.auction; soon(drawAuction); }));
+    ofSymbol.push(listen({ channel: "auction", symbol }, (message) => { auction = message.auction; soon(drawAuction); soon(drawBook); }));
     ask(`/trades/${symbol}?limit=${TAPE}`).then((page) => {
       if (mine !== symbol) return;
       const known = new Set(trades.map((trade) => trade.trade_id));
@@ -167,6 +171,7 @@ export function market(main) {
   loadTickers().catch((error) => toast(error.message, true));
   const timer = setInterval(() => loadTickers().catch(() => {}), EVERY); // which securities are quiet, nothing tells
   ends.push(() => clearInterval(timer));
+  ends.push(onStates((changed) => { soon(drawPicker); if (changed === symbol) { soon(drawState); soon(drawBook); } }));
   ends.push(onChoice(follow));
   follow();
   return {

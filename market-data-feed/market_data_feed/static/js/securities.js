@@ -1,5 +1,6 @@
 // What is listed, and the one that is looked at.
 import { ask } from "./page.js";
+import { listen } from "./feed.js";
 
 export const securities = new Map();
 const changes = new Set();
@@ -22,6 +23,34 @@ export async function load() {
 
 /** All that is listed, what house bots trade first. */
 export function byLife() { return [...securities.values()].sort((a, b) => a.quiet - b.quiet || a.symbol.localeCompare(b.symbol)); }
+/** How each state of a market is called, and its colour. */
+export const STATES = { continuous: ["open", "good"], halted: ["halted", "bad"], closed: ["closed", "bad"], delisted: ["delisted", "bad"],
+  pre_open: ["pre-open", "warn"], opening_auction: ["opening auction", "warn"], closing_auction: ["closing auction", "warn"], volatility_auction: ["volatility auction", "warn"] };
+
+/** The state of a security as [text, colour]. */
+export function stateOf(symbol) {
+  const state = securities.get(symbol)?.state ?? "";
+  return STATES[state] ?? [state.replaceAll("_", " "), "warn"];
+}
+
+/** Whether orders trade as they come: only then the book has a spread. */
+export function trades(symbol) { return securities.get(symbol)?.state === "continuous"; }
+
+/** The spread of a book as text; null where a side is empty, the sides cross, or the market does not trade. */
+export function spreadOf(symbol, bid, ask) {
+  if (!trades(symbol) || bid === undefined || ask === undefined || Number(ask) <= Number(bid)) return null;
+  return (Number(ask) - Number(bid)).toFixed((securities.get(symbol)?.tick_size.split(".")[1] ?? "").length);
+}
+
+/** Calls `hear` with the symbol when a market changes its state; returns what ends that. */
+export function onStates(hear) {
+  return listen({ channel: "status" }, (message) => {
+    const security = securities.get(message.symbol);
+    if (!security || security.state === message.state) return;
+    security.state = message.state;
+    hear(message.symbol);
+  });
+}
 
 export function choose(symbol) {
   current = symbol;

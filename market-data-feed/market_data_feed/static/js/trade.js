@@ -1,7 +1,7 @@
 // Trade: an account, an order ticket, open orders, fills, balances, holdings, equity.
 import { ask, atLeast, atMost, clock, colours, el, fill, grouped, line, money, plot, sign, soon, table, toast } from "./page.js";
 import { Book, listen } from "./feed.js";
-import { byLife, choose, current, feeRate, onChoice, securities } from "./securities.js";
+import { byLife, choose, current, feeRate, onChoice, onStates, securities, spreadOf, stateOf, trades } from "./securities.js";
 import * as gate from "./session.js";
 
 const TYPES = { limit: "Limit", market: "Market", stop_market: "Stop", stop_limit: "Stop limit", take_profit: "Take profit", take_profit_limit: "Take profit limit" };
@@ -75,9 +75,9 @@ function desk(main, ends) {
   const post = el("input", { type: "checkbox", onchange: () => soon(drawCost) });
   const field = (text, input) => el("label", {}, text, input);
   const fields = { price: field("Price", price), trigger: field("Trigger price", trigger), life: field("Time in force", life), until: field("Until", until), display: field("Shown at a time (iceberg)", display), post: el("label", { class: "tick" }, post, "Post only: never take") };
-  const market = el("div", { class: "facts" }), cost = el("div", { class: "cost", role: "status" }), pricing = el("p", { class: "soft", role: "note", "aria-label": "Pricing rule" });
+  const state = el("span", { class: "pill" }), market = el("div", { class: "facts" }), cost = el("div", { class: "cost", role: "status" }), pricing = el("p", { class: "soft", role: "note", "aria-label": "Pricing rule" });
   const send = el("button", { type: "submit", class: "primary" });
-  const ticket = el("section", { class: "card" }, el("header", {}, el("h2", {}, "Order")),
+  const ticket = el("section", { class: "card" }, el("header", {}, el("h2", {}, "Order"), state),
     el("form", { class: "ticket", onsubmit: (event) => { event.preventDefault(); enter(); } }, el("div", { class: "sides", role: "group", "aria-label": "Side" }, sides.buy, sides.sell),
       field("Security", symbol), symbols, market, field("Type", kind), el("div", { class: "pair" }, field("Quantity", quantity), fields.price, fields.trigger), fields.life, fields.until, fields.display, fields.post, pricing, cost, send));
 
@@ -126,11 +126,14 @@ function desk(main, ends) {
       if (!gate.classroom && side === "sell" && amount > have) warnings.push(`You have ${grouped(have)} ${current}: the rest is sold short.`);
     } else tell("Enter a quantity", PRICED.includes(kind.value) && !price.value ? "and a price" : amount && !at ? "no price is known yet" : "");
     if (security?.quiet) warnings.push(`${current} is quiet: no house bot trades it.`);
-    if (security && security.state !== "continuous") warnings.push(`${current} is ${security.state.replace("_", " ")}.`);
+    if (security && !trades(current)) warnings.push(`${current} does not trade now: ${stateOf(current)[0]}.`);
+    const [stateText, stateKind] = stateOf(current);
+    state.textContent = `${current}: ${stateText}`;
+    state.className = `pill ${stateKind}`;
     cost.replaceChildren(...lines, ...warnings.map((text) => el("div", { class: "warning" }, text)));
     pricing.textContent = PRICED.includes(kind.value) ? PRICING[security?.pricing_rule]?.[side] ?? "" : UNLIMITED;
     send.textContent = `${side === "buy" ? "Buy" : "Sell"} ${quantity.value || ""} ${current}`.replace(/ +/g, " ");
-    market.replaceChildren(...[["Bid", best("bids")], ["Ask", best("asks")], ["Tick", security?.tick_size], ["Lot", security?.lot_size]].map(([name, value]) => el("div", {}, el("dt", { class: "soft" }, name), el("dd", {}, grouped(value)))));
+    market.replaceChildren(...[["Bid", best("bids")], ["Ask", best("asks")], ["Spread", spreadOf(current, best("bids") ?? undefined, best("asks") ?? undefined)], ["Tick", security?.tick_size], ["Lot", security?.lot_size]].map(([name, value]) => el("div", {}, el("dt", { class: "soft" }, name), el("dd", {}, grouped(value)))));
   };
   const enter = async () => {
     if (!securities.has(symbol.value)) { toast(`${symbol.value} is not listed.`, true); return; }
@@ -219,7 +222,7 @@ function desk(main, ends) {
     choosing = () => mine.stop();
     refresh();
   };
-  ends.push(onChoice(follow), () => choosing?.(), gate.onReport(take));
+  ends.push(onStates((changed) => { if (changed === current) soon(drawCost); }), onChoice(follow), () => choosing?.(), gate.onReport(take));
   ends.push(gate.onOrders((connected, refused) => {
     reach.textContent = connected ? "orders can be sent" : refused ?? "connecting to the gateway";
     reach.className = `pill ${connected ? "good" : "bad"}`;

@@ -1,0 +1,313 @@
+"""What goes wrong in a bot is said once, with its place: endless loops, sleeps, errors that repeat, prints with escapes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from exchange_launcher.cli import app
+from microexchange.numbers import CASH_SCALE
+from tests.integration.running import free_ports
+from trading_bots import Bot
+from trading_bots.competition.output import MOST_CHARACTERS, captured
+from trading_bots.faults import Complaints, complaint, plain
+from trading_bots.simulation.exchange import SECOND, SimulatedExchange
+from trading_bots.simulation.rounds import START
+from trading_bots.simulation.watchdog import EXIT_STUCK
+
+STUCK = """
+import time
+from trading_bots import Bot
+
+
+class Loops(Bot):
+    def on_start(self):
+        while True:  # here
+            pass
+
+
+class LoopsInATimer(Bot):
+    def on_start(self):
+        self.every(1, self.work)
+
+    def work(self):
+        for _ in iter(int, 1):  # here
+            pass
+
+
+class Sleeps(Bot):
+    def on_timer(self):
+        time.sleep(10**6)  # here
+
+
+class SwallowsEverything(Bot):
+    def on_timer(self):
+        try:
+            while True:  # here
+                pass
+        except BaseException:
+            pass
+
+
+class NeverGivesUp(Bot):
+    def on_timer(self):
+        while True:
+            try:
+                time.sleep(0.001)  # here
+            except BaseException:
+                pass
+
+
+class IsStuckInC(Bot):
+    def on_timer(self):
+        sum(range(10**13))  # here
+
+
+class LoopsAsItIsMade(Bot):
+    def __init__(self):
+        super().__init__()
+        while True:  # here
+            pass
+"""
+
+
+def lines_of(text: str, name: str) -> set[int]:
+    """The lines of a class that are marked."""
+    found, kind = set(), ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.startswith("class "):
+            kind = line[6:].partition("(")[0]
+        if kind == name and "# here" in line:
+            found |= {number, number + 1}
+    return found
+
+
+NAMES = [line[6:].partition("(")[0] for line in STUCK.splitlines() if line.startswith("class ")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bot_that_does_not_return_ends_a_simulation_with_its_name_its_file_and_its_line(name: str, tmp_path: Path) -> None:
+    (tmp_path / "stuck.py").write_text(STUCK)
+    command = [sys.executable, "-m", "exchange_launcher.cli", "simulate", "--bot", f"stuck.py:{name}", "--patience", "1"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    if name == "IsStuckInC":
+        assert done.returncode == 1
+        places = [f'stuck.py", line {line} in on_timer' for line in lines_of(STUCK, name)]
+    else:
+        assert done.returncode == (EXIT_STUCK if name == "NeverGivesUp" else 1), done.stderr
+        assert "stuck" in done.stderr
+        places = [f"stuck.py:{line}" for line in lines_of(STUCK, name)]
+    assert any(place in done.stderr for place in places), done.stderr
+
+
+def test_bots_that_answer_each_other_without_a_pause_are_found(tmp_path: Path) -> None:
+    (tmp_path / "ping.py").write_text(
+        "from trading_bots import Bot\n\n\nclass Ping(Bot):\n"
+        "    def on_start(self):\n        self.buy('ACME', 1, 1)\n\n"
+        "    def on_order(self, order):\n"
+        "        self.cancel(order) if order.is_open else self.buy('ACME', 1, 1)\n"
+    )
+    (tmp_path / "season.toml").write_text(
+        'name = "ping"\nlength = "10s"\nsecurity = [{ symbol = "ACME", price = "100.00" }]\n'
+        'contestant = [{ name = "ping", file = "ping.py", latency = "0s" }]\n'
+    )
+    command = [sys.executable, "-m", "exchange_launcher.cli", "simulate", "season.toml", "--patience", "0.7"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "the simulated clock stands still" in done.stderr
+    assert "ping was called last" in done.stderr
+
+
+@pytest.mark.parametrize("pause", [0, -1, 1e-9, float("nan")])
+def test_a_timer_without_a_pause_is_refused(pause: float) -> None:
+    with pytest.raises(ValueError, match="pause must be"):
+        Bot().every(pause, lambda: None)
+
+
+# --- live -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def nowhere() -> str:
+    """An address at which nobody answers."""
+    return f"http://127.0.0.1:{free_ports(1)[0]}"
+
+
+def bot_process(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "exchange_launcher.cli", "bot", *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "MX_KEY": ""},
+    )
+
+
+def test_without_an_exchange_a_bot_says_once_what_it_tried_and_waits_and_ends_at_ctrl_c(
+    tmp_path: Path, nowhere: str
+) -> None:
+    process = bot_process(tmp_path, "MarketMaker", "--url", nowhere)
+    assert process.stdout is not None
+    said = process.stdout.readline()
+    assert nowhere in said
+    assert "./mx up" in said
+    time.sleep(4)
+    process.send_signal(signal.SIGINT)
+    more, _ = process.communicate(timeout=30)
+    assert (process.returncode, more) == (0, ""), "it waits in silence"
+
+
+GUARDED = """
+import asyncio, sys, time
+from trading_bots import Bot
+from trading_bots.guard import Guard
+
+
+class Stuck(Bot):
+    def work(self):
+        {work}
+
+
+async def main():
+    bot, stop = Stuck(), asyncio.Event()
+    with Guard(bot, stop, lambda text: print(text, flush=True), patience=1.0).installed():
+        print("ready", flush=True)
+        bot.work()
+        await stop.wait()
+        print("stopped", flush=True)
+
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("work", "line"),
+    [
+        ("while True: pass", "while True: pass"),
+        ("time.sleep(10**6)", "time.sleep(10**6)"),
+        ("exec('while True:\\n try:\\n  time.sleep(.01)\\n except BaseException: pass')", "exec("),
+    ],
+)
+def test_ctrl_c_ends_a_live_bot_that_does_not_return_at_the_second_press(work: str, line: str, tmp_path: Path) -> None:
+    file = tmp_path / "guarded.py"
+    file.write_text(GUARDED.replace("{work}", work))
+    process = subprocess.Popen([sys.executable, str(file)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    stuck = process.stdout.readline()
+    assert "has not returned" in stuck
+    assert line in stuck
+    process.send_signal(signal.SIGINT)
+    assert "Ctrl-C again" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 128 + signal.SIGINT
+    process.stdout.close()
+
+
+def test_ctrl_c_ends_a_live_bot_that_returns_at_the_first_press(tmp_path: Path) -> None:
+    file = tmp_path / "guarded.py"
+    file.write_text(GUARDED.replace("{work}", "pass"))
+    process = subprocess.Popen([sys.executable, str(file)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=20)
+    assert (process.returncode, said) == (0, "stopped\n")
+
+
+# --- errors and prints ----------------------------------------------------------------------------------------------
+
+
+class Fails(Bot):
+    def first(self) -> None:
+        raise ValueError("\x1b[2J first")
+
+    def second(self) -> None:
+        raise ValueError("second")
+
+
+def raised(function: object) -> Exception:
+    try:
+        function()  # type: ignore[operator]
+    except ValueError as error:
+        return error
+    raise AssertionError
+
+
+def test_errors_that_repeat_are_told_once_and_counted() -> None:
+    bot = Fails()
+    complaints = Complaints(bot)
+    told = [complaints.add(raised(bot.first)) for _ in range(250)]
+    assert [number for number, text in enumerate(told, 1) if text] == [1, 10, 100]
+    assert "100 times so far" in told[99]
+    assert "second" in complaints.add(raised(bot.second))
+    first, second = complaints
+    assert first.endswith("(250 times)\n")
+    assert "times" not in second
+
+
+def test_what_a_bot_says_reaches_no_terminal_as_an_escape() -> None:
+    assert plain("a\tb\n\x1b[31m\x9b\r\x07") == "a\tb\n\\x1b[31m\\x9b\\r\\x07"
+    assert "\x1b" not in complaint(Fails(), raised(Fails().first))
+
+
+def test_an_error_of_a_strategy_that_ships_shows_its_line() -> None:
+    from trading_bots.strategies import MarketMaker
+
+    bot = MarketMaker()
+    with pytest.raises(RuntimeError) as caught:
+        bot.on_start()  # it is connected to nothing
+    assert "market_maker.py" in complaint(bot, caught.value)
+
+
+def test_what_bots_print_is_kept_by_bot_and_without_end_it_is_cut() -> None:
+    said: list[tuple[str, str]] = []
+    who = "ada"
+    with captured(lambda: who, lambda name, line: said.append((name, line))):
+        print("one\ntwo \x1b[31m")
+        print("half", end="")
+        who = "bob"
+        print("other")
+        for _ in range(MOST_CHARACTERS // 50_000 + 1):
+            print("x" * 50_000)
+    assert said[:3] == [("ada", "one"), ("ada", "two \\x1b[31m"), ("bob", "other")]
+    assert ("ada", "half") in said
+    assert said[-1][0] == "bob"
+    assert said[-1][1].endswith("characters more are left out")
+
+
+def test_a_bot_that_calls_exit_ends_alone() -> None:
+    class Exits(Bot):
+        def on_start(self) -> None:
+            sys.exit(0)
+
+    class Goes(Bot):
+        ticks = 0
+
+        def on_timer(self) -> None:
+            self.ticks += 1
+
+    made = SimulatedExchange(START)
+    made.list_security(symbol="X", name="X", tick_size="0.01", lot_size="1", reference_price=10_000)
+    goes = Goes()
+    exits = made.join(Exits(), "exits", CASH_SCALE, {}, 1)
+    made.join(goes, "goes", CASH_SCALE, {}, 1)
+    made.run_until(START + 5 * SECOND)
+    assert "exit()" in exits.ended
+    assert goes.ticks >= 4
+
+
+def test_a_failure_with_markup_and_escapes_of_a_bots_is_shown_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text("raise ValueError('[/red] \\x1b[2J')\n")
+    result = CliRunner().invoke(app, ["simulate", "--bot", str(tmp_path / "bad.py"), "--out", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "[/red] \\x1b[2J" in result.stderr
+    assert "\x1b[2J" not in result.output + result.stderr
