@@ -163,7 +163,7 @@ class LiveRound:
         exchange = Exchange(self.options, self.console)
         try:
             await exchange.start()
-            self.console.print(f"The market is open; the dashboard: {exchange.feed_url}/#competition")
+            self.console.print(f"The market is open; the dashboard: {exchange.gateway_url}/#competition")
             async with httpx.AsyncClient(timeout=10) as http:
                 admin = Admin(http, exchange.gateway_url, data)
                 clock = await self._begin(exchange, admin)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-import httpx
 import msgspec
 import typer
 from rich.console import Console
@@ -484,7 +483,7 @@ def bot_command(
     bot: Annotated[str, typer.Argument(help="my_bot.py:MyBot, or a class that ships, to run it; or: new")],
     name: Annotated[str | None, typer.Argument(help="After `new`: the name of the file to begin with.")] = None,
     url: Annotated[str, typer.Option(help="The gateway's address.")] = "http://127.0.0.1:8000",
-    feed_url: Annotated[str | None, typer.Option(help="The feed's; the gateway's with the next port.")] = None,
+    feed_url: Annotated[str | None, typer.Option(help="Address of the feed. Default: the gateway's.")] = None,
     key: Annotated[str, typer.Option(envvar="MX_KEY", help="An API key; without one, an account is opened.")] = "",
     client_id: Annotated[str | None, typer.Option(help="Who you want to be; the name of the class.")] = None,
     keys: Annotated[Path, typer.Option(help="Where keys of accounts that are opened are kept.")] = Path("keys.json"),
@@ -499,7 +498,7 @@ def bot_command(
         kind = find_bot(bot)
         instance = make_bot(kind, kind.__name__)
     try:
-        run(instance, client_id=client_id, gateway_url=url, feed_url=feed_url or _next_port(url), keys=keys, key=key)
+        run(instance, client_id=client_id, gateway_url=url, feed_url=feed_url or "", keys=keys, key=key)
     except AccountError as error:
         raise CommandError(
             f"the exchange does not let the bot in: {error}", "Correct --key, --client-id or --keys"
@@ -529,11 +528,6 @@ def _write_bot(name: str) -> None:
         raise bad_use(f"{path} cannot be written: it is there already", "Choose another name, or remove it")
     path.write_text(_START.format(name=class_name, file=path.name), encoding="utf-8")
     console.print(f"{path} is written; run it: microexchange bot {path}:{class_name}")
-
-
-def _next_port(url: str) -> str:
-    parts = httpx.URL(url)
-    return str(parts.copy_with(port=(parts.port or 8000) + 1)).rstrip("/")
 
 
 def register(app: typer.Typer) -> None:

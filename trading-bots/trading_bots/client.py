@@ -33,7 +33,9 @@ from microexchange.presentation import (
     TradeView,
 )
 
-GATEWAY_URL, FEED_URL = "http://127.0.0.1:8000", "http://127.0.0.1:8001"
+GATEWAY_URL = "http://127.0.0.1:8000"
+MARKET_DATA = "/market-data"
+"""Below this path, the gateway serves what the feed serves."""
 LOOKS, LOOK_SECONDS = 250, 0.02
 """How often to look whether the feed has heard of a new account, and how long to wait between."""
 Amount = Decimal | int | float | str
@@ -120,10 +122,11 @@ class ExchangeClient(_Requests):
     """A client that waits for each answer. Every method raises `ExchangeError` where the exchange refuses."""
 
     def __init__(
-        self, gateway_url: str = GATEWAY_URL, feed_url: str = FEED_URL, key: str = "", client_id: str = "", **options: Any
+        self, gateway_url: str = GATEWAY_URL, feed_url: str = "", key: str = "", client_id: str = "", **options: Any
     ) -> None:
-        """`options` go to `httpx.Client`."""
-        self._urls = (gateway_url.rstrip("/"), feed_url.rstrip("/"))
+        """Without a `feed_url`, market data comes from the gateway too. `options` go to `httpx.Client`."""
+        gateway_url = gateway_url.rstrip("/")
+        self._urls = (gateway_url, feed_url.rstrip("/") or f"{gateway_url}{MARKET_DATA}")
         self._http = httpx.Client(**{"timeout": 30, **options})
         self.client_id, self.key = client_id, key
 
@@ -260,10 +263,11 @@ class AsyncExchangeClient(_Requests):
     """A client to `await`. Every method raises `ExchangeError` where the exchange refuses."""
 
     def __init__(
-        self, gateway_url: str = GATEWAY_URL, feed_url: str = FEED_URL, key: str = "", client_id: str = "", **options: Any
+        self, gateway_url: str = GATEWAY_URL, feed_url: str = "", key: str = "", client_id: str = "", **options: Any
     ) -> None:
-        """`options` go to `httpx.AsyncClient`."""
-        self._urls = (gateway_url.rstrip("/"), feed_url.rstrip("/"))
+        """Without a `feed_url`, market data comes from the gateway too. `options` go to `httpx.AsyncClient`."""
+        gateway_url = gateway_url.rstrip("/")
+        self._urls = (gateway_url, feed_url.rstrip("/") or f"{gateway_url}{MARKET_DATA}")
         self._http = httpx.AsyncClient(**{"timeout": 30, **options})
         self.client_id, self.key = client_id, key
 

@@ -507,4 +507,4 @@ def refusal_in(answer: httpx.Response) -> str:
 
 def _websocket_url(url: str, path: str) -> str:
     parts = urlsplit(url)
-    return urlunsplit(("wss" if parts.scheme == "https" else "ws", parts.netloc, path, "", ""))
+    return urlunsplit(("wss" if parts.scheme == "https" else "ws", parts.netloc, parts.path.rstrip("/") + path, "", ""))

@@ -17,12 +17,13 @@ import structlog
 
 from microexchange.auth import write_private
 from trading_bots.bot import Bot
+from trading_bots.client import MARKET_DATA
 from trading_bots.faults import plain
 from trading_bots.guard import Guard
 from trading_bots.live import AccountError, Contact, LiveVenue, refusal_in
 
 GATEWAY_URL = os.environ.get("MX_GATEWAY_URL", "http://127.0.0.1:8000")
-FEED_URL = os.environ.get("MX_FEED_URL", "http://127.0.0.1:8001")
+FEED_URL = os.environ.get("MX_FEED_URL", "")
 
 _logger = structlog.get_logger(__name__)
 
@@ -175,7 +176,8 @@ def run(
     keys: Path = Path("keys.json"),
     key: str = "",
 ) -> None:
-    """Runs one bot until Ctrl-C. Without `key`, its account is opened on first use, and the key kept in the file `keys`.
+    """Runs one bot until Ctrl-C. Without a `feed_url`, market data comes from the gateway. Without
+    `key`, its account is opened on first use, and the key kept in the file `keys`.
     Waits for an exchange that does not answer. Raises `AccountError` where the exchange does not let it in."""
     instance = bot if isinstance(bot, Bot) else bot()
     name = client_id or type(instance).__name__
@@ -188,7 +190,7 @@ def run(
             if own is None:
                 return
             try:
-                await LiveVenue(instance, *own, gateway_url, feed_url, say=_say).run(stop)
+                await LiveVenue(instance, *own, gateway_url, feed_url or f"{gateway_url}{MARKET_DATA}", say=_say).run(stop)
             except AccountError as error:
                 raise AccountError(f"{own[0]} is not let in at {gateway_url}: {error}. {_advice(key, keys)}") from None
 
