@@ -73,6 +73,8 @@ def complaining() -> Iterator[None]:
     """Turns the errors of a season, a bot or a recording into `CommandError`, with what to do."""
     try:
         yield
+    except StuckError as error:
+        raise CommandError(str(error), "Correct the line that it names; --patience allows more time") from error
     except tuple(_FIXES) as error:
         fix = next(text for kind, text in _FIXES.items() if isinstance(error, kind))
         what = "a file cannot be read: it is not UTF-8 text" if isinstance(error, UnicodeError) else str(error)
@@ -82,7 +84,6 @@ def complaining() -> Iterator[None]:
 _RECORDING = "Name the folder of a round, with order_entry.log and data_feed.log as they were written"
 _FIXES: dict[type[Exception], str] = {
     SeasonError: "Correct the season; docs/competitions.md has every field",
-    StuckError: "Correct the line that it names; --patience allows more time",
     LoadError: "Correct the bot, or name another; docs/bots.md says what a bot is",
     **dict.fromkeys((recording.RecordingError, msgspec.DecodeError, MalformedBatchError, UndecodableError), _RECORDING),
     UnicodeError: "Name a text file",

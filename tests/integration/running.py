@@ -71,10 +71,13 @@ class Running:
         self.process: subprocess.Popen[str] | None = None
         self.output = self.folder / "output"
         self.http = httpx.Client(timeout=30)
-        self.environment = {**os.environ, "MX_RUNNING_DIR": str(self.folder / "running")}
-        """Of `up`, and of the commands that are to find it."""
         self.launcher = [sys.executable, "-m", "exchange_launcher.cli"]
         self.cwd: Path | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of `up`, and of the commands that are to find it, as it is now."""
+        return {**os.environ, "MX_RUNNING_DIR": str(self.folder / "running")}
 
     def use(self, database: str | None, namespace: str) -> None:
         """From the next start on, uses this server."""

@@ -308,6 +308,6 @@ def test_a_bot_that_calls_exit_ends_alone() -> None:
 def test_a_failure_with_markup_and_escapes_of_a_bots_is_shown_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("raise ValueError('[/red] \\x1b[2J')\n")
     result = CliRunner().invoke(app, ["simulate", "--bot", str(tmp_path / "bad.py"), "--out", str(tmp_path)])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "[/red] \\x1b[2J" in result.stderr
     assert "\x1b[2J" not in result.output + result.stderr

@@ -211,7 +211,7 @@ function desk(main, ends) {
   };
   const loadCurve = () => balance && ask(`/equity/${gate.session.client}?limit=1000`, { headers: gate.headers() }).then((points) => {
     const c = colours();
-    plot(curve, [line(points.map((point) => [point.timestamp, Number(point.equity)]), c.accent, "equity")], { xaxis: { type: "date", range: atLeast(60, points.map((point) => point.timestamp)) }, yaxis: { tickformat: ",.0f", side: "right" } });
+    plot(curve, [line(points.map((point) => [point.timestamp, Number(point.equity)]), c.accent, "equity")], { xaxis: { type: "date", range: atLeast(60, points.map((point) => point.timestamp)) }, yaxis: { tickformat: ",.2~f", side: "right" } });
   }).catch((error) => toast(error.message, true));
   const follow = () => {
     choosing?.();
