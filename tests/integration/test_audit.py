@@ -53,7 +53,8 @@ async def test_without_any_snapshot_it_decides_everything_again(places: Places, 
 LEDGER = [
     ("UPDATE accounts SET cash = cash + 1 WHERE client_id = '$fees'", {"cash is conserved", "each balance = its legs"}),
     (
-        "UPDATE holdings SET quantity = quantity + 1 WHERE client_id = '$issuer' AND symbol = 'AAPL'",
+        "UPDATE holdings SET quantity = quantity + 1 "
+        "WHERE (client_id, symbol) = (SELECT client_id, symbol FROM holdings WHERE quantity > 0 ORDER BY 1, 2 LIMIT 1)",
         {"shares are conserved", "each holding = its legs"},
     ),
     ("UPDATE settlements SET buyer_fee = buyer_fee + 1 WHERE trade_id = 3", {"each balance = its legs"}),
