@@ -174,10 +174,13 @@ def test_an_auction_shows_where_it_would_trade_and_no_spread(browser: Browser, r
     page.get_by_role("button", name="Open the account").click()
     pill = page.locator(".card header .pill", has_text="NVDA")
     expect(pill).to_have_text("NVDA: opening auction")
+    note = page.locator("form.ticket").get_by_role("note")
+    expect(note).to_contain_text("at one price")
     for account, order in zip((taker, maker), orders, strict=True):
         running.http.delete(f"{running.gateway}/orders/{order['order_id']}", headers=account)
     running.http.put(state, json={"state": "continuous"}, headers=token)
     expect(pill).to_have_text("NVDA: open")
+    expect(note).to_contain_text("resting order's price")
     # The curve of the new account begins with what it was given.
     points = running.http.get(f"{running.feed}/leaderboard/equity").json()
     assert all(float(point["equity"]) > 0 for curve in points for point in curve["points"])
