@@ -119,9 +119,7 @@ def _main(version: Annotated[bool, typer.Option("--version", help="Print the ver
 def up_command(
     data: Annotated[
         Path | None,
-        typer.Option(
-            parser=_folder, metavar="DIRECTORY", help="Folder of the market. Default: in your user's data folder."
-        ),
+        typer.Option(parser=_folder, metavar="DIRECTORY", help="Folder of the market. Default: in your user's data folder."),
     ] = None,
     log: LogUrl = None,
     database: DatabaseUrl = None,
