@@ -82,7 +82,7 @@ class Admin:
         if same:
             raise bad_use(f"{symbol!r} is not clear: {' and '.join(same)} are listed", "Write the symbol as it is listed")
         near = difflib.get_close_matches(symbol.upper(), symbols, 3)
-        fix = f"Did you mean {' or '.join(near)}?" if near else f"GET {self._target.securities_url}/securities lists what is"
+        fix = f"Did you mean {' or '.join(near)}?" if near else f"GET {self._target.gateway_url}/securities lists what is"
         raise bad_use(f"{symbol!r} is not traded: it is not listed", fix)
 
 

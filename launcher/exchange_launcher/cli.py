@@ -54,8 +54,20 @@ MOST_REFUSALS_SHOWN = 20
 _LOGS, _DATABASES = ("amqp://", "amqps://", "postgresql://", "postgres://"), ("postgresql://", "postgres://")
 
 
+def _folder(text: str) -> Path:
+    """The folder that a flag names. Raises `typer.BadParameter` where it is empty, as an unset variable of a shell is."""
+    if not text.strip():
+        raise typer.BadParameter("it is empty: it names a folder")
+    return Path(text)
+
+
 Data = Annotated[
-    Path | None, typer.Option(help="Data folder of the exchange. Default: MX_DATA_DIR, or that of the exchange that runs.")
+    Path | None,
+    typer.Option(
+        parser=_folder,
+        metavar="DIRECTORY",
+        help="Data folder of the exchange. Default: MX_DATA_DIR, or that of the exchange that runs.",
+    ),
 ]
 
 
@@ -105,7 +117,10 @@ def _main(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 @app.command(name="up")
 def up_command(
-    data: Annotated[Path | None, typer.Option(help="Folder of the market. Default: in your user's data folder.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(parser=_folder, metavar="DIRECTORY", help="Folder of the market. Default: in your user's data folder."),
+    ] = None,
     log: LogUrl = None,
     database: DatabaseUrl = None,
     namespace: Namespace = "",

@@ -349,14 +349,14 @@ class Exchange:
         table.add_column("where", overflow="fold")
         if addresses.local_host(options.host) != options.host:
             table.add_row("The same, from this machine", self.gateway_url)
-        table.add_row("Order entry (REST, WebSocket /ws/orders)", f"{self.gateway_url}/docs")
-        table.add_row("Market data (REST, WebSocket /ws)", f"{self.gateway_url}/market-data/docs")
+        table.add_row("Orders (REST, /ws/orders)", f"{self.gateway_url}/docs")
+        table.add_row("Market data (REST, /ws)", f"{self.gateway_url}/market-data/docs")
         for name in (ENGINE, CLEARINGHOUSE):
             table.add_row(f"{name}: health", f"{self._url(name)}/status")
         where = (
             f"psql -h {options.data / 'postgres'} -U postgres" if self._postgres else without_secrets(options.database or "")
         )
-        table.add_row("Postgres (clearing_data, market_data)", where)
+        table.add_row("Postgres", where)
         log = options.log or options.database
         table.add_row("Log", without_secrets(log) if log else "the same Postgres (exchange_log)")
         table.add_row("House bots", str(options.bots))

@@ -519,9 +519,9 @@ class Market:
             cash=cash_to_text(client.cash),
             given=cash_to_text(given),
             profit=cash_to_text(profit),
-            return_percent=f"{Decimal(100 * profit) / given:.2f}" if given > 0 else None,
+            return_percent=f"{Decimal(100 * profit) / given:z.2f}" if given > 0 else None,
             drawdown=cash_to_text(client.drawdown),
-            sharpe=None if ratio is None else f"{ratio:.4f}",
+            sharpe=None if ratio is None else f"{ratio:z.4f}",
             trades=client.trades,
         )
 

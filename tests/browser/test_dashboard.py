@@ -164,20 +164,23 @@ def test_an_auction_shows_where_it_would_trade_and_no_spread(browser: Browser, r
     orders.append(running.order(maker, symbol="NVDA", side="sell", quantity=4, price="90.00").json())
     eventually(lambda: running.http.get(f"{running.feed}/bbo/NVDA").json()["ask"] == "90.00")
     assert running.http.get(f"{running.feed}/bbo/NVDA").json()["spread"] is None
-    page.goto(f"{running.feed}/#market")
+    page.goto(f"{running.gateway}/#market")
     look_at(page, "nvda", "NVDA")
     expect(page.locator(".ladder .middle")).to_contain_text("would trade at")
     expect(page.locator(".facts")).to_contain_text("Spread–")
     expect(page.locator(".notice")).to_contain_text("An auction collects orders")
-    page.goto(f"{running.feed}/#trade")
+    page.goto(f"{running.gateway}/#trade")
     page.get_by_label("Name").fill("watcher")
     page.get_by_role("button", name="Open the account").click()
     pill = page.locator(".card header .pill", has_text="NVDA")
     expect(pill).to_have_text("NVDA: opening auction")
+    note = page.locator("form.ticket").get_by_role("note")
+    expect(note).to_contain_text("at one price")
     for account, order in zip((taker, maker), orders, strict=True):
         running.http.delete(f"{running.gateway}/orders/{order['order_id']}", headers=account)
     running.http.put(state, json={"state": "continuous"}, headers=token)
     expect(pill).to_have_text("NVDA: open")
+    expect(note).to_contain_text("resting order's price")
     # The curve of the new account begins with what it was given.
     points = running.http.get(f"{running.feed}/leaderboard/equity").json()
     assert all(float(point["equity"]) > 0 for curve in points for point in curve["points"])
@@ -233,6 +236,38 @@ def test_an_order_is_entered_amended_filled_and_cancelled_by_clicks(browser: Bro
     expect(page.get_by_text("orders can be sent")).to_be_visible()
     page.get_by_role("button", name="Leave").click()
     expect(page.get_by_role("button", name="Open the account")).to_be_visible()
+    page.context.close()
+
+
+def test_on_a_phone_an_open_order_can_be_cancelled_and_numbers_are_grouped_alike(browser: Browser, running: Running) -> None:
+    watched = opened(browser, "phone")
+    page = watched.page
+    page.goto(f"{running.gateway}/#trade")
+    page.get_by_label("Name").fill("phoner")
+    page.get_by_role("button", name="Open the account").click()
+    expect(page.get_by_text("orders can be sent")).to_be_visible()
+    page.get_by_label("Security").fill("MSFT")
+    page.get_by_label("Security").press("Tab")
+    ticket = page.locator("form.ticket")
+    ticket.get_by_label("Quantity").first.fill("12")
+    ticket.get_by_label("Price", exact=True).first.fill("310.55")
+    ticket.get_by_role("button", name="Buy 12 MSFT").click()
+    orders = page.get_by_role("region", name="Open orders")
+    button = orders.get_by_role("button", name="Cancel")
+    expect(button).to_be_visible()
+    box, frame = button.bounding_box(), orders.bounding_box()
+    assert box is not None
+    assert frame is not None
+    assert box["x"] + box["width"] <= frame["x"] + frame["width"], "the button is beyond the edge of its table"
+    ticks = page.locator(".plot .yaxislayer-above text, .plot .ytick text")
+    expect(ticks.first).to_be_visible()
+    texts = ticks.all_text_contents()
+    assert texts
+    assert all("," not in text and "." in text for text in texts), texts
+    watched.picture("trade-phone-account", whole=True)
+    button.click()
+    expect(page.get_by_text("No open orders.")).to_be_visible()
+    assert watched.complaints == []
     page.context.close()
 
 

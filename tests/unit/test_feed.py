@@ -96,6 +96,15 @@ def test_the_leaderboard_puts_the_most_profit_first() -> None:
     assert len(market.leaderboard(1)) == 1
 
 
+def test_a_return_that_rounds_to_nothing_has_no_sign() -> None:
+    market, _ = fold(Floor())
+    for client, change in (("a", 10**7), ("b", -(10**7))):
+        given(market, client, 10_000 * 10**8, 100)
+        settled(market, client, 10_000 * 10**8 + change, 100)
+    board = [leader(market, client) for client in ("a", "b")]
+    assert [(one.profit, one.return_percent) for one in board] == [("0.10", "0.00"), ("-0.10", "0.00")]
+
+
 def test_what_the_issuer_gives_and_takes_is_no_profit_and_no_loss_at_the_price_of_that_moment() -> None:
     market = traded_at(Floor(), 12_000)
     given(market, "a", 10_000 * 10**8, 100)

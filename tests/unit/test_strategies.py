@@ -49,6 +49,16 @@ def before(bot: Bot, bid: str, ask: str, last: str = "100") -> Venue:
     return venue
 
 
+@pytest.mark.parametrize(
+    ("bid", "ask", "middle"), [("99.90", "100.10", "100"), ("99.90", "99.90", "99.90"), ("140.00", "99.90", "99.95")]
+)
+def test_the_middle_of_a_book_whose_sides_cross_is_the_last_price(bid: str, ask: str, middle: str) -> None:
+    """In an auction anybody may bid far above the asks: the middle of such a book is no price of the market."""
+    bot = Bot()
+    before(bot, bid, ask, last="99.95")
+    assert bot.mid("X") == Decimal(middle)
+
+
 def test_a_market_maker_quotes_around_the_middle() -> None:
     maker = MarketMaker(seed=1)
     venue = before(maker, "99.90", "100.10")

@@ -345,10 +345,10 @@ class Bot:
         return self._listed[symbol].last
 
     def mid(self, symbol: str) -> Decimal:
-        """The middle of the market; the last price where a side is empty."""
+        """The middle of the market; the last price where a side is empty, or where the sides cross as in an auction."""
         security = self.securities[symbol]
         bid, ask = security.book.bids.best, security.book.asks.best
-        return security.last if bid is None or ask is None else (bid + ask) / 2
+        return security.last if bid is None or ask is None or bid > ask else (bid + ask) / 2
 
     def tick(self, symbol: str) -> Decimal:
         """The smallest step of a price."""

@@ -34,6 +34,7 @@ function show() {
     else link.removeAttribute("aria-current");
   });
   view = VIEWS[name](main);
+  scrollTo(0, 0);
 }
 
 feed.onState((connected) => {

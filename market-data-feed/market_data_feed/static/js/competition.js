@@ -30,10 +30,10 @@ export function competition(main, onWall = false) {
     el("td", { class: "num" }, leader.rank), el("td", {}, leader.client_id === session.client ? el("strong", {}, leader.client_id) : leader.client_id, leader.house ? el("small", { class: "soft" }, " house") : null),
     el("td", { class: `num ${sign(leader.profit)}` }, signed(leader.profit)),
     el("td", { class: `num ${sign(leader.return_percent)}` }, percent(leader.return_percent)), el("td", { class: "num" }, money(leader.equity)),
-    onWall ? [] : [el("td", { class: "num" }, money(leader.drawdown)), el("td", { class: "num" }, leader.sharpe ?? "–"), el("td", { class: "num" }, grouped(leader.trades))])), columns.length,
+    onWall ? [] : [el("td", { class: "num" }, money(leader.drawdown)), el("td", { class: "num" }, grouped(leader.sharpe)), el("td", { class: "num" }, grouped(leader.trades))])), columns.length,
     leaders.length ? "Only house bots have accounts yet." : "Nobody has an account yet.");
   const drawCurves = () => plot(place, curves.map(({ client_id: name, points }, number) => line(points.map((point) => [point.timestamp, Number(point.equity)]), PALETTE[number % PALETTE.length], name, onWall ? 3 : 2)),
-    { showlegend: true, legend: { orientation: "h", y: -0.15, font: { size: onWall ? 18 : 12 } }, hovermode: "closest", xaxis: { type: "date", range: atLeast(60, curves.flatMap(({ points }) => points.map((point) => point.timestamp)).sort()) }, yaxis: { tickformat: ",.2~f", side: "right" }, font: { size: onWall ? 18 : 12 } });
+    { showlegend: true, legend: { orientation: "h", y: -0.15, font: { size: onWall ? 18 : 12 } }, hovermode: "closest", xaxis: { type: "date", range: atLeast(60, curves.flatMap(({ points }) => points.map((point) => point.timestamp)).sort()) }, yaxis: { tickformat: ",.2f", side: "right" }, font: { size: onWall ? 18 : 12 } });
   const look = () => ask(`/leaderboard/equity?limit=${CURVES}&house=${house}`).then((all) => { curves = all; drawCurves(); }).catch((error) => toast(error.message, true));
   const end = listen({ channel: "leaderboard" }, (message) => { leaders = message.leaders; soon(draw); });
   const timer = setInterval(look, EVERY);

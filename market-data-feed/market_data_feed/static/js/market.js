@@ -1,7 +1,7 @@
 // Market: picker, price, ladder, depth, candles, tape.
 import { ask, atLeast, atMost, clock, colours, el, grouped, percent, plot, sign, signed, soon, toast } from "./page.js";
 import { Book, listen } from "./feed.js";
-import { choose, current, onChoice, onStates, securities, spreadOf, stateOf, trades as isTrading } from "./securities.js";
+import { choose, current, onChoice, onStates, placesOf, securities, spreadOf, stateOf, trades as isTrading } from "./securities.js";
 
 const LEVELS = 10, TAPE = 60, EVERY = 15000, INTERVALS = { "1s": 1, "1m": 60, "5m": 300, "1h": 3600, "1d": 86400 };
 const AUCTION = "An auction collects orders. Limit orders that can rest are taken; they trade together when it ends, at one price.";
@@ -103,7 +103,7 @@ export function market(main) {
     plot(candlePlot, [
       { type: "candlestick", x, open: of("open"), high: of("high"), low: of("low"), close: of("close"), name: symbol, increasing: { line: { color: c.buy, width: 1 } }, decreasing: { line: { color: c.sell, width: 1 } } },
       { type: "bar", x, y: of("volume").map(Number), name: "volume", yaxis: "y2", marker: { color: candles.map((one) => (Number(one.close) < Number(one.open) ? c.sell : c.buy)), opacity: 0.45 } },
-    ], { xaxis: { rangeslider: { visible: false }, type: "date", anchor: "y2", range: atLeast(30 * INTERVALS[interval], x) }, yaxis: { domain: [0.26, 1], side: "right", tickformat: ",.2~f" }, yaxis2: { domain: [0, 0.2], side: "right", nticks: 3 },
+    ], { xaxis: { rangeslider: { visible: false }, type: "date", anchor: "y2", range: atLeast(30 * INTERVALS[interval], x) }, yaxis: { domain: [0.26, 1], side: "right", tickformat: `,.${placesOf(symbol)}f` }, yaxis2: { domain: [0, 0.2], side: "right", nticks: 3 },
       annotations: candles.length ? [] : [{ text: "No trades in this time yet", showarrow: false, xref: "paper", yref: "paper", x: 0.5, y: 0.6, font: { size: 14, color: c.soft } }] });
   });
   const drawTape = () => {

@@ -110,7 +110,7 @@ export async function plot(place, traces, layout = {}) {
   const c = colours();
   const axis = { gridcolor: c.line, zerolinecolor: c.line, linecolor: c.line, automargin: true };
   await Plotly.react(place, traces, {
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: c.soft, size: 12 }, uirevision: "keep",
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: c.soft, size: 12 }, uirevision: "keep", separators: ".\u202f",
     margin: { l: 8, r: 8, t: 8, b: 8 }, showlegend: false, hovermode: "x unified", hoverlabel: { bgcolor: c.card, bordercolor: c.line, font: { color: c.ink } },
     ...layout, font: { color: c.soft, size: 12, ...layout.font }, xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis }, ...(layout.yaxis2 ? { yaxis2: { ...axis, ...layout.yaxis2 } } : {}),
   }, { responsive: true, displayModeBar: false });

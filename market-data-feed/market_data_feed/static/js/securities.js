@@ -36,10 +36,16 @@ export function stateOf(symbol) {
 /** Whether orders trade as they come: only then the book has a spread. */
 export function trades(symbol) { return securities.get(symbol)?.state === "continuous"; }
 
+/** Whether orders are only collected, as before an opening or in an auction. */
+export function collects(symbol) { return STATES[securities.get(symbol)?.state]?.[1] === "warn"; }
+
+/** The places of a security's prices. */
+export function placesOf(symbol) { return (securities.get(symbol)?.tick_size.split(".")[1] ?? "").length; }
+
 /** The spread of a book as text; null where a side is empty, the sides cross, or the market does not trade. */
 export function spreadOf(symbol, bid, ask) {
   if (!trades(symbol) || bid === undefined || ask === undefined || Number(ask) <= Number(bid)) return null;
-  return (Number(ask) - Number(bid)).toFixed((securities.get(symbol)?.tick_size.split(".")[1] ?? "").length);
+  return (Number(ask) - Number(bid)).toFixed(placesOf(symbol));
 }
 
 /** Calls `hear` with the symbol when a market changes its state; returns what ends that. */

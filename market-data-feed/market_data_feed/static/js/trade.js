@@ -1,7 +1,7 @@
 // Trade: an account, an order ticket, open orders, fills, balances, holdings, equity.
 import { ask, atLeast, atMost, clock, colours, el, fill, grouped, line, money, plot, sign, soon, table, toast } from "./page.js";
 import { Book, listen } from "./feed.js";
-import { byLife, choose, current, feeRate, onChoice, onStates, securities, spreadOf, stateOf, trades } from "./securities.js";
+import { byLife, choose, collects, current, feeRate, onChoice, onStates, securities, spreadOf, stateOf, trades } from "./securities.js";
 import * as gate from "./session.js";
 
 const TYPES = { limit: "Limit", market: "Market", stop_market: "Stop", stop_limit: "Stop limit", take_profit: "Take profit", take_profit_limit: "Take profit limit" };
@@ -15,6 +15,7 @@ const PRICING = {
   spread_capture: { buy: "It trades at your limit, even if a seller asks for less. The exchange keeps the difference.", sell: "It trades at your limit, even if a buyer bids more. The exchange keeps the difference." },
 };
 const UNLIMITED = "It trades at the prices of the resting orders that it meets.";
+const COLLECTED = "The market collects orders. They trade together when it opens, at one price: your limit or better.";
 
 export function trade(main) {
   let ends = [];
@@ -82,8 +83,8 @@ function desk(main, ends) {
       field("Security", symbol), symbols, market, field("Type", kind), el("div", { class: "pair" }, field("Quantity", quantity), fields.price, fields.trigger), fields.life, fields.until, fields.display, fields.post, pricing, cost, send));
 
   // --- tables
-  const open = table([["Time"], ["Security"], ["Side"], ["Type"], ["Price", true], ["Left", true], ["Filled", true], [""]], { label: "Open orders" });
-  const done = table([["Time"], ["Security"], ["Side"], ["Quantity", true], ["Price", true], ["Fee", true], [""]], { label: "Fills" });
+  const open = table([["Time"], ["Security"], ["Side"], ["Type"], ["Price", true], ["Left", true], ["Filled", true], [""]], { class: "orders", label: "Open orders" });
+  const done = table([["Time"], ["Security"], ["Side"], ["Quantity", true], ["Price", true], ["Fee", true], [""]], { class: "fills", label: "Fills" });
   const held = table([["Security"], ["Quantity", true], ["Last", true], ["Value", true]], { label: "Holdings" });
   const curve = el("div", { class: "plot small", role: "img", "aria-label": "Equity over time" });
   const all = el("button", { type: "button", class: "small", onclick: () => act({ op: "cancel_all" }, "All orders are cancelled.") }, "Cancel all");
@@ -126,12 +127,12 @@ function desk(main, ends) {
       if (!gate.classroom && side === "sell" && amount > have) warnings.push(`You have ${grouped(have)} ${current}: the rest is sold short.`);
     } else tell("Enter a quantity", PRICED.includes(kind.value) && !price.value ? "and a price" : amount && !at ? "no price is known yet" : "");
     if (security?.quiet) warnings.push(`${current} is quiet: no house bot trades it.`);
-    if (security && !trades(current)) warnings.push(`${current} does not trade now: ${stateOf(current)[0]}.`);
+    if (security && !trades(current) && !collects(current)) warnings.push(`${current} is ${stateOf(current)[0]}: new orders are refused.`);
     const [stateText, stateKind] = stateOf(current);
     state.textContent = `${current}: ${stateText}`;
     state.className = `pill ${stateKind}`;
     cost.replaceChildren(...lines, ...warnings.map((text) => el("div", { class: "warning" }, text)));
-    pricing.textContent = PRICED.includes(kind.value) ? PRICING[security?.pricing_rule]?.[side] ?? "" : UNLIMITED;
+    pricing.textContent = collects(current) ? COLLECTED : PRICED.includes(kind.value) ? PRICING[security?.pricing_rule]?.[side] ?? "" : UNLIMITED;
     send.textContent = `${side === "buy" ? "Buy" : "Sell"} ${quantity.value || ""} ${current}`.replace(/ +/g, " ");
     market.replaceChildren(...[["Bid", best("bids")], ["Ask", best("asks")], ["Spread", spreadOf(current, best("bids") ?? undefined, best("asks") ?? undefined)], ["Tick", security?.tick_size], ["Lot", security?.lot_size]].map(([name, value]) => el("div", {}, el("dt", { class: "soft" }, name), el("dd", {}, grouped(value)))));
   };
@@ -211,7 +212,7 @@ function desk(main, ends) {
   };
   const loadCurve = () => balance && ask(`/equity/${gate.session.client}?limit=1000`, { headers: gate.headers() }).then((points) => {
     const c = colours();
-    plot(curve, [line(points.map((point) => [point.timestamp, Number(point.equity)]), c.accent, "equity")], { xaxis: { type: "date", range: atLeast(60, points.map((point) => point.timestamp)) }, yaxis: { tickformat: ",.2~f", side: "right" } });
+    plot(curve, [line(points.map((point) => [point.timestamp, Number(point.equity)]), c.accent, "equity")], { xaxis: { type: "date", range: atLeast(60, points.map((point) => point.timestamp)) }, yaxis: { tickformat: ",.2f", side: "right" } });
   }).catch((error) => toast(error.message, true));
   const follow = () => {
     choosing?.();
