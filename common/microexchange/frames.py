@@ -212,6 +212,8 @@ class Connection(WebSocketsSansIOProtocol):
         self._write()
         await super().send(message)
         if self.close_sent:
+            # A refused handshake is complete too: uvicorn does not note that, and would log an error of the application.
+            self.handshake_complete = True
             # The peer's answer to the closing is to be heard.
             self._holds = min(self._holds, 1)
             self.release()
