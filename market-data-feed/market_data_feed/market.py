@@ -43,7 +43,7 @@ from microexchange.presentation import (
     time_text,
 )
 from microexchange.securities import Security
-from microexchange.standing import StandingOrders, shown
+from microexchange.standing import StandingOrders
 
 _BUY = Side.BUY
 SAMPLE_NANOSECONDS = 5_000_000_000
@@ -406,7 +406,8 @@ class Market:
         security, report = self.securities[symbol], self.orders.find(symbol, side, order_id)
         if report is None or report.price is None:
             return StandingView(str(order_id), side, "0", security.quantity_text(0))
-        return StandingView(str(order_id), side, security.price_text(report.price), security.quantity_text(shown(report)))
+        lots = self.orders.shown(report)
+        return StandingView(str(order_id), side, security.price_text(report.price), security.quantity_text(lots))
 
     def full_book_view(self, symbol: str) -> FullBookView:
         """Every order of a book, the best first, without owners."""
