@@ -106,6 +106,11 @@ class Connection(WebSocketsSansIOProtocol):
         """Takes what was read."""
         if self._on_message is None or self._is_theirs:
             super().data_received(data)
+            if self.conn.handshake_exc is not None and not self.handshake_initiated and not self.close_sent:
+                # Uvicorn would keep the connection without an answer, and would fail when the service stops.
+                self.close_sent = True
+                self.transport.write(b"".join(self.conn.data_to_send()))
+                self.transport.close()
         else:
             self._unread = self._unread + data if self._unread else data
             self._hear()
@@ -207,6 +212,8 @@ class Connection(WebSocketsSansIOProtocol):
         self._write()
         await super().send(message)
         if self.close_sent:
+            # A refused handshake is complete too: uvicorn does not note that, and would log an error of the application.
+            self.handshake_complete = True
             # The peer's answer to the closing is to be heard.
             self._holds = min(self._holds, 1)
             self.release()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from microexchange.messages import ExecType, OrderReport, OrderStatus, Side
+from microexchange.messages import ExecType, Liquidity, OrderReport, OrderStatus, Side
 
 
 class StandingOrders:
@@ -10,24 +10,41 @@ class StandingOrders:
 
     def __init__(self) -> None:
         self._books: dict[tuple[str, Side], dict[int, OrderReport]] = {}
-        """The newest reports of the orders of one side, in the order in which they came to stand there."""
+        """The newest reports of the orders of one side, in the order of their places."""
+        self._shown: dict[int, int] = {}
+        """Lots that an iceberg shows, by its order id."""
 
     def apply(self, report: OrderReport) -> bool:
         """Takes in a report: whether the order stands otherwise than before."""
         standing = self._books.setdefault((report.symbol, report.side), {})
         known = standing.get(report.order_id)
         if report.status not in (OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED):
+            self._shown.pop(report.order_id, None)
             return standing.pop(report.order_id, None) is not None
-        if known is not None:
-            if report.price != known.price or report.quantity > known.quantity:
-                # It has lost its place (rule 1.4).
-                del standing[report.order_id]
-            standing[report.order_id] = report
-            return True
-        if report.trigger_price is None or report.exec_type not in (ExecType.NEW, ExecType.REPLACED):
-            standing[report.order_id] = report
-            return True
-        return False
+        if known is None and _waits(report):
+            return False
+        has_moved = known is not None and (report.price != known.price or report.quantity > known.quantity)
+        if report.display_quantity:
+            shown = None if known is None else self._left_of(report, has_moved)
+            has_moved = has_moved or shown == 0
+            self._shown[report.order_id] = shown or _first_shown(report, known is not None)
+        if has_moved:
+            # It has lost its place (rules 1.4 and 2.5).
+            del standing[report.order_id]
+        standing[report.order_id] = report
+        return True
+
+    def _left_of(self, report: OrderReport, has_moved: bool) -> int:
+        """What is left of the part of an iceberg that showed before the report; 0 where it shows the next part."""
+        if report.exec_type is ExecType.TRADE:
+            # As the taker it had not come to rest.
+            is_taker = report.liquidity is Liquidity.TAKER
+            return 0 if is_taker else max(self._shown[report.order_id] - report.last_quantity, 0)
+        return 0 if has_moved else min(self._shown[report.order_id], report.leaves_quantity)
+
+    def shown(self, report: OrderReport) -> int:
+        """Lots of a standing order that the book shows."""
+        return self._shown[report.order_id] if report.display_quantity else report.leaves_quantity
 
     def side(self, symbol: str, side: Side) -> list[OrderReport]:
         """The orders of one side of a book, the best price first and at a price the oldest."""
@@ -47,9 +64,17 @@ class StandingOrders:
         return sorted({symbol for (symbol, _), standing in self._books.items() if standing})
 
 
-def shown(report: OrderReport) -> int:
-    """Lots of a standing order that the book shows: of an iceberg, what is left of the part that shows now."""
+def _waits(report: OrderReport) -> bool:
+    """Whether an order that does not stand waits for its trigger. One that is put back with a saved book does not: its
+    report was caused by another command than its own."""
+    if report.trigger_price is None:
+        return False
+    is_entry = report.exec_type is ExecType.NEW and report.command_id == report.order_id
+    return is_entry or (report.exec_type is ExecType.REPLACED and not report.cumulative_quantity)
+
+
+def _first_shown(report: OrderReport, is_next: bool) -> int:
+    """Lots of the part of an iceberg that shows: the next part, or, where this is the first report that was read, all that
+    can be known from it. That is exact unless the order has traded on entry, or has been changed."""
     part = report.display_quantity
-    if not part:
-        return report.leaves_quantity
-    return min(part - report.cumulative_quantity % part, report.leaves_quantity)
+    return min(part if is_next else part - report.cumulative_quantity % part, report.leaves_quantity)

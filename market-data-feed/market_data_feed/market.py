@@ -43,7 +43,7 @@ from microexchange.presentation import (
     time_text,
 )
 from microexchange.securities import Security
-from microexchange.standing import StandingOrders, shown
+from microexchange.standing import StandingOrders
 
 _BUY = Side.BUY
 SAMPLE_NANOSECONDS = 5_000_000_000
@@ -238,11 +238,12 @@ class Market:
         self.samples += 1
         for client_id, client in self.clients.items():
             equity = self.equity(client)
-            if equity == client.sampled or not client.has_funds:
+            profit = equity - client.opened_with
+            # A loss that a deposit makes good changes the profit, and not the equity.
+            if (equity == client.sampled and profit == client.profit) or not client.has_funds:
                 continue
             client.sampled = equity
             client.since = client.since or self.samples
-            profit = equity - client.opened_with
             change, client.profit = profit - client.profit, profit
             client.gains += change
             client.squares += change * change
@@ -405,7 +406,8 @@ class Market:
         security, report = self.securities[symbol], self.orders.find(symbol, side, order_id)
         if report is None or report.price is None:
             return StandingView(str(order_id), side, "0", security.quantity_text(0))
-        return StandingView(str(order_id), side, security.price_text(report.price), security.quantity_text(shown(report)))
+        lots = self.orders.shown(report)
+        return StandingView(str(order_id), side, security.price_text(report.price), security.quantity_text(lots))
 
     def full_book_view(self, symbol: str) -> FullBookView:
         """Every order of a book, the best first, without owners."""
@@ -487,27 +489,27 @@ class Market:
 
     def leaderboard(self, limit: int, house: bool = True) -> list[LeaderView]:
         """The clients with the most profit first; equals by name. With `house` false, without the exchange's own bots."""
-        clients = [one for one in self.clients.items() if house or not one[1].house]
-        return self._places(clients)[:limit]
+        places = self._places([one for one in self.clients.items() if house or not one[1].house])
+        return [self._leader_view(*place) for place in places[:limit]]
 
     def leaders(self, limit: int) -> list[LeaderView]:
         """The first `limit` of the clients and the first `limit` of the house bots, each at its place among all."""
         shown, left = [], {True: limit, False: limit}
-        for leader in self._places(list(self.clients.items())):
-            left[leader.house] -= 1
-            if left[leader.house] >= 0:
-                shown.append(leader)
+        for place in self._places(list(self.clients.items())):
+            is_house = place[2].house
+            if left[is_house]:
+                left[is_house] -= 1
+                shown.append(self._leader_view(*place))
         return shown
 
-    def _places(self, clients: list[tuple[str, Client]]) -> list[LeaderView]:
+    def _places(self, clients: list[tuple[str, Client]]) -> list[tuple[int, str, Client, int]]:
+        """Place, name, client and equity, the most profit first. A view is made only of those that are shown: it costs
+        more than all else."""
         standing = sorted(
             ((self.equity(client), client_id, client) for client_id, client in clients),
             key=lambda entry: (entry[2].opened_with - entry[0], entry[1]),
         )
-        return [
-            self._leader_view(rank, client_id, client, equity)
-            for rank, (equity, client_id, client) in enumerate(standing, 1)
-        ]
+        return [(rank, client_id, client, equity) for rank, (equity, client_id, client) in enumerate(standing, 1)]
 
     def _leader_view(self, rank: int, client_id: str, client: Client, equity: int) -> LeaderView:
         profit, given, ratio = equity - client.opened_with, client.opened_with, self.ratio(client)

@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 import httpx
 import structlog
 from fastapi import FastAPI, Request, Response
-from starlette.requests import HTTPConnection
+from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.typing import Subprotocol
 
 from microexchange.access import Access
@@ -41,7 +41,9 @@ MOST_FORWARDS = 256
 MOST_OF_ADDRESS = 64
 """and those of one address."""
 MOST_WAITING = 1000
-"""Requests that wait for their turn."""
+"""Requests that wait for their turn,"""
+MOST_WAITING_OF_ADDRESS = 500
+"""and those of one address: one address alone must not fill the queue for all."""
 TURN_SECONDS = 5.0
 """How long a request waits for its turn."""
 MOST_MESSAGES = 4
@@ -79,6 +81,9 @@ class _Turns:
     @contextlib.asynccontextmanager
     async def turn(self, address: str) -> AsyncIterator[None]:
         """The time in which a request of that address is under way. Raises `Refusal` (`UNAVAILABLE`)."""
+        if self._users[address] >= MOST_OF_ADDRESS + MOST_WAITING_OF_ADDRESS:
+            text = f"{address} has {MOST_WAITING_OF_ADDRESS} requests for market data that wait already: try again shortly"
+            raise Refusal(Code.UNAVAILABLE, text)
         own = self._own.setdefault(address, asyncio.Semaphore(MOST_OF_ADDRESS))
         self._users[address] += 1
         try:
@@ -94,7 +99,8 @@ class _Turns:
                 del self._users[address], self._own[address]
 
     async def _take(self, own: asyncio.Semaphore) -> None:
-        if self._waiting >= MOST_WAITING:
+        must_wait = own.locked() or self._all.locked()
+        if must_wait and self._waiting >= MOST_WAITING:
             raise Refusal(Code.UNAVAILABLE, f"{MOST_WAITING} requests for market data wait already: try again shortly")
         self._waiting += 1
         try:
@@ -189,6 +195,8 @@ class MarketData:
                     await answer.aclose()
         except Refusal as refusal:
             await refuse(refusal)(scope, receive, send)
+        except ClientDisconnect:
+            return  # there is nobody to answer
         except (httpx.HTTPError, TimeoutError) as error:
             # Some of the answer is sent: the server ends the connection, so the client sees that it is not whole.
             _logger.warning("an answer broke off", path=scope["path"], cause=repr(error))
@@ -263,6 +271,8 @@ class MarketData:
             )
         except InvalidStatus:
             raise
+        except (httpx.InvalidURL, InvalidURI) as error:
+            raise Refusal(Code.MALFORMED, f"the address is not valid: {error}") from error
         except (OSError, TimeoutError, InvalidHandshake, ConnectionClosed, ValueError) as error:
             raise _unavailable() from error
 

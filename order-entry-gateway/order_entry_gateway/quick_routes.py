@@ -14,7 +14,6 @@ from microexchange.numbers import MAX_LOTS, MAX_TICKS, average_price, cash_to_te
 from microexchange.presentation import ErrorView
 from microexchange.refusals import Code, Refusal
 from microexchange.securities import checked_steps
-from microexchange.standing import shown
 from microexchange.web import decode_json, document, json_response, number_json, read_body, refuse
 from order_entry_gateway.classroom import Blackboard
 from order_entry_gateway.desk import OrderDesk
@@ -201,7 +200,7 @@ def _add_routes(app: FastAPI, desk: OrderDesk, access: Access, board: Blackboard
                 "name": symbol,
                 "uid": report.client_id,
                 "price": (report.price or 0) * security.tick_size,
-                "quantity": shown(report) * security.lot_size,
+                "quantity": board.orders.shown(report) * security.lot_size,
             }
             for report in board.orders.side(symbol, side)
         ]

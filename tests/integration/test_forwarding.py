@@ -281,6 +281,26 @@ async def test_requests_beyond_those_that_may_be_under_way_wait_and_are_then_ref
         await asyncio.gather(*under_way, return_exceptions=True)
 
 
+async def test_one_address_cannot_fill_the_queue_for_all_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(market_data, "MOST_OF_ADDRESS", 1)
+    monkeypatch.setattr(market_data, "MOST_WAITING_OF_ADDRESS", 1)
+    monkeypatch.setattr(market_data, "MOST_WAITING", 1)
+    monkeypatch.setattr(market_data, "TURN_SECONDS", 20)
+    pair = Pair(tmp_path)
+    add_feed_routes(pair.app, pair)
+    async with pair.open(), httpx.AsyncClient(timeout=30) as http:
+        slow = [asyncio.create_task(http.get(f"{pair.url}/slow")) for _ in range(2)]
+        await within(20, lambda: pair.forwarding._turns._waiting == 1)
+        refused = await http.get(f"{pair.url}/echo/x")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "UNAVAILABLE")
+        assert "127.0.0.1 has 1 requests for market data that wait already" in refused.json()["error"]["message"]
+        # The server takes the address of a client on this machine from the proxy that stands before it.
+        other = await http.get(f"{pair.url}/echo/x", headers={"X-Forwarded-For": "192.0.2.7"})
+        assert other.status_code == 207, "an address that need not wait is served, however many others wait"
+        pair.feed_ends.set()
+        await asyncio.gather(*slow, return_exceptions=True)
+
+
 async def test_a_feed_that_does_not_answer_in_time_is_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(market_data, "ANSWER_SECONDS", 0.3)
     pair = Pair(tmp_path)
@@ -344,6 +364,20 @@ async def test_a_handshake_that_the_feed_refuses_is_refused_with_its_words(pair:
             await connect(f"{pair.url.replace('http', 'ws')}{path}")
         assert denied.value.response.status_code == status
         assert words in (denied.value.response.body or b"")
+
+
+@pytest.mark.parametrize("path", [b"/echo/" + b"x" * 65_520, b"/echo/" + b"x" * 8100, b"/echo/\xff"])
+@pytest.mark.parametrize("upgrade", [b"", b"Upgrade: websocket\r\nConnection: Upgrade\r\n"])
+async def test_a_path_that_cannot_be_forwarded_is_answered_and_is_no_fault(
+    pair: Pair, path: bytes, upgrade: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", pair.port)
+    key = b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" if upgrade else b""
+    writer.write(b"GET " + path + b" HTTP/1.1\r\nHost: gateway\r\n" + upgrade + key + b"\r\n")
+    status = await asyncio.wait_for(reader.readline(), 10)
+    assert status[:10] in (b"HTTP/1.1 2", b"HTTP/1.1 4"), status
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+    writer.close()
 
 
 async def test_a_feed_that_is_gone_closes_its_websockets_with_a_code_that_says_so(pair: Pair) -> None:

@@ -157,6 +157,17 @@ def test_there_is_no_ratio_in_the_first_minute_and_none_for_who_stands_still() -
         assert leader(market, "b").sharpe is None
 
 
+def test_a_loss_that_a_deposit_makes_good_is_a_loss_of_that_sample() -> None:
+    market, _ = fold(Floor())
+    given(market, "a", 100 * 10**8, 0)
+    market.at(SAMPLE_NANOSECONDS)
+    settled(market, "a", 70 * 10**8, 0)
+    given(market, "a", 100 * 10**8, 0)
+    market.at(2 * SAMPLE_NANOSECONDS)
+    client = market.clients["a"]
+    assert (client.profit, client.gains, client.drawdown) == (-30 * 10**8, -30 * 10**8, 30 * 10**8)
+
+
 def test_the_leaderboard_can_leave_the_house_bots_out() -> None:
     market, _ = fold(Floor())
     for client, house, cash in (("maker", True, 12_000), ("d", False, 11_000), ("noise", True, 10_500), ("e", False, 9_000)):

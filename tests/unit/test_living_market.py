@@ -4,9 +4,12 @@ import random
 import statistics
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
+from microexchange.numbers import CASH_SCALE, MAX_CASH
+from trading_bots.__main__ import BotSettings, House
 from trading_bots.bot import Bot
 from trading_bots.competition.values import StochasticVolatility, Value
 from trading_bots.house import CAST, ROLES, HouseValues, Listed, borrowable_of, house_bots, process_of, value_of
@@ -115,6 +118,42 @@ def test_values_go_on_from_where_they_were_and_return_to_the_reference_price_in_
     walk = StochasticVolatility(half_life=600.0).walk(150.0, random.Random(1), anchor=100.0)
     last = [next(walk).value for _ in range(20_000)][-1]
     assert 90 < last < 110
+
+
+@pytest.mark.parametrize("saved", [float("inf"), float("nan"), 1e-300, 1e300])
+def test_a_saved_value_that_no_value_can_be_is_not_taken(saved: float) -> None:
+    values = HouseValues(LISTED, 0.0, "seed", {"AAPL": saved})
+    assert abs(values.at("AAPL", 10.0) / LISTED[0].price - 1) < Decimal("0.1")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[1]", '{"AAPL": "x"}', '{"AAPL": null}', "[" * 100_000, '{"AAPL": 1' + "0" * 400 + "}"]
+)
+def test_a_house_begins_though_the_file_of_its_values_is_damaged(tmp_path: Path, text: str) -> None:
+    house = House(BotSettings(data_dir=tmp_path))
+    (tmp_path / "bots").mkdir()
+    (tmp_path / "bots" / "values.json").write_text(text)
+    assert house._saved_values() == {}
+
+
+def test_a_house_goes_on_where_its_values_cannot_be_saved(tmp_path: Path) -> None:
+    house = House(BotSettings(data_dir=tmp_path))
+    (tmp_path / "bots").write_text("a file where the folder should be")
+    house._write(HouseValues(LISTED, 0.0, "seed"))
+    assert house._saved_values() == {}
+
+
+def test_values_go_on_after_the_clock_was_set_back() -> None:
+    values = HouseValues(LISTED, 10_000.0, "seed")
+    values.at("AAPL", 10_001.0)
+    found = {values.at("AAPL", 5_000.0 + second) for second in range(100)}
+    assert len(found) > 1
+
+
+def test_the_means_of_an_account_are_no_more_than_an_account_can_have() -> None:
+    dear = Listed("DEAR", Decimal(700_000), Decimal("0.01"), Decimal(1))
+    for name in house_bots(len(CAST), ["DEAR"]):
+        assert value_of(borrowable_of(name, [dear]), [dear]) <= MAX_CASH // CASH_SCALE
 
 
 def test_a_value_is_the_same_for_everyone_who_asks_in_the_same_second() -> None:

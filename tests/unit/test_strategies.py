@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from microexchange.kinds import STATES
+from microexchange.messages import TradingState
 from trading_bots import live
 from trading_bots.bot import Bot, Levels, Order, Security, Trade
-from trading_bots.strategies import InformedTrader, NoiseTrader, OrderSplitter
+from trading_bots.strategies import InformedTrader, MeanReversion, Momentum, NoiseTrader, OrderSplitter
 from trading_bots.strategies.market_maker import MAX_STEP, MarketMaker
 from trading_bots.strategies.order_splitter import Metaorder
 from trading_bots.strategies.trader import unit_of
@@ -218,3 +220,45 @@ async def test_an_order_is_sent_again_only_while_nothing_is_known_of_it(monkeypa
     await venue._send_again({f"o:{order.client_order_id}" for order in (unknown, resting, filled)})
     assert venue._outgoing.get_nowait()["client_order_id"] == unknown.client_order_id
     assert venue._outgoing.empty()
+
+
+@pytest.mark.parametrize("state", TradingState)
+def test_a_noise_trader_sends_only_what_the_state_of_the_market_allows(state: TradingState) -> None:
+    trader = NoiseTrader(seed=2)
+    venue = before(trader, "99.90", "100.10")
+    trader.securities["X"].state = state.value
+    for _ in range(200):
+        trader.act()
+    kinds = {order.order_type for order in venue.orders}
+    if STATES[state].refusal is not None:
+        assert kinds == set()
+    else:
+        assert kinds == ({"limit"} if STATES[state].collects else {"limit", "market"})
+
+
+def test_a_market_maker_does_not_amend_to_the_price_that_the_quote_has() -> None:
+    maker = MarketMaker(seed=1)
+    venue = before(maker, "0.0001", "0.0002", "0.0001")
+    maker.cash = Decimal(10**9)
+    maker.securities["X"].tick = Decimal("0.0001")
+    amended: list[Decimal | None] = []
+    venue.send_amend = lambda order, quantity, price: amended.append(price)  # type: ignore[method-assign]
+    for _ in range(20):
+        maker.requote()
+    assert len(venue.orders) >= 1
+    assert amended == []
+
+
+@pytest.mark.parametrize(("price", "lot"), [("0.0001", "1000"), ("43000", "0.0001"), ("100", "1")])
+@pytest.mark.parametrize("kind", [Momentum, MeanReversion])
+def test_who_follows_prices_trades_in_units_that_suit_the_security(
+    kind: type[Momentum] | type[MeanReversion], price: str, lot: str
+) -> None:
+    bot = kind(seed=1)
+    venue = before(bot, price, price, price)
+    security = bot.securities["X"]
+    security.tick, security.lot = Decimal("0.0001"), Decimal(lot)
+    for percent in (100, 100, 150, 50, 150, 50, 200):
+        bot.on_trade(Trade("X", Decimal(price) * percent / 100, Decimal(lot), "buy"))
+    assert venue.orders
+    assert all(100 < order.quantity * Decimal(price) < 1000 for order in venue.orders)

@@ -20,6 +20,7 @@ from microexchange.securities import LIQUID
 from microexchange.service import ConfigurationError, run_main
 from microexchange.settings import default_data_dir
 from trading_bots.house import HOUSE_SYMBOLS, HouseValues, Listed, borrowable_of, house_bots, prepare, value_of
+from trading_bots.live import AccountError
 from trading_bots.runner import Funding, KeyFile, account, run_bots
 
 LISTING_SECONDS = 10.0
@@ -145,12 +146,16 @@ class House:
         try:
             saved = json.loads(self._values_file.read_text())
             return {str(symbol): float(value) for symbol, value in saved.items() if float(value) > 0}
-        except (OSError, ValueError, AttributeError, TypeError):
+        except (OSError, ValueError, AttributeError, TypeError, OverflowError, RecursionError):
             return {}
 
     def _write(self, values: HouseValues) -> None:
-        self._values_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_private(self._values_file, json.dumps(self._saved_values() | values.now()))
+        """Saves the values. A disk that is full does not end the house: the next time may work."""
+        try:
+            self._values_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_private(self._values_file, json.dumps(self._saved_values() | values.now()))
+        except OSError as error:
+            _logger.warning("values of the house not saved", file=str(self._values_file), cause=str(error))
 
     async def _save(self, values: HouseValues) -> None:
         while True:
@@ -164,7 +169,7 @@ class House:
         while True:
             await asyncio.sleep(TOP_UP_SECONDS)
             for name, initial in funding.items():
-                with contextlib.suppress(httpx.HTTPError, ValueError, KeyError):
+                with contextlib.suppress(httpx.HTTPError, ValueError, KeyError, AccountError):
                     await self._top_up(http, name, initial)
 
     async def _top_up(self, http: httpx.AsyncClient, name: str, initial: Funding) -> None:

@@ -270,7 +270,7 @@ class Bot:
                     step = security.lot if amount == "display_quantity" else security.tick
                     terms[amount] = _decimal(terms[amount]) // step * step
         if price is not None:
-            price = _rounded(price, security.tick, rounding)
+            price = rounded_price(price, security.tick, rounding)
         lots = _decimal(quantity) // security.lot
         order = Order(name, symbol, side, lots * security.lot, price, kind, **terms)
         self._orders[name] = order
@@ -286,7 +286,7 @@ class Bot:
             self._reach().send_amend(
                 order,
                 None if quantity is None else _decimal(quantity) // security.lot * security.lot,
-                None if price is None else _rounded(price, security.tick, rounding),
+                None if price is None else rounded_price(price, security.tick, rounding),
             )
 
     def cancel(self, order: Order) -> None:
@@ -370,7 +370,8 @@ class Bot:
         return self.cash + sum((held * self.last(symbol) for symbol, held in self._positions.items()), NOTHING)
 
 
-def _rounded(price: Number, tick: Decimal, rounding: str) -> Decimal:
+def rounded_price(price: Number, tick: Decimal, rounding: str) -> Decimal:
+    """A price in whole ticks, at least one."""
     return max((_decimal(price) / tick).to_integral_value(rounding) * tick, tick)
 
 

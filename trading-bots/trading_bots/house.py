@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from microexchange.numbers import CASH_SCALE, MAX_CASH
 from trading_bots.bot import Bot
 from trading_bots.competition.values import StochasticVolatility, Value, rounded
 from trading_bots.strategies import InformedTrader, MarketMaker, MeanReversion, Momentum, NoiseTrader, OrderSplitter
@@ -24,6 +25,12 @@ STOCK = StochasticVolatility(volatility=0.1, variation=0.85, per_minute=0.01, si
 COIN = StochasticVolatility(volatility=0.2, variation=0.85, per_minute=0.012, size=1.0)
 COIN_QUOTES = ("-USDT", "-USD", "-USDC")
 """How the symbol of a coin ends."""
+MOST_VALUE = Decimal(MAX_CASH // CASH_SCALE)
+"""The most cash that an account can be opened with."""
+MAX_FACTOR = 1000.0
+"""A saved value further from the reference price than by this factor is damaged, or of another listing."""
+CLOCK_SECONDS = 60
+"""A clock that goes back by more was set anew: a value goes on from there."""
 MAX_CATCH_UP_SECONDS = 3600
 """The longest gap over which a value is continued second by second. After a longer gap it goes on from where it was."""
 
@@ -106,9 +113,10 @@ def borrowable_of(name: str, listed: Iterable[Listed]) -> dict[str, Decimal]:
 
 
 def value_of(shares: Mapping[str, Decimal], listed: Iterable[Listed]) -> Decimal:
-    """What shares are worth at the reference prices, rounded up to thousands: an account's cash and its short limit."""
+    """What shares are worth at the reference prices, rounded up to thousands: an account's cash and its short limit. At
+    most what an account can have."""
     value = sum((shares[one.symbol] * one.price for one in listed), Decimal(0))
-    return (value // 1000 + 1) * 1000
+    return min((value // 1000 + 1) * 1000, MOST_VALUE)
 
 
 def process_of(symbol: str) -> Value:
@@ -126,13 +134,15 @@ class LivingValue:
         self._price = rounded(begin, one.tick)
 
     def at(self, now: float) -> Decimal:
-        """The value now, rounded to the tick. Times must not decrease."""
+        """The value now, rounded to the tick."""
         second = int(now)
         if second > self._second:
             for _ in range(min(second - self._second, MAX_CATCH_UP_SECONDS)):
                 self.value, self.activity = next(self._walk)
             self._second = second
             self._price = rounded(self.value, self._tick)
+        elif second < self._second - CLOCK_SECONDS:
+            self._second = second
         return self._price
 
 
@@ -142,10 +152,7 @@ class HouseValues:
     def __init__(self, listed: Iterable[Listed], start: float, seed: str, begin: Mapping[str, float] | None = None) -> None:
         """`start` is seconds of Unix time, `begin` the values at that time: the reference prices by default."""
         self.by_symbol = {
-            one.symbol: LivingValue(
-                one, (begin or {}).get(one.symbol, float(one.price)), start, f"{seed}/value/{one.symbol}"
-            )
-            for one in listed
+            one.symbol: LivingValue(one, _credible(begin or {}, one), start, f"{seed}/value/{one.symbol}") for one in listed
         }
 
     def at(self, symbol: str, now: float) -> Decimal:
@@ -161,6 +168,13 @@ class HouseValues:
     def now(self) -> dict[str, float]:
         """The last value of each security."""
         return {symbol: one.value for symbol, one in self.by_symbol.items()}
+
+
+def _credible(saved: Mapping[str, float], one: Listed) -> float:
+    """The saved value of a security, if it can be one, else the reference price."""
+    price = float(one.price)
+    value = saved.get(one.symbol, price)
+    return value if price / MAX_FACTOR <= value <= price * MAX_FACTOR else price
 
 
 def prepare(bot: Bot, values: HouseValues, borrowable: Mapping[str, Decimal]) -> None:

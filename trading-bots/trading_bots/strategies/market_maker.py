@@ -13,9 +13,9 @@ middle of the market from the book.
 import math
 from collections import deque
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
-from trading_bots.bot import Order
+from trading_bots.bot import Order, rounded_price
 from trading_bots.strategies.trader import Trader
 
 MAX_STEP = Decimal("0.003")
@@ -107,8 +107,12 @@ class MarketMaker(Trader):
                 order = quotes[place]
                 if order is None or not order.is_open:
                     quotes[place] = self.enter(symbol, place % 2 == 0, level, Decimal(price))
-                elif abs(float(order.price or 0) - price) > distance / 2:
+                elif abs(float(order.price or 0) - price) > distance / 2 and self.in_ticks(order, price) != order.price:
                     self.amend(order, price=price)
+
+    def in_ticks(self, order: Order, price: float) -> Decimal:
+        """The price that `amend` would send. Where ticks are coarse, many prices are the same."""
+        return rounded_price(price, self.tick(order.symbol), ROUND_FLOOR if order.side == "buy" else ROUND_CEILING)
 
     def inventory_shift(self, symbol: str, risk: float) -> float:
         """The relative distance of the price to quote around from the middle, against the inventory."""

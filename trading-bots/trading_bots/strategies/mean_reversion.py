@@ -5,14 +5,16 @@ De Bondt and Thaler, "Does the stock market overreact?" (1985), on a scale of se
 
 import math
 
-from trading_bots.bot import Bot, Trade
+from trading_bots.bot import Trade
+from trading_bots.strategies.trader import Trader
 
 
-class MeanReversion(Bot):
+class MeanReversion(Trader):
     """Compares each price with its own average, in standard deviations."""
 
     def __init__(self, seed: int = 0, width: float = 2.0, size: int = 2, patience: int = 40) -> None:
-        super().__init__()
+        """`size` is in units."""
+        super().__init__(seed)
         self.width, self.size = width, size
         self.weight = 1 / (patience + seed % 20)
         self.average: dict[str, float] = {}
@@ -32,7 +34,8 @@ class MeanReversion(Bot):
         if stance == self.stance.get(symbol, 0):
             return
         self.stance[symbol] = stance
-        if stance > 0 and self.cash > 2 * self.size * trade.price:
-            self.buy(symbol, self.size, trade.price)
-        elif stance < 0 and self.position(symbol) >= self.size:
-            self.sell(symbol, self.size, trade.price)
+        quantity = self.size * self.unit(symbol)
+        if stance > 0 and self.cash > 2 * quantity * trade.price:
+            self.buy(symbol, quantity, trade.price)
+        elif stance < 0 and self.position(symbol) >= quantity:
+            self.sell(symbol, quantity, trade.price)

@@ -3,14 +3,16 @@
 Jegadeesh and Titman, "Returns to buying winners and selling losers" (1993), on a scale of seconds.
 """
 
-from trading_bots.bot import Bot, Trade
+from trading_bots.bot import Trade
+from trading_bots.strategies.trader import Trader
 
 
-class Momentum(Bot):
+class Momentum(Trader):
     """Compares a fast with a slow average of each price, and trades when they cross."""
 
     def __init__(self, seed: int = 0, threshold: float = 0.0005, size: int = 2) -> None:
-        super().__init__()
+        """`size` is in units."""
+        super().__init__(seed)
         self.threshold = threshold
         self.size = size
         self.slowness = 20 + seed % 20
@@ -27,10 +29,11 @@ class Momentum(Bot):
         if stance == self.stance.get(symbol, 0):
             return
         self.stance[symbol] = stance
-        if stance > 0 and self.cash > 2 * self.size * trade.price:
-            self.buy(symbol, self.size)
-        elif stance < 0 and self.position(symbol) >= self.size:
-            self.sell(symbol, self.size)
+        quantity = self.size * self.unit(symbol)
+        if stance > 0 and self.cash > 2 * quantity * trade.price:
+            self.buy(symbol, quantity)
+        elif stance < 0 and self.position(symbol) >= quantity:
+            self.sell(symbol, quantity)
 
 
 def _toward(average: float, price: float, steps: int) -> float:

@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable
 from decimal import Decimal
 
+from microexchange.kinds import STATES
+from microexchange.messages import TradingState
 from trading_bots.bot import Order, Trade
 from trading_bots.strategies.trader import Trader
 
@@ -73,7 +75,8 @@ class NoiseTrader(Trader):
 
     def trade(self, symbol: str) -> None:
         """One random order."""
-        if self.state(symbol) == "halted":
+        state = STATES[TradingState(self.state(symbol))]
+        if state.refusal is not None:
             return
         lots = self.unit(symbol)
         quantity = lots * self.random_size(self.size)
@@ -84,6 +87,8 @@ class NoiseTrader(Trader):
             return
         act = self.buy if is_buy else self.sell
         if self.dice.random() < self.market:
+            if state.collects:
+                return  # an auction takes no market orders
             act(symbol, quantity)
         else:
             self.waiting.append(act(symbol, quantity, self.limit_price(symbol, is_buy)))
