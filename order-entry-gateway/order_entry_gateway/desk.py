@@ -44,6 +44,7 @@ from microexchange.messages import (
     PriceUpdate,
     PricingRule,
     Record,
+    ReplaceOrder,
     SecurityListed,
     SettlementReport,
     SetTradingState,
@@ -468,7 +469,7 @@ class OrderDesk:
     async def enter(self, client_id: str, request: OrderRequest) -> tuple[OrderReport, list[Trade]]:
         """Enters an order: its state after the engine took it, and its trades. Raises `Refusal` if it is rejected."""
         if not self.has_account(client_id):
-            await self._open_for(client_id)
+            await self.open_for(client_id)
         command = self.new_order(client_id, request)
         return entered(command.command_id, await self._ask(command))
 
@@ -493,18 +494,25 @@ class OrderDesk:
             raise
         return report
 
+    def amend_order(self, client_id: str, known: OrderReport, request: AmendRequest) -> ReplaceOrder:
+        """The command that changes an order of the client's now; `changed` tells what came of it. Raises `Refusal`."""
+        _check_open(known)
+        command_id, now = self.next_command()
+        return replace_order(request, self.security(known.symbol), client_id, known.order_id, command_id, now)
+
     async def replace(self, client_id: str, order_id: int, request: AmendRequest) -> tuple[OrderReport, list[Trade]]:
         """Changes an order: its state after that, and the trades that it made by it. Raises `Refusal`."""
         known = await self.find(client_id, order_id)
-        _check_open(known)
+        return changed(order_id, await self._ask(self.amend_order(client_id, known, request)))
+
+    def cancel_all_orders(self, client_id: str, symbol: str, side: Side | None) -> CancelAll:
+        """The command that cancels all open orders of a client now, or those of a security or a side. Raises `Refusal`."""
         command_id, now = self.next_command()
-        command = replace_order(request, self.security(known.symbol), client_id, order_id, command_id, now)
-        return changed(order_id, await self._ask(command))
+        return CancelAll(command_id, now, client_id, symbol, side)
 
     async def cancel_all(self, client_id: str, symbol: str, side: Side | None) -> list[OrderReport]:
         """Cancels all open orders of a client, or those of a security or a side: their states after that."""
-        command_id, now = self.next_command()
-        reports = await self._ask(CancelAll(command_id, now, client_id, symbol, side))
+        reports = await self._ask(self.cancel_all_orders(client_id, symbol, side))
         return [report for report in reports if isinstance(report, OrderReport)]
 
     def leave(self, client_id: str, grace: float) -> None:
@@ -546,7 +554,7 @@ class OrderDesk:
                 now = time.time_ns()
                 self._commands.put([TimeTick(self._next_id(now), now)])
 
-    async def _open_for(self, client_id: str) -> None:
+    async def open_for(self, client_id: str) -> None:
         """Opens the account of who enters a first order in a classroom."""
         try:
             await self.open_account(ClientRequest(client_id=client_id))
@@ -600,6 +608,11 @@ class OrderDesk:
             self._see_pending(self._waiting[order_id])
             report = self.view.orders.get(order_id)
         return report
+
+    def remembered_of(self, client_id: str, order_id: int) -> OrderReport | None:
+        """The newest report of the client's order, if it is in memory. Raises `Refusal` where it is another client's."""
+        known = self.remembered(order_id)
+        return None if known is None else _check_owner(known, client_id, order_id)
 
     async def find(self, client_id: str, order_id: int) -> OrderReport:
         """The newest report of the client's order: from memory, or from what the feed has stored. Raises `Refusal`."""

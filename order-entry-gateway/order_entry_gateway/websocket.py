@@ -1,7 +1,8 @@
 """The gateway's WebSocket: orders in, answers and execution reports out, on one connection.
 
 A client logs in with an `Authorization` header or a first message `{"op": "login", "key": …}`. Requests carry the client's
-own `id` and are answered with it, in whatever order the market answers.
+own `id` and are answered with it. They are applied in the order in which they come, and answered in the order in which the
+market answers.
 """
 
 import asyncio
@@ -17,11 +18,11 @@ from starlette.websockets import WebSocket
 
 from microexchange.access import GUEST, Access, as_client
 from microexchange.frames import Outgoing, connection_of, frame
-from microexchange.messages import OrderReport, Record, Side, Trade
+from microexchange.messages import Command, OrderReport, Record, Side, Trade
 from microexchange.presentation import order_view, report_view, time_text
 from microexchange.refusals import Code, Refusal
 from microexchange.web import FLOOD_PAUSE, decode_json, json_frame, msgpack_bytes
-from order_entry_gateway.desk import OrderDesk, changed, entered
+from order_entry_gateway.desk import OnAnswer, OrderDesk, changed, entered
 from order_entry_gateway.requests import AmendRequest, OrderRequest, find_security, order_id
 
 _logger = structlog.get_logger(__name__)
@@ -217,19 +218,65 @@ class Session:
         client_id = self._client_id or self._login(GUEST, "")
         desk = self._desk
         desk.admit(client_id, entering=isinstance(request, EnterOrder))
-        if isinstance(request, EnterOrder) and desk.has_account(client_id):
-            entering = desk.new_order(client_id, request)
-            self._pending += 1
-            desk.send(entering, partial(self._on_answer, request.id, entered, entering.command_id))
-            return
-        if isinstance(request, Cancel):
+        if isinstance(request, EnterOrder):
+            if desk.has_account(client_id):
+                self._enter(client_id, request)
+            else:
+                self._hold_for(request.id, self._enter_first(client_id, request))
+        elif isinstance(request, Cancel):
             number = order_id(request.order_id)
-            cancelling = desk.cancel_order(client_id, number)
+            self._ask(desk.cancel_order(client_id, number), partial(self._on_answer, request.id, changed, number))
+        elif isinstance(request, Amend):
+            known = desk.remembered_of(client_id, order_id(request.order_id))
+            if known is not None:
+                self._amend(client_id, known, request)
+            else:
+                self._hold_for(request.id, self._amend_stored(client_id, request))
+        elif isinstance(request, CancelAllOrders):
+            if request.symbol:
+                find_security(desk.view.securities, request.symbol)
+            cancelling = desk.cancel_all_orders(client_id, request.symbol, request.side)
+            self._ask(cancelling, partial(self._on_all_cancelled, request.id))
+        else:
             self._pending += 1
-            desk.send(cancelling, partial(self._on_answer, request.id, changed, number))
-            return
+            self._begin(self._get(request, client_id))
+
+    def _ask(self, command: Command, then: OnAnswer) -> None:
         self._pending += 1
-        self._begin(self._serve(request, client_id))
+        self._desk.send(command, then)
+
+    def _enter(self, client_id: str, request: EnterOrder) -> None:
+        entering = self._desk.new_order(client_id, request)
+        self._ask(entering, partial(self._on_answer, request.id, entered, entering.command_id))
+
+    def _amend(self, client_id: str, known: OrderReport, request: Amend) -> None:
+        amending = self._desk.amend_order(client_id, known, request)
+        self._ask(amending, partial(self._on_answer, request.id, changed, known.order_id))
+
+    async def _enter_first(self, client_id: str, request: EnterOrder) -> None:
+        """Enters the first order of a client in a classroom, who has no account before it. Raises `Refusal`."""
+        await self._desk.open_for(client_id)
+        self._enter(client_id, request)
+
+    async def _amend_stored(self, client_id: str, request: Amend) -> None:
+        """Changes an order that only the database knows. Raises `Refusal`."""
+        self._amend(client_id, await self._desk.find(client_id, order_id(request.order_id)), request)
+
+    def _hold_for(self, request_id: RequestId, work: Coroutine[Any, Any, None]) -> None:
+        """Begins `work`, which sends a command. Requests behind this one wait until it is sent: requests of a connection
+        are applied in the order in which they come."""
+        self._pending += 1
+        self._connection.hold()
+        self._begin(self._finish(request_id, work))
+
+    async def _finish(self, request_id: RequestId, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            self._refuse(request_id, error)
+        finally:
+            self._pending -= 1
+            self._connection.release()
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -312,24 +359,20 @@ class Session:
         self._pending -= 1
         self._answer(request_id, answer)
 
-    async def _serve(self, request: EnterOrder | Amend | CancelAllOrders | Get, client_id: str) -> None:
-        """Serves a request for which more has to be waited for than the market."""
-        desk = self._desk
+    def _on_all_cancelled(self, request_id: RequestId, caused: list[Record] | Refusal) -> None:
+        """The market has answered a cancel of all orders."""
+        self._pending -= 1
+        if isinstance(caused, Refusal):
+            self._answer(request_id, caused.as_json())
+            return
+        reports = [report for report in caused if isinstance(report, OrderReport)]
+        self._answer(request_id, {"orders": [order_view(one, self._desk.security(one.symbol)) for one in reports]})
+
+    async def _get(self, request: Get, client_id: str) -> None:
+        """Answers with an order, as it stands."""
         try:
-            if isinstance(request, CancelAllOrders):
-                if request.symbol:
-                    find_security(desk.view.securities, request.symbol)
-                reports = await desk.cancel_all(client_id, request.symbol, request.side)
-                answer: dict[str, Any] = {"orders": [order_view(one, desk.security(one.symbol)) for one in reports]}
-            else:
-                trades: list[Trade] = []
-                if isinstance(request, EnterOrder):
-                    report, trades = await desk.enter(client_id, request)
-                elif isinstance(request, Amend):
-                    report, trades = await desk.replace(client_id, order_id(request.order_id), request)
-                else:
-                    report = await desk.find(client_id, order_id(request.order_id))
-                answer = {"order": order_view(report, desk.security(report.symbol), trades)}
+            report = await self._desk.find(client_id, order_id(request.order_id))
+            answer: dict[str, Any] = {"order": order_view(report, self._desk.security(report.symbol), [])}
         except Exception as error:
             answer = _refusal_of(error).as_json()
         self._pending -= 1

@@ -266,6 +266,17 @@ def two_changes_in_a_row_are_both_made(me: Actor, other: Actor) -> Iterator[None
 
 
 @script
+def a_change_and_a_cancel_behind_it_are_made_in_this_order(me: Actor, other: Actor) -> Iterator[None]:
+    order, second = me.buy(me.symbol, 9, "99.00"), me.buy(me.symbol, 5, "98.00")
+    yield
+    me.amend(order, quantity=7)
+    me.cancel(order)
+    me.amend(second, price="98.50")
+    me.cancel_all()
+    yield
+
+
+@script
 def a_change_that_is_refused_leaves_the_order(me: Actor, other: Actor) -> Iterator[None]:
     order = me.buy(me.symbol, 9, "99.00")
     yield

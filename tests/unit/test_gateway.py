@@ -1,24 +1,32 @@
 """What clients may say: every field, every refusal."""
 
+import asyncio
 import gc
+import itertools
 import json
 import re
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import msgspec
 import pytest
+from websockets.frames import Opcode
 
 from microexchange.frames import EXTENSION
 from microexchange.health import Health
+from microexchange.limits import RateLimiter
 from microexchange.messages import (
     AccountOpened,
+    Command,
     CommandRejected,
+    ExecType,
     NewOrder,
     OpenAccount,
     OrderReport,
+    OrderStatus,
     OrderType,
     SecurityListed,
     SettlementReport,
@@ -30,7 +38,7 @@ from microexchange.refusals import Code, Refusal
 from microexchange.securities import Security
 from microexchange.web import decode_json, make_app
 from order_entry_gateway.classroom import in_class
-from order_entry_gateway.desk import changed
+from order_entry_gateway.desk import Limits, OnAnswer, OrderDesk, changed
 from order_entry_gateway.requests import (
     ClientRequest,
     Endowment,
@@ -45,6 +53,7 @@ from order_entry_gateway.rest import Registration, add_routes
 from order_entry_gateway.view import MarketView, faulted_clients
 from order_entry_gateway.websocket import Session
 from tests.unit.market import Floor, of
+from tests.unit.test_frames import listening, masked
 
 LISTED = SecurityListed(1, 1, "X", "X Inc.", "0.01", "1", 10**6, 10_000, 10, 20)
 COIN = SecurityListed(1, 1, "BTC-USDT", "Bitcoin", "0.01", "0.0001", 100, 6_000_000, 10, 20)
@@ -261,3 +270,105 @@ def test_a_cancel_that_came_too_late_leaves_nothing_for_the_search_for_cycles() 
     finally:
         gc.enable()
     assert b"ORDER_CLOSED" in session._outgoing.take()
+
+
+# --- the order of requests ----------------------------------------------------------------------------------------
+
+
+class Ledge(OrderDesk):
+    """A desk whose commands stay on it. What only the database knows takes a while to be found."""
+
+    def __init__(self, stored: Mapping[int, OrderReport], is_class: bool = False) -> None:
+        self.view = MarketView()
+        self.view.securities.update(SECURITIES)
+        self.board = cast(Any, object()) if is_class else None
+        self.limits = Limits(RateLimiter(0, 1))
+        self.listeners, self.key_listeners = {}, {}
+        self.report_id = 0
+        self.commands: list[Command] = []
+        self._stored_reports = stored
+        self._waiting, self._leaving = {}, {}
+        self._numbers = itertools.count(1000)
+
+    def next_command(self) -> tuple[int, int]:
+        return next(self._numbers), 1
+
+    def send(self, command: Command, then: OnAnswer) -> None:
+        self.commands.append(command)
+
+    async def _find_stored(self, client_id: str, order_id: int) -> OrderReport | None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return self._stored_reports.get(order_id)
+
+    async def open_for(self, client_id: str) -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        self.view.clients.add(client_id)
+
+
+def resting(number: int, client_id: str = "alice") -> OrderReport:
+    """A report of an order that is open."""
+    terms = (
+        number,
+        number,
+        1,
+        client_id,
+        "",
+        "X",
+        Side.BUY,
+        OrderType.LIMIT,
+        5,
+        1000,
+        ExecType.NEW,
+        OrderStatus.NEW,
+        5,
+        0,
+        0,
+    )
+    return OrderReport(*terms)
+
+
+async def commands_of(desk: Ledge, requests: Sequence[dict[str, Any]]) -> list[str]:
+    """The names of the commands that requests of one connection cause, which come at once."""
+    access: Any = SimpleNamespace(classroom=False)
+    ears: list[Session] = []
+    ear = await listening(lambda text: ears[0]._on_message(text))
+    session = Session(cast(Any, SimpleNamespace(scope={"extensions": {EXTENSION: ear.connection}})), desk, access)
+    session._client_id = "alice"
+    ears.append(session)
+    await ear.takes(b"".join(masked(Opcode.TEXT, json.dumps(one).encode()) for one in requests), 1 << 16)
+    return [type(command).__name__ for command in desk.commands]
+
+
+ORDER = {"op": "order", **GOOD}
+CANCEL, AMEND = {"op": "cancel", "order_id": "7"}, {"op": "amend", "order_id": "7", "quantity": 3}
+CANCEL_ALL = {"op": "cancel_all"}
+COMMANDS = {"order": "NewOrder", "cancel": "CancelOrder", "amend": "ReplaceOrder", "cancel_all": "CancelAll"}
+
+
+@pytest.mark.parametrize("is_remembered", [True, False])
+@pytest.mark.parametrize("requests", list(itertools.permutations([ORDER, CANCEL, AMEND, CANCEL_ALL])))
+async def test_requests_of_one_connection_are_sent_in_the_order_in_which_they_come(
+    requests: Sequence[dict[str, Any]], is_remembered: bool
+) -> None:
+    desk = Ledge({7: resting(7)})
+    if is_remembered:
+        desk.view.apply(resting(7))
+    assert await commands_of(desk, requests) == [COMMANDS[one["op"]] for one in requests]
+
+
+async def test_requests_behind_the_first_order_of_a_pupil_wait_for_it() -> None:
+    requests = [ORDER, CANCEL_ALL, ORDER]
+    assert await commands_of(Ledge({}, is_class=True), requests) == ["NewOrder", "CancelAll", "NewOrder"]
+
+
+async def test_requests_go_on_behind_one_that_is_refused_after_a_while() -> None:
+    desk = Ledge({7: resting(7, "bob")})
+    assert await commands_of(desk, [AMEND, ORDER]) == ["NewOrder"]
+
+
+async def test_an_order_of_another_client_is_unknown_to_an_amend() -> None:
+    desk = Ledge({})
+    desk.view.apply(resting(7, "bob"))
+    assert await commands_of(desk, [AMEND, CANCEL]) == []

@@ -369,6 +369,25 @@ def test_a_season_that_is_wrong_is_refused_with_the_name_of_the_field(before: st
     assert says in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../x", "a/b", "a\\\\b", ".hidden", "x.", " x", "x ", "a\\nb", "a\\u0000b", "x" * 65]
+)
+def test_a_season_whose_name_is_no_name_of_a_folder_is_refused_with_what_is_allowed(name: str) -> None:
+    with pytest.raises(SeasonError, match=r"^season.toml: name: .*letters, digits"):
+        parse_season(SEASON.replace('name = "test"', f'name = "{name}"'))
+
+
+@pytest.mark.parametrize("name", ["A", "Spring 2026", "v1.2_final-3", "Frühjahr", "x" * 64])
+def test_a_season_may_have_a_name_with_spaces_and_letters_of_any_language(name: str) -> None:
+    assert parse_season(SEASON.replace('name = "test"', f'name = "{name}"')).name == name
+
+
+@pytest.mark.parametrize("name", [".", "..", ".ada", "a/b", ""])
+def test_a_contestant_whose_name_is_no_name_of_a_file_is_refused(name: str) -> None:
+    with pytest.raises(SeasonError, match="contestant"):
+        parse_season(SEASON.replace('name = "pairs"', f'name = "{name}"'))
+
+
 def values(process: Value, seed: str = "1", seconds: int = 600) -> list[float]:
     return ValuePath(process, Decimal(100), Decimal("0.01"), 0.0, seconds, seed).points()
 

@@ -108,6 +108,10 @@ class LiveVenue:
         self._numbers = itertools.count(1)
         self._sequence: int | None = None
         """The number of the last report that was read."""
+        self._is_resuming = False
+        """Whether a login that asks for missed reports waits for its answer. Reports before it come again behind it."""
+        self._has_missed = False
+        """Whether the gateway could not give the reports that were missed, so that orders have to be asked for."""
         self._filled_at = 0.0
         self._settled: Mapping[str, Any] | None = None
         """The newest balance that the feed has told, and holdings."""
@@ -310,27 +314,47 @@ class LiveVenue:
 
     async def _login(self, socket: ClientConnection) -> None:
         login: dict[str, Any] = {"op": "login", "id": "login", "cancel_on_disconnect": self._cancel_on_disconnect}
-        if self._sequence is not None:
+        self._is_resuming = self._sequence is not None
+        if self._is_resuming:
             # What happened while the connection was away comes first.
             login["resume_from"] = self._sequence
         await socket.send(json.dumps(login))
 
     async def _on_login(self, socket: ClientConnection, message: Mapping[str, Any]) -> None:
-        """The gateway has answered a login. Raises `AccountError`."""
+        """The gateway has answered a login. Raises `AccountError`, or one of `LOST` where it is of use to try again."""
         if message["ok"]:
+            self._is_resuming = False
             self._sequence = max(self._sequence or 0, message["sequence"])
+            if self._has_missed:
+                await self._catch_up()
+                self._has_missed = False
             self._is_connected = True
             self._gateway.found()
             return
         error = message["error"]
-        if error.get("field") == "resume_from" and self._sequence is not None:
-            # Too much was missed. What is settled tells the rest.
-            self._sequence = None
+        if error["code"] == "TOO_LARGE" and self._sequence is not None:
+            self._sequence, self._has_missed = None, True
             await self._login(socket)
         elif error["code"] in _NOT_LET_IN:
             raise AccountError(error["message"])
         else:
-            self._gateway.lost(error["message"])
+            raise WebSocketException(error["message"])
+
+    async def _catch_up(self) -> None:
+        """Asks for each order that the bot takes for open, where too many reports were missed. What is settled tells of the
+        trades. Raises one of `LOST`."""
+        headers = {"Authorization": f"Bearer {self._key}"}
+        async with httpx.AsyncClient(timeout=10) as http:
+            for name, order in list(self._bot._orders.items()):
+                if order.order_id is not None:
+                    self._send(f"g:{name}", {"op": "get", "order_id": order.order_id})
+                elif f"o:{name}" in self._sent:
+                    # An order that has ended since would be entered a second time if it were sent again.
+                    url = httpx.URL(f"{self._gateway_url}/orders", params={"client_order_id": name})
+                    page = await _get(http, str(url), headers)
+                    for view in [one for one in page["orders"] if one["code"] != _TWICE][:1]:
+                        self._state_is(view)
+        await self._call_all()
 
     async def _send_all(self, socket: ClientConnection) -> None:
         loop = asyncio.get_running_loop()
@@ -346,6 +370,8 @@ class LiveVenue:
         """Sends what an earlier connection may have swallowed, unless a report tells of it: the exchange knows an order by
         its name as long as it is open."""
         await asyncio.sleep(SILENCE)
+        while not self._is_connected:
+            await asyncio.sleep(0.05)
         for name in names:
             request, order = self._asked.get(name), self._bot._orders.get(_order_in(name))
             if request is None:
@@ -359,6 +385,8 @@ class LiveVenue:
 
     def _on_message(self, message: Mapping[str, Any]) -> None:
         if message.get("op") == "report":
+            if self._is_resuming:
+                return
             self._sequence = max(self._sequence or 0, message["sequence"])
             self._on_report(message["report"])
         elif (request := self._asked.pop(message.get("id") or "", None)) is not None:
@@ -372,8 +400,8 @@ class LiveVenue:
             return
         if error is None:
             # A report has told the same, unless it was missed. The report of a later change may have come already.
-            if order.order_id is None:
-                self._heard(message["order"], "", "0", "0", "0", "")
+            if order.order_id is None or request["op"] == "get":
+                self._state_is(message["order"])
         elif error["code"] in _AGAIN:
             pause = float(error.get("retry_after") or 0.5)
             self._not_before = max(self._not_before, asyncio.get_running_loop().time() + pause)
@@ -393,6 +421,10 @@ class LiveVenue:
             self._filled_at = asyncio.get_running_loop().time()
         last = report["last_quantity"], report["last_price"] or "0", report["fee"]
         self._heard(report, report["exec_type"], *last, report["liquidity"])
+
+    def _state_is(self, view: Mapping[str, Any]) -> None:
+        """An order as it stands, without what led to it."""
+        self._heard(view, "", "0", "0", "0", "")
 
     def _heard(self, said: Mapping[str, Any], kind: str, quantity: str, price: str, fee: str, liquidity: str) -> None:
         self._session.heard(

@@ -1,5 +1,6 @@
 """A season: everything that decides how a competition goes, from a TOML file."""
 
+import re
 import tomllib
 from collections import Counter
 from decimal import Decimal
@@ -12,7 +13,10 @@ from microexchange.numbers import NotExactError, cash_to_units, to_steps
 from trading_bots.competition.durations import SeasonError, nanoseconds
 from trading_bots.competition.values import Constant, Value
 
-Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,48}$")]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,47}$")]
+"""Of a contestant: its client id, and the name of its files."""
+SEASON_NAME = re.compile(r"\w(?:[\w .-]{0,62}[\w-])?")
+"""Of a season: the name of the folder of its results."""
 Share = Annotated[float, msgspec.Meta(ge=0)]
 
 
@@ -157,6 +161,11 @@ def parse_season(text: str, name: str = "season.toml") -> Season:
 
 
 def _check(season: Season) -> None:
+    if not SEASON_NAME.fullmatch(season.name):
+        raise SeasonError(
+            f"name: {season.name!r} cannot be the name of a folder. Use 1 to 64 letters, digits, spaces, dots, hyphens and "
+            "underscores, with no dot or space at either end"
+        )
     length = nanoseconds(season.length, "length")
     auctions = [nanoseconds(getattr(season.auctions, name), f"auctions.{name}") for name in ("opening", "closing")]
     if not length or sum(auctions) >= length:
