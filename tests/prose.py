@@ -87,7 +87,9 @@ class Finding:
 # --- pages ----------------------------------------------------------------------------------------------------------------
 
 
-_GENERATED = re.compile(r"^<!-- (?P<name>[a-z -]+) -->$.*?^<!-- end(?: of)?(?: (?P=name))? -->$", re.MULTILINE | re.DOTALL)
+_GENERATED = re.compile(
+    r"^<!-- (?:bench )?(?P<name>[a-z -]+) -->$.*?^<!-- end(?: of)?(?: (?P=name))? -->$", re.MULTILINE | re.DOTALL
+)
 _FENCED = re.compile(r"^(?P<indent> *)(?P<fence>```+).*?^(?P=indent)(?P=fence)$", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _SPAN = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)", re.DOTALL)

@@ -36,6 +36,7 @@ GOOD = [
     "| What | `where` |\n| --- | --- |\n| orders | the gateway |",
     "```sh\necho told\n```",
     "<!-- settings -->\n\nThe bot is told.\n\n<!-- end settings -->",
+    "<!-- bench end-to-end -->\n\nA feed is telling.\n\n<!-- end end-to-end -->",
     "<!-- house -->\nThe bot is told.\n<!-- end of house -->",
     "| instead of | write |\n| --- | --- |\n| told | sent |",
 ]
