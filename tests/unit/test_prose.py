@@ -1,0 +1,120 @@
+"""The check of the prose finds what docs/style.md rules out, and nothing else."""
+
+from pathlib import Path
+
+import pytest
+
+from tests import prose
+
+BAD = {
+    "A client is told the newest state.": "tells, told",
+    "The gateway hears the report.": "hears, heard",
+    "The page says which.": "says, said",
+    "The key lives in a file.": "lives",
+    "The order is open for its whole life.": "life",
+    "The bot thinks for a second.": "thinks, believes",
+    "The engine waits for ever.": "for ever",
+    "This is for who needs speed.": "for who",
+    "Who reads too slowly is disconnected.": "inversion with Who",
+    "It works. Whoever was first is the maker.": "inversion with Who",
+    "- Who names nobody is `guest`.": "inversion with Who",
+    "The connection has no ear.": "ear",
+    "The child writes at its leisure.": "leisure",
+    "The audit looks at each balance.": "looks, sees",
+    "A test holds the plan of the house.": "plan of the house",
+    "It throws dice.": "rolls no dice",
+    "It is written anew.": "old words",
+    "What does not trade is cancelled.": "inversion with What",
+}
+GOOD = [
+    "The `time_in_force` of a live order is its time in force.",
+    "The value has a half-life of three days.",
+    'The live exchange has `hears()`, and its answer is "nobody told me".',
+    "Who opens accounts? What is guaranteed?",
+    "## What is guaranteed, and what shows it",
+    "[The page](says/told.md) has a link, see <https://example.org/told>.",
+    "| What | `where` |\n| --- | --- |\n| orders | the gateway |",
+    "```sh\necho told\n```",
+    "<!-- settings -->\n\nThe bot is told.\n\n<!-- end settings -->",
+    "<!-- bench end-to-end -->\n\nA feed is telling.\n\n<!-- end end-to-end -->",
+    "<!-- house -->\nThe bot is told.\n<!-- end of house -->",
+    "| instead of | write |\n| --- | --- |\n| told | sent |",
+]
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_a_page_may_not_have_what_the_style_rules_out(text: str) -> None:
+    (finding,) = prose.check_page("page.md", f"Title\n\n{text}\n")
+    assert (finding.rule, finding.line) == (BAD[text], 3)
+
+
+@pytest.mark.parametrize("text", GOOD)
+def test_code_quotations_generated_parts_and_terms_of_the_field_are_no_findings(text: str) -> None:
+    assert prose.check_page("page.md", f"Title\n\n{text}\n") == []
+
+
+def test_every_rule_has_a_bad_example() -> None:
+    assert {rule.name for rule in prose.RULES} == set(BAD.values())
+
+
+def test_a_sentence_may_have_forty_words_and_no_more() -> None:
+    sentence = " ".join(["word"] * prose.MAX_WORDS)
+    assert prose.check_page("page.md", f"{sentence}.\n\n{sentence}: {sentence}.\n\n| {sentence} | {sentence} |\n") == []
+    (finding,) = prose.check_page("page.md", f"Title\n\n{sentence},\nword, `some code`. More.\n")
+    assert (finding.line, finding.text) == (3, "word word word word word word …")
+
+
+def test_a_finding_names_the_line_also_after_a_block_of_code() -> None:
+    (finding,) = prose.check_page("page.md", "One\n\n```sh\nx\ny\n```\n\nTwo.\nIt is told.\n")
+    assert finding.line == 9
+
+
+CODE = '''\
+"""Module that is told."""
+# The engine hears
+
+x = "told"  # said
+y: str = call(
+    """told""",
+    \'# told\',
+)
+"""An attribute that lives."""
+
+
+def f() -> str:
+    """Return `told`."""
+    return """told"""
+'''
+
+
+def test_docstrings_and_comments_are_checked_and_other_strings_are_not() -> None:
+    found = sorted((finding.line, finding.rule) for finding in prose.check_code("a.py", CODE))
+    assert found == [(1, "tells, told"), (2, "hears, heard"), (4, "says, said"), (9, "lives")]
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    for name, text in {
+        "common/a/one.py": "# told\n",
+        "common/a/b/two.py": "# told\n",
+        "common/c/three.py": "x = 1\n",
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+def test_a_package_on_the_list_is_not_checked_but_those_below_it_are(repository: Path) -> None:
+    (line,) = prose.check(repository, ["common/a"])
+    assert line.startswith("common/a/b/two.py:1: tells, told")
+
+
+def test_a_package_on_the_list_without_a_finding_must_leave_it(repository: Path) -> None:
+    assert prose.check(repository, ["common/a", "common/a/b", "common/c"]) == [
+        "prose_unconverted.txt: common/c has no finding: remove it from the list"
+    ]
+
+
+def test_the_pages_and_the_converted_packages_keep_to_the_style() -> None:
+    assert prose.check() == []
