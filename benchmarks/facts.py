@@ -98,24 +98,31 @@ def power_of(points: Iterable[tuple[float, float]], weights: Iterable[float] | N
     return along / across
 
 
-def binned(observations: Iterable[tuple[float, float]], base: float = 2.0) -> list[tuple[float, float, int]]:
-    """Means of (size, effect) in bins of sizes that grow by `base`: (mean size, mean effect, count)."""
+def binned(observations: Iterable[tuple[float, float]], base: float = 2.0) -> list[tuple[float, float, float]]:
+    """Means of (size, effect) in bins of sizes that grow by `base`: (mean size, mean effect, its standard error)."""
     bins: dict[int, list[tuple[float, float]]] = {}
     for size, effect in observations:
         bins.setdefault(int(math.log(size) / math.log(base) + 1e-9), []).append((size, effect))
     return [
-        (statistics.fmean(size for size, _ in found), statistics.fmean(effect for _, effect in found), len(found))
+        (
+            statistics.fmean(size for size, _ in found),
+            statistics.fmean(effect for _, effect in found),
+            statistics.stdev(effect for _, effect in found) / math.sqrt(len(found)),
+        )
         for _, found in sorted(bins.items())
         if len(found) >= SMALLEST_SAMPLE
     ]
 
 
 def impact_power(observations: Iterable[tuple[float, float]]) -> float:
-    """The exponent with which the mean effect grows with size. NaN where effects are not positive."""
-    found = [(size, effect, count) for size, effect, count in binned(observations) if effect > 0]
+    """The exponent with which the mean effect grows with size. NaN where effects are not positive.
+
+    Each bin weighs as much as the logarithm of its mean is certain: the mean over its standard error, squared.
+    """
+    found = [(size, effect, error) for size, effect, error in binned(observations) if effect > 0 and error > 0]
     if len(found) < 2:
         return math.nan
-    return power_of([(size, effect) for size, effect, _ in found], [math.sqrt(count) for _, _, count in found])
+    return power_of([(size, effect) for size, effect, _ in found], [(effect / error) ** 2 for _, effect, error in found])
 
 
 def by_group(groups: Sequence[Observations], function: Callable[[Observations], float]) -> Estimate:
