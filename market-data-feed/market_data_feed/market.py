@@ -311,14 +311,22 @@ class Market:
             self.changes.clients.add(client_id)
         for client_id, symbol, lots in report.holdings:
             client = self.client(client_id)
-            if given:
+            if given and symbol in self.securities:
                 client.opened_with += self.value(symbol, lots - client.holdings.get(symbol, 0), self.mark(symbol))
             client.holdings[symbol], client.has_funds = lots, True
             self.changes.holdings.add((client_id, symbol))
 
     def list_security(self, security: Security) -> None:
-        """Makes a security known."""
-        self.securities[security.symbol] = security
+        """Makes a security known.
+
+        The clearinghouse may settle a deposit of its shares before the engine's report of the listing is on the log. Such
+        shares have had no price until now, and count as given at this price.
+        """
+        symbol, is_new = security.symbol, security.symbol not in self.securities
+        self.securities[symbol] = security
+        for client in self.clients.values() if is_new else ():
+            if lots := client.holdings.get(symbol, 0):
+                client.opened_with += self.value(symbol, lots, self.mark(symbol))
         self.books.setdefault(security.symbol, Book())
         self.states.setdefault(security.symbol, security.listing.state)
 
@@ -340,8 +348,12 @@ class Market:
         return self.last_prices.get(symbol, self.securities[symbol].listing.reference_price)
 
     def equity(self, client: Client) -> int:
-        """Cash units that all a client has is worth."""
-        return client.cash + sum(self.value(symbol, lots, self.mark(symbol)) for symbol, lots in client.holdings.items())
+        """The value of all that a client has, in cash units. A security that is not listed yet has no price."""
+        return client.cash + sum(
+            self.value(symbol, lots, self.mark(symbol))
+            for symbol, lots in client.holdings.items()
+            if symbol in self.securities
+        )
 
     def ratio(self, client: Client) -> Decimal | None:
         """The mean change of the profit from sample to sample by its standard deviation; None before `LEAST_SAMPLES`, and

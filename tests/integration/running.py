@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,13 @@ def eventually(check: Callable[[], Any], seconds: float = 30, what: str = "") ->
         time.sleep(0.05)
 
 
+def _with_default_fees(path: Path) -> Path:
+    """Writes the listing that ships without its fees, so that trades have fees worth a look: 10 and 20 basis points."""
+    lines = files("order_entry_gateway").joinpath("listing.csv").read_text().splitlines()
+    path.write_text("".join(f"{line.rsplit(',', 2)[0]}\n" for line in lines))
+    return path
+
+
 class Running:
     """An exchange in a folder; `start` and `stop` may follow each other."""
 
@@ -63,8 +71,10 @@ class Running:
         namespace: str = "",
         endowment: Mapping[str, str] = ENDOWMENT,
     ) -> None:
-        self.endowment = endowment
         self.folder = Path(tempfile.mkdtemp(prefix="mx-"))
+        self.endowment = dict(endowment)
+        if endowment:
+            self.endowment["MX_LISTING"] = str(_with_default_fees(self.folder / "listing.csv"))
         self.data = self.folder / "data"
         self.log = log
         self.use(database, namespace)

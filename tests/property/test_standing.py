@@ -5,11 +5,23 @@ from typing import Any
 from hypothesis import given, settings
 
 from matching_engine.engine import Engine
-from microexchange.messages import LoadBook, NewOrder, OrderReport, OrderType, PricingRule, SaveBook, Side
+from microexchange.messages import (
+    LoadBook,
+    NewOrder,
+    OrderReport,
+    OrderType,
+    PricingRule,
+    ReplaceOrder,
+    SaveBook,
+    Side,
+    Trade,
+)
 from microexchange.standing import StandingOrders
 from tests.property.test_engine import busy_day, commands_of, days
 from tests.unit.market import Floor
 
+ENTRIES = (NewOrder, ReplaceOrder)
+"""Commands that trade outside of an auction."""
 Seen = dict[tuple[str, Side], list[tuple[int, int, int]]]
 
 
@@ -29,10 +41,16 @@ def of_the_reports(standing: StandingOrders, keys: Seen) -> Seen:
 
 
 def follow(commands: list[Any]) -> int:
-    """Compares after every command. Returns how many icebergs were seen to show less than a whole part."""
+    """Compares after every command, up to the first auction that trades. Returns how many icebergs showed less than a part.
+
+    The reports of an uncrossing do not state how much of an iceberg's fill came from the part that showed.
+    """
     engine, standing, partly = Engine(), StandingOrders(), 0
     for number, command in enumerate(commands):
-        for event in engine.apply(command):
+        events = engine.apply(command)
+        if not isinstance(command, ENTRIES) and any(isinstance(event, Trade) for event in events):
+            break
+        for event in events:
             if isinstance(event, OrderReport):
                 standing.apply(event)
         books = of_the_engine(engine)
