@@ -217,6 +217,7 @@ async def test_an_order_is_sent_again_only_while_nothing_is_known_of_it(monkeypa
     del bot._orders[filled.client_order_id]
     while not venue._outgoing.empty():
         venue._outgoing.get_nowait()
+    venue._is_connected = True
     await venue._send_again({f"o:{order.client_order_id}" for order in (unknown, resting, filled)})
     assert venue._outgoing.get_nowait()["client_order_id"] == unknown.client_order_id
     assert venue._outgoing.empty()
