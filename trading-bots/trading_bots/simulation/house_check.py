@@ -13,10 +13,9 @@ from trading_bots.bot import Bot
 from trading_bots.house import HouseValues
 from trading_bots.simulation.exchange import SECOND, SimulatedExchange
 from trading_bots.simulation.house import open_house
+from trading_bots.simulation.rounds import START
 from trading_bots.strategies.trader import Trader, unit_of
 
-START = 1_767_623_400 * SECOND
-"""When every simulated day begins: 2026-01-05T14:30:00Z."""
 PRICE_SECONDS = 600
 """Seconds between two prices that are kept for a plot."""
 ACCOUNT_SECONDS = 60

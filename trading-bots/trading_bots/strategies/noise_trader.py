@@ -7,7 +7,6 @@ processes" (1971); Bacry, Mastromatteo and Muzy, "Hawkes processes in finance" (
 """
 
 import math
-from collections.abc import Callable
 from decimal import Decimal
 
 from microexchange.kinds import STATES
@@ -25,9 +24,6 @@ MAX_EXCITEMENT = 8.0
 class NoiseTrader(Trader):
     """Sends market orders, and limit orders near the middle, at random times."""
 
-    activity: Callable[[str, float], float] | None = None
-    """How busy a market is at a time, set by the organiser of the market."""
-
     def __init__(
         self,
         seed: int = 0,
@@ -41,8 +37,8 @@ class NoiseTrader(Trader):
         limit: int = 0,
     ) -> None:
         """`market` is the share of market orders. Limit orders are `width` from the middle, as a relative typical distance.
-        Of more than `patience` open orders in all, the oldest is cancelled. `size` is the largest order in units. Without a
-        `rate` the trader acts once every `pause` seconds. With one, it acts in each security at that rate a second, which
+        With more than `patience` open orders, it cancels one of the older half. `size` is the largest order in units. Without
+        a `rate` the trader acts once every `pause` seconds. With one, it acts in each security at that rate a second, which
         each trade raises by `excitement`. `limit` is the largest inventory in units."""
         super().__init__(seed)
         self.pause = pause * (0.8 + 0.4 * self.dice.random())
@@ -68,7 +64,7 @@ class NoiseTrader(Trader):
             return
         faded = math.exp(-self.pause / EXCITEMENT_SECONDS)
         for symbol in self.securities:
-            busy = 1.0 if self.activity is None else min(self.activity(symbol, self.now), 5.0)
+            busy = self.busyness(symbol)
             excited = self.excited[symbol] = self.excited.get(symbol, 0.0) * faded
             if self.dice.random() < self.rate * self.pause * (busy + excited):
                 self.trade(symbol)
@@ -80,7 +76,7 @@ class NoiseTrader(Trader):
             return
         lots = self.unit(symbol)
         quantity = lots * self.random_size(self.size)
-        is_buy = self.dice.random() < 0.5 - 0.5 * self.fullness(symbol)
+        is_buy = self.dice.random() < 0.5 - 0.5 * self.fullness(symbol, self.limit)
         if is_buy and self.free_cash < 2 * quantity * self.last(symbol):
             is_buy = False
         if not is_buy and self.sellable(symbol) < quantity:
@@ -95,12 +91,6 @@ class NoiseTrader(Trader):
         self.waiting = [order for order in self.waiting if order.is_open]
         if len(self.waiting) > self.patience:
             self.cancel(self.waiting.pop(self.dice.randrange(len(self.waiting) // 2)))
-
-    def fullness(self, symbol: str) -> float:
-        """The inventory as a part of its limit, from -1 to 1; 0 without a limit."""
-        if not self.limit:
-            return 0.0
-        return max(min(float(self.surplus(symbol) / self.unit(symbol)) / self.limit, 1.0), -1.0)
 
     def limit_price(self, symbol: str, is_buy: bool) -> Decimal:
         """A price behind the middle by a random distance with a power-law tail, or now and then a little before it."""

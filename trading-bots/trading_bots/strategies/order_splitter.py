@@ -4,7 +4,6 @@ The length of a metaorder has a power-law tail with an exponent of 1.6. This giv
 of real markets, with a Hurst exponent of about 0.7.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from trading_bots.strategies.trader import Trader
@@ -27,9 +26,6 @@ class Metaorder:
 class OrderSplitter(Trader):
     """Works one metaorder after another in each security."""
 
-    activity: Callable[[str, float], float] | None = None
-    """How busy a market is at a time, set by the organiser of the market."""
-
     def __init__(self, seed: int = 0, pause: float = 1.0, rate: float = 0.1, size: int = 5, limit: int = 1000) -> None:
         """`rate` is the mean number of pieces a second in a security, `size` the largest piece in units, and `limit` the
         largest inventory in units."""
@@ -46,14 +42,13 @@ class OrderSplitter(Trader):
     def act(self) -> None:
         """Sends a piece in some securities."""
         for symbol in self.securities:
-            busy = 1.0 if self.activity is None else min(self.activity(symbol, self.now), 5.0)
+            busy = self.busyness(symbol)
             if self.dice.random() < self.rate * self.pause * busy and self.state(symbol) == "continuous":
                 self.send_piece(symbol)
 
     def begin(self, symbol: str) -> Metaorder:
         """A new metaorder. The more the trader has bought, the more probably it is a sale."""
-        fullness = float(self.surplus(symbol) / self.unit(symbol)) / self.limit
-        is_buy = self.dice.random() < 0.5 - 0.5 * max(min(fullness, 1.0), -1.0)
+        is_buy = self.dice.random() < 0.5 - 0.5 * self.fullness(symbol, self.limit)
         pieces = min(int(2 * self.dice.paretovariate(LENGTH_EXPONENT)), MAX_PIECES)
         return Metaorder(is_buy, pieces, self.size)
 
