@@ -37,9 +37,9 @@ class NoiseTrader(Trader):
         limit: int = 0,
     ) -> None:
         """`market` is the share of market orders. Limit orders are `width` from the middle, as a relative typical distance.
-        With more than `patience` open orders, it cancels one of the older half. `size` is the largest order in units. Without
-        a `rate` the trader acts once every `pause` seconds. With one, it acts in each security at that rate a second, which
-        each trade raises by `excitement`. `limit` is the largest inventory in units."""
+        With more than `patience` open orders, it cancels one of the older half. `size` is the largest order in units.
+        Without a `rate`, the trader acts once every `pause` seconds. With one, it acts in each security at that rate a
+        second, which each trade raises by `excitement`. `limit` is the largest inventory in units."""
         super().__init__(seed)
         self.pause = pause * (0.8 + 0.4 * self.dice.random())
         self.market, self.width, self.patience, self.size = market, width, patience, size
