@@ -241,15 +241,18 @@ PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 
 
 def write_section(name: str, text: str) -> None:
-    """Puts `text` into the page, between the marks of the benchmark `name`."""
-    page = PAGE.read_text()
-    begin, end = f"<!-- bench {name} -->\n", f"<!-- end {name} -->"
-    before, _, rest = page.partition(begin)
+    """Puts `text` and the machine into the performance page, between the marks of the benchmark `name`."""
+    where = ", ".join(f"{key} {value}" for key, value in machine().items())
+    put_between(PAGE, f"<!-- bench {name} -->", f"<!-- end {name} -->", f"{text}\n\nMeasured on: {where}.")
+
+
+def put_between(page: Path, begin: str, end: str, text: str) -> None:
+    """Replaces what a page has between two marks. Raises `ValueError` if a mark is missing."""
+    before, _, rest = page.read_text().partition(f"{begin}\n")
     _, mark, after = rest.partition(end)
     if not mark:
-        raise ValueError(f"{PAGE} has no section for {name}")
-    where = ", ".join(f"{key} {value}" for key, value in machine().items())
-    PAGE.write_text(f"{before}{begin}\n{text}\n\nMeasured on: {where}.\n\n{end}{after}")
+        raise ValueError(f"{page} has no section between {begin} and {end}")
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
 
 
 def finish(options: argparse.Namespace, name: str, figures: dict[str, Any]) -> None:

@@ -1,8 +1,8 @@
 """`./mx bench house`: does the default house keep its market going for a day?
 
 Plays 24 hours on the default house for each of ten seeds, and checks that every security keeps trading near its value, with
-tight spreads and deep books, and that no bot runs out of cash or shares. With `--write`, it writes the result into
-docs/market-quality.md, with a plot of the prices.
+tight spreads and deep books, and that no bot runs out of cash, or of room to sell short. With `--write`, it writes the
+result into docs/market-quality.md, with a plot of the prices.
 """
 
 import argparse
@@ -12,11 +12,11 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from benchmarks.charts import Chart, Series, write
+from benchmarks.harness import put_between
 from trading_bots.simulation.house_check import Check, HouseDay, play_house
 
 PAGE = Path(__file__).parents[1] / "docs" / "market-quality.md"
 PICTURE = PAGE.parent / "images" / "house-days.svg"
-BEGIN, END = "<!-- house -->\n", "<!-- end of house -->"
 
 
 def table_of(days: list[HouseDay]) -> str:
@@ -71,8 +71,7 @@ def main() -> None:
     print(f"\n{about}\n\n{table}")
     if options.write:
         draw(days)
-        before, _, rest = PAGE.read_text().partition(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}\n{about}\n\n{table}\n\n{END}{rest.partition(END)[2]}")
+        put_between(PAGE, "<!-- house -->", "<!-- end of house -->", f"{about}\n\n{table}")
     sys.exit(not all(check.holds for day in days for check in day.checks()))
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from benchmarks import facts
 from benchmarks.charts import Chart, Series, write
+from benchmarks.harness import put_between
 from microexchange.messages import Event, ExecType, OrderReport, PriceUpdate, Side, Trade
 from trading_bots.simulation.exchange import SECOND
 from trading_bots.simulation.house import LISTED, open_house
@@ -276,14 +277,7 @@ def main() -> None:
     print(f"\n{about}\n\n{table}")
     if options.write:
         draw(days)
-        write_page(about, table)
-
-
-def write_page(about: str, table: str) -> None:
-    """Puts the table into the page."""
-    before, _, rest = PAGE.read_text().partition("<!-- facts -->\n")
-    _, _, after = rest.partition("<!-- end -->")
-    PAGE.write_text(f"{before}<!-- facts -->\n\n{about}\n\n{table}\n\n<!-- end -->{after}")
+        put_between(PAGE, "<!-- facts -->", "<!-- end -->", f"{about}\n\n{table}")
 
 
 if __name__ == "__main__":
