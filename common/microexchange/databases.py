@@ -42,8 +42,8 @@ ASK_SECONDS = 20.0
 
 @contextlib.contextmanager
 def asking(what: str) -> Iterator[None]:
-    """Asks a database on behalf of a client: where it is gone, or too slow, raises `Refusal` (`UNAVAILABLE`), which says
-    `what` is."""
+    """Bounds a database query for a client. Raises `Refusal` (`UNAVAILABLE`), which names `what`, if the database is gone
+    or too slow."""
     try:
         yield
     except TimeoutError as error:

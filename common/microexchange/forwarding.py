@@ -1,4 +1,4 @@
-"""How the feed knows for whom the gateway forwards a request.
+"""How the feed learns which client a forwarded request comes from.
 
 The gateway names its client in a header of its own, with a token. Services with the same data folder can make that token,
 and nobody else: a client cannot claim another address, and the limits of an address count clients and not the gateway.

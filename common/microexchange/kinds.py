@@ -29,19 +29,19 @@ def complete(kind: type[K], rows: Mapping[K, R]) -> Mapping[K, R]:
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """How long an order lives."""
+    """What a time in force means for an order."""
 
     rests: bool = True
     """Whether what does not trade at once may stay; otherwise it is cancelled."""
     is_whole: bool = False
     """Whether all of it must trade at once."""
     has_end: bool = False
-    """Whether the order says when it ends."""
+    """Whether the order carries the time at which it expires."""
     is_session: bool = False
     """Whether it ends when its security is closed."""
 
 
-LIVES = complete(
+TIMES_IN_FORCE = complete(
     TimeInForce,
     {
         TimeInForce.GTC: Life(),
@@ -51,9 +51,9 @@ LIVES = complete(
         TimeInForce.FOK: Life(rests=False, is_whole=True),
     },
 )
-AT_ONCE = frozenset(life for life, row in LIVES.items() if not row.rests)
+AT_ONCE = frozenset(life for life, row in TIMES_IN_FORCE.items() if not row.rests)
 """Times in force of which nothing ever rests."""
-WHOLE = frozenset(life for life, row in LIVES.items() if row.is_whole)
+WHOLE = frozenset(life for life, row in TIMES_IN_FORCE.items() if row.is_whole)
 """Times in force under which an order trades whole or not at all."""
 
 
@@ -92,7 +92,7 @@ class OrderKind:
     """What it waits for; None for one that enters at once."""
     becomes: OrderType
     """The type as which it enters, once its trigger is touched: its own for one without."""
-    lives: frozenset[TimeInForce]
+    times_in_force: frozenset[TimeInForce]
     """The times in force that it may have."""
     post_only: bool
     """Whether it may be `post_only`."""
@@ -100,8 +100,8 @@ class OrderKind:
     """Whether it may show a part of itself."""
 
 
-_ANY_LIFE = frozenset(LIVES)
-_NOT_WHOLE = frozenset(life for life, row in LIVES.items() if not row.is_whole)
+_ANY_TIME_IN_FORCE = frozenset(TIMES_IN_FORCE)
+_NOT_WHOLE = frozenset(life for life, row in TIMES_IN_FORCE.items() if not row.is_whole)
 _STOP, _TAKE = Trigger.STOP, Trigger.TAKE_PROFIT
 _L, _M = OrderType.LIMIT, OrderType.MARKET
 
@@ -109,8 +109,8 @@ _L, _M = OrderType.LIMIT, OrderType.MARKET
 ORDER_KINDS = complete(
     OrderType,
     {
-        OrderType.LIMIT: OrderKind(True, None, _L, _ANY_LIFE, post_only=True, display=True),
-        OrderType.MARKET: OrderKind(False, None, _M, _ANY_LIFE, post_only=False, display=False),
+        OrderType.LIMIT: OrderKind(True, None, _L, _ANY_TIME_IN_FORCE, post_only=True, display=True),
+        OrderType.MARKET: OrderKind(False, None, _M, _ANY_TIME_IN_FORCE, post_only=False, display=False),
         OrderType.STOP_MARKET: OrderKind(False, _STOP, _M, _NOT_WHOLE, post_only=False, display=False),
         OrderType.STOP_LIMIT: OrderKind(True, _STOP, _L, _NOT_WHOLE, post_only=False, display=True),
         OrderType.TAKE_PROFIT: OrderKind(False, _TAKE, _M, _NOT_WHOLE, post_only=False, display=False),

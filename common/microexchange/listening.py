@@ -8,7 +8,7 @@ DEAD_MS = 30_000
 
 
 class PortBusyError(OSError):
-    """A service cannot listen where it is told to: somebody listens on the port already, or there is no such address."""
+    """A service cannot listen at its address: the port is taken, or the machine has no such address."""
 
     def __init__(self, problem: str, fix: str, is_busy: bool = True) -> None:
         super().__init__(f"{problem}. {fix}")

@@ -444,7 +444,7 @@ class LeaderView(Answer, frozen=True):
     """The deepest fall of the profit from a peak before it, as sampled every five seconds."""
     sharpe: str | None
     """The mean change of the profit from sample to sample by its standard deviation, per sample of five seconds; null in the
-    first twelve, and for who has not traded."""
+    first twelve samples, and for a client that has not traded."""
     trades: int
 
 

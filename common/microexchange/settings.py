@@ -19,7 +19,7 @@ def default_data_dir() -> Path:
 
 
 def default_running_dir() -> Path:
-    """Where an exchange that runs leaves word of its place, for the commands."""
+    """The folder in which a running exchange publishes its addresses for the other commands."""
     return user_state_path("microexchange") / "running"
 
 

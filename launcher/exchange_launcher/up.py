@@ -267,7 +267,7 @@ class Exchange:
         await child.start(self._fail)
 
     def _announce(self) -> None:
-        """Leaves word of where the exchange is, for the other commands, until it stops."""
+        """Publishes the addresses of the exchange for the other commands, until it stops."""
         options = self._options
         place = Place(
             pid=os.getpid(),

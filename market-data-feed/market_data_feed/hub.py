@@ -38,7 +38,7 @@ MARKETDATA, TAPE = "marketdata", "tape"
 """What `/ws/marketdata` and `/ws/trades` send."""
 PRIVATE = (ORDERS, BALANCES)
 LEADERS = 100
-"""Clients that the channel `leaderboard` tells of, and as many house bots."""
+"""The number of clients in the channel `leaderboard`. As many house bots are added."""
 TOP = 10
 """Levels of each side in `marketdata`."""
 DEPTH = 1000

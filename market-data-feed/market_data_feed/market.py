@@ -49,7 +49,7 @@ _BUY = Side.BUY
 SAMPLE_NANOSECONDS = 5_000_000_000
 """How far samples of equities are apart."""
 LEAST_SAMPLES = 12
-"""Samples before a ratio of them is told: a minute."""
+"""A ratio needs at least this many samples: a minute."""
 QUIET_NANOSECONDS = 10_000_000_000
 """How long after the last order of a house bot a security counts as quiet: a bot that replaces its quotes is not gone."""
 

@@ -17,12 +17,12 @@ from matching_engine.market import Market
 from microexchange.ids import COUNTER_BITS, MAX_GATEWAY, IdSequence
 from microexchange.kinds import (
     AT_ONCE,
-    LIVES,
     ORDER_KINDS,
     PASSING,
     PREVENTIONS,
     SELF_TRADING,
     STATES,
+    TIMES_IN_FORCE,
     WHOLE,
     WITH_PRICE,
 )
@@ -445,7 +445,7 @@ class Engine:
     def _refuse_instructions(self, order: Order, market: Market) -> Reason | None:
         """What is wrong with an order's time in force, trigger and display, or None."""
         kind, life = order.entry.order_type, order.entry.time_in_force
-        row, lasts = ORDER_KINDS[kind], LIVES[life]
+        row, lasts = ORDER_KINDS[kind], TIMES_IN_FORCE[life]
         if (row.trigger is not None) != (order.trigger_price is not None):
             need = "has no" if row.trigger is None else "needs a"
             return Code.INVALID_FIELD, f"a {kind} order {need} trigger price"
@@ -458,7 +458,7 @@ class Engine:
             return Code.INVALID_FIELD, f"a {life} order must end in the future"
         if not 0 <= order.entry.display_quantity <= order.quantity:
             return Code.INVALID_FIELD, "the display quantity must be between one lot and the quantity"
-        if life not in row.lives:
+        if life not in row.times_in_force:
             return Code.INVALID_FIELD, f"a {kind} order cannot be {life}: enter it with another time in force"
         if order.entry.post_only and not row.post_only:
             return Code.INVALID_FIELD, f"a {kind} order cannot be post_only: leave it out"
@@ -1118,7 +1118,7 @@ class Engine:
                 events += self._cancel(order, command, Code.DELISTED, f"{market.symbol} is listed no more")
         elif state is TradingState.CLOSED:
             for order in [*market.book.bids, *market.book.asks, *market.stops]:
-                if LIVES[order.entry.time_in_force].is_session:
+                if TIMES_IN_FORCE[order.entry.time_in_force].is_session:
                     events += self._expire(order, command)
         elif state is _CONTINUOUS and market.stops.orders:
             self._fire(market, command, events)

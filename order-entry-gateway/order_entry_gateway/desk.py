@@ -462,7 +462,7 @@ class OrderDesk:
         return self.board is None or client_id in self.view.clients
 
     def new_order(self, client_id: str, request: OrderRequest) -> NewOrder:
-        """The command that enters an order now; `entered` tells what came of it. Raises `Refusal`."""
+        """The command that enters an order now. `entered` returns its outcome. Raises `Refusal`."""
         command_id, now = self.next_command()
         return new_order(request, self.view.securities, client_id, command_id, now)
 
@@ -474,7 +474,7 @@ class OrderDesk:
         return entered(command.command_id, await self._ask(command))
 
     def cancel_order(self, client_id: str, order_id: int) -> CancelOrder:
-        """The command that cancels an order now; `changed` tells what came of it. Of one that is not remembered here the
+        """The command that cancels an order now. `changed` returns its outcome. Of one that is not remembered here the
         engine knows: it may be old, and open. Raises `Refusal`."""
         known = self.remembered(order_id)
         if known is not None:
@@ -495,7 +495,7 @@ class OrderDesk:
         return report
 
     def amend_order(self, client_id: str, known: OrderReport, request: AmendRequest) -> ReplaceOrder:
-        """The command that changes an order of the client's now; `changed` tells what came of it. Raises `Refusal`."""
+        """The command that changes an order of the client's now. `changed` returns its outcome. Raises `Refusal`."""
         _check_open(known)
         command_id, now = self.next_command()
         return replace_order(request, self.security(known.symbol), client_id, known.order_id, command_id, now)
@@ -568,14 +568,14 @@ class OrderDesk:
         return await self._open(open_account(request, self.view.securities, self._endowment, command_id, now))
 
     async def fund(self, client_id: str, request: FundingRequest) -> AccountOpened | None:
-        """Opens an account with what the admin says; None where the client has one already, which is given nothing more.
+        """Opens an account on the admin's terms. Returns None if the client has one already, which gets nothing more.
         Raises `Refusal`, also where the client has an account of the other kind."""
         command_id, now = self.next_command()
         try:
             command = open_funded(request, client_id, self.view.securities, self._endowment, command_id, now)
             return await self._open(command)
         except Refusal as refusal:
-            # All that the engine said before its answer has come here: who has an account is known.
+            # The engine's earlier reports have all arrived before this answer, so the accounts here are complete.
             if refusal.code is Code.CLIENT_EXISTS and (client_id in self.view.house) == request.house:
                 return None
             raise

@@ -305,7 +305,7 @@ async def _relay(socket: WebSocket, upstream: ClientConnection) -> None:
 
 
 async def _to_feed(socket: WebSocket, upstream: ClientConnection) -> bool:
-    """Passes on what the client says. Returns whether it was the client who has closed."""
+    """Forwards the client's messages to the feed. Returns whether the client closed the connection."""
     with contextlib.suppress(ConnectionClosed):
         while (message := await socket.receive())["type"] != "websocket.disconnect":
             text = message.get("text")
@@ -317,7 +317,7 @@ async def _to_feed(socket: WebSocket, upstream: ClientConnection) -> bool:
 
 
 async def _to_client(socket: WebSocket, upstream: ClientConnection) -> None:
-    """Passes on what the feed says, each message when the client has taken enough of those before."""
+    """Forwards the feed's messages to the client, each after the client has read enough of the earlier ones."""
     connection = connection_of(socket)
     try:
         while True:

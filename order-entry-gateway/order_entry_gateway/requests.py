@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 
 from microexchange.access import checked_client_id
-from microexchange.kinds import AT_ONCE, LIVES, WITH_PRICE, WITH_TRIGGER
+from microexchange.kinds import AT_ONCE, TIMES_IN_FORCE, WITH_PRICE, WITH_TRIGGER
 from microexchange.messages import (
     ListSecurity,
     NewOrder,
@@ -88,7 +88,7 @@ class ClientRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class FundingRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Open an account with what the admin says. A field that is left out is as for every new account."""
+    """Open an account on the admin's terms. A field that is left out has the value of every new account."""
 
     cash: Decimal | None = None
     shares: dict[str, Decimal] | None = None
@@ -232,7 +232,7 @@ def _kind_and_life(request: OrderRequest) -> tuple[OrderType, TimeInForce]:
 def _expiry(request: OrderRequest, life: TimeInForce, now: int) -> int:
     """When the order ends, in nanoseconds; 0 for one that does not by itself. Raises `Refusal`."""
     end = request.expire_at
-    if not LIVES[life].has_end:
+    if not TIMES_IN_FORCE[life].has_end:
         if end is not None:
             raise Refusal(Code.INVALID_FIELD, "only a gtd order says when it ends: leave expire_at out", "expire_at")
         return 0
@@ -334,7 +334,7 @@ def open_funded(
     command_id: int,
     timestamp: int,
 ) -> OpenAccount:
-    """The command that opens an account with what the admin says, and with `endowment` where nothing is said. Raises
+    """The command that opens an account on the admin's terms, and with `endowment` for the fields left out. Raises
     `Refusal`."""
     units = {"cash": endowment.cash, "credit": endowment.credit_limit, "short_limit": endowment.short_limit}
     for field in units:

@@ -254,7 +254,7 @@ class Session:
         self._ask(amending, partial(self._on_answer, request.id, changed, known.order_id))
 
     async def _enter_first(self, client_id: str, request: EnterOrder) -> None:
-        """Enters the first order of a client in a classroom, who has no account before it. Raises `Refusal`."""
+        """Enters the first order of a client of a classroom, which opens the account. Raises `Refusal`."""
         await self._desk.open_for(client_id)
         self._enter(client_id, request)
 

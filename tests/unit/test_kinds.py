@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from microexchange import kinds, messages
-from microexchange.kinds import LIVES, ORDER_KINDS, PREVENTIONS, STATES, Trigger
+from microexchange.kinds import ORDER_KINDS, PREVENTIONS, STATES, TIMES_IN_FORCE, Trigger
 from microexchange.messages import (
     ExecType,
     OpenAccount,
@@ -35,7 +35,7 @@ from trading_bots.live import LiveVenue
 from trading_bots.simulation.exchange import _TYPES
 
 ROOT = Path(__file__).parents[2]
-TABLES = {OrderType: ORDER_KINDS, TimeInForce: LIVES, SelfTradePrevention: PREVENTIONS, TradingState: STATES}
+TABLES = {OrderType: ORDER_KINDS, TimeInForce: TIMES_IN_FORCE, SelfTradePrevention: PREVENTIONS, TradingState: STATES}
 
 
 # --- the tables ---------------------------------------------------------------------------------------------------------
@@ -69,7 +69,7 @@ def test_an_order_type_becomes_one_with_the_same_limit_that_waits_for_nothing(ki
     after = ORDER_KINDS[row.becomes]
     assert (after.has_price, after.trigger) == (row.has_price, None)
     assert (row.becomes is kind) is (row.trigger is None)
-    assert row.lives <= after.lives
+    assert row.times_in_force <= after.times_in_force
 
 
 @pytest.mark.parametrize("state", TradingState)
@@ -94,11 +94,11 @@ def test_the_engine_takes_what_the_row_of_an_order_type_allows_and_refuses_the_r
     row = ORDER_KINDS[kind]
     for life, post_only, display in product(TimeInForce, (False, True), (0, 2)):
         allowed = (
-            life in row.lives
-            and (not post_only or (row.post_only and LIVES[life].rests))
-            and (not display or (row.display and LIVES[life].rests))
+            life in row.times_in_force
+            and (not post_only or (row.post_only and TIMES_IN_FORCE[life].rests))
+            and (not display or (row.display and TIMES_IN_FORCE[life].rests))
         )
-        more = {"expire_at": 10**18} if LIVES[life].has_end else {}
+        more = {"expire_at": 10**18} if TIMES_IN_FORCE[life].has_end else {}
         pit = Pit()
         order, events = pit.order(
             "d", "buy", 5, time_in_force=life, post_only=post_only, display_quantity=display, **more, **terms_of(kind)
@@ -161,7 +161,7 @@ def test_the_engine_trades_collects_or_refuses_as_the_row_of_the_state_says(stat
 
 
 def test_a_client_may_ask_for_every_order_type_and_for_every_life_in_which_nothing_rests() -> None:
-    wanted = {*(kind.value for kind in OrderType), *(life.value for life, row in LIVES.items() if not row.rests)}
+    wanted = {*(kind.value for kind in OrderType), *(life.value for life, row in TIMES_IN_FORCE.items() if not row.rests)}
     assert {kind.value for kind in EntryType} == set(_TYPES) == wanted
     (_, components) = msgspec.json.schema_components([OrderRequest])
     assert set(components["EntryType"]["enum"]) == wanted
@@ -215,7 +215,7 @@ def test_the_rule_books_table_of_order_types_is_the_rows() -> None:
             "yes" if row.has_price else "no",
             f"`{row.trigger}`" if row.trigger else "–",
             "–" if row.becomes is kind else f"`{row.becomes}`",
-            ", ".join(f"`{life}`" for life in TimeInForce if life in row.lives),
+            ", ".join(f"`{life}`" for life in TimeInForce if life in row.times_in_force),
             "yes" if row.post_only else "no",
             "yes" if row.display else "no",
         ]

@@ -49,14 +49,14 @@ class AccountError(RuntimeError):
 
 
 class Contact:
-    """An address that the bot needs. Says once that it does not answer, and once that it answers again."""
+    """An address that the bot needs. Logs once that it does not answer, and once that it answers again."""
 
     def __init__(self, say: Say, what: str, url: str, hint: str = "") -> None:
         self._say, self._name, self._hint = say, f"{what} at {url}", hint
         self._failures = 0
 
     def lost(self, cause: object) -> None:
-        """A try has failed. The first failure is not told: a connection that is back at once needs no line."""
+        """A try has failed. The first failure is not logged: a connection that is back at once needs no line."""
         self._failures += 1
         if self._failures == 2:
             self._say(f"{self._name} does not answer ({cause}). Waiting for it.{self._hint}")
@@ -85,8 +85,8 @@ class LiveVenue:
         cancel_on_disconnect: bool = False,
         say: Say = _log,
     ) -> None:
-        """With `cancel_on_disconnect`, the exchange cancels the bot's orders when its connection ends. `say` gets what the
-        one who runs the bot should know."""
+        """With `cancel_on_disconnect`, the exchange cancels the bot's orders when its connection ends. `say` gets the
+        messages for the person who runs the bot."""
         self._bot = bot
         self._key = key
         self._gateway_url = gateway_url
@@ -341,7 +341,7 @@ class LiveVenue:
             raise WebSocketException(error["message"])
 
     async def _catch_up(self) -> None:
-        """Asks for each order that the bot takes for open, where too many reports were missed. What is settled tells of the
+        """Asks for the state of each open order, after too many reports were missed. The settled balances cover the missed
         trades. Raises one of `LOST`."""
         headers = {"Authorization": f"Bearer {self._key}"}
         async with httpx.AsyncClient(timeout=10) as http:
@@ -399,7 +399,7 @@ class LiveVenue:
         if order is None:
             return
         if error is None:
-            # A report has told the same, unless it was missed. The report of a later change may have come already.
+            # A report has the same content, unless it was missed. The report of a later change may have arrived already.
             if order.order_id is None or request["op"] == "get":
                 self._state_is(message["order"])
         elif error["code"] in _AGAIN:

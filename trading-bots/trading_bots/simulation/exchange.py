@@ -116,7 +116,7 @@ class Client:
         self.ended = ""
         """Why it did not play to the end."""
         self.note = ""
-        """What the one who runs the bot should know."""
+        """A message for the person who runs the bot."""
         self._complaints = Complaints(bot)
         self._waiting = 0
         """Requests that the exchange has not taken yet."""
