@@ -27,7 +27,7 @@ def check_symbol(symbol: str) -> None:
 
 
 class RefusedError(CommandError):
-    """The exchange refuses; `code` says why, as in docs/refusals.md."""
+    """The exchange refuses. `code` is one of docs/refusals.md."""
 
     def __init__(self, code: str, problem: str, fix: str, status: int) -> None:
         super().__init__(problem, fix, status)
@@ -42,7 +42,7 @@ class Admin:
         self._headers = {"Authorization": f"Bearer {_token(target.admin_token)}"}
 
     def ask(self, method: str, path: str, body: object = None) -> None:
-        """Sends a request. Raises `RefusedError` where it is refused, and `CommandError` where nobody answers."""
+        """Sends a request. Raises `RefusedError` where it is refused, and `CommandError` if there is no answer."""
         answer = _request(method, f"{self._target.gateway_url}{path}", json=body, headers=self._headers)
         if answer.is_success:
             return

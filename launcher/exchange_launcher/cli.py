@@ -186,7 +186,7 @@ def up_command(
 
 
 def _pricing_of_environment() -> PricingRule | None:
-    """What `MX_PRICING` says. Raises `CommandError`."""
+    """The value of `MX_PRICING`. Raises `CommandError`."""
     text = os.environ.get("MX_PRICING", "")
     try:
         return PricingRule(text) if text else None

@@ -110,7 +110,7 @@ def simulate(
 ) -> None:
     """Play a season in one process, on a clock of its own. The same seed gives the same results, to the byte.
 
-    Without a season, `--bot` names who plays one that is built in."""
+    Without a season, the bots of `--bot` play one that is built in."""
     pace = _pace(speed)
     with complaining():
         season, folder = _season(season_file, bots or [], also=True)
@@ -192,7 +192,7 @@ def _simulate_round(season: Season, number: int, folder: Path, pace: float, pati
 
 
 def print_ranking(result: RoundResult) -> None:
-    """Prints who did how well, what went wrong, and who has not traded."""
+    """Prints the ranking, the errors, and the bots that have not traded."""
     table = Table(title=escape(f"{result.season}, round {result.round}"), title_justify="left")
     wide = console.width >= 110
     parts = ("spread", "fees", "inventory", "drawdown") if wide else ()
@@ -214,7 +214,7 @@ def print_ranking(result: RoundResult) -> None:
 
 
 def _warn(text: str, style: str = "yellow") -> None:
-    """Says a thing that may have text of a bot's in it."""
+    """Prints a text that may contain text of a bot."""
     errors.print(plain(text), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -296,7 +296,7 @@ def tournament(
 
 
 def _counted(progress: Progress, task: TaskID, rounds: int) -> Callable[[], None]:
-    """Moves the bar on with each round; where there is no terminal for a bar, a line tells of every tenth part."""
+    """Moves the bar on with each round. Without a terminal, prints a line for every tenth part."""
     numbers = itertools.count(1)
 
     def done() -> None:
@@ -309,7 +309,7 @@ def _counted(progress: Progress, task: TaskID, rounds: int) -> Callable[[], None
 
 
 def _warn_of_faults(played: Sequence[RoundResult]) -> None:
-    """Says who made errors, and who has not traded in any round."""
+    """Prints the bots that made errors, and those that traded in no round."""
     first: dict[str, str] = {}
     rounds: Counter[str] = Counter()
     trades: Counter[str] = Counter()
@@ -443,7 +443,7 @@ class {name}(Bot):
                 self.buy(symbol, 1, price)
 
     def busy(self) -> list[str]:
-        """The securities that trade now, and in which somebody bids and somebody offers."""
+        """The securities that trade now and have orders on both sides."""
         return [
             symbol
             for symbol in self.securities

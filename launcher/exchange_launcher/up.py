@@ -70,7 +70,7 @@ ENGINE, CLEARINGHOUSE, FEED, GATEWAY, BOTS = (
     "trading-bots",
 )
 STOP_ORDER = (BOTS, GATEWAY, ENGINE, CLEARINGHOUSE, FEED)
-"""Who sends first, who stores last."""
+"""The order in which services stop: senders first, the feed, which stores, last."""
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,11 @@ def _services(options: UpOptions) -> dict[str, _Service]:
 
 
 HOUSE_IN_A_LISTING = 20
-"""Securities of a listing file that the house bots trade where nothing says how many."""
+"""Securities of a listing file that the house bots trade by default."""
 
 
 def _listing_settings(options: UpOptions) -> dict[str, str]:
-    """What the gateway is told of what to list."""
+    """The settings of the gateway for its listing."""
     settings = {}
     if options.listing is not None:
         settings["MX_LISTING"] = str(options.listing.absolute())
@@ -112,7 +112,7 @@ def _listing_settings(options: UpOptions) -> dict[str, str]:
 
 
 def _house_settings(options: UpOptions) -> dict[str, str]:
-    """What the house bots are told of what to trade."""
+    """The settings of the house bots for their securities."""
     count = options.securities or (HOUSE_IN_A_LISTING if options.listing is not None else 0)
     return {"MX_HOUSE_SYMBOLS": str(count)} if count else {}
 
@@ -331,7 +331,7 @@ class Exchange:
                     return
 
     def address(self) -> list[str]:
-        """The one address that people need, and who can connect to it."""
+        """The one address that people need, and which machines can connect to it."""
         host, port = self._options.host, self._options.gateway_port
         public = addresses.public_host(host)
         shown = addresses.url(addresses.local_host(host) if public is None else public, port)
@@ -343,7 +343,7 @@ class Exchange:
         return [*lines, "Other machines on the network can connect."]
 
     def details(self, pricing: str) -> Table:
-        """Where everything is; `pricing` says by which rules securities trade."""
+        """All addresses. `pricing` is the text for the pricing rules."""
         options, table = self._options, Table(show_header=False)
         table.add_column("what")
         table.add_column("where", overflow="fold")

@@ -105,4 +105,4 @@ def files_of(bot: type[Bot]) -> set[str]:
 
 
 Say = Callable[[str], None]
-"""Says one thing to who runs the bot."""
+"""Prints one message to the person who runs the bot."""

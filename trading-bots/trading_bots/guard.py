@@ -1,4 +1,4 @@
-"""Watches a live bot that has a process of its own: says where it is stuck, and sees to it that Ctrl-C ends it."""
+"""Watches a live bot in a process of its own: prints where it is stuck, and lets Ctrl-C end it."""
 
 import asyncio
 import contextlib
@@ -71,7 +71,7 @@ class Guard:
             await asyncio.sleep(LOOK)
 
     def _watch(self, main: int) -> None:
-        """Says once where the bot is stuck, each time that it is."""
+        """Prints where the bot is stuck, once each time."""
         said_of = 0.0
         while not self._ends.wait(LOOK):
             if time.monotonic() - self._alive_at < self._patience or self._alive_at == said_of:

@@ -12,7 +12,7 @@ MOST_CHARACTERS = 1_000_000
 
 
 class _Lines(io.TextIOBase):
-    """A stream that cuts what is written into lines, by who writes."""
+    """A stream that cuts its text into lines, kept apart by writer."""
 
     def __init__(self, who: Callable[[], str], said: Callable[[str, str], None]) -> None:
         self._who, self._said = who, said

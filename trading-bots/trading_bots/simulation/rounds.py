@@ -169,7 +169,7 @@ def _open(
     record: Record,
     values: dict[str, ValuePath],
 ) -> tuple[dict[str, Client], set[str]]:
-    """Lists the securities and lets everybody in. Returns the clients by name, and who is of the house."""
+    """Lists the securities and opens the accounts. Returns the clients by name, and the names of the house."""
     state = TradingState.PRE_OPEN if nanoseconds(season.auctions.opening, "opening") else TradingState.CONTINUOUS
     for terms in season.security:
         exchange.list_security(**listing(terms, state))

@@ -1,4 +1,4 @@
-"""Ends a simulation in which a bot does not return, and says where the bot is stuck.
+"""Ends a simulation in which a bot does not return, and reports where the bot is stuck.
 
 A timer of the system interrupts the main thread once a second, whatever it does: a loop, a sleep, the bot's own handling of
 errors. Where the same call into a bot has run for too long, or the simulated clock stands still, the interruption raises
@@ -30,12 +30,12 @@ EXIT_STUCK = 70
 
 
 class Stuck(BaseException):
-    """A bot does not return; the message says where it is. No `Exception`: the bot's own handling of errors must not catch
+    """A bot does not return. The message names the line. No `Exception`: the bot's own handling of errors must not catch
     it."""
 
 
 class StuckError(RuntimeError):
-    """A bot does not return; the message says where it is."""
+    """A bot does not return. The message names the line."""
 
 
 class Watchdog:
