@@ -116,7 +116,7 @@ def test_bots_that_answer_each_other_without_a_pause_are_found(tmp_path: Path) -
         'name = "ping"\nlength = "10s"\nsecurity = [{ symbol = "ACME", price = "100.00" }]\n'
         'contestant = [{ name = "ping", file = "ping.py", latency = "0s" }]\n'
     )
-    command = [sys.executable, "-m", "exchange_launcher.cli", "simulate", "season.toml", "--patience", "0.7"]
+    command = [sys.executable, "-m", "exchange_launcher.cli", "simulate", "season.toml", "--patience", "3"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert "the simulated clock stands still" in done.stderr
