@@ -244,7 +244,7 @@ def add_routes(
         views = [order_view(report, desk.security(report.symbol)) for report in reports]
         return json_response(OrdersView(orders=views, next_before=None if more is None else str(more)))
 
-    @app.get("/orders/{order_id}", tags=["orders"], **doc("An order of yours", None, OrderView, 200, 401, 404, 503))
+    @app.get("/orders/{order_id}", tags=["orders"], **doc("An order of yours", None, OrderView, 200, 401, 403, 404, 503))
     async def get_order(request: Request, order_id: str) -> Response:
         if market_data is not None and not order_id.isdecimal():
             return market_data.forward()

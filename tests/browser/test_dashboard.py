@@ -274,7 +274,7 @@ def test_on_a_phone_an_open_order_can_be_cancelled_and_numbers_are_grouped_alike
 def test_the_feeds_own_address_leads_to_the_gateways_where_orders_are_taken(browser: Browser, running: Running) -> None:
     watched = opened(browser)
     page = watched.page
-    page.goto(f"{running.feed}/#competition")
+    page.goto(f"{running.gateway}/#competition")
     expect(page).to_have_url(f"{running.gateway}/#competition")
     expect(page.locator("#connection")).to_have_text("live")
     page.context.close()
@@ -331,7 +331,7 @@ def test_house_bots_are_hidden_until_they_are_asked_for_and_what_they_leave_alon
     watched = opened(browser)
     page = watched.page
     for view in ("wall", "competition"):
-        page.goto(f"{running.feed}/#{view}")
+        page.goto(f"{running.gateway}/#{view}")
         board = page.get_by_role("region", name="Leaderboard").locator("tbody")
         expect(board).to_contain_text("maker")
         expect(board).not_to_contain_text("housebot")
@@ -343,7 +343,7 @@ def test_house_bots_are_hidden_until_they_are_asked_for_and_what_they_leave_alon
     page.get_by_label("House bots").uncheck()
     expect(board).not_to_contain_text("housebot")
 
-    page.goto(f"{running.feed}/#market")
+    page.goto(f"{running.gateway}/#market")
     rows = page.get_by_label("Securities").get_by_role("button")
     expect(rows.first).to_contain_text("NVDA")
     expect(rows.first).not_to_contain_text("quiet")
@@ -389,7 +389,7 @@ def test_the_ticket_says_at_which_price_an_order_trades(browser: Browser, runnin
         eventually(lambda symbol=symbol: running.http.get(f"{running.feed}/book/{symbol}").status_code == 200)
     watched = opened(browser)
     page = watched.page
-    page.goto(f"{running.feed}/#trade")
+    page.goto(f"{running.gateway}/#trade")
     page.get_by_label("Name").fill("pricing")
     page.get_by_role("button", name="Open the account").click()
     ticket = page.locator("form.ticket")

@@ -51,7 +51,7 @@ def shortened(arguments: list[str], is_new: bool) -> list[str]:
         return [*without(arguments, "--for"), *house, "--for", "2s"]
     if verb == "compete":
         return ["compete", shorter(arguments[1], 8, 2), *arguments[2:]]
-    if verb == "simulate" and not is_new:
+    if verb == "simulate" and not is_new and arguments[1].endswith(".toml"):
         return ["simulate", shorter(arguments[1], 30, 5), *arguments[2:]]
     if verb == "tournament":
         return [*without(arguments, "--rounds"), "--rounds", _ROUNDS]
@@ -68,7 +68,7 @@ def without(arguments: list[str], flag: str) -> list[str]:
 
 def seen(arguments: list[str], home: Path) -> Path:
     """The file in `home` that is there once the command has run."""
-    settings = sorted(f"{name}={value}" for name, value in os.environ.items() if re.match("MX_(?!DOCS_)", name))
+    settings = sorted(f"{name}={value}" for name, value in os.environ.items() if re.match("MX_(?!DOCS_|RUNNING_DIR)", name))
     text = "\0".join([*settings, *without(arguments, "--for")])
     return home / f"ran-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 

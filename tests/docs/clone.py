@@ -26,7 +26,7 @@ from tests.integration.running import eventually, free_ports
 _EXTRAS = ("embedded", "embedded,test")
 """What `mx` need not install here."""
 _COPIED = ("mx", "pyproject.toml", "constraints.txt")
-_NOT_KEPT = "MX_DOCS_[A-Z]+|XDG_DATA_HOME|PYTHONPATH"
+_NOT_KEPT = "MX_DOCS_[A-Z]+|MX_RUNNING_DIR|XDG_DATA_HOME|PYTHONPATH"
 """What is another one for a block in another mode."""
 TIMEOUT = 480
 """Seconds that a block may take."""
@@ -63,7 +63,7 @@ class Exchange:
         with self._output.open("w") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "exchange_launcher.cli", "up", *arguments, "--bots", HOUSE, *places],
-                env={**os.environ, "XDG_DATA_HOME": str(self.home)},
+                env={**os.environ, "XDG_DATA_HOME": str(self.home), "MX_RUNNING_DIR": str(self.home / "running")},
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
@@ -143,6 +143,7 @@ class Clone:
             "PATH": f"{self.folder / '.tools'}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT / "tests" / "docs" / "redirected"),
             "XDG_DATA_HOME": str(home),
+            "MX_RUNNING_DIR": str(home / "running"),
             "MX_DOCS_CURL": shutil.which("curl") or "curl",
             "MX_DOCS_OTHER_HOME": str(self._other_home),
             "MX_DOCS_PORTS": exchange.ports if exchange is not None else "",
