@@ -11,7 +11,8 @@ from benchmarks.flow import Step, flow
 from benchmarks.peers import peers
 from matching_engine.book import Book, Order
 from matching_engine.credit import Account
-from microexchange.messages import NewOrder, OrderType, Side
+from microexchange.commands import NewOrder
+from microexchange.enums import OrderType, Side
 
 
 def entry(step: Step) -> NewOrder:

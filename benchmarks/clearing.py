@@ -11,20 +11,12 @@ from pathlib import Path
 
 from benchmarks import harness, servers
 from clearinghouse.service import REST_SECONDS
+from microexchange.batches import ENGINE, VERSION, Batch, encode_batch
+from microexchange.enums import Side
+from microexchange.instructions import Execution, Instruction, Transfer
 from microexchange.log import Log, open_log
-from microexchange.messages import (
-    DATA_FEED,
-    ENGINE,
-    ORDER_EXECUTION,
-    VERSION,
-    Batch,
-    Execution,
-    Instruction,
-    Side,
-    Transfer,
-    encode_batch,
-)
 from microexchange.numbers import MAX_CASH
+from microexchange.records import DATA_FEED, ORDER_EXECUTION
 
 CLIENTS, SYMBOLS = 500, 8
 IN_A_BODY = 100

@@ -7,8 +7,8 @@ from pathlib import Path
 from benchmarks import harness
 from benchmarks.engine import CLIENTS, NOW, commands_of, renumbered
 from matching_engine.engine import Engine
+from microexchange.commands import CancelAll
 from microexchange.ids import IdSequence
-from microexchange.messages import CancelAll
 
 CHUNK, ROWS = 200_000, 10
 

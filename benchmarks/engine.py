@@ -13,8 +13,9 @@ import msgspec
 from benchmarks import harness
 from benchmarks.flow import flow
 from matching_engine.engine import Engine
+from microexchange.commands import CancelOrder, Command, ListSecurity, NewOrder, OpenAccount
+from microexchange.enums import OrderType, Side
 from microexchange.ids import IdSequence
-from microexchange.messages import CancelOrder, Command, ListSecurity, NewOrder, OpenAccount, OrderType, Side
 from microexchange.numbers import MAX_CASH
 
 CLIENTS = 50

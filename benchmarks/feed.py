@@ -25,20 +25,12 @@ import msgspec
 from benchmarks import harness, servers
 from benchmarks.engine import commands_of
 from matching_engine.engine import Engine
+from microexchange.batches import ENGINE, VERSION, Batch, encode_batch
+from microexchange.enums import Side
+from microexchange.instructions import Execution, Transfer
 from microexchange.log import Log, open_log
-from microexchange.messages import (
-    DATA_FEED,
-    ENGINE,
-    VERSION,
-    Batch,
-    Execution,
-    PriceUpdate,
-    Record,
-    Side,
-    Trade,
-    Transfer,
-    encode_batch,
-)
+from microexchange.records import DATA_FEED, Record
+from microexchange.reports import PriceUpdate, Trade
 
 RATE = 10_000
 """Orders a second, live."""

@@ -24,9 +24,10 @@ from benchmarks.end_to_end import Run, at_rate, until_at_rest
 from benchmarks.engine import CLIENTS, NOW, growth, opening
 from exchange_db.days import DAY, make_partition
 from matching_engine.engine import Engine
+from microexchange.commands import NewOrder
 from microexchange.databases import MARKET_DATA, database_url
+from microexchange.enums import OrderType, Side
 from microexchange.ids import IdSequence
-from microexchange.messages import NewOrder, OrderType, Side
 
 RATE = 2_000
 COUNTS = {

@@ -15,7 +15,8 @@ from pathlib import Path
 from benchmarks import facts
 from benchmarks.charts import Chart, Series, write
 from benchmarks.harness import put_between
-from microexchange.messages import Event, ExecType, OrderReport, PriceUpdate, Side, Trade
+from microexchange.enums import ExecType, Side
+from microexchange.reports import Event, OrderReport, PriceUpdate, Trade
 from trading_bots.simulation.exchange import SECOND
 from trading_bots.simulation.house import LISTED, open_house
 from trading_bots.simulation.rounds import START

@@ -20,7 +20,7 @@ from benchmarks.harness import LOGS
 from exchange_db.migrate import migrate
 from exchange_launcher.postgres import EmbeddedPostgres
 from microexchange.log.rabbitmq import EXCHANGE
-from microexchange.messages import TOPICS
+from microexchange.records import TOPICS
 
 AMQP_URL = os.environ.get("MX_TEST_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/%2f")
 

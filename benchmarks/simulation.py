@@ -9,7 +9,9 @@ from benchmarks import harness
 from clearinghouse.ledger import Ledger
 from market_data_feed.market import Market
 from matching_engine.engine import Engine
-from microexchange.messages import ORDER_ENTRY, Execution, Transfer, decode_batch
+from microexchange.batches import decode_batch
+from microexchange.instructions import Execution, Transfer
+from microexchange.records import ORDER_ENTRY
 from trading_bots.simulation.exchange import SECOND, SimulatedExchange
 from trading_bots.simulation.rounds import START
 from trading_bots.strategies import MarketMaker, MeanReversion, Momentum, NoiseTrader

@@ -9,8 +9,9 @@ from benchmarks.engine import CLIENTS, NOW, opening
 from matching_engine import state
 from matching_engine.engine import Engine
 from matching_engine.snapshots import Snapshot, SnapshotStore
+from microexchange.commands import NewOrder
+from microexchange.enums import OrderType, Side
 from microexchange.ids import IdSequence
-from microexchange.messages import NewOrder, OrderType, Side
 
 
 def resting(count: int) -> Engine:

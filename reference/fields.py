@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from microexchange import presentation
+from microexchange import schemas
 from order_entry_gateway import requests, rest
 
-MODULES = (presentation, requests, rest)
+MODULES = (schemas, requests, rest)
 """Whose types any interface may speak of."""
 
 

@@ -12,8 +12,8 @@ from msgspec import UNSET, UnsetType
 
 from market_data_feed import websocket as feed
 from microexchange import __version__
-from microexchange.messages import Side, TradingState
-from microexchange.presentation import (
+from microexchange.enums import Side, TradingState
+from microexchange.schemas import (
     BalanceView,
     BboView,
     BookView,
@@ -25,7 +25,7 @@ from microexchange.presentation import (
     LevelView,
     OrderView,
     ReportView,
-    StandingView,
+    RestingOrderView,
     TickerView,
     TradeView,
 )
@@ -153,7 +153,7 @@ class FullBookUpdate(Said, tag_field="type", tag="update"):
     symbol: str
     previous_sequence: int
     sequence: int
-    changes: list[StandingView]
+    changes: list[RestingOrderView]
 
 
 class Bbo(Said, tag_field="type", tag="bbo"):

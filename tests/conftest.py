@@ -18,7 +18,7 @@ from psycopg import sql
 from exchange_db.migrate import migrate
 from microexchange.databases import database_url
 from microexchange.log.rabbitmq import EXCHANGE
-from microexchange.messages import TOPICS
+from microexchange.records import TOPICS
 
 # A shared machine stalls now and then: no test of ours may fail for the time it took.
 hypothesis.settings.register_profile("no deadline", deadline=None)

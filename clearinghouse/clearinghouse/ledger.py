@@ -7,7 +7,9 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from exchange_db.accounts import FEES, ISSUER, SPREAD
-from microexchange.messages import Execution, Instruction, SettlementReport, SettlementStatus, Transfer
+from microexchange.enums import SettlementStatus
+from microexchange.instructions import Execution, Instruction, Transfer
+from microexchange.reports import SettlementReport
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,17 @@ from pydantic import Field
 
 from clearinghouse.ledger import Ledger
 from clearinghouse.store import Progress, Settled, Store
+from microexchange.batches import CLEARING, Batch
 from microexchange.databases import CLEARING_DATA, CONNECTION_LOST, connect, database_url
+from microexchange.enums import SettlementStatus
 from microexchange.health import Health
+from microexchange.instructions import Instruction
 from microexchange.latency import LatencyWindow
 from microexchange.listening import bind
 from microexchange.log import Backoff, open_log
-from microexchange.messages import CLEARING, DATA_FEED, ORDER_EXECUTION, Batch, Instruction, SettlementStatus
 from microexchange.outbox import Outbox
-from microexchange.positions import Positions
+from microexchange.producer_cursors import ProducerCursors
+from microexchange.records import DATA_FEED, ORDER_EXECUTION
 from microexchange.service import background, check_position, read_batches, run_until, take_fresh
 from microexchange.settings import ServiceSettings
 from microexchange.web import make_app, serve
@@ -31,7 +34,7 @@ _counter = Counter(
 )
 _settlements = {status: _counter.labels(status.value) for status in SettlementStatus}
 
-MOST_SETTLED = 2000
+MAX_SETTLED = 2000
 """Settlements after which a transaction is committed."""
 REST_SECONDS = 0.02
 """How long what comes after a transaction is collected for the next one."""
@@ -59,15 +62,15 @@ class ClearingService:
         self._log = open_log(settings.log_url.get_secret_value(), settings.namespace)
         self._health = Health()
         self._health.wait("database", "connecting")
-        self._progress = Progress(0, Positions(), 0)
+        self._progress = Progress(0, ProducerCursors(), 0)
         self._reports: Outbox | None = None
         self._reports_made = asyncio.Event()
         self._rejected = 0
-        self._epoch = 0
+        self._fencing_token = 0
         self._times = LatencyWindow()
 
     def _status(self) -> dict[str, Any]:
-        engine = self._progress.positions.by_producer.get("engine")
+        engine = self._progress.cursors.by_producer.get("engine")
         return {
             "offset": self._progress.offset,
             "instruction_sequence": engine.sequence if engine else 0,
@@ -108,12 +111,12 @@ class ClearingService:
                     backoff = Backoff()
                     if self._reports is None:
                         progress, _ = await store.load()
-                        epoch = self._epoch = await store.next_epoch()
-                        self._reports = Outbox(self._log, DATA_FEED, CLEARING, epoch, self._health, progress.reported + 1)
+                        token = self._fencing_token = await store.next_fencing_token()
+                        self._reports = Outbox(self._log, DATA_FEED, CLEARING, token, self._health, progress.reported + 1)
                         self._reports.announce = True
                         self._reports_made.set()
-                    elif await store.epoch() != self._epoch:
-                        # Nobody reads any more what this process reports: a new one begins with a new epoch.
+                    elif await store.fencing_token() != self._fencing_token:
+                        # Nobody reads any more what this process reports: a new one begins with a new fencing token.
                         raise ReplacedError("another clearinghouse has settled meanwhile: this process begins anew")
                     await self._settle(store, self._reports)
             except CONNECTION_LOST as error:
@@ -139,7 +142,7 @@ class ClearingService:
             first, began = reports.next_sequence, time.perf_counter()
             for number, (offset, batch) in enumerate(batches, 1):
                 settled += self._settle_batch(progress, ledger, offset, batch)
-                if len(settled) >= MOST_SETTLED or number == len(batches):
+                if len(settled) >= MAX_SETTLED or number == len(batches):
                     progress.reported = reports.confirmed - 1
                     await store.commit(settled, ledger, progress)
                     self._times.add(time.perf_counter() - began)
@@ -161,7 +164,7 @@ class ClearingService:
 
     def _settle_batch(self, progress: Progress, ledger: Ledger, offset: int, batch: Batch[Instruction]) -> list[Settled]:
         """Settles what is new in a batch, and moves the progress behind it."""
-        fresh = take_fresh(progress.positions, ORDER_EXECUTION, batch, self._health)
+        fresh = take_fresh(progress.cursors, ORDER_EXECUTION, batch, self._health)
         progress.offset = offset + 1
-        first = progress.positions.by_producer[batch.producer].sequence - len(fresh) + 1
+        first = progress.cursors.by_producer[batch.producer].sequence - len(fresh) + 1
         return [(instruction, ledger.settle(number, instruction)) for number, instruction in enumerate(fresh, first)]

@@ -11,8 +11,11 @@ from psycopg.types.json import Jsonb
 from clearinghouse.ledger import Ledger
 from exchange_db.accounts import FEES, ISSUER, SPREAD
 from exchange_db.tables import settlements, transfers
-from microexchange.messages import ORDER_EXECUTION, Execution, Instruction, SettlementReport, SettlementStatus
-from microexchange.positions import Position, Positions
+from microexchange.enums import SettlementStatus
+from microexchange.instructions import Execution, Instruction
+from microexchange.producer_cursors import ProducerCursor, ProducerCursors
+from microexchange.records import ORDER_EXECUTION
+from microexchange.reports import SettlementReport
 
 _LOCK = 0x6D78636C  # "mxcl": the clearinghouse that has this advisory lock is the one that writes
 _COPY_SETTLEMENTS = f"COPY settlements ({', '.join(settlements.c.keys())}) FROM STDIN"
@@ -46,7 +49,7 @@ class Progress:
 
     offset: int
     """The offset of `order_execution` to go on from."""
-    positions: Positions
+    cursors: ProducerCursors
     reported: int
     """The instruction up to which the reports are certainly on `data_feed`."""
 
@@ -62,7 +65,7 @@ class Store:
         row = await (await self._connection.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,))).fetchone()
         return bool(row and row[0])
 
-    async def next_epoch(self) -> int:
+    async def next_fencing_token(self) -> int:
         """A number that grows with each start."""
         cursor = await self._connection.execute(
             "INSERT INTO consumed (topic, \"offset\", producers, reported, epoch) VALUES (%s, 0, '{}', 0, 1) "
@@ -73,21 +76,21 @@ class Store:
         assert row is not None  # noqa: S101 - RETURNING returns
         return int(row[0])
 
-    async def epoch(self) -> int:
-        """The newest epoch: another process's, if one has started since."""
+    async def fencing_token(self) -> int:
+        """The newest fencing token: another process's, if one has started since."""
         rows = await self._all("SELECT epoch FROM consumed")
         return int(rows[0][0]) if rows else 0
 
     async def load(self) -> tuple[Progress, Ledger]:
         """The committed state."""
-        progress = Progress(0, Positions(), 0)
+        progress = Progress(0, ProducerCursors(), 0)
         await self._connection.execute(
             "INSERT INTO accounts (client_id, cash) SELECT house, 0 FROM unnest(%s::text[]) AS houses(house) "
             "ON CONFLICT DO NOTHING",
             ([ISSUER, FEES, SPREAD],),
         )
         for offset, producers, reported in await self._all('SELECT "offset", producers, reported FROM consumed'):
-            progress = Progress(offset, Positions(msgspec.convert(producers, dict[str, Position])), reported)
+            progress = Progress(offset, ProducerCursors(msgspec.convert(producers, dict[str, ProducerCursor])), reported)
         ledger = Ledger()
         for client, cash, credit_limit in await self._all("SELECT client_id, cash, credit_limit FROM accounts"):
             ledger.cash[client] = cash
@@ -146,7 +149,7 @@ class Store:
                 _PUT_CONSUMED,
                 (
                     progress.offset,
-                    Jsonb(msgspec.to_builtins(progress.positions.by_producer)),
+                    Jsonb(msgspec.to_builtins(progress.cursors.by_producer)),
                     progress.reported,
                     ORDER_EXECUTION,
                 ),

@@ -14,9 +14,9 @@ from websockets.frames import apply_mask  # type: ignore[attr-defined]  # the co
 from websockets.protocol import State
 
 EXTENSION = "microexchange.frames"
-MOST_TOGETHER = 1 << 16
+MAX_TOGETHER = 1 << 16
 """Bytes that may wait to be written together."""
-MOST_IN_TURN = 16
+MAX_IN_TURN = 16
 """Messages of one connection that are heard one after the other, before others have a turn."""
 _TEXT, _BINARY = b"\x81", b"\x82"
 """A whole message in one frame (RFC 6455, section 5.2)."""
@@ -142,7 +142,7 @@ class Connection(WebSocketsSansIOProtocol):
                 super().data_received(data[at:stop])
             at = stop
             heard += 1
-            if heard == MOST_IN_TURN and at < end:
+            if heard == MAX_IN_TURN and at < end:
                 self.hold()
                 self.loop.call_soon(self.release)
         self._unread = data[at:]
@@ -187,7 +187,7 @@ class Connection(WebSocketsSansIOProtocol):
             self.loop.call_soon(self._soon)
         self._frames.append(frame)
         self._length += len(frame)
-        if self._length > MOST_TOGETHER:
+        if self._length > MAX_TOGETHER:
             self._write()
         return True
 

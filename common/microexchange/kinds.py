@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import TypeVar
 
-from microexchange.messages import OrderType, SelfTradePrevention, Side, TimeInForce, TradingState
+from microexchange.enums import OrderType, SelfTradePrevention, Side, TimeInForce, TradingState
 from microexchange.refusals import Code
 
 K = TypeVar("K", bound=Enum)

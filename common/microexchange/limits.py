@@ -10,7 +10,7 @@ from collections import OrderedDict
 class RateLimiter:
     """A bucket for each key. Keys that have not been heard of for long are forgotten: their buckets are full again."""
 
-    MOST_KEYS = 100_000
+    MAX_KEYS = 100_000
 
     def __init__(self, rate: float, burst: float) -> None:
         self.rate = rate
@@ -31,6 +31,6 @@ class RateLimiter:
         missing = tokens - left
         self._buckets[key] = (left if missing > 0 else left - tokens, now)
         self._buckets.move_to_end(key)
-        if len(self._buckets) > self.MOST_KEYS:
+        if len(self._buckets) > self.MAX_KEYS:
             self._buckets.popitem(last=False)
         return max(missing, 0) / self.rate

@@ -12,9 +12,10 @@ from typing import Any
 
 import structlog
 
+from microexchange.batches import VERSION, Batch, encode_batch
 from microexchange.health import Health
 from microexchange.log import Backoff, Log, LogUnavailableError
-from microexchange.messages import VERSION, Batch, Record, encode_batch
+from microexchange.records import Record
 
 _logger = structlog.get_logger(__name__)
 
@@ -30,17 +31,19 @@ class Outbox:
     The records of one `put` share one body, so a reader sees all of them or none.
     """
 
-    MOST_RECORDS = 4096
+    MAX_RECORDS = 4096
     """Records after which a body takes no more puts."""
-    MOST_WAITING = 65536
+    MAX_WAITING = 65536
     """Records that may wait before `room` holds the producer back."""
 
-    def __init__(self, log: Log, topic: str, producer: str, epoch: int, health: Health, next_sequence: int = 1) -> None:
+    def __init__(
+        self, log: Log, topic: str, producer: str, fencing_token: int, health: Health, next_sequence: int = 1
+    ) -> None:
         self._log = log
         self._health = health
         self._topic = topic
         self._producer = producer
-        self._epoch = epoch
+        self._fencing_token = fencing_token
         self._waiting: deque[_Put] = deque()
         self._waiting_records = 0
         self._wake = asyncio.Event()
@@ -54,7 +57,7 @@ class Outbox:
         self.cause = (0, 0)
         """What the batches carry as their cause."""
         self.announce = False
-        """Whether to append an empty batch first, which tells readers of the new epoch."""
+        """Whether to append an empty batch first, which tells readers of the new fencing token."""
 
     def put(self, records: Sequence[Record], then: OnOutcome | None = None) -> None:
         """Queues `records` to be appended together.
@@ -84,9 +87,9 @@ class Outbox:
 
     async def room(self) -> None:
         """Waits while too much waits to be appended."""
-        if self._waiting_records > self.MOST_WAITING:
+        if self._waiting_records > self.MAX_WAITING:
             async with self._confirmed_up_to:
-                await self._confirmed_up_to.wait_for(lambda: self._waiting_records <= self.MOST_WAITING)
+                await self._confirmed_up_to.wait_for(lambda: self._waiting_records <= self.MAX_WAITING)
 
     async def flushed(self) -> None:
         """Waits until all that was put before the call is durable."""
@@ -104,7 +107,7 @@ class Outbox:
             while self._waiting:
                 puts: list[_Put] = []
                 records = 0
-                while self._waiting and records < self.MOST_RECORDS:
+                while self._waiting and records < self.MAX_RECORDS:
                     puts.append(self._waiting.popleft())
                     records += len(puts[-1][0])
                 await self._append(puts)
@@ -116,7 +119,9 @@ class Outbox:
         while True:
             records = [record for put, _ in puts for record in put]
             stamp = time.time_ns()
-            batch: Batch[Any] = Batch(VERSION, self._producer, self._epoch, self.confirmed, stamp, records, self.cause)
+            batch: Batch[Any] = Batch(
+                VERSION, self._producer, self._fencing_token, self.confirmed, stamp, records, self.cause
+            )
             try:
                 # Where all was given back, an empty batch finds out whether the log is there again.
                 await self._log.append(self._topic, [encode_batch(batch)])

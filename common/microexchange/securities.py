@@ -7,7 +7,8 @@ from decimal import Decimal
 from functools import lru_cache, partial
 from typing import Any
 
-from microexchange.messages import ListSecurity, PricingRule, SecurityListed, TradingState
+from microexchange.commands import ListSecurity
+from microexchange.enums import PricingRule, TradingState
 from microexchange.numbers import (
     MAX_LOTS,
     MAX_TICKS,
@@ -19,6 +20,7 @@ from microexchange.numbers import (
     to_steps,
 )
 from microexchange.refusals import Code, Refusal
+from microexchange.reports import SecurityListed
 
 LIQUID = (
     "AAPL", "MSFT", "NVDA", "AMZN", "GOOG", "META", "TSLA", "INTC", "AMD", "AVGO", "NFLX", "COST", "ADBE", "CSCO",
@@ -26,7 +28,7 @@ LIQUID = (
     "BKNG", "GILD",
 )  # fmt: skip
 """The securities of the listing that ships which trade most, the first the most."""
-MOST_TEXTS = 4096
+MAX_TEXTS = 4096
 """Prices, and quantities, of a security whose texts are remembered."""
 SYMBOL = re.compile(r"[A-Za-z0-9.-]{1,16}")
 """What a symbol looks like."""
@@ -42,9 +44,9 @@ class Security:
         self.symbol = listing.symbol
         self.tick_size = Decimal(listing.tick_size)
         self.lot_size = Decimal(listing.lot_size)
-        self.price_text: Callable[[int], str] = lru_cache(MOST_TEXTS)(partial(from_steps, step=self.tick_size))
+        self.price_text: Callable[[int], str] = lru_cache(MAX_TEXTS)(partial(from_steps, step=self.tick_size))
         """A price in ticks as decimal text."""
-        self.quantity_text: Callable[[int], str] = lru_cache(MOST_TEXTS)(partial(from_steps, step=self.lot_size))
+        self.quantity_text: Callable[[int], str] = lru_cache(MAX_TEXTS)(partial(from_steps, step=self.lot_size))
         """A quantity in lots as decimal text."""
 
     def ticks(self, price: Decimal, field: str = "price") -> int:

@@ -22,11 +22,11 @@ import structlog
 import uvloop
 from pydantic import ValidationError
 
+from microexchange.batches import Batch, MalformedBatchError, R, UndecodableError, decode_batch
 from microexchange.health import Health
 from microexchange.listening import PortBusyError
 from microexchange.log import Backoff, Log, LogUnavailableError
-from microexchange.messages import Batch, MalformedBatchError, R, UndecodableError, decode_batch
-from microexchange.positions import Positions, SequenceGapError
+from microexchange.producer_cursors import ProducerCursors, SequenceGapError
 from microexchange.settings import ServiceSettings
 from microexchange.telemetry import configure_logging
 
@@ -207,15 +207,15 @@ class _Heading(msgspec.Struct, array_like=True):
 
     version: int
     producer: str
-    epoch: int
+    fencing_token: int
 
 
 _heading_decoder = msgspec.msgpack.Decoder(_Heading)
 
 
-async def until_replaced(log: Log, topic: str, producer: str, epoch: int) -> None:
+async def until_replaced(log: Log, topic: str, producer: str, fencing_token: int) -> None:
     """Watches `topic` for ever. Raises `ConfigurationError` when another process writes there as this `producer`, in a newer
-    epoch: from then on nobody reads what this one writes, and it must stop."""
+    fencing_token: from then on nobody reads what this one writes, and it must stop."""
     backoff = Backoff()
     while True:
         try:
@@ -227,9 +227,10 @@ async def until_replaced(log: Log, topic: str, producer: str, epoch: int) -> Non
         for _, body in entries:
             with contextlib.suppress(msgspec.MsgspecError):
                 heading = _heading_decoder.decode(body)
-                if heading.producer == producer and heading.epoch > epoch:
+                if heading.producer == producer and heading.fencing_token > fencing_token:
                     raise ConfigurationError(
-                        f"another {producer} has taken over: it writes in epoch {heading.epoch}, this process in {epoch}. "
+                        f"another {producer} has taken over: its fencing token is {heading.fencing_token}, that of this "
+                        f"process {fencing_token}. "
                         "Run one at a time, or give each exchange a namespace of its own"
                     )
         if len(entries) < _FULL:
@@ -247,11 +248,11 @@ async def background(*tasks: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
             task.cancel()
 
 
-def take_fresh(positions: Positions, topic: str, batch: Batch[R], health: Health) -> list[R]:
+def take_fresh(cursors: ProducerCursors, topic: str, batch: Batch[R], health: Health) -> list[R]:
     """The records of `batch` that are new. Where some are missing before it, none: the service is not ready until the
     producer has sent them again."""
     try:
-        fresh = positions.take(batch)
+        fresh = cursors.take(batch)
     except SequenceGapError as error:
         _logger.error("gap", topic=topic, cause=str(error))
         health.wait("gap", str(error))

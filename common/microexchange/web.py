@@ -27,8 +27,8 @@ from microexchange.forwarding import FromGateway
 from microexchange.frames import Connection, frame
 from microexchange.health import Health
 from microexchange.limits import RateLimiter
-from microexchange.presentation import ErrorView
 from microexchange.refusals import HTTP_STATUS, Code, Refusal
+from microexchange.schemas import ErrorView
 
 _logger = structlog.get_logger(__name__)
 _encoder = msgspec.json.Encoder(enc_hook=str)

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 
 from exchange_db.tables import order_reports
-from microexchange.messages import ExecType, Liquidity, OrderReport, OrderStatus, OrderType, Side, TimeInForce
+from microexchange.enums import ExecType, Liquidity, OrderStatus, OrderType, Side, TimeInForce
+from microexchange.reports import OrderReport
 
 COLUMNS = tuple(column.name for column in order_reports.c)[1:]
 """The columns that are the record: all but `report_id`."""

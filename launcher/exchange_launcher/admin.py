@@ -14,7 +14,7 @@ from microexchange.refusals import Code
 from microexchange.securities import SYMBOL
 
 TIMEOUT = 30
-MOST_LISTED = 1000
+MAX_LISTED = 1000
 """Securities on a page of `GET /securities`, at most."""
 
 
@@ -90,14 +90,14 @@ def listed_securities(url: str) -> list[dict[str, Any]]:
     """All listed securities, as `GET /securities` at that address shows them. Raises `CommandError`."""
     found: list[dict[str, Any]] = []
     while True:
-        params = {"limit": MOST_LISTED, "after": found[-1]["symbol"] if found else ""}
+        params = {"limit": MAX_LISTED, "after": found[-1]["symbol"] if found else ""}
         answer = _request("GET", f"{url}/securities", params=params)
         try:
             page = [{**one, "symbol": str(one["symbol"])} for one in answer.raise_for_status().json()]
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             raise _no_exchange(url) from error
         found += page
-        if len(page) < MOST_LISTED:
+        if len(page) < MAX_LISTED:
             return found
 
 

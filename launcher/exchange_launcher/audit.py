@@ -21,16 +21,19 @@ from exchange_db.accounts import FEES, ISSUER, SPREAD
 from matching_engine import state
 from matching_engine.engine import Engine
 from matching_engine.snapshots import Snapshot, read_snapshots
+from microexchange.batches import CLEARING, ENGINE, Batch, decode_batch
 from microexchange.databases import CLEARING_DATA, MARKET_DATA, database_url
+from microexchange.enums import Side
+from microexchange.instructions import Execution, Instruction, Transfer
 from microexchange.log import open_log
-from microexchange.messages import CLEARING, ENGINE, ORDER_ENTRY, Batch, Execution, Instruction, Side, Transfer, decode_batch
 from microexchange.numbers import cash_to_text
+from microexchange.records import ORDER_ENTRY
 
 PATIENCE = 30.0
 """Seconds to wait for the ledger to settle what the feed has stored already."""
 LOG_PATIENCE = 10.0
 """Seconds to wait for the next entry of the log before saying that it ends there."""
-MOST_SHOWN = 10
+MAX_SHOWN = 10
 
 _HOUSE = (ISSUER, FEES, SPREAD)
 
@@ -52,7 +55,7 @@ class Check:
     def differs(self, text: str) -> None:
         """Notes a difference."""
         self.count += 1
-        if len(self.differences) < MOST_SHOWN:
+        if len(self.differences) < MAX_SHOWN:
             self.differences.append(text)
 
     def equal(self, left: str, right: str, lefts: Mapping[Any, Any], rights: Mapping[Any, Any], nothing: Any = None) -> None:

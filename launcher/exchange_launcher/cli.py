@@ -33,8 +33,9 @@ from exchange_launcher.terminal import (
 from exchange_launcher.up import UpOptions, running_postgres, up
 from microexchange import __version__
 from microexchange.auth import read_or_make_secret, write_private
+from microexchange.commands import ListSecurity
 from microexchange.databases import without_secrets
-from microexchange.messages import ListSecurity, PricingRule
+from microexchange.enums import PricingRule
 from microexchange.refusals import Code
 from microexchange.securities import ListingError, listing_json, read_listing, unknown_columns
 from microexchange.settings import NAMESPACE, default_data_dir
@@ -50,7 +51,7 @@ app = typer.Typer(
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 LONGEST = 365 * 24 * 3600.0
 """Seconds that `--for` takes, at most."""
-MOST_REFUSALS_SHOWN = 20
+MAX_REFUSALS_SHOWN = 20
 _LOGS, _DATABASES = ("amqp://", "amqps://", "postgresql://", "postgres://"), ("postgresql://", "postgres://")
 
 
@@ -346,7 +347,7 @@ def list_command(
             else:
                 refused.append(f"{security.symbol}: {error.problem}")
     console.print(f"listed {listed} of {len(wanted)}" + (f"; {present} were listed already" if present else ""))
-    for reason in refused[:MOST_REFUSALS_SHOWN]:
+    for reason in refused[:MAX_REFUSALS_SHOWN]:
         errors.print(reason, markup=False, highlight=False)
     if refused:
         raise CommandError(f"{len(refused)} securities are not listed: the exchange refuses them", f"Correct them in {file}")

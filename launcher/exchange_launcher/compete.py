@@ -24,8 +24,10 @@ from rich.table import Table
 from exchange_launcher.processes import let_go
 from exchange_launcher.up import Exchange, UpError, UpOptions
 from microexchange.auth import write_private
+from microexchange.commands import ListSecurity
+from microexchange.enums import TradingState
 from microexchange.log import open_log
-from microexchange.messages import DATA_FEED, ORDER_ENTRY, ListSecurity, TradingState
+from microexchange.records import DATA_FEED, ORDER_ENTRY
 from microexchange.securities import listing_json
 from trading_bots.competition import contestant as contestant_process
 from trading_bots.competition import house as house_process

@@ -33,7 +33,7 @@ from exchange_launcher.terminal import (
     place_settings,
 )
 from exchange_launcher.up import UpOptions
-from microexchange.messages import MalformedBatchError, UndecodableError
+from microexchange.batches import MalformedBatchError, UndecodableError
 from microexchange.refusals import Refusal
 from trading_bots.bot import Bot
 from trading_bots.competition import recording, replay
@@ -64,7 +64,7 @@ OptionalSeasonFile = Annotated[
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]
 Patience = Annotated[float, typer.Option(min=0, help="Real seconds that one call into a bot may take; 0 for any.")]
 Seed = Annotated[int | None, typer.Option(help="In place of the season's.")]
-MOST_SHOWN = 50
+MAX_SHOWN = 50
 """Lines of one bot in one round that are printed. A file has all of them."""
 
 
@@ -175,7 +175,7 @@ def _simulate_round(season: Season, number: int, folder: Path, pace: float, pati
         def said(who: str, line: str) -> None:
             lines = output[who]
             lines.append(line)
-            if len(lines) <= MOST_SHOWN:
+            if len(lines) <= MAX_SHOWN:
                 progress.console.print(f"{who}: {line}", markup=False, highlight=False, soft_wrap=True)
 
         played = play(season, number, folder, tell, keep=True, patience=patience, said=said)
@@ -184,8 +184,8 @@ def _simulate_round(season: Season, number: int, folder: Path, pace: float, pati
     write_played(place, played)
     write_output(place, output)
     for who, lines in output.items():
-        if len(lines) > MOST_SHOWN:
-            errors.print(f"{who} has printed {len(lines) - MOST_SHOWN:,} lines more: {place / 'output'}", markup=False)
+        if len(lines) > MAX_SHOWN:
+            errors.print(f"{who} has printed {len(lines) - MAX_SHOWN:,} lines more: {place / 'output'}", markup=False)
     rate = played.result.orders / length
     console.print(f"round {number}: {length / elapsed:,.0f} times faster than real time, {rate:,.0f} orders/s in it")
     return played.result
@@ -343,7 +343,7 @@ def _write_standings(season: Season, played: Sequence[RoundResult], out: Path, n
 _HEADS = ("", "who", "mean score", "± (95 %)", "mean rank", "wins", "worst", "best", "ahead of the next")
 _WIDE = ("mean rank", "worst", "best")
 """Columns for which a narrow terminal has no room."""
-MOST_IN_WORDS = 10
+MAX_IN_WORDS = 10
 """Differences that are printed. The page and the JSON have all that there are."""
 
 
@@ -381,10 +381,10 @@ def _print_standings(result: Tournament) -> None:
         table.add_row(*(escape(row[number]) for number in shown))
     console.print(table)
     said = differences_in_words(result)
-    for text in said[:MOST_IN_WORDS]:
+    for text in said[:MAX_IN_WORDS]:
         console.print(text, markup=False, highlight=False)
-    if len(said) > MOST_IN_WORDS:
-        console.print(f"and {len(said) - MOST_IN_WORDS} more differences, in the results", markup=False, highlight=False)
+    if len(said) > MAX_IN_WORDS:
+        console.print(f"and {len(said) - MAX_IN_WORDS} more differences, in the results", markup=False, highlight=False)
 
 
 def replay_command(

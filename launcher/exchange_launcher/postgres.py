@@ -17,7 +17,7 @@ class EmbeddedPostgresError(CommandError):
     """The embedded server does not start."""
 
 
-MOST_PATH = 90
+MAX_PATH = 90
 """Longest path of the server's folder: a Unix socket's name has room for about a hundred characters."""
 
 _TUNING = {
@@ -34,10 +34,10 @@ class EmbeddedPostgres:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
-        if len(str(self._folder)) > MOST_PATH:
+        if len(str(self._folder)) > MAX_PATH:
             raise EmbeddedPostgresError(
                 f"the data folder cannot be used: the path {str(self._folder)[:300]} is too long for a Unix socket "
-                f"(at most {MOST_PATH} characters)",
+                f"(at most {MAX_PATH} characters)",
                 "Choose a shorter --data, or a server with --database",
                 BAD_USE,
             )

@@ -17,7 +17,7 @@ import msgspec
 from exchange_launcher.terminal import CommandError, bad_use, place_settings
 
 DEFAULT_GATEWAY = "http://127.0.0.1:8000"
-MOST_SHOWN = 10
+MAX_SHOWN = 10
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -115,7 +115,7 @@ def _same_address(one: str, other: str) -> bool:
 
 
 def _several(found: Sequence[Place]) -> CommandError:
-    shown = "; ".join(map(str, found[:MOST_SHOWN]))
+    shown = "; ".join(map(str, found[:MAX_SHOWN]))
     return bad_use(f"{len(found)} exchanges run on this machine: {shown}", f"Choose one, for example --data {found[0].data}")
 
 

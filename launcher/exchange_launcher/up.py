@@ -26,7 +26,7 @@ from exchange_launcher.terminal import BAD_USE, CommandError
 from microexchange.databases import EXCHANGE_LOG, without_secrets
 from microexchange.listening import PortBusyError, bind
 from microexchange.log import LogUnavailableError, open_log
-from microexchange.messages import ORDER_ENTRY
+from microexchange.records import ORDER_ENTRY
 
 STARTUP_SECONDS = 90.0
 DRAIN_SECONDS = 30.0

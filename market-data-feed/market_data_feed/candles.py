@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from microexchange.messages import Trade
+from microexchange.reports import Trade
 
 INTERVALS = {"1s": 1, "1m": 60, "5m": 300, "1h": 3_600, "1d": 86_400}
 """Seconds of each interval; they begin at whole multiples of Unix time."""

@@ -8,10 +8,11 @@ from psycopg_pool import AsyncConnectionPool
 from exchange_db.reports import COLUMNS, order_report
 from market_data_feed.candles import INTERVALS, Candle, Chart
 from microexchange.databases import ask
+from microexchange.enums import Side
 from microexchange.ids import MAX_ID
-from microexchange.messages import Side, Trade
 from microexchange.numbers import cash_to_text
-from microexchange.presentation import EquityView, ReportView, TradeView, report_view, time_text, trade_view
+from microexchange.reports import Trade
+from microexchange.schemas import EquityView, ReportView, TradeView, report_view, time_text, trade_view
 from microexchange.securities import Security
 
 _TRADE = "trade_id, timestamp, symbol, price, quantity, aggressor_side, maker_order_id, taker_order_id, maker_fee, taker_fee"

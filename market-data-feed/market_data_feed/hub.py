@@ -13,21 +13,20 @@ from typing import Any
 
 from market_data_feed.candles import INTERVALS
 from market_data_feed.market import Market, candle_view, level_view
+from microexchange.enums import ExecType, Side
 from microexchange.frames import Outgoing
-from microexchange.messages import (
+from microexchange.records import Record
+from microexchange.reports import (
     AccountOpened,
     AssetsTransferred,
     AuctionUpdate,
-    ExecType,
     OrderReport,
     PriceUpdate,
-    Record,
     SettlementReport,
-    Side,
     Trade,
     TradingStateChanged,
 )
-from microexchange.presentation import TradeView, report_view, time_text, trade_view
+from microexchange.schemas import TradeView, report_view, time_text, trade_view
 from microexchange.web import json_frame
 
 FULL = "book.full"
@@ -45,7 +44,7 @@ DEPTH = 1000
 """Levels of each side in a snapshot of a book."""
 SOON = 64
 """Messages that may wait before states are no longer queued, but told as they stand when the reader comes to it."""
-MOST_QUEUED = 5_000
+MAX_QUEUED = 5_000
 """Messages that may wait for a slow reader; then it is disconnected, and the others never notice."""
 
 Key = tuple[str, str]
@@ -71,7 +70,7 @@ class Subscriber(Outgoing):
     """One connection's queue, and the states that it is late with."""
 
     def __init__(self, put: Callable[[bytes], bool] = lambda _: False) -> None:
-        super().__init__(put, MOST_QUEUED)
+        super().__init__(put, MAX_QUEUED)
         self.keys: set[Key] = set()
         """What it has subscribed to."""
         self._late: dict[Key, Late] = {}

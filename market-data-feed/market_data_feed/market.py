@@ -5,28 +5,25 @@ from dataclasses import dataclass, field
 from decimal import Decimal, localcontext
 
 from market_data_feed.candles import NANOSECONDS, Candle, Chart
-from microexchange.messages import (
+from microexchange.enums import ExecType, OrderStatus, SettlementStatus, Side, TradingState
+from microexchange.numbers import cash_to_text
+from microexchange.records import Record
+from microexchange.reports import (
     AccountOpened,
     AuctionUpdate,
     ClientResumed,
     ClientSuspended,
-    ExecType,
     KeyIssued,
     KeyRevoked,
     OrderReport,
-    OrderStatus,
     PriceUpdate,
-    Record,
     SecurityListed,
     SettlementReport,
-    SettlementStatus,
-    Side,
     Trade,
-    TradingState,
     TradingStateChanged,
 )
-from microexchange.numbers import cash_to_text
-from microexchange.presentation import (
+from microexchange.resting_orders import RestingOrders
+from microexchange.schemas import (
     BalanceView,
     BboView,
     BookView,
@@ -36,14 +33,13 @@ from microexchange.presentation import (
     LeaderView,
     LevelView,
     OrderView,
+    RestingOrderView,
     SecurityView,
-    StandingView,
     TickerView,
     order_view,
     time_text,
 )
 from microexchange.securities import Security
-from microexchange.standing import StandingOrders
 
 _BUY = Side.BUY
 SAMPLE_NANOSECONDS = 5_000_000_000
@@ -154,7 +150,7 @@ class Market:
         self.revoked_keys: set[str] = set()
         """Ids of API keys that are no longer valid."""
         self.charts: dict[str, Chart] = {}
-        self.orders = StandingOrders()
+        self.orders = RestingOrders()
         self.order_sequences: dict[str, int] = {}
         """The number of the newest report that changed how an order stands, by symbol."""
         self.changed_orders: dict[str, tuple[int, list[tuple[Side, int]]]] = {}
@@ -413,13 +409,13 @@ class Market:
         changed, self.changed_orders = self.changed_orders, {}
         return changed
 
-    def standing_view(self, symbol: str, side: Side, order_id: int) -> StandingView:
+    def standing_view(self, symbol: str, side: Side, order_id: int) -> RestingOrderView:
         """How an order stands in its book now; of quantity 0 where it does no more."""
         security, report = self.securities[symbol], self.orders.find(symbol, side, order_id)
         if report is None or report.price is None:
-            return StandingView(str(order_id), side, "0", security.quantity_text(0))
+            return RestingOrderView(str(order_id), side, "0", security.quantity_text(0))
         lots = self.orders.shown(report)
-        return StandingView(str(order_id), side, security.price_text(report.price), security.quantity_text(lots))
+        return RestingOrderView(str(order_id), side, security.price_text(report.price), security.quantity_text(lots))
 
     def full_book_view(self, symbol: str) -> FullBookView:
         """Every order of a book, the best first, without owners."""

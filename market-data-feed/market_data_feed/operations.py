@@ -8,8 +8,11 @@ from typing import Any
 
 import httpx
 
+from microexchange.batches import ENGINE, Batch
+from microexchange.enums import ExecType, OrderStatus
 from microexchange.latency import LatencyWindow
-from microexchange.messages import ENGINE, Batch, ExecType, OrderReport, OrderStatus, Record, Trade
+from microexchange.records import Record
+from microexchange.reports import OrderReport, Trade
 
 NANOSECONDS = 1_000_000_000
 HISTORY = 300

@@ -17,10 +17,11 @@ from market_data_feed.state import FeedState
 from market_data_feed.statement import all_movements, movements
 from microexchange.access import Access
 from microexchange.databases import asking
+from microexchange.enums import TradingState
 from microexchange.ids import MAX_ID
-from microexchange.messages import TradingState
 from microexchange.numbers import cash_to_text
-from microexchange.presentation import (
+from microexchange.refusals import Code, Refusal
+from microexchange.schemas import (
     BalanceView,
     BboView,
     BookView,
@@ -39,7 +40,6 @@ from microexchange.presentation import (
     time_text,
     trade_view,
 )
-from microexchange.refusals import Code, Refusal
 from microexchange.web import document, json_response
 
 

@@ -21,13 +21,14 @@ from market_data_feed.store import Pending, Store, seal
 from market_data_feed.websocket import add_websocket
 from microexchange.access import Access
 from microexchange.auth import Keys
+from microexchange.batches import Batch
 from microexchange.databases import CLEARING_DATA, CONNECTION_LOST, MARKET_DATA, connect, database_url
 from microexchange.forwarding import PURPOSE
 from microexchange.health import Health
 from microexchange.listening import bind
 from microexchange.log import Backoff, open_log
-from microexchange.messages import DATA_FEED, Batch, Record
-from microexchange.positions import Positions
+from microexchange.producer_cursors import ProducerCursors
+from microexchange.records import DATA_FEED, Record
 from microexchange.service import background, check_position, read_batches, take_fresh
 from microexchange.settings import PublicSettings
 from microexchange.web import make_app, serve
@@ -35,13 +36,13 @@ from microexchange.web import make_app, serve
 _logger = structlog.get_logger(__name__)
 _DESCRIPTION = "Securities, books, trades, balances, the leaderboard. `/ws` is the WebSocket for books and trades, live."
 
-MOST_IN_TURN = 500
+MAX_IN_TURN = 500
 """Reports that are taken in before anything else has its turn."""
 LEISURE = 2_000
 """Reports that may wait to be stored without a hurry."""
 RETIRE_NANOSECONDS = 3_600 * 10**9
 """How often days that are too old are looked for."""
-MOST_PENDING = 100_000
+MAX_PENDING = 100_000
 """Reports that may wait to be stored; then the feed reads on only as fast as it stores."""
 
 
@@ -79,7 +80,7 @@ class FeedService:
         read_only = {"options": "-c default_transaction_read_only=on"}
         ledger = AsyncConnectionPool(ledger_url, min_size=0, max_size=4, open=False, kwargs=read_only)
         self._state = FeedState(Market(), Hub(), pool, ledger, Operations(settings.services, self._status))
-        self._positions = Positions()
+        self._cursors = ProducerCursors()
         self._offset = 0
         self._stored_offset = 0
         self._pending = Pending()
@@ -105,7 +106,7 @@ class FeedService:
             "longest_queue": longest,
             "offset": self._offset,
             "stored_offset": self._stored_offset,
-            "sequences": {name: position.sequence for name, position in self._positions.by_producer.items()},
+            "sequences": {name: position.sequence for name, position in self._cursors.by_producer.items()},
             **self._state.totals(),
             **{f"latency_p{percent}_seconds": stages for percent, stages in self._state.operations.seconds.items()},
         }
@@ -151,16 +152,16 @@ class FeedService:
             self._followed = self._followed or not self._stores
             in_turn, read_at = 0, time.time_ns()
             for offset, batch in batches:
-                reports = self._apply(market, self._positions, batch)
+                reports = self._apply(market, self._cursors, batch)
                 self._state.hub.publish(market, reports, market.totals.reports - len(reports) + 1)
                 self._offset = offset + 1
                 operations.heard(batch, reports, read_at, time.time_ns())
                 in_turn += len(reports)
-                if in_turn > MOST_IN_TURN:
+                if in_turn > MAX_IN_TURN:
                     # What is stored, and who asks, has its turn in between; and the database works meanwhile.
                     in_turn = 0
                     self._fresh.set()
-                    await (self._have_room() if self._pending.count > MOST_PENDING else asyncio.sleep(0))
+                    await (self._have_room() if self._pending.count > MAX_PENDING else asyncio.sleep(0))
                     await self._turn.wait()
                     market = self._state.market
             self._fresh.set()
@@ -196,16 +197,16 @@ class FeedService:
                 self._health.wait("database", "cannot reach it; see the log")
             await backoff.wait()
 
-    def _begin_at(self, market: Market, positions: Positions, offset: int) -> None:
+    def _begin_at(self, market: Market, cursors: ProducerCursors, offset: int) -> None:
         """From here on the market is as it was stored at `offset`."""
-        self._state.market, self._positions, self._offset = market, positions, offset
+        self._state.market, self._cursors, self._offset = market, cursors, offset
         self._keys.revoked = market.revoked_keys
 
     async def _take_over(self, store: Store) -> None:
         """Another feed has stored until now. Reads what it has not stored again, and from there on this one does."""
         self._turn.clear()
         try:
-            market, positions, offset = await store.load()
+            market, cursors, offset = await store.load()
             self._pending, self._sealed, end = Pending(), None, self._offset
             self._stored_offset = offset
             if offset < end:
@@ -213,19 +214,19 @@ class FeedService:
                     async for batches in reading:
                         for at, batch in batches:
                             if at < end:
-                                self._apply(market, positions, batch)
+                                self._apply(market, cursors, batch)
                                 offset = at + 1
                         if offset >= end:
                             break
             market.take_changed_orders()  # subscribers have heard of them
-            self._begin_at(market, positions, offset)
+            self._begin_at(market, cursors, offset)
             _logger.info("stores from now on", offset=offset)
         finally:
             self._turn.set()
 
-    def _apply(self, market: Market, positions: Positions, batch: Batch[Record]) -> list[Record]:
+    def _apply(self, market: Market, cursors: ProducerCursors, batch: Batch[Record]) -> list[Record]:
         """Takes in a body, and what is to be stored of it: the reports that are new."""
-        reports = take_fresh(positions, DATA_FEED, batch, self._health)
+        reports = take_fresh(cursors, DATA_FEED, batch, self._health)
         for report in reports:
             market.apply(report)
             if self._stores:
@@ -247,7 +248,7 @@ class FeedService:
             if self._sealed is None:
                 await self._fresh.wait()
                 self._fresh.clear()
-                self._sealed = seal(self._pending, self._state.market, self._positions, self._offset)
+                self._sealed = seal(self._pending, self._state.market, self._cursors, self._offset)
                 self._pending = Pending()
                 self._room.set()
             began = time.perf_counter()

@@ -12,7 +12,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from microexchange.databases import ASK_SECONDS
 from microexchange.numbers import cash_to_text
-from microexchange.presentation import MovementView, time_text
+from microexchange.schemas import MovementView, time_text
 from microexchange.securities import Security
 
 _TRADE = """

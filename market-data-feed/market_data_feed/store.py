@@ -14,17 +14,10 @@ from exchange_db.reports import order_report
 from exchange_db.tables import events, order_reports, price_updates, settlement_reports, trades
 from market_data_feed.candles import Candle, Chart
 from market_data_feed.market import Changes, Client, Market, OpenOrder, Totals
-from microexchange.messages import (
-    DATA_FEED,
-    OrderReport,
-    PriceUpdate,
-    Record,
-    SecurityListed,
-    SettlementReport,
-    Side,
-    Trade,
-)
-from microexchange.positions import Position, Positions
+from microexchange.enums import Side
+from microexchange.producer_cursors import ProducerCursor, ProducerCursors
+from microexchange.records import DATA_FEED, Record
+from microexchange.reports import OrderReport, PriceUpdate, SecurityListed, SettlementReport, Trade
 from microexchange.securities import Security
 
 _LOCK = 0x6D786664  # "mxfd": the feed that has this advisory lock is the one that writes
@@ -167,7 +160,7 @@ _ROWS: Final[dict[type, Callable[[int, Any], _Made]]] = {
 }
 
 
-def seal(pending: Pending, market: Market, positions: Positions, offset: int) -> Pending:
+def seal(pending: Pending, market: Market, cursors: ProducerCursors, offset: int) -> Pending:
     """Completes `pending` with the read models and the position as they are now: one consistent state."""
     changes, upserts = market.changes, pending.upserts
     if changes.securities:
@@ -234,7 +227,7 @@ def seal(pending: Pending, market: Market, positions: Positions, offset: int) ->
             pending.rows.setdefault(("equity", at // DAY), [])  # no rows to copy, but its partition is needed
     totals = {f.name: getattr(market.totals, f.name) for f in fields(Totals)}
     totals |= {name: getattr(market, name) for name in _SAMPLING}
-    producers = msgspec.to_builtins(positions.by_producer)
+    producers = msgspec.to_builtins(cursors.by_producer)
     upserts.append((_PUT_CONSUMED, (DATA_FEED, offset, _json(producers), _json(totals))))
     market.changes = Changes()
     pending.offset = offset
@@ -270,21 +263,21 @@ class Store:
         row = await cursor.fetchone()
         return int(row[0]) if row else 0
 
-    async def load(self) -> tuple[Market, Positions, int]:
-        """The committed state: the market, the positions and the offset to go on from."""
+    async def load(self) -> tuple[Market, ProducerCursors, int]:
+        """The committed state: the market, the cursors and the offset to go on from."""
         async with self._connection.transaction():
             # Another feed may store meanwhile: all of it is read as of one moment.
             await self._connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             return await self._load()
 
-    async def _load(self) -> tuple[Market, Positions, int]:
+    async def _load(self) -> tuple[Market, ProducerCursors, int]:
         market = Market()
-        positions, offset = Positions(), 0
+        cursors, offset = ProducerCursors(), 0
         run = self._connection.execute
         async for at, producers, totals in await run('SELECT "offset", producers, totals FROM consumed'):
             market.sampled_at, market.samples = (totals.pop(name, 0) for name in _SAMPLING)
             offset, market.totals = at, Totals(**totals)
-            positions = Positions(msgspec.convert(producers, dict[str, Position]))
+            cursors = ProducerCursors(msgspec.convert(producers, dict[str, ProducerCursor]))
         query = f"SELECT {', '.join(_TERMS)}, last_price, book_sequence FROM securities ORDER BY symbol"  # noqa: S608
         async for *terms, last_price, sequence in await run(query.encode()):
             listing = msgspec.convert([SecurityListed.__name__, 0, 0, *terms], SecurityListed)
@@ -330,7 +323,7 @@ class Store:
                 market.house_orders[report.symbol] += 1
             market.orders.apply(report)
             market.order_sequences[report.symbol] = max(market.order_sequences.get(report.symbol, 0), report_id)
-        return market, positions, offset
+        return market, cursors, offset
 
     async def write(self, pending: Pending) -> None:
         """Writes all of `pending`, or nothing."""

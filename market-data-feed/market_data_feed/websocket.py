@@ -30,16 +30,16 @@ from microexchange.web import decode_json, json_frame, json_text, refuse
 GOING_AWAY, POLICY, TOO_SLOW = 1001, 1008, 1013
 CLOSING_SECONDS = 5.0
 """How long a slow reader has to hear why it is disconnected."""
-MOST_SUBSCRIPTIONS = 20_000
+MAX_SUBSCRIPTIONS = 20_000
 """Of one connection: a channel of a security counts as one."""
-MOST_AT_ONCE = 50
+MAX_AT_ONCE = 50
 """Subscriptions that are answered before the reader must have taken some of it."""
 
 Channel = Literal[
     "book", "book.full", "bbo", "trades", "candles", "ticker", "status", "auction", "orders", "balances", "leaderboard"
 ]  # fmt: skip
 Interval = Literal["1s", "1m", "5m", "1h", "1d"]
-Symbols = Annotated[list[str], msgspec.Meta(max_length=MOST_SUBSCRIPTIONS)]
+Symbols = Annotated[list[str], msgspec.Meta(max_length=MAX_SUBSCRIPTIONS)]
 
 
 class Login(msgspec.Struct, frozen=True, tag_field="op", tag="login", forbid_unknown_fields=True):
@@ -142,13 +142,13 @@ class Session:
             subscriber.send(json_frame({"op": "unsubscribed", "channel": request.channel, "symbols": symbols}))
         else:
             keys, symbols = self._keys_of(request)
-            if len(subscriber.keys | set(keys)) > MOST_SUBSCRIPTIONS:
-                text_ = f"a connection has {MOST_SUBSCRIPTIONS} subscriptions at most: a channel of a security counts as one"
+            if len(subscriber.keys | set(keys)) > MAX_SUBSCRIPTIONS:
+                text_ = f"a connection has {MAX_SUBSCRIPTIONS} subscriptions at most: a channel of a security counts as one"
                 raise Refusal(Code.TOO_LARGE, text_, "symbols")
             subscriber.send(json_frame({"op": "subscribed", "channel": request.channel, "symbols": symbols}))
             for number, key in enumerate(keys, 1):
                 self._begin(key)
-                while number % MOST_AT_ONCE == 0 and len(subscriber) > MOST_AT_ONCE:
+                while number % MAX_AT_ONCE == 0 and len(subscriber) > MAX_AT_ONCE:
                     await asyncio.sleep(0.001)
 
     def _keys_of(self, request: Subscribe | Unsubscribe) -> tuple[list[Key], list[str]]:

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
-from microexchange.messages import NewOrder, Side
+from microexchange.commands import NewOrder
+from microexchange.enums import Side
 
 if TYPE_CHECKING:
     from matching_engine.credit import Account
 
 _BUY = Side.BUY
 
-MOST_EMPTY = 64
+MAX_EMPTY = 64
 """Up to so many prices a side keeps its empty ones. When it drops them changes no event: a snapshot does not hold them."""
 
 
@@ -168,7 +169,7 @@ class BookSide:
         level.count -= 1
         if level.head is None:
             self.live -= 1
-            if len(self._heap) > MOST_EMPTY and len(self._heap) > 4 * self.live:
+            if len(self._heap) > MAX_EMPTY and len(self._heap) > 4 * self.live:
                 self._sweep()
 
     def _sweep(self) -> None:

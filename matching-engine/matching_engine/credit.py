@@ -10,7 +10,7 @@ the client's own orders and trades change it.
 """
 
 from matching_engine.book import Order
-from microexchange.messages import SelfTradePrevention
+from microexchange.enums import SelfTradePrevention
 
 BPS = 10_000
 """Basis points in one."""

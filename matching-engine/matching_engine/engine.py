@@ -14,7 +14,27 @@ from matching_engine.auction import NOTHING, uncrossing
 from matching_engine.book import BookSide, Level, Order
 from matching_engine.credit import BPS, Account, hold_per_lot
 from matching_engine.market import Market
+from microexchange.batches import Batch, gateway_name
+from microexchange.commands import (
+    CancelAll,
+    CancelOrder,
+    Command,
+    GatewayLogon,
+    ListSecurity,
+    LoadBook,
+    NewOrder,
+    OpenAccount,
+    ReplaceOrder,
+    ResumeClient,
+    SaveBook,
+    SetTradingState,
+    SuspendClient,
+    TimeTick,
+    TransferAssets,
+)
+from microexchange.enums import ExecType, Liquidity, OrderStatus, OrderType, PricingRule, Side, TimeInForce, TradingState
 from microexchange.ids import COUNTER_BITS, MAX_GATEWAY, IdSequence
+from microexchange.instructions import Execution, Transfer
 from microexchange.kinds import (
     AT_ONCE,
     ORDER_KINDS,
@@ -25,51 +45,6 @@ from microexchange.kinds import (
     TIMES_IN_FORCE,
     WHOLE,
     WITH_PRICE,
-)
-from microexchange.messages import (
-    AccountOpened,
-    AssetsTransferred,
-    AuctionUpdate,
-    Batch,
-    BookLoaded,
-    BookSaved,
-    CancelAll,
-    CancelOrder,
-    ClientResumed,
-    ClientSuspended,
-    Command,
-    CommandAccepted,
-    CommandRejected,
-    Event,
-    ExecType,
-    Execution,
-    GatewayLoggedOn,
-    GatewayLogon,
-    Liquidity,
-    ListSecurity,
-    LoadBook,
-    NewOrder,
-    OpenAccount,
-    OrderReport,
-    OrderStatus,
-    OrderType,
-    PriceUpdate,
-    PricingRule,
-    ReplaceOrder,
-    ResumeClient,
-    SaveBook,
-    SecurityListed,
-    SetTradingState,
-    Side,
-    SuspendClient,
-    TimeInForce,
-    TimeTick,
-    Trade,
-    TradingState,
-    TradingStateChanged,
-    Transfer,
-    TransferAssets,
-    gateway_name,
 )
 from microexchange.numbers import (
     MAX_CASH,
@@ -82,6 +57,24 @@ from microexchange.numbers import (
     tick_value,
 )
 from microexchange.refusals import Code
+from microexchange.reports import (
+    AccountOpened,
+    AssetsTransferred,
+    AuctionUpdate,
+    BookLoaded,
+    BookSaved,
+    ClientResumed,
+    ClientSuspended,
+    CommandAccepted,
+    CommandRejected,
+    Event,
+    GatewayLoggedOn,
+    OrderReport,
+    PriceUpdate,
+    SecurityListed,
+    Trade,
+    TradingStateChanged,
+)
 
 MAX_ISSUED_CASH = 90 * MAX_CASH
 """The most cash that all accounts together are given, so that any sum of balances fits 64 bits."""
@@ -115,8 +108,8 @@ class Engine:
         self.accounts: dict[str, Account] = {}
         self.last_command_ids: dict[int, int] = {}
         """The highest command id seen, by gateway number."""
-        self.gateway_epochs: dict[str, int] = {}
-        """The epoch in which each gateway has logged on last, by its name."""
+        self.gateway_tokens: dict[str, int] = {}
+        """The fencing_token in which each gateway has logged on last, by its name."""
         self.next_trade_id = 1
         self.next_arrival = 1
         self.issued_cash = 0
@@ -149,7 +142,7 @@ class Engine:
     def fresh(self, batch: Batch[Command]) -> Sequence[Command]:
         """The commands of `batch`, to be applied in order. None if its gateway's process has been replaced: what that one
         had under way nobody was promised, and its ids may come again."""
-        return () if batch.epoch < self.gateway_epochs.get(batch.producer, 0) else batch.records
+        return () if batch.fencing_token < self.gateway_tokens.get(batch.producer, 0) else batch.records
 
     def apply(self, command: Command) -> list[Event]:
         """Applies one command, and tells all that it caused, in order.
@@ -172,9 +165,9 @@ class Engine:
     # --- gateways, accounts, securities -----------------------------------------------------------------------
 
     def _logon(self, command: GatewayLogon) -> list[Event]:
-        self.gateway_epochs[gateway_name(command.gateway)] = command.epoch
+        self.gateway_tokens[gateway_name(command.gateway)] = command.fencing_token
         last = self.last_command_ids.get(command.gateway, 0)
-        return [GatewayLoggedOn(command.gateway, command.epoch, command.timestamp, last)]
+        return [GatewayLoggedOn(command.gateway, command.fencing_token, command.timestamp, last)]
 
     def _list_security(self, command: ListSecurity) -> list[Event]:
         if command.symbol in self.markets:

@@ -6,9 +6,10 @@ from matching_engine.auction import NOTHING
 from matching_engine.book import Book
 from matching_engine.credit import BPS
 from matching_engine.stops import StopBook
+from microexchange.enums import PricingRule
 from microexchange.kinds import COLLECTING
-from microexchange.messages import PricingRule, SecurityListed
 from microexchange.numbers import MAX_CASH, MAX_LOTS, MAX_TICKS
+from microexchange.reports import SecurityListed
 
 
 class Market:

@@ -10,11 +10,14 @@ from pydantic import Field
 from matching_engine import state
 from matching_engine.engine import Engine
 from matching_engine.snapshots import Snapshot, SnapshotStore
+from microexchange.batches import ENGINE
 from microexchange.health import Health
+from microexchange.instructions import Execution, Transfer
 from microexchange.listening import bind
 from microexchange.log import Backoff, LogUnavailableError, open_log
-from microexchange.messages import DATA_FEED, ENGINE, ORDER_ENTRY, ORDER_EXECUTION, Event, Execution, Transfer
 from microexchange.outbox import Outbox
+from microexchange.records import DATA_FEED, ORDER_ENTRY, ORDER_EXECUTION
+from microexchange.reports import Event
 from microexchange.service import background, check_position, read_batches, run_until, until_replaced
 from microexchange.settings import ServiceSettings
 from microexchange.web import make_app, serve
@@ -35,7 +38,7 @@ class EngineService:
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
         self._store = SnapshotStore(settings.data_dir / "engine")
-        epoch = self._epoch = self._store.next_epoch()
+        token = self._fencing_token = self._store.next_fencing_token()
         snapshot = self._store.newest()
         if snapshot is None:
             snapshot = Snapshot(0, 1, 1, state.take(Engine()))
@@ -45,11 +48,11 @@ class EngineService:
         self._saved_offset = snapshot.offset
         self._health = Health()
         self._log = open_log(settings.log_url.get_secret_value(), settings.namespace)
-        self._instructions = Outbox(self._log, ORDER_EXECUTION, ENGINE, epoch, self._health, snapshot.instruction_sequence)
-        self._reports = Outbox(self._log, DATA_FEED, ENGINE, epoch, self._health, snapshot.report_sequence)
+        self._instructions = Outbox(self._log, ORDER_EXECUTION, ENGINE, token, self._health, snapshot.instruction_sequence)
+        self._reports = Outbox(self._log, DATA_FEED, ENGINE, token, self._health, snapshot.report_sequence)
         self._instructions.announce = self._reports.announce = True
         self._health.wait("replay", "reading what came after the snapshot")
-        _logger.info("restored", offset=self._offset, epoch=epoch, orders=len(snapshot.state.orders))
+        _logger.info("restored", offset=self._offset, fencing_token=token, orders=len(snapshot.state.orders))
 
     def _status(self) -> dict[str, Any]:
         engine = self._engine
@@ -75,7 +78,7 @@ class EngineService:
                     self._fold(),
                     self._take_snapshots(),
                     self._await_replay(),
-                    until_replaced(self._log, ORDER_EXECUTION, ENGINE, self._epoch),
+                    until_replaced(self._log, ORDER_EXECUTION, ENGINE, self._fencing_token),
                 )
                 try:
                     await asyncio.wait_for(self._snapshot(), 15)

@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from matching_engine.state import EngineState
-from microexchange.epochs import next_epoch
+from microexchange.fencing import next_fencing_token
 
 _logger = structlog.get_logger(__name__)
 _MAGIC = b"microexchange snapshot 1\n"
@@ -83,9 +83,9 @@ class SnapshotStore:
         for unfinished in folder.glob("*.new"):
             unfinished.unlink()
 
-    def next_epoch(self) -> int:
-        """The epoch of this start."""
-        return next_epoch(self._folder / "epoch")
+    def next_fencing_token(self) -> int:
+        """The fencing_token of this start."""
+        return next_fencing_token(self._folder / "epoch")
 
     def begin(self, offset: int, take: Callable[[], Snapshot]) -> "Writing":
         """Begins to write the snapshot that `take` makes of this moment.

@@ -7,7 +7,9 @@ from matching_engine.book import Order
 from matching_engine.credit import Account
 from matching_engine.engine import Engine
 from matching_engine.market import Market
-from microexchange.messages import NewOrder, SecurityListed, SelfTradePrevention, TradingState
+from microexchange.commands import NewOrder
+from microexchange.enums import SelfTradePrevention, TradingState
+from microexchange.reports import SecurityListed
 
 
 class OrderState(msgspec.Struct, array_like=True, gc=False):
@@ -65,7 +67,7 @@ class EngineState(msgspec.Struct, array_like=True):
     """In order of priority within each side of each book, then those that wait."""
     saved_books: list[tuple[str, str, list[NewOrder]]]
     """(symbol, name, orders)."""
-    gateway_epochs: dict[str, int] = {}
+    gateway_tokens: dict[str, int] = {}
 
 
 def take(engine: Engine) -> EngineState:
@@ -111,7 +113,7 @@ def take(engine: Engine) -> EngineState:
             for order in orders
         ],
         [(symbol, name, list(orders)) for (symbol, name), orders in engine.saved_books.items()],
-        dict(engine.gateway_epochs),
+        dict(engine.gateway_tokens),
     )
 
 
@@ -134,7 +136,7 @@ def restore(state: EngineState) -> Engine:
     engine = Engine()
     engine.now = state.now
     engine.last_command_ids = dict(state.last_command_ids)
-    engine.gateway_epochs = dict(state.gateway_epochs)
+    engine.gateway_tokens = dict(state.gateway_tokens)
     engine.next_trade_id = state.next_trade_id
     engine.next_arrival = state.next_arrival
     engine.issued_cash = state.issued_cash

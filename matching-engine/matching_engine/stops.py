@@ -6,7 +6,7 @@ from heapq import heapify, heappop, heappush
 from matching_engine.book import Order
 from microexchange.kinds import ORDER_KINDS
 
-MOST_ENDED = 64
+MAX_ENDED = 64
 """Up to so many places a heap keeps those of orders that have ended. When it drops them changes no event."""
 
 
@@ -40,7 +40,7 @@ class StopBook:
         """The order waits no more."""
         del self.orders[order.entry.command_id]
         for heap in (self._rising, self._falling):
-            if len(heap) > MOST_ENDED and len(heap) > 4 * len(self.orders):
+            if len(heap) > MAX_ENDED and len(heap) > 4 * len(self.orders):
                 heap[:] = [entry for entry in heap if self._is_live(entry)]
                 heapify(heap)
 

@@ -10,22 +10,12 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from microexchange.messages import (
-    Command,
-    ExecType,
-    ListSecurity,
-    OpenAccount,
-    OrderReport,
-    Record,
-    SecurityListed,
-    SelfTradePrevention,
-    Side,
-    Trade,
-    TradingState,
-    TradingStateChanged,
-)
+from microexchange.commands import Command, ListSecurity, OpenAccount
+from microexchange.enums import ExecType, SelfTradePrevention, Side, TradingState
 from microexchange.numbers import MAX_CASH, MAX_LOTS
-from microexchange.standing import StandingOrders
+from microexchange.records import Record
+from microexchange.reports import OrderReport, SecurityListed, Trade, TradingStateChanged
+from microexchange.resting_orders import RestingOrders
 
 CREDIT = MAX_CASH // 10
 """How far below zero an account in a class may go: a hundred million. So hundreds may have one, and all that they can spend
@@ -63,7 +53,7 @@ class Blackboard:
         """Cash units that the exchange has kept: differences of the prices of two sides, and fees."""
         self.pre_open: set[str] = set()
         """Securities whose markets collect orders until they are opened."""
-        self.orders = StandingOrders()
+        self.orders = RestingOrders()
         self._tick_values: dict[str, int] = {}
         self._entered: deque[int] = deque()
         """When the orders of late entered."""

@@ -14,50 +14,44 @@ import structlog
 from psycopg_pool import AsyncConnectionPool
 
 from exchange_db.reports import COLUMNS, order_report
+from microexchange.batches import CLEARING, ENGINE, gateway_name
+from microexchange.commands import (
+    CancelAll,
+    CancelOrder,
+    Command,
+    GatewayLogon,
+    ListSecurity,
+    NewOrder,
+    OpenAccount,
+    ReplaceOrder,
+    SetTradingState,
+    SuspendClient,
+    TimeTick,
+)
 from microexchange.databases import MARKET_DATA, ask, database_url
-from microexchange.epochs import next_epoch
+from microexchange.enums import ExecType, OrderStatus, PricingRule, Side, TradingState
+from microexchange.fencing import next_fencing_token
 from microexchange.health import Health
 from microexchange.ids import IdSequence
 from microexchange.latency import LatencyWindow
 from microexchange.limits import RateLimiter
 from microexchange.log import Log, LogUnavailableError
-from microexchange.messages import (
-    CLEARING,
-    DATA_FEED,
-    ENGINE,
-    ORDER_ENTRY,
+from microexchange.outbox import Outbox
+from microexchange.producer_cursors import ProducerCursor, ProducerCursors
+from microexchange.records import DATA_FEED, ORDER_ENTRY, Record
+from microexchange.refusals import Code, Refusal
+from microexchange.reports import (
     AccountOpened,
-    CancelAll,
-    CancelOrder,
-    Command,
     CommandRejected,
-    ExecType,
     GatewayLoggedOn,
-    GatewayLogon,
     KeyIssued,
     KeyRevoked,
-    ListSecurity,
-    NewOrder,
-    OpenAccount,
     OrderReport,
-    OrderStatus,
     PriceUpdate,
-    PricingRule,
-    Record,
-    ReplaceOrder,
     SecurityListed,
     SettlementReport,
-    SetTradingState,
-    Side,
-    SuspendClient,
-    TimeTick,
     Trade,
-    TradingState,
-    gateway_name,
 )
-from microexchange.outbox import Outbox
-from microexchange.positions import Position, Positions
-from microexchange.refusals import Code, Refusal
 from microexchange.securities import Security
 from microexchange.service import ConfigurationError, read_batches, take_fresh
 from order_entry_gateway.classroom import Blackboard, Deal, in_class
@@ -85,9 +79,9 @@ LOOK_SECONDS = 0.05
 PENDING_SECONDS = 0.5
 """After which an order on the log that the engine has not taken yet is told of. Not sooner: under load it is one report more
 for each order, and makes slow what is not."""
-MOST_RECENT = 100_000
+MAX_RECENT = 100_000
 """Order reports that are kept for those who come back; older ones the feed has stored."""
-MOST_RESUMED = 10_000
+MAX_RESUMED = 10_000
 """Order reports that who comes back may have missed."""
 
 
@@ -172,7 +166,7 @@ class OrderDesk:
         """The newest id that was given; 0 before the first."""
         self.report_id = 0
         """The number of the newest report on `data_feed`, as the feed counts them."""
-        self._recent: deque[_Numbered] = deque(maxlen=MOST_RECENT)
+        self._recent: deque[_Numbered] = deque(maxlen=MAX_RECENT)
         self._leaving: dict[str, asyncio.TimerHandle] = {}
         """Clients whose connection is gone, until their orders are cancelled."""
         self._waiting: dict[int, _UnderWay] = {}
@@ -182,9 +176,9 @@ class OrderDesk:
         self._logged_on = asyncio.Event()
         self._faulted: dict[str, str] = {}
         """Clients to be suspended, and why."""
-        self._positions = Positions()
+        self._cursors = ProducerCursors()
         self._offset = 0
-        self._epoch = 0
+        self._fencing_token = 0
         self._commands = Outbox(log, ORDER_ENTRY, gateway_name(gateway), 0, health)
         self._reports = Outbox(log, DATA_FEED, gateway_name(gateway), 0, health)
         health.wait("market", "not yet logged on to the matching engine")
@@ -200,7 +194,7 @@ class OrderDesk:
             row = await (await connection.execute(query, (DATA_FEED,))).fetchone()
             if row is not None:
                 self._offset, self.report_id = row[0], row[2]["reports"]
-                self._positions = Positions({name: Position(*at) for name, at in row[1].items()})
+                self._cursors = ProducerCursors({name: ProducerCursor(*at) for name, at in row[1].items()})
             terms = ", ".join(SecurityListed.__struct_fields__[2:])
             cursor = await connection.execute(f"SELECT {terms} FROM securities".encode())  # noqa: S608 - our own names
             for row in await cursor.fetchall():
@@ -223,9 +217,9 @@ class OrderDesk:
             self._faulted.update(dict.fromkeys((client for (client,) in await cursor.fetchall()), "a fault in settlement"))
             if self.board is not None:
                 await self._read_board(connection, self.board)
-        self._epoch = next_epoch(self._epoch_file)
-        self._commands = Outbox(self._log, ORDER_ENTRY, gateway_name(self._gateway), self._epoch, self._health)
-        self._reports = Outbox(self._log, DATA_FEED, gateway_name(self._gateway), self._epoch, self._health)
+        self._fencing_token = next_fencing_token(self._epoch_file)
+        self._commands = Outbox(self._log, ORDER_ENTRY, gateway_name(self._gateway), self._fencing_token, self._health)
+        self._reports = Outbox(self._log, DATA_FEED, gateway_name(self._gateway), self._fencing_token, self._health)
         await self._stored.open()
         _logger.info("bootstrapped", offset=self._offset, securities=len(self.view.securities))
 
@@ -247,11 +241,11 @@ class OrderDesk:
 
     async def log_on(self) -> None:
         """Tells the engine that this gateway begins, and waits for its answer."""
-        self._commands.put([GatewayLogon(0, time.time_ns(), self._gateway, self._epoch)])
+        self._commands.put([GatewayLogon(0, time.time_ns(), self._gateway, self._fencing_token)])
         await self._logged_on.wait()
         self._suspend_faulted()
         self._health.clear("market")
-        _logger.info("logged on", gateway=self._gateway, epoch=self._epoch)
+        _logger.info("logged on", gateway=self._gateway, fencing_token=self._fencing_token)
 
     async def flush(self) -> None:
         """Waits until all that was sent is durable. Before that it cancels the orders of those who have left: a gateway that
@@ -272,7 +266,7 @@ class OrderDesk:
         async for batches in read_batches(self._log, DATA_FEED, self._offset, self._health):
             for offset, batch in batches:
                 self._offset = offset + 1
-                fresh = take_fresh(self._positions, DATA_FEED, batch, self._health)
+                fresh = take_fresh(self._cursors, DATA_FEED, batch, self._health)
                 first, self.report_id = self.report_id + 1, self.report_id + len(fresh)
                 if batch.producer == ENGINE:
                     self._on_engine(fresh, first)
@@ -324,10 +318,10 @@ class OrderDesk:
     def _on_logged_on(self, report: GatewayLoggedOn) -> None:
         if report.gateway != self._gateway:
             return
-        if report.epoch == self._epoch:
+        if report.fencing_token == self._fencing_token:
             self._ids.raise_floor(report.last_command_id)
             self._logged_on.set()
-        elif report.epoch > self._epoch:
+        elif report.fencing_token > self._fencing_token:
             raise ConfigurationError(
                 f"another gateway has logged on as number {self._gateway}: give each its own MX_GATEWAY_NUMBER"
             )
@@ -654,14 +648,14 @@ class OrderDesk:
         `Refusal`."""
         found: list[tuple[int, OrderReport]] = []
         if not self._recent or self._recent[0].number > after + 1:
-            known = {"client": client_id, "after": after, "limit": MOST_RESUMED + 1}
+            known = {"client": client_id, "after": after, "limit": MAX_RESUMED + 1}
             rows = await self._ask_stored("reports", _MISSED, known)
             found = [(report_id, order_report(row)) for report_id, *row in rows]
         last = found[-1][0] if found else after
         recent = (one for one in self._recent if one.number > last and one.report.client_id == client_id)
         found += [(one.number, one.report) for one in recent]
-        if len(found) > MOST_RESUMED:
-            text = f"more than {MOST_RESUMED} reports were missed: log in without resume_from, and ask GET /orders"
+        if len(found) > MAX_RESUMED:
+            text = f"more than {MAX_RESUMED} reports were missed: log in without resume_from, and ask GET /orders"
             raise Refusal(Code.TOO_LARGE, text, "resume_from")
         return found
 

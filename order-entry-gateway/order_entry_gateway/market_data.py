@@ -36,17 +36,17 @@ ANSWER_SECONDS = 30.0
 """How long the feed may take for the next part of an answer. Its own questions end before that."""
 IDLE_SECONDS = 2.0
 """How long a connection to the feed is kept for the next request. The feed itself closes it after 5."""
-MOST_FORWARDS = 256
+MAX_FORWARDS = 256
 """Requests that are forwarded at a time,"""
-MOST_OF_ADDRESS = 64
+MAX_OF_ADDRESS = 64
 """and those of one address."""
-MOST_WAITING = 1000
+MAX_WAITING = 1000
 """Requests that wait for their turn,"""
-MOST_WAITING_OF_ADDRESS = 500
+MAX_WAITING_OF_ADDRESS = 500
 """and those of one address: one address alone must not fill the queue for all."""
 TURN_SECONDS = 5.0
 """How long a request waits for its turn."""
-MOST_MESSAGES = 4
+MAX_MESSAGES = 4
 """Messages of the feed that wait for a slow reader. Behind them the feed itself is held back."""
 TAKE_SECONDS = 30.0
 """How long a client may take to read the next part of an answer: until it ends, the answer has one of the turns."""
@@ -72,7 +72,7 @@ class _Turns:
     """Lets a number of requests be under way at a time, in all and of one address. The others wait."""
 
     def __init__(self) -> None:
-        self._all = asyncio.Semaphore(MOST_FORWARDS)
+        self._all = asyncio.Semaphore(MAX_FORWARDS)
         self._own: dict[str, asyncio.Semaphore] = {}
         self._users: Counter[str] = Counter()
         """Requests of each address, under way or waiting."""
@@ -81,10 +81,10 @@ class _Turns:
     @contextlib.asynccontextmanager
     async def turn(self, address: str) -> AsyncIterator[None]:
         """The time in which a request of that address is under way. Raises `Refusal` (`UNAVAILABLE`)."""
-        if self._users[address] >= MOST_OF_ADDRESS + MOST_WAITING_OF_ADDRESS:
-            text = f"{address} has {MOST_WAITING_OF_ADDRESS} requests for market data that wait already: try again shortly"
+        if self._users[address] >= MAX_OF_ADDRESS + MAX_WAITING_OF_ADDRESS:
+            text = f"{address} has {MAX_WAITING_OF_ADDRESS} requests for market data that wait already: try again shortly"
             raise Refusal(Code.UNAVAILABLE, text)
-        own = self._own.setdefault(address, asyncio.Semaphore(MOST_OF_ADDRESS))
+        own = self._own.setdefault(address, asyncio.Semaphore(MAX_OF_ADDRESS))
         self._users[address] += 1
         try:
             await self._take(own)
@@ -100,8 +100,8 @@ class _Turns:
 
     async def _take(self, own: asyncio.Semaphore) -> None:
         must_wait = own.locked() or self._all.locked()
-        if must_wait and self._waiting >= MOST_WAITING:
-            raise Refusal(Code.UNAVAILABLE, f"{MOST_WAITING} requests for market data wait already: try again shortly")
+        if must_wait and self._waiting >= MAX_WAITING:
+            raise Refusal(Code.UNAVAILABLE, f"{MAX_WAITING} requests for market data wait already: try again shortly")
         self._waiting += 1
         try:
             async with asyncio.timeout(TURN_SECONDS):
@@ -157,7 +157,7 @@ class MarketData:
         self._sockets = _Sockets(most_of_address, most_of_client)
         timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
         limits = httpx.Limits(
-            max_connections=MOST_FORWARDS, max_keepalive_connections=MOST_OF_ADDRESS, keepalive_expiry=IDLE_SECONDS
+            max_connections=MAX_FORWARDS, max_keepalive_connections=MAX_OF_ADDRESS, keepalive_expiry=IDLE_SECONDS
         )
         self._http = httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=False)
 
@@ -267,7 +267,7 @@ class MarketData:
                 open_timeout=CONNECT_SECONDS,
                 close_timeout=CLOSING_SECONDS,
                 max_size=None,
-                max_queue=MOST_MESSAGES,
+                max_queue=MAX_MESSAGES,
             )
         except InvalidStatus:
             raise

@@ -9,10 +9,12 @@ from fastapi import FastAPI, Request, Response
 from starlette.websockets import WebSocket
 
 from microexchange.access import GUEST, Access, checked_client_id
-from microexchange.messages import ListSecurity, OrderReport, Side, Trade, TradingState
+from microexchange.commands import ListSecurity
+from microexchange.enums import Side, TradingState
 from microexchange.numbers import MAX_LOTS, MAX_TICKS, average_price, cash_to_text
-from microexchange.presentation import ErrorView
 from microexchange.refusals import Code, Refusal
+from microexchange.reports import OrderReport, Trade
+from microexchange.schemas import ErrorView
 from microexchange.securities import checked_steps
 from microexchange.web import decode_json, document, json_response, number_json, read_body, refuse
 from order_entry_gateway.classroom import Blackboard

@@ -8,20 +8,9 @@ from typing import Annotated
 import msgspec
 
 from microexchange.access import checked_client_id
+from microexchange.commands import ListSecurity, NewOrder, OpenAccount, ReplaceOrder, TransferAssets
+from microexchange.enums import OrderType, PricingRule, SelfTradePrevention, Side, TimeInForce, TradingState
 from microexchange.kinds import AT_ONCE, TIMES_IN_FORCE, WITH_PRICE, WITH_TRIGGER
-from microexchange.messages import (
-    ListSecurity,
-    NewOrder,
-    OpenAccount,
-    OrderType,
-    PricingRule,
-    ReplaceOrder,
-    SelfTradePrevention,
-    Side,
-    TimeInForce,
-    TradingState,
-    TransferAssets,
-)
 from microexchange.numbers import MAX_CASH, MAX_LOTS, NotExactError, cash_to_units, tick_value, to_steps
 from microexchange.refusals import Code, Refusal
 from microexchange.securities import SYMBOL, Security

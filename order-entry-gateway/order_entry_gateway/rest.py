@@ -11,24 +11,13 @@ from fastapi import FastAPI, Query, Request, Response
 
 from microexchange.access import Access, checked_client_id
 from microexchange.auth import ADMIN, IssuedKey
+from microexchange.commands import LoadBook, ResumeClient, SaveBook, SuspendClient
+from microexchange.enums import OrderStatus, Side, TradingState
 from microexchange.ids import MAX_ID
-from microexchange.messages import (
-    AccountOpened,
-    AssetsTransferred,
-    BookLoaded,
-    BookSaved,
-    KeyIssued,
-    LoadBook,
-    OrderReport,
-    OrderStatus,
-    ResumeClient,
-    SaveBook,
-    Side,
-    SuspendClient,
-    TradingState,
-)
 from microexchange.numbers import cash_to_text
-from microexchange.presentation import (
+from microexchange.refusals import Code, Refusal
+from microexchange.reports import AccountOpened, AssetsTransferred, BookLoaded, BookSaved, KeyIssued, OrderReport
+from microexchange.schemas import (
     AccountView,
     BatchAnswer,
     ErrorView,
@@ -41,7 +30,6 @@ from microexchange.presentation import (
     order_view,
     time_text,
 )
-from microexchange.refusals import Code, Refusal
 from microexchange.web import decode_json, document, json_response, read_body
 from order_entry_gateway.desk import OrderDesk
 from order_entry_gateway.market_data import MarketData
@@ -70,7 +58,7 @@ _funding_decoder = msgspec.json.Decoder(FundingRequest)
 _transfer_decoder = msgspec.json.Decoder(TransferRequest)
 
 
-MOST_IN_A_BATCH = 500
+MAX_IN_A_BATCH = 500
 SavedName = Annotated[str, Query(min_length=1, max_length=64, pattern=PRINTABLE, description="Name of the saved book.")]
 
 
@@ -120,7 +108,7 @@ def add_routes(
     key_list = {"type": "array", "items": {"$ref": "#/components/schemas/KeyView"}}
     cancel_statuses = (401, 404, 409, 422, 503, 504)
     batch = {"type": "array", "items": {"$ref": "#/components/schemas/BatchAnswer"}}
-    batch_doc = (f"Enter up to {MOST_IN_A_BATCH} orders", list[OrderRequest], batch, 200, 400, 401, 413, 422)
+    batch_doc = (f"Enter up to {MAX_IN_A_BATCH} orders", list[OrderRequest], batch, 200, 400, 401, 413, 422)
     admin_doc = (None, accepted, 200, 401, 403, 404, 422, 503, 504)
 
     @app.post(
@@ -188,8 +176,8 @@ def add_routes(
     async def post_batch(request: Request) -> Response:
         client_id = access.client(request)
         entries = decode_json(_batch_decoder, await read_body(request))
-        if len(entries) > MOST_IN_A_BATCH:
-            raise Refusal(Code.TOO_LARGE, f"a batch has at most {MOST_IN_A_BATCH} orders")
+        if len(entries) > MAX_IN_A_BATCH:
+            raise Refusal(Code.TOO_LARGE, f"a batch has at most {MAX_IN_A_BATCH} orders")
         return json_response(await asyncio.gather(*(answer_of(client_id, bytes(entry)) for entry in entries)))
 
     async def answer_of(client_id: str, entry: bytes) -> dict[str, Any]:

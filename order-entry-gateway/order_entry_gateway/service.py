@@ -13,13 +13,15 @@ from pydantic import AfterValidator, Field
 
 from microexchange.access import Access
 from microexchange.auth import Keys, read_or_make_secret
+from microexchange.batches import gateway_name
+from microexchange.commands import ListSecurity
+from microexchange.enums import PricingRule
 from microexchange.forwarding import PREFIX, PURPOSE
 from microexchange.health import Health
 from microexchange.ids import MAX_GATEWAY
 from microexchange.limits import RateLimiter
 from microexchange.listening import bind
 from microexchange.log import Backoff, open_log
-from microexchange.messages import ListSecurity, PricingRule, gateway_name
 from microexchange.securities import ListingError, most_traded, read_listing, unknown_columns
 from microexchange.service import ConfigurationError, background
 from microexchange.settings import PublicSettings

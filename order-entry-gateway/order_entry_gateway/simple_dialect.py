@@ -14,17 +14,18 @@ import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from microexchange.access import Access
-from microexchange.messages import OrderReport, Side, Trade
+from microexchange.enums import Side
 from microexchange.numbers import average_price
-from microexchange.presentation import time_text
 from microexchange.refusals import Refusal
+from microexchange.reports import OrderReport, Trade
+from microexchange.schemas import time_text
 from microexchange.web import number_json
 from order_entry_gateway.classroom import Blackboard, Deal
 from order_entry_gateway.desk import OrderDesk
 from order_entry_gateway.requests import OrderRequest
 
 TRADES = "trades"
-MOST_QUEUED = 10_000
+MAX_QUEUED = 10_000
 """Updates that may wait for a slow reader; then it is disconnected."""
 TOO_SLOW, POLICY = 1013, 1008
 NOT_JSON = {"error": "Invalid JSON format"}
@@ -52,7 +53,7 @@ class SimpleSession:
         self._desk = desk
         self._access = access
         self._board = board
-        self._outgoing: asyncio.Queue[bytes] = asyncio.Queue(MOST_QUEUED)
+        self._outgoing: asyncio.Queue[bytes] = asyncio.Queue(MAX_QUEUED)
         self._too_slow = asyncio.Event()
 
     async def run(self) -> None:

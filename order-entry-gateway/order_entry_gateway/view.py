@@ -2,17 +2,15 @@
 
 from collections import Counter, OrderedDict, defaultdict
 
-from microexchange.messages import (
+from microexchange.enums import ExecType, OrderStatus, SettlementStatus
+from microexchange.records import Record
+from microexchange.reports import (
     AccountOpened,
     ClientResumed,
     ClientSuspended,
-    ExecType,
     OrderReport,
-    OrderStatus,
-    Record,
     SecurityListed,
     SettlementReport,
-    SettlementStatus,
 )
 from microexchange.securities import Security
 
@@ -20,7 +18,7 @@ from microexchange.securities import Security
 class MarketView:
     """Securities, and the newest report of each of the latest orders."""
 
-    MOST_ORDERS = 200_000
+    MAX_ORDERS = 200_000
     """Orders that are remembered; older ones are in `market_data`."""
 
     def __init__(self) -> None:
@@ -68,7 +66,7 @@ class MarketView:
         else:
             self.orders_of[report.client_id].add(report.order_id)
         orders[report.order_id] = report
-        if len(orders) > self.MOST_ORDERS:
+        if len(orders) > self.MAX_ORDERS:
             order_id, oldest = orders.popitem(last=False)
             left = self.orders_of[oldest.client_id]
             left.discard(order_id)

@@ -17,10 +17,13 @@ from fastapi import FastAPI
 from starlette.websockets import WebSocket
 
 from microexchange.access import GUEST, Access, as_client
+from microexchange.commands import Command
+from microexchange.enums import Side
 from microexchange.frames import Outgoing, connection_of, frame
-from microexchange.messages import Command, OrderReport, Record, Side, Trade
-from microexchange.presentation import order_view, report_view, time_text
+from microexchange.records import Record
 from microexchange.refusals import Code, Refusal
+from microexchange.reports import OrderReport, Trade
+from microexchange.schemas import order_view, report_view, time_text
 from microexchange.web import FLOOD_PAUSE, decode_json, json_frame, msgpack_bytes
 from order_entry_gateway.desk import OnAnswer, OrderDesk, changed, entered
 from order_entry_gateway.requests import AmendRequest, OrderRequest, find_security, order_id
@@ -29,13 +32,13 @@ _logger = structlog.get_logger(__name__)
 
 MSGPACK = "msgpack"
 """The subprotocol whose messages are msgpack in binary frames; without it they are JSON text."""
-MOST_GRACE = 3600
+MAX_GRACE = 3600
 LOGIN_SECONDS = 10.0
 CLOSING_SECONDS = 5.0
 """How long a client has to hear why it is disconnected."""
-MOST_PENDING = 1000
+MAX_PENDING = 1000
 """Requests of one connection that may wait for the market at a time."""
-MOST_QUEUED = 10_000
+MAX_QUEUED = 10_000
 """Messages that may wait for a slow reader; then it is disconnected."""
 GOING_AWAY, POLICY, TOO_SLOW = 1001, 1008, 1013
 
@@ -52,7 +55,7 @@ class Login(msgspec.Struct, frozen=True, tag_field="op", tag="login", kw_only=Tr
     """In a classroom, your name in place of a key; without either, `guest`."""
     cancel_on_disconnect: bool = False
     """Cancel all open orders of the client when this connection ends,"""
-    grace_seconds: Annotated[float, msgspec.Meta(ge=0, le=MOST_GRACE)] = 0
+    grace_seconds: Annotated[float, msgspec.Meta(ge=0, le=MAX_GRACE)] = 0
     """unless it is back within so many seconds."""
     resume_from: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] | None = None
     """The `sequence` of the last report that was heard: those after it come first."""
@@ -126,7 +129,7 @@ class Session:
         self._client_id: str | None = None
         self._key_id = ""
         self._connection = connection_of(socket)
-        self._outgoing = Outgoing(self._connection.put_soon, MOST_QUEUED)
+        self._outgoing = Outgoing(self._connection.put_soon, MAX_QUEUED)
         self._tasks: set[asyncio.Task[None]] = set()
         self._pending = 0
         """Requests that wait for the market."""
@@ -213,8 +216,8 @@ class Session:
         """Asks for it: the answer follows. Raises `Refusal`."""
         if self._client_id is None and not self._access.classroom:
             raise Refusal(Code.UNAUTHENTICATED, 'log in first: {"op": "login", "key": "…"}')
-        if self._pending >= MOST_PENDING:
-            raise Refusal(Code.UNAVAILABLE, f"{MOST_PENDING} requests of this connection wait already")
+        if self._pending >= MAX_PENDING:
+            raise Refusal(Code.UNAVAILABLE, f"{MAX_PENDING} requests of this connection wait already")
         client_id = self._client_id or self._login(GUEST, "")
         desk = self._desk
         desk.admit(client_id, entering=isinstance(request, EnterOrder))
@@ -393,7 +396,7 @@ class Session:
         content = frame(msgpack_bytes(message), binary=True) if binary else json_frame(message)
         self._outgoing.send(content)
         if self._outgoing.overflowed.is_set():
-            self._close(TOO_SLOW, f"{MOST_QUEUED} messages wait to be read")
+            self._close(TOO_SLOW, f"{MAX_QUEUED} messages wait to be read")
 
     def _close(self, code: int, reason: str) -> None:
         """Closes the connection, after what waits where it is not too much."""

@@ -13,7 +13,7 @@ from exchange_db.migrate import migrate
 from microexchange.databases import EXCHANGE_LOG, database_url
 from microexchange.log import Log, LogUnavailableError, open_log
 from microexchange.log.memory import MemoryLog
-from microexchange.messages import ORDER_ENTRY, ORDER_EXECUTION
+from microexchange.records import ORDER_ENTRY, ORDER_EXECUTION
 from tests.conftest import Proxy, drop_databases, new_namespace
 
 pytestmark = pytest.mark.asyncio

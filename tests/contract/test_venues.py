@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from microexchange.messages import ListSecurity, TradingState
+from microexchange.commands import ListSecurity
+from microexchange.enums import TradingState
 from microexchange.numbers import CASH_SCALE
 from microexchange.securities import listing_json
 from order_entry_gateway.requests import AmendRequest, OrderRequest
@@ -24,7 +25,7 @@ from trading_bots import AsyncExchangeClient, Bot, ExchangeClient, ExchangeError
 from trading_bots.bot import Security
 from trading_bots.client import _order
 from trading_bots.live import LiveVenue
-from trading_bots.session import MOST_WAITING, TOO_MANY, amend_fields, order_fields
+from trading_bots.session import MAX_WAITING, TOO_MANY, amend_fields, order_fields
 from trading_bots.simulation.exchange import SECOND, SimulatedExchange, order_request
 from trading_bots.simulation.rounds import START
 
@@ -339,7 +340,7 @@ def an_auction_crosses_and_uncrosses(me: Actor, other: Actor) -> Iterator[None]:
 
 @script
 def too_many_orders_at_a_time_are_refused(me: Actor, other: Actor) -> Iterator[None]:
-    for _ in range(MOST_WAITING + 3):
+    for _ in range(MAX_WAITING + 3):
         me.sell(me.symbol, SHARES + 1, "100.00")
     yield
 

@@ -4,7 +4,7 @@ A mark is a comment that no reader sees, on a line of its own before the block:
 
     <!-- mode: up -->            the blocks from here on need that exchange: `up`, `classroom` or `none`
     <!-- file: season.toml -->   the block is a file of this name, which the next blocks of the page use
-    <!-- type: OrderView -->     the JSON object has exactly the fields of this type of `microexchange.presentation`
+    <!-- type: OrderView -->     the JSON object has exactly the fields of this type of `microexchange.schemas`
     <!-- not run: REASON -->     nobody runs the block, for this reason
 """
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from _pytest.mark.structures import ParameterSet
 
-from microexchange import presentation
+from microexchange import schemas
 from microexchange.securities import read_listing
 from tests.docs.blocks import (
     MODES,
@@ -129,7 +129,7 @@ def test_every_block_runs(block: Block, results: Results) -> None:
 
 def check_json(block: Block) -> None:
     value = json.loads(block.text)
-    kind = getattr(presentation, block.type)
+    kind = getattr(schemas, block.type)
     msgspec.convert(value, kind, strict=False)
     assert set(value) == {field.encode_name for field in msgspec.structs.fields(kind)}
 

@@ -29,8 +29,9 @@ import httpx
 import psutil
 
 from exchange_launcher.audit import AuditError
+from microexchange.batches import Batch, decode_batch, encode_batch
 from microexchange.log import LogUnavailableError, open_log
-from microexchange.messages import TOPICS, Batch, decode_batch, encode_batch
+from microexchange.records import TOPICS
 from tests.conftest import Proxy, delete_streams, drop_databases, new_namespace
 from tests.integration.running import SERVICES, Running, eventually
 
@@ -417,7 +418,9 @@ class Doubler:
                     batch = decode_batch(topic, body)
                     cut = dice.randrange(len(batch.records)) if batch.records and dice.random() < 0.5 else 0
                     rest = batch.records[cut:]
-                    part = Batch(batch.version, batch.producer, batch.epoch, batch.sequence + cut, batch.stamp + 1, rest)
+                    part = Batch(
+                        batch.version, batch.producer, batch.fencing_token, batch.sequence + cut, batch.stamp + 1, rest
+                    )
                     copy = encode_batch(part)
                     mine.add(copy)
                     with contextlib.suppress(LogUnavailableError):

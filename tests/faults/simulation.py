@@ -13,6 +13,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any
 
 import msgspec
@@ -22,38 +23,14 @@ from market_data_feed.market import Market
 from matching_engine import state
 from matching_engine.engine import Engine
 from matching_engine.snapshots import Snapshot
+from microexchange.batches import CLEARING, ENGINE, VERSION, Batch, decode_batch, encode_batch, gateway_name
+from microexchange.commands import CancelOrder, Command, GatewayLogon, ListSecurity, NewOrder, OpenAccount, TransferAssets
+from microexchange.enums import OrderStatus, OrderType, SettlementStatus, Side
 from microexchange.ids import IdSequence
-from microexchange.messages import (
-    CLEARING,
-    DATA_FEED,
-    ENGINE,
-    ORDER_ENTRY,
-    ORDER_EXECUTION,
-    TOPICS,
-    VERSION,
-    Batch,
-    CancelOrder,
-    Command,
-    Execution,
-    GatewayLoggedOn,
-    GatewayLogon,
-    ListSecurity,
-    NewOrder,
-    OpenAccount,
-    OrderReport,
-    OrderStatus,
-    OrderType,
-    Record,
-    SettlementReport,
-    SettlementStatus,
-    Side,
-    Transfer,
-    TransferAssets,
-    decode_batch,
-    encode_batch,
-    gateway_name,
-)
-from microexchange.positions import Position, Positions, SequenceGapError
+from microexchange.instructions import Execution, Transfer
+from microexchange.producer_cursors import ProducerCursor, ProducerCursors, SequenceGapError
+from microexchange.records import DATA_FEED, ORDER_ENTRY, ORDER_EXECUTION, TOPICS, Record
+from microexchange.reports import GatewayLoggedOn, OrderReport, SettlementReport
 
 HOUR = 3600 * 10**9
 CLIENTS = ("a", "b", "c", "d")
@@ -133,7 +110,7 @@ class World:
             self.stale.pop()
         elif self.chance(0.5):
             old = self.engine
-            self.engine = EngineNode(self, old.epoch + 1, old.snapshots)
+            self.engine = EngineNode(self, old.fencing_token + 1, old.snapshots)
             self.stale.append(old)
 
     def busy(self) -> bool:
@@ -146,11 +123,11 @@ class World:
 class Pipe:
     """What an outbox does: numbered records in bodies, one append at a time, sent again until it is confirmed."""
 
-    def __init__(self, world: World, topic: str, producer: str, epoch: int, sequence: int = 1) -> None:
+    def __init__(self, world: World, topic: str, producer: str, fencing_token: int, sequence: int = 1) -> None:
         self._world = world
         self._topic = topic
         self._producer = producer
-        self._epoch = epoch
+        self._fencing_token = fencing_token
         self.confirmed = sequence
         """The number of the first record that is not confirmed yet."""
         self.waiting: list[Sequence[Record]] = []
@@ -163,11 +140,11 @@ class Pipe:
         return self.confirmed + sum(map(len, self.waiting))
 
     def announce(self) -> None:
-        """Tells readers of the epoch."""
+        """Tells readers of the fencing_token."""
         self._world.log[self._topic].append(self._body([]))
 
     def _body(self, records: list[Record]) -> bytes:
-        return encode_batch(Batch(VERSION, self._producer, self._epoch, self.confirmed, 0, records))
+        return encode_batch(Batch(VERSION, self._producer, self._fencing_token, self.confirmed, 0, records))
 
     def flush(self) -> list[Sequence[Record]]:
         """Appends; what is confirmed by it."""
@@ -203,20 +180,20 @@ class GatewayNode:
     """A gateway and its clients."""
 
     def __init__(self, world: World, number: int) -> None:
-        self.world, self.number, self.epoch = world, number, 0
+        self.world, self.number, self.fencing_token = world, number, 0
         self._clock_is_off = 0
         self.start()
 
     def start(self) -> None:
         world = self.world
-        self.epoch += 1  # kept in its folder
-        self.commands = Pipe(world, ORDER_ENTRY, gateway_name(self.number), self.epoch)
+        self.fencing_token += 1  # kept in its folder
+        self.commands = Pipe(world, ORDER_ENTRY, gateway_name(self.number), self.fencing_token)
         self._ids = IdSequence(self.number)
         self._offset = 0
-        self._positions = Positions()
+        self._cursors = ProducerCursors()
         self.logged_on = False
         self._open: list[tuple[str, int]] = []
-        self.commands.waiting.append([GatewayLogon(0, self._now(), self.number, self.epoch)])
+        self.commands.waiting.append([GatewayLogon(0, self._now(), self.number, self.fencing_token)])
 
     def crash(self) -> None:
         """It is killed: nothing of it is left. Its clock may be another one afterwards."""
@@ -270,19 +247,19 @@ class GatewayNode:
         """Hears what the engine says."""
         for offset, batch in bodies(self.world, DATA_FEED, self._offset):
             self._offset = offset + 1
-            for report in fresh(self._positions, batch):
+            for report in fresh(self._cursors, batch):
                 if isinstance(report, GatewayLoggedOn) and report.gateway == self.number:
-                    assert report.epoch <= self.epoch, "there is one gateway of this number"
-                    if report.epoch == self.epoch:
+                    assert report.fencing_token <= self.fencing_token, "there is one gateway of this number"
+                    if report.fencing_token == self.fencing_token:
                         self._ids.raise_floor(report.last_command_id)
                         self.logged_on = True
 
 
 class EngineNode:
-    """The matching engine. What outlives it: its epoch and its snapshots."""
+    """The matching engine. What outlives it: its fencing token and its snapshots."""
 
-    def __init__(self, world: World, epoch: int = 1, snapshots: list[bytes] | None = None) -> None:
-        self.world, self.epoch = world, epoch
+    def __init__(self, world: World, fencing_token: int = 1, snapshots: list[bytes] | None = None) -> None:
+        self.world, self.fencing_token = world, fencing_token
         self.snapshots: list[bytes] = snapshots or []
         self.start()
 
@@ -295,8 +272,8 @@ class EngineNode:
                 snapshot = msgspec.msgpack.decode(self.snapshots[-1], type=Snapshot)
         self.core = state.restore(snapshot.state)
         self.offset = snapshot.offset
-        self.instructions = Pipe(self.world, ORDER_EXECUTION, ENGINE, self.epoch, snapshot.instruction_sequence)
-        self.reports = Pipe(self.world, DATA_FEED, ENGINE, self.epoch, snapshot.report_sequence)
+        self.instructions = Pipe(self.world, ORDER_EXECUTION, ENGINE, self.fencing_token, snapshot.instruction_sequence)
+        self.reports = Pipe(self.world, DATA_FEED, ENGINE, self.fencing_token, snapshot.report_sequence)
         self.instructions.announce()
         self.reports.announce()
         self._begun: Snapshot | None = None
@@ -304,7 +281,7 @@ class EngineNode:
     def crash(self) -> None:
         """It is killed, and started again."""
         if self.world.chance(0.5):
-            self.epoch += 1
+            self.fencing_token += 1
             self.start()
 
     def read(self) -> None:
@@ -349,8 +326,8 @@ class ClearingNode:
     """The clearinghouse. What outlives it is what it committed."""
 
     def __init__(self, world: World) -> None:
-        self.world, self.epoch = world, 0
-        self._committed: tuple[int, dict[str, Position], dict[str, int], dict[tuple[str, str], int], int] = (
+        self.world, self.fencing_token = world, 0
+        self._committed: tuple[int, dict[str, ProducerCursor], dict[str, int], dict[tuple[str, str], int], int] = (
             0,
             {},
             {},
@@ -362,14 +339,14 @@ class ClearingNode:
         self.start()
 
     def start(self) -> None:
-        self.epoch += 1
+        self.fencing_token += 1
         offset, producers, cash, holdings, reported = self._committed
         self.offset = offset
-        self._positions = Positions({name: Position(at.epoch, at.sequence) for name, at in producers.items()})
+        self._cursors = ProducerCursors({name: copy(cursor) for name, cursor in producers.items()})
         self.ledger = Ledger()
         self.ledger.cash.update(cash)
         self.ledger.holdings.update(holdings)
-        self.reports = Pipe(self.world, DATA_FEED, CLEARING, self.epoch, reported + 1)
+        self.reports = Pipe(self.world, DATA_FEED, CLEARING, self.fencing_token, reported + 1)
         self.reports.announce()
         # What may not have been reported is reported again.
         for _, report in self.settled[reported:]:
@@ -385,13 +362,13 @@ class ClearingNode:
         settled: list[tuple[Record, SettlementReport]] = []
         for offset, batch in bodies(self.world, ORDER_EXECUTION, self.offset):
             self.offset = offset + 1
-            taken = fresh(self._positions, batch)
-            first = self._positions.by_producer[batch.producer].sequence - len(taken) + 1
+            taken = fresh(self._cursors, batch)
+            first = self._cursors.by_producer[batch.producer].sequence - len(taken) + 1
             settled += [(one, self.ledger.settle(number, one)) for number, one in enumerate(taken, first)]
         if self.world.chance(0.05):
             self.start()  # killed before the commit
             return
-        producers = {name: Position(at.epoch, at.sequence) for name, at in self._positions.by_producer.items()}
+        producers = {name: copy(cursor) for name, cursor in self._cursors.by_producer.items()}
         reported = self.reports.confirmed - 1
         self._committed = self.offset, producers, dict(self.ledger.cash), dict(self.ledger.holdings), reported
         self.settled += settled
@@ -412,12 +389,12 @@ class FeedNode:
     def __init__(self, world: World) -> None:
         self.world = world
         self.stored: list[Record] = []
-        self._committed: tuple[int, dict[str, Position]] = (0, {})
+        self._committed: tuple[int, dict[str, ProducerCursor]] = (0, {})
         self.start()
 
     def start(self) -> None:
         self.offset, producers = self._committed
-        self._positions = Positions({name: Position(at.epoch, at.sequence) for name, at in producers.items()})
+        self._cursors = ProducerCursors({name: copy(cursor) for name, cursor in producers.items()})
         self._pending: list[Record] = []
         self.market = Market()
         for report in self.stored:
@@ -432,7 +409,7 @@ class FeedNode:
         """Takes in some of what is on the log."""
         for offset, batch in bodies(self.world, DATA_FEED, self.offset):
             self.offset = offset + 1
-            for report in fresh(self._positions, batch):
+            for report in fresh(self._cursors, batch):
                 self.market.apply(report)
                 self._pending.append(report)
 
@@ -440,7 +417,7 @@ class FeedNode:
         """Commits what it has read."""
         self.stored += self._pending
         self._pending = []
-        producers = {name: Position(at.epoch, at.sequence) for name, at in self._positions.by_producer.items()}
+        producers = {name: copy(cursor) for name, cursor in self._cursors.by_producer.items()}
         self._committed = self.offset, producers
 
 
@@ -450,10 +427,10 @@ def bodies(world: World, topic: str, offset: int) -> list[tuple[int, Batch[Any]]
     return [(at, decode_batch(topic, body)) for at, body in enumerate(world.log[topic][offset : offset + most], offset)]
 
 
-def fresh(positions: Positions, batch: Batch[Any]) -> list[Any]:
+def fresh(cursors: ProducerCursors, batch: Batch[Any]) -> list[Any]:
     """The records that are new; none where some are missing before them."""
     try:
-        return positions.take(batch)
+        return cursors.take(batch)
     except SequenceGapError:
         return []
 

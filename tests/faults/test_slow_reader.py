@@ -21,9 +21,10 @@ from market_data_feed.operations import Operations
 from market_data_feed.state import FeedState
 from microexchange.access import Access
 from microexchange.auth import Keys
+from microexchange.enums import Side
 from microexchange.health import Health
 from microexchange.listening import bind
-from microexchange.messages import PriceUpdate, SecurityListed, Side, Trade
+from microexchange.reports import PriceUpdate, SecurityListed, Trade
 from microexchange.web import make_app, serve
 from tests.integration.running import free_ports
 
@@ -142,7 +143,7 @@ async def test_a_dead_and_a_slow_reader_of_a_book_among_a_thousand(feed: Feed) -
 async def test_a_dead_reader_of_trades_is_disconnected_and_the_others_hear_each(
     feed: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "MOST_QUEUED", 60)
+    monkeypatch.setattr(hub, "MAX_QUEUED", 60)
     with reluctant(feed) as small:
         dead = await subscribe(feed.url, "trades", "BIG", sock=small)
         dead.transport.pause_reading()
@@ -162,7 +163,7 @@ async def test_a_dead_reader_of_trades_is_disconnected_and_the_others_hear_each(
 async def test_a_reader_that_was_disconnected_is_told_why_and_may_come_again(
     feed: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "MOST_QUEUED", 60)
+    monkeypatch.setattr(hub, "MAX_QUEUED", 60)
     with reluctant(feed) as small:
         slow = await subscribe(feed.url, "trades", "X", sock=small)
         slow.transport.pause_reading()

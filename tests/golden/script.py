@@ -8,40 +8,36 @@ import re
 from typing import Any
 
 from matching_engine.engine import Engine
-from microexchange.ids import IdSequence
-from microexchange.messages import (
-    AssetsTransferred,
-    AuctionUpdate,
-    BookLoaded,
-    BookSaved,
+from microexchange.commands import (
     CancelAll,
     CancelOrder,
-    ClientSuspended,
-    CommandRejected,
-    ExecType,
-    Execution,
     ListSecurity,
     LoadBook,
     NewOrder,
     OpenAccount,
-    OrderReport,
-    OrderType,
-    PriceUpdate,
-    PricingRule,
     ReplaceOrder,
     ResumeClient,
     SaveBook,
-    SelfTradePrevention,
     SetTradingState,
-    Side,
     SuspendClient,
-    TimeInForce,
     TimeTick,
-    TradingState,
-    TradingStateChanged,
     TransferAssets,
 )
+from microexchange.enums import ExecType, OrderType, PricingRule, SelfTradePrevention, Side, TimeInForce, TradingState
+from microexchange.ids import IdSequence
+from microexchange.instructions import Execution
 from microexchange.numbers import CASH_SCALE, cash_to_text
+from microexchange.reports import (
+    AssetsTransferred,
+    AuctionUpdate,
+    BookLoaded,
+    BookSaved,
+    ClientSuspended,
+    CommandRejected,
+    OrderReport,
+    PriceUpdate,
+    TradingStateChanged,
+)
 
 SECOND = 1_000_000_000
 CLIENTS = ("alice", "bob", "carol")

@@ -22,7 +22,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from exchange_launcher.audit import Places, audit
 from exchange_launcher.postgres import EmbeddedPostgres
-from microexchange.messages import CLEARING, ENGINE
+from microexchange.batches import CLEARING, ENGINE
 
 ENDOWMENT = {
     "MX_ENDOWMENT_SHARES": '{"*": "100", "BTC-USDT": "0.1", "ETH-USDT": "1"}',

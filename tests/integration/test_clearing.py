@@ -12,22 +12,13 @@ import psycopg
 import pytest
 
 from clearinghouse.service import ClearingService, ClearingSettings, ReplacedError
+from microexchange.batches import VERSION, Batch, decode_batch, encode_batch
 from microexchange.databases import CLEARING_DATA, database_url
+from microexchange.enums import SettlementStatus, Side
+from microexchange.instructions import Execution, Instruction, Transfer
 from microexchange.log.memory import MemoryLog
-from microexchange.messages import (
-    DATA_FEED,
-    ORDER_EXECUTION,
-    VERSION,
-    Batch,
-    Execution,
-    Instruction,
-    SettlementReport,
-    SettlementStatus,
-    Side,
-    Transfer,
-    decode_batch,
-    encode_batch,
-)
+from microexchange.records import DATA_FEED, ORDER_EXECUTION
+from microexchange.reports import SettlementReport
 from tests.integration.running import free_ports
 
 OPENINGS: list[Instruction] = [Transfer(n, 1, client, 10_000, {"X": 5}) for n, client in enumerate("ab", 1)]
@@ -37,8 +28,8 @@ def trade(number: int, pays: int = 30) -> Execution:
     return Execution(number, 1, "X", 1, 10, Side.BUY, 11, "a", 12, "b", pays, pays, 1, 1)
 
 
-def body(sequence: int, *instructions: Instruction, epoch: int = 1) -> bytes:
-    return encode_batch(Batch(VERSION, "engine", epoch, sequence, 0, list(instructions)))
+def body(sequence: int, *instructions: Instruction, token: int = 1) -> bytes:
+    return encode_batch(Batch(VERSION, "engine", token, sequence, 0, list(instructions)))
 
 
 class Clearing:
@@ -142,8 +133,8 @@ async def test_a_batch_before_which_records_are_missing_waits_for_them(clearing:
 
 
 async def test_what_a_replaced_engine_still_writes_is_not_settled(clearing: Clearing) -> None:
-    stale = body(3, trade(1, pays=999), epoch=1)
-    await clearing.log.append(ORDER_EXECUTION, [body(1, *OPENINGS), body(3, epoch=2), stale, body(3, trade(1), epoch=2)])
+    stale = body(3, trade(1, pays=999), token=1)
+    await clearing.log.append(ORDER_EXECUTION, [body(1, *OPENINGS), body(3, token=2), stale, body(3, trade(1), token=2)])
     async with clearing.running():
         await clearing.until(lambda: len(clearing.reports()) == 3)
     assert await clearing.query("SELECT buyer_pays FROM settlements") == [(30,)]

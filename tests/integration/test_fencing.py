@@ -7,20 +7,11 @@ from pathlib import Path
 import pytest
 
 from matching_engine.service import EngineService, EngineSettings
+from microexchange.batches import VERSION, Batch, decode_batch, encode_batch
+from microexchange.commands import ListSecurity, OpenAccount
 from microexchange.log import open_log
-from microexchange.messages import (
-    DATA_FEED,
-    ORDER_ENTRY,
-    ORDER_EXECUTION,
-    VERSION,
-    Batch,
-    ListSecurity,
-    OpenAccount,
-    Record,
-    decode_batch,
-    encode_batch,
-)
-from microexchange.positions import Positions
+from microexchange.producer_cursors import ProducerCursors
+from microexchange.records import DATA_FEED, ORDER_ENTRY, ORDER_EXECUTION, Record
 from microexchange.service import ConfigurationError
 from tests.integration.running import free_ports
 
@@ -53,13 +44,13 @@ async def test_an_engine_that_was_replaced_stops_itself_and_what_it_still_says_i
     more: list[Record] = [OpenAccount(12 << 10, 1, "c12", 1000, {"X": 5})]
     await log.append(ORDER_ENTRY, [encode_batch(Batch(VERSION, "gateway-0", 1, 12, 0, more))])
     for topic, wanted in ((ORDER_EXECUTION, 11), (DATA_FEED, 12)):
-        positions, taken, seen = Positions(), [], 0
+        cursors, taken, seen = ProducerCursors(), [], 0
         async with asyncio.timeout(20), contextlib.aclosing(log.read(topic, 0)) as batches:
             async for entries in batches:
                 for _, body in entries:
                     batch = decode_batch(topic, body)
                     seen += len(batch.records)
-                    taken += positions.take(batch)
+                    taken += cursors.take(batch)
                 if len(taken) >= wanted:
                     break
         assert len(taken) == wanted

@@ -26,7 +26,7 @@ from order_entry_gateway import market_data
 from order_entry_gateway.market_data import MarketData
 from tests.integration.running import free_ports
 
-MOST_SOCKETS = 3
+MAX_SOCKETS = 3
 LARGE = 1 << 20
 CORS = ["https://feed.example"]
 
@@ -40,7 +40,7 @@ class Pair:
         token = self.keys.derived(PURPOSE)
         self.app = make_app("a feed", "", Health(), dict, gateway_token=token, cors_origins=CORS, address_rate=address_rate)
         self.forwarding = MarketData(
-            f"http://127.0.0.1:{self.feed_port}", token, Access(self.keys), MOST_SOCKETS + 1, MOST_SOCKETS
+            f"http://127.0.0.1:{self.feed_port}", token, Access(self.keys), MAX_SOCKETS + 1, MAX_SOCKETS
         )
         self.gateway = make_app("a gateway", "", Health(), dict)
         self.forwarding.add_to(self.gateway)
@@ -263,7 +263,7 @@ async def test_an_answer_that_breaks_off_is_not_taken_for_a_whole_one(pair: Pair
 async def test_requests_beyond_those_that_may_be_under_way_wait_and_are_then_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(market_data, "MOST_OF_ADDRESS", 2)
+    monkeypatch.setattr(market_data, "MAX_OF_ADDRESS", 2)
     monkeypatch.setattr(market_data, "TURN_SECONDS", 0.3)
     pair = Pair(tmp_path)
     add_feed_routes(pair.app, pair)
@@ -273,7 +273,7 @@ async def test_requests_beyond_those_that_may_be_under_way_wait_and_are_then_ref
         refused = await http.get(f"{pair.url}/echo/x")
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "UNAVAILABLE")
         assert "under way" in refused.json()["error"]["message"]
-        monkeypatch.setattr(market_data, "MOST_WAITING", 0)
+        monkeypatch.setattr(market_data, "MAX_WAITING", 0)
         assert "wait already" in (await http.get(f"{pair.url}/echo/x")).json()["error"]["message"]
         other = await http.get(f"{pair.url}/health/live")
         assert other.status_code == 200, "what is the gateway's own does not wait"
@@ -282,9 +282,9 @@ async def test_requests_beyond_those_that_may_be_under_way_wait_and_are_then_ref
 
 
 async def test_one_address_cannot_fill_the_queue_for_all_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(market_data, "MOST_OF_ADDRESS", 1)
-    monkeypatch.setattr(market_data, "MOST_WAITING_OF_ADDRESS", 1)
-    monkeypatch.setattr(market_data, "MOST_WAITING", 1)
+    monkeypatch.setattr(market_data, "MAX_OF_ADDRESS", 1)
+    monkeypatch.setattr(market_data, "MAX_WAITING_OF_ADDRESS", 1)
+    monkeypatch.setattr(market_data, "MAX_WAITING", 1)
     monkeypatch.setattr(market_data, "TURN_SECONDS", 20)
     pair = Pair(tmp_path)
     add_feed_routes(pair.app, pair)
@@ -442,7 +442,7 @@ async def test_websockets_of_one_client_and_of_one_address_have_a_limit(pair: Pa
         open_: Callable[[dict[str, str]], Awaitable[Any]] = lambda headers: stack.enter_async_context(  # noqa: E731
             connect(url, additional_headers=headers)
         )
-        for _ in range(MOST_SOCKETS):
+        for _ in range(MAX_SOCKETS):
             await open_(key)
         assert b"ada has 3 WebSockets" in await refused(key)
         await open_({})

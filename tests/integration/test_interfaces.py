@@ -9,7 +9,7 @@ import pytest
 from reference import websockets as said
 from websockets.sync.client import ClientConnection, connect
 
-from microexchange.presentation import TradeView
+from microexchange.schemas import TradeView
 from tests.integration.running import Running, eventually
 
 

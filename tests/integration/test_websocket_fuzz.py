@@ -22,7 +22,7 @@ from tests.integration.running import Running
 pytestmark = pytest.mark.slow
 MESSAGES = int(os.environ.get("MX_FUZZ_MESSAGES", "6000"))
 BURST = 50
-MOST_GROWTH = 150 << 20
+MAX_GROWTH = 150 << 20
 """Bytes by which a service may grow over it: orders that were taken are remembered."""
 
 ORDER = {"id": 1, "op": "order", "symbol": "AAPL", "side": "buy", "quantity": "1", "price": "1.00", "client_order_id": ""}
@@ -164,7 +164,7 @@ def test_a_hundred_thousand_mutated_messages_stop_nothing(running: Running) -> N
     assert answers > MESSAGES // 4, "most of it was answered"
     assert running.pids() == pids, "no process has ended"
     for module, pid in pids.items():
-        assert psutil.Process(pid).memory_info().rss - before[module] < MOST_GROWTH, module
+        assert psutil.Process(pid).memory_info().rss - before[module] < MAX_GROWTH, module
     for base in (running.gateway, running.feed, running.engine, running.clearing):
         assert running.http.get(f"{base}/health/ready").status_code == 200
     for log in (running.data / "logs").glob("*.log"):

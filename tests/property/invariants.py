@@ -1,7 +1,9 @@
 """What must be true of an engine at any moment: each function asserts one thing."""
 
 from matching_engine.engine import Engine
-from microexchange.messages import Event, ExecType, Execution, OrderReport, OrderStatus, Side, TradingState, Transfer
+from microexchange.enums import ExecType, OrderStatus, Side, TradingState
+from microexchange.instructions import Execution, Transfer
+from microexchange.reports import Event, OrderReport
 
 
 def cash_and_shares_are_conserved(engine: Engine, events: list[Event]) -> None:

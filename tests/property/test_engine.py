@@ -12,37 +12,34 @@ from clearinghouse.ledger import Ledger
 from market_data_feed.market import Market
 from matching_engine import state
 from matching_engine.engine import Engine
-from microexchange.messages import (
-    ORDER_ENTRY,
-    RECORD_TYPES,
+from microexchange.batches import RECORD_TYPES
+from microexchange.commands import (
     CancelAll,
     CancelOrder,
-    Event,
-    Execution,
     ListSecurity,
     LoadBook,
     NewOrder,
     OpenAccount,
-    OrderReport,
-    OrderType,
-    PriceUpdate,
-    PricingRule,
     ReplaceOrder,
     ResumeClient,
     SaveBook,
-    SelfTradePrevention,
-    SettlementStatus,
     SetTradingState,
-    Side,
     SuspendClient,
-    TimeInForce,
     TimeTick,
-    Trade,
-    TradingState,
-    TradingStateChanged,
-    Transfer,
     TransferAssets,
 )
+from microexchange.enums import (
+    OrderType,
+    PricingRule,
+    SelfTradePrevention,
+    SettlementStatus,
+    Side,
+    TimeInForce,
+    TradingState,
+)
+from microexchange.instructions import Execution, Transfer
+from microexchange.records import ORDER_ENTRY
+from microexchange.reports import Event, OrderReport, PriceUpdate, Trade, TradingStateChanged
 from tests.property import invariants
 from tests.unit.market import Floor
 

@@ -12,27 +12,22 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from matching_engine import state
 from matching_engine.engine import Engine
-from microexchange.messages import (
+from microexchange.commands import (
     CancelAll,
     CancelOrder,
     Command,
-    Event,
     LoadBook,
     NewOrder,
-    OrderReport,
-    OrderStatus,
-    OrderType,
-    PricingRule,
     ReplaceOrder,
     ResumeClient,
     SaveBook,
     SetTradingState,
-    Side,
     SuspendClient,
     TimeTick,
-    TradingState,
     TransferAssets,
 )
+from microexchange.enums import OrderStatus, OrderType, PricingRule, Side, TradingState
+from microexchange.reports import Event, OrderReport
 from tests.property import invariants
 from tests.property.test_engine import CLIENTS, ENTRIES, SECOND, STATES, SYMBOLS, commands_of, digest, prices, run
 

@@ -3,8 +3,10 @@
 import os
 import random
 
-from microexchange.messages import CancelOrder, NewOrder, OrderType, ReplaceOrder, Side, TimeInForce, Trade
+from microexchange.commands import CancelOrder, NewOrder, ReplaceOrder
+from microexchange.enums import OrderType, Side, TimeInForce
 from microexchange.numbers import MAX_CASH
+from microexchange.reports import Trade
 from tests.property.reference import NaiveBook
 from tests.unit.market import Floor, of
 

@@ -9,15 +9,8 @@ from hypothesis import given, settings
 
 from matching_engine import book, state, stops
 from matching_engine.engine import Engine
-from microexchange.messages import (
-    AuctionUpdate,
-    BookLoaded,
-    ExecType,
-    OrderReport,
-    PricingRule,
-    TradingState,
-    TradingStateChanged,
-)
+from microexchange.enums import ExecType, PricingRule, TradingState
+from microexchange.reports import AuctionUpdate, BookLoaded, OrderReport, TradingStateChanged
 from tests.property.picture import picture
 from tests.property.test_engine import busy_day, commands_of, days, digest, run
 
@@ -95,6 +88,6 @@ def test_when_empty_prices_and_ended_triggers_are_dropped_changes_no_record(step
     told = digest(run(commands)[1])
     for kept in (0, 10**9):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(book, "MOST_EMPTY", kept)
-            patch.setattr(stops, "MOST_ENDED", kept)
+            patch.setattr(book, "MAX_EMPTY", kept)
+            patch.setattr(stops, "MAX_ENDED", kept)
             assert digest(run(commands)[1]) == told

@@ -4,21 +4,11 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from matching_engine.engine import Engine
+from microexchange.commands import CancelOrder, ListSecurity, NewOrder, OpenAccount, SuspendClient
+from microexchange.enums import ExecType, OrderType, Side
 from microexchange.ids import IdSequence
-from microexchange.messages import (
-    CancelOrder,
-    Event,
-    ExecType,
-    ListSecurity,
-    NewOrder,
-    OpenAccount,
-    OrderReport,
-    OrderType,
-    PriceUpdate,
-    Side,
-    SuspendClient,
-)
 from microexchange.numbers import CASH_SCALE
+from microexchange.reports import Event, OrderReport, PriceUpdate
 
 E = TypeVar("E")
 TICK_VALUE = CASH_SCALE // 100

@@ -14,7 +14,7 @@ from exchange_launcher.cli import app
 from microexchange.numbers import CASH_SCALE
 from tests.integration.running import free_ports
 from trading_bots import Bot
-from trading_bots.competition.output import MOST_CHARACTERS, captured
+from trading_bots.competition.output import MAX_CHARACTERS, captured
 from trading_bots.faults import Complaints, complaint, plain
 from trading_bots.simulation.exchange import SECOND, SimulatedExchange
 from trading_bots.simulation.rounds import START
@@ -276,7 +276,7 @@ def test_what_bots_print_is_kept_by_bot_and_without_end_it_is_cut() -> None:
         print("half", end="")
         who = "bob"
         print("other")
-        for _ in range(MOST_CHARACTERS // 50_000 + 1):
+        for _ in range(MAX_CHARACTERS // 50_000 + 1):
             print("x" * 50_000)
     assert said[:3] == [("ada", "one"), ("ada", "two \\x1b[31m"), ("bob", "other")]
     assert ("ada", "half") in said

@@ -1,4 +1,4 @@
-"""Numbers, ids, positions, keys: the small shared parts."""
+"""Numbers, ids, cursors, keys: the small shared parts."""
 
 import itertools
 import stat
@@ -17,10 +17,11 @@ from starlette.requests import HTTPConnection
 
 from microexchange.access import GUEST, Access
 from microexchange.auth import ADMIN, Keys
+from microexchange.batches import Batch
 from microexchange.databases import database_url, without_secrets
+from microexchange.enums import PricingRule
 from microexchange.health import Health
 from microexchange.ids import COUNTER_BITS, EPOCH_MS, IdSequence, gateway_of
-from microexchange.messages import Batch, PricingRule
 from microexchange.numbers import (
     NotExactError,
     average_price,
@@ -31,9 +32,9 @@ from microexchange.numbers import (
     tick_value,
     to_steps,
 )
-from microexchange.positions import Position, Positions, SequenceGapError
-from microexchange.presentation import time_text
+from microexchange.producer_cursors import ProducerCursor, ProducerCursors, SequenceGapError
 from microexchange.refusals import HTTP_STATUS, MEANING, Code, Refusal
+from microexchange.schemas import time_text
 from microexchange.securities import LIQUID, ListingError, listing_json, most_traded, read_listing, unknown_columns
 from microexchange.web import make_app
 from order_entry_gateway.requests import ListingRequest, list_security
@@ -114,47 +115,47 @@ def test_gateways_at_the_same_time_give_different_ids() -> None:
     assert IdSequence(1).next(2 * 10**18) != IdSequence(2).next(2 * 10**18)
 
 
-# --- positions ----------------------------------------------------------------------------------------------------------
+# --- cursors ----------------------------------------------------------------------------------------------------------
 
 
-def batch(producer: str, epoch: int, sequence: int, *records: str) -> Batch[str]:
-    return Batch(1, producer, epoch, sequence, 0, list(records))
+def batch(producer: str, fencing_token: int, sequence: int, *records: str) -> Batch[str]:
+    return Batch(1, producer, fencing_token, sequence, 0, list(records))
 
 
 def test_new_records_are_taken_and_repeated_ones_are_not() -> None:
-    positions = Positions()
-    assert positions.take(batch("engine", 1, 1, "a", "b")) == ["a", "b"]
-    assert positions.take(batch("engine", 1, 1, "a", "b")) == []
-    assert positions.take(batch("engine", 1, 2, "b", "c")) == ["c"]
+    cursors = ProducerCursors()
+    assert cursors.take(batch("engine", 1, 1, "a", "b")) == ["a", "b"]
+    assert cursors.take(batch("engine", 1, 1, "a", "b")) == []
+    assert cursors.take(batch("engine", 1, 2, "b", "c")) == ["c"]
 
 
 def test_a_gap_is_an_error_and_takes_nothing() -> None:
-    positions = Positions()
-    positions.take(batch("engine", 1, 1, "a"))
+    cursors = ProducerCursors()
+    cursors.take(batch("engine", 1, 1, "a"))
     with pytest.raises(SequenceGapError):
-        positions.take(batch("engine", 1, 3, "c"))
-    assert positions.take(batch("engine", 1, 2, "b", "c")) == ["b", "c"]
+        cursors.take(batch("engine", 1, 3, "c"))
+    assert cursors.take(batch("engine", 1, 2, "b", "c")) == ["b", "c"]
 
 
 def test_an_engine_that_starts_again_goes_on_with_its_numbers() -> None:
-    positions = Positions()
-    positions.take(batch("engine", 1, 1, "a", "b"))
-    assert positions.take(batch("engine", 2, 2, "b", "c")) == ["c"]
+    cursors = ProducerCursors()
+    cursors.take(batch("engine", 1, 1, "a", "b"))
+    assert cursors.take(batch("engine", 2, 2, "b", "c")) == ["c"]
 
 
 def test_a_replaced_process_is_not_heard_any_more() -> None:
-    positions = Positions()
-    positions.take(batch("engine", 1, 1, "a"))
-    positions.take(batch("engine", 2, 2))
-    assert positions.take(batch("engine", 1, 2, "stale")) == []
-    assert positions.take(batch("engine", 2, 2, "b")) == ["b"]
+    cursors = ProducerCursors()
+    cursors.take(batch("engine", 1, 1, "a"))
+    cursors.take(batch("engine", 2, 2))
+    assert cursors.take(batch("engine", 1, 2, "stale")) == []
+    assert cursors.take(batch("engine", 2, 2, "b")) == ["b"]
 
 
 def test_a_gateway_begins_each_epoch_at_1() -> None:
-    positions = Positions()
-    positions.take(batch("gateway-0", 1, 1, "a", "b"))
-    assert positions.take(batch("gateway-0", 2, 1, "c")) == ["c"]
-    assert positions.by_producer["gateway-0"] == Position(2, 1)
+    cursors = ProducerCursors()
+    cursors.take(batch("gateway-0", 1, 1, "a", "b"))
+    assert cursors.take(batch("gateway-0", 2, 1, "c")) == ["c"]
+    assert cursors.by_producer["gateway-0"] == ProducerCursor(2, 1)
 
 
 def asking(host: str = "127.0.0.1", /, **headers: str) -> HTTPConnection:

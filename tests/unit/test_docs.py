@@ -6,7 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from microexchange.messages import RECORD_TYPES, TOPICS
+from microexchange.batches import RECORD_TYPES
+from microexchange.records import TOPICS
 from microexchange.refusals import HTTP_STATUS, MEANING, Code
 
 ROOT = Path(__file__).parents[2]

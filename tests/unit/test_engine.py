@@ -3,28 +3,22 @@
 import pytest
 
 from matching_engine.engine import MAX_ISSUED_CASH, Engine
+from microexchange.commands import GatewayLogon, ListSecurity, NewOrder, OpenAccount
+from microexchange.enums import OrderStatus, OrderType, Side
 from microexchange.ids import IdSequence
-from microexchange.messages import (
+from microexchange.instructions import Execution, Transfer
+from microexchange.numbers import CASH_SCALE, MAX_CASH, MAX_LOTS, MAX_TICKS
+from microexchange.refusals import Code
+from microexchange.reports import (
     AccountOpened,
     ClientSuspended,
     CommandAccepted,
     CommandRejected,
-    Execution,
     GatewayLoggedOn,
-    GatewayLogon,
-    ListSecurity,
-    NewOrder,
-    OpenAccount,
     OrderReport,
-    OrderStatus,
-    OrderType,
     SecurityListed,
-    Side,
     Trade,
-    Transfer,
 )
-from microexchange.numbers import CASH_SCALE, MAX_CASH, MAX_LOTS, MAX_TICKS
-from microexchange.refusals import Code
 from tests.unit.market import TICK_VALUE, Floor, fills, last_report, of, prices
 
 S = OrderStatus

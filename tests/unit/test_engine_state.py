@@ -11,7 +11,9 @@ import pytest
 from matching_engine import state
 from matching_engine.engine import Engine
 from matching_engine.snapshots import FolderInUseError, Snapshot, SnapshotStore
-from microexchange.messages import OrderReport, OrderType, TimeInForce, TimeTick, TradingStateChanged
+from microexchange.commands import TimeTick
+from microexchange.enums import OrderType, TimeInForce
+from microexchange.reports import OrderReport, TradingStateChanged
 from tests.unit.market import Floor
 from tests.unit.test_order_types import Pit
 
@@ -108,7 +110,7 @@ def test_a_write_that_was_cut_off_leaves_the_snapshots_as_they_were(tmp_path: Pa
 
 def test_the_epoch_grows_with_each_start(tmp_path: Path) -> None:
     store = SnapshotStore(tmp_path)
-    first, second = store.next_epoch(), store.next_epoch()
+    first, second = store.next_fencing_token(), store.next_fencing_token()
     assert first < second
 
 

@@ -9,26 +9,16 @@ from typing import Any
 
 from exchange_db.days import DAY
 from market_data_feed.candles import Chart
-from market_data_feed.hub import MOST_QUEUED, SOON, Hub, Subscriber, message_for, state_message
+from market_data_feed.hub import MAX_QUEUED, SOON, Hub, Subscriber, message_for, state_message
 from market_data_feed.market import LEAST_SAMPLES, QUIET_NANOSECONDS, SAMPLE_NANOSECONDS, Market
 from market_data_feed.store import Pending, seal
+from microexchange.commands import NewOrder, OpenAccount
+from microexchange.enums import OrderType, SettlementStatus, Side
 from microexchange.frames import frame
-from microexchange.messages import (
-    AccountOpened,
-    Execution,
-    KeyIssued,
-    KeyRevoked,
-    NewOrder,
-    OpenAccount,
-    OrderType,
-    SettlementReport,
-    SettlementStatus,
-    Side,
-    Trade,
-    Transfer,
-)
-from microexchange.positions import Positions
-from microexchange.presentation import LeaderView
+from microexchange.instructions import Execution, Transfer
+from microexchange.producer_cursors import ProducerCursors
+from microexchange.reports import AccountOpened, KeyIssued, KeyRevoked, SettlementReport, Trade
+from microexchange.schemas import LeaderView
 from microexchange.web import json_frame, json_text
 from tests.unit.market import Floor
 
@@ -395,10 +385,10 @@ def test_a_subscriber_hears_only_what_it_asked_for() -> None:
 
 def test_a_reader_that_is_slow_with_events_is_cut_off_and_its_queue_does_not_grow() -> None:
     subscriber = Subscriber()
-    for _ in range(MOST_QUEUED + 100):
+    for _ in range(MAX_QUEUED + 100):
         subscriber.send(b"x")
     assert subscriber.overflowed.is_set()
-    assert len(subscriber) == MOST_QUEUED
+    assert len(subscriber) == MAX_QUEUED
 
 
 async def test_a_reader_that_keeps_up_is_written_to_at_once_and_in_order_with_what_had_to_wait() -> None:
@@ -448,16 +438,16 @@ def test_every_report_becomes_a_row_and_only_changes_are_upserted() -> None:
     for number, report in enumerate(reports, 1):
         pending.add(number, report)
     assert sum(len(rows) for rows in pending.rows.values()) == len(reports) == pending.count
-    sealed = seal(pending, market, Positions(), 17)
+    sealed = seal(pending, market, ProducerCursors(), 17)
     assert sealed.offset == 17
     assert len(sealed.upserts) == 7, "securities, levels, open orders, ended orders, clients, candles, position"
-    assert len(seal(Pending(), market, Positions(), 18).upserts) == 1, "nothing changed since: the position alone"
+    assert len(seal(Pending(), market, ProducerCursors(), 18).upserts) == 1, "nothing changed since: the position alone"
 
 
 def test_equities_need_the_partition_of_their_day_though_none_of_their_rows_is_copied() -> None:
     market, _ = fold(Floor())
     market.changes.equity.append(("a", 3 * DAY + 5, 7))
-    sealed = seal(Pending(), market, Positions(), 17)
+    sealed = seal(Pending(), market, ProducerCursors(), 17)
     assert dict(sealed.rows) == {("equity", 3): []}
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from uvicorn.server import ServerState
 from websockets.frames import Frame, Opcode
 
-from microexchange.frames import MOST_IN_TURN, Connection
+from microexchange.frames import MAX_IN_TURN, Connection
 
 OPENING = (
     b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -168,9 +168,9 @@ async def test_what_breaks_the_protocol_ends_the_connection_with_its_code(data: 
 
 async def test_others_have_a_turn_between_the_messages_of_one_who_sends_many() -> None:
     ear = await listening()
-    many = [str(number).encode() for number in range(3 * MOST_IN_TURN)]
+    many = [str(number).encode() for number in range(3 * MAX_IN_TURN)]
     ear.connection.data_received(b"".join(masked(Opcode.TEXT, message) for message in many))
-    assert len(ear.heard) == MOST_IN_TURN
+    assert len(ear.heard) == MAX_IN_TURN
     assert ear.wire.paused, "what it sends meanwhile waits outside"
     for _ in range(20):
         await asyncio.sleep(0)

@@ -15,26 +15,14 @@ import msgspec
 import pytest
 from websockets.frames import Opcode
 
+from microexchange.commands import Command, NewOrder, OpenAccount
+from microexchange.enums import ExecType, OrderStatus, OrderType, SettlementStatus, Side
 from microexchange.frames import EXTENSION
 from microexchange.health import Health
 from microexchange.limits import RateLimiter
-from microexchange.messages import (
-    AccountOpened,
-    Command,
-    CommandRejected,
-    ExecType,
-    NewOrder,
-    OpenAccount,
-    OrderReport,
-    OrderStatus,
-    OrderType,
-    SecurityListed,
-    SettlementReport,
-    SettlementStatus,
-    Side,
-)
 from microexchange.numbers import CASH_SCALE
 from microexchange.refusals import Code, Refusal
+from microexchange.reports import AccountOpened, CommandRejected, OrderReport, SecurityListed, SettlementReport
 from microexchange.securities import Security
 from microexchange.web import decode_json, make_app
 from order_entry_gateway.classroom import in_class
@@ -199,7 +187,7 @@ def test_the_view_remembers_the_newest_report_of_an_order() -> None:
 
 
 def test_the_view_forgets_the_oldest_orders_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MarketView, "MOST_ORDERS", 2)
+    monkeypatch.setattr(MarketView, "MAX_ORDERS", 2)
     floor, view = Floor(), MarketView()
     orders = []
     for _ in range(3):

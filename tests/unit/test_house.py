@@ -43,10 +43,10 @@ CORES = [
     "market-data-feed/market_data_feed/market.py",
     "order-entry-gateway/order_entry_gateway/requests.py",
     "order-entry-gateway/order_entry_gateway/view.py",
-    "common/microexchange/messages.py",
+    *(f"common/microexchange/{name}.py" for name in ("enums", "records", "commands", "instructions", "reports", "batches")),
     "common/microexchange/numbers.py",
     "common/microexchange/ids.py",
-    "common/microexchange/positions.py",
+    "common/microexchange/producer_cursors.py",
 ]
 FOLDS = [
     "trading-bots/trading_bots/bot.py",

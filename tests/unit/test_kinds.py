@@ -9,22 +9,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from microexchange import kinds, messages
+from microexchange import enums, kinds
+from microexchange.commands import OpenAccount
+from microexchange.enums import ExecType, OrderStatus, OrderType, SelfTradePrevention, Side, TimeInForce, TradingState
 from microexchange.kinds import ORDER_KINDS, PREVENTIONS, STATES, TIMES_IN_FORCE, Trigger
-from microexchange.messages import (
-    ExecType,
-    OpenAccount,
-    OrderReport,
-    OrderStatus,
-    OrderType,
-    SelfTradePrevention,
-    Side,
-    TimeInForce,
-    Trade,
-    TradingState,
-)
 from microexchange.numbers import CASH_SCALE
 from microexchange.refusals import Code, Refusal
+from microexchange.reports import OrderReport, Trade
 from microexchange.securities import Security
 from order_entry_gateway.requests import EntryType, OrderRequest, new_order
 from tests.unit.market import fills, last_report, of
@@ -55,7 +46,7 @@ def test_a_new_value_without_a_row_is_found_when_the_table_is_made(kind: type[En
 
 
 def test_every_order_status_is_final_or_is_not() -> None:
-    assert list(messages._IS_FINAL) == list(OrderStatus)
+    assert list(enums._IS_FINAL) == list(OrderStatus)
 
 
 def test_every_trigger_rises_for_one_side_and_falls_for_the_other() -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from clearinghouse.ledger import Ledger, legs_of
 from exchange_db.accounts import FEES, ISSUER, SPREAD
-from microexchange.messages import Execution, SettlementStatus, Side, Transfer
+from microexchange.enums import SettlementStatus, Side
+from microexchange.instructions import Execution, Transfer
 
 EXECUTION = Execution(7, 1, "X", 3, 1000, Side.BUY, 11, "a", 12, "b", 3000, 2900, 6, 3)
 

@@ -42,7 +42,7 @@ def test_a_clock_that_goes_back_gives_nothing_away() -> None:
 
 def test_keys_that_come_and_go_do_not_fill_the_memory() -> None:
     limiter = RateLimiter(rate=10, burst=1)
-    limiter.MOST_KEYS = 100  # type: ignore[misc]
+    limiter.MAX_KEYS = 100  # type: ignore[misc]
     for number in range(1000):
         limiter.take(str(number), number)
     assert len(limiter._buckets) == 100

@@ -8,35 +8,32 @@ import pytest
 
 from matching_engine import state
 from matching_engine.state import EngineState, restore, take
-from microexchange.messages import (
-    AuctionUpdate,
+from microexchange.commands import (
     CancelAll,
-    CommandRejected,
-    ExecType,
-    Execution,
     ListSecurity,
     LoadBook,
     NewOrder,
     OpenAccount,
-    OrderReport,
-    OrderStatus,
-    OrderType,
-    PriceUpdate,
-    PricingRule,
     ReplaceOrder,
     SaveBook,
-    SelfTradePrevention,
     SetTradingState,
-    Side,
-    TimeInForce,
     TimeTick,
-    Trade,
-    TradingState,
-    TradingStateChanged,
     TransferAssets,
 )
+from microexchange.enums import (
+    ExecType,
+    OrderStatus,
+    OrderType,
+    PricingRule,
+    SelfTradePrevention,
+    Side,
+    TimeInForce,
+    TradingState,
+)
+from microexchange.instructions import Execution
 from microexchange.numbers import CASH_SCALE
 from microexchange.refusals import Code
+from microexchange.reports import AuctionUpdate, CommandRejected, OrderReport, PriceUpdate, Trade, TradingStateChanged
 from tests.unit.market import TICK_VALUE, Floor, fills, last_report, of
 
 S, T = OrderStatus, TradingState

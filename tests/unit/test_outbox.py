@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
+from microexchange.batches import Batch, decode_batch
 from microexchange.health import Health
 from microexchange.log import LogUnavailableError
 from microexchange.log.memory import MemoryLog
-from microexchange.messages import DATA_FEED, Batch, ClientSuspended, decode_batch
 from microexchange.outbox import Outbox
+from microexchange.records import DATA_FEED
+from microexchange.reports import ClientSuspended
 
 
 def record(number: int) -> ClientSuspended:
@@ -53,7 +55,7 @@ async def test_a_record_leaves_at_once_when_nothing_is_under_way() -> None:
         outbox.put([record(1)])
         await asyncio.wait_for(outbox.flushed(), 5)
     (batch,) = log.batches()
-    assert (batch.producer, batch.epoch, batch.sequence, batch.records) == ("engine", 4, 1, [record(1)])
+    assert (batch.producer, batch.fencing_token, batch.sequence, batch.records) == ("engine", 4, 1, [record(1)])
 
 
 async def test_what_comes_while_an_append_is_under_way_leaves_together() -> None:
@@ -72,7 +74,7 @@ async def test_what_comes_while_an_append_is_under_way_leaves_together() -> None
 async def test_one_puts_records_are_never_parted() -> None:
     log = SlowLog()
     async with running(log) as outbox:
-        big = [record(number) for number in range(Outbox.MOST_RECORDS - 1)]
+        big = [record(number) for number in range(Outbox.MAX_RECORDS - 1)]
         for _ in range(3):
             outbox.put(big)
             outbox.put([record(-1), record(-2)])
@@ -165,7 +167,7 @@ async def test_an_announcement_tells_of_the_epoch_with_an_empty_batch() -> None:
     await asyncio.sleep(0.05)
     task.cancel()
     (batch,) = log.batches()
-    assert (batch.epoch, batch.sequence, batch.records) == (9, 50, [])
+    assert (batch.fencing_token, batch.sequence, batch.records) == (9, 50, [])
 
 
 async def test_a_producer_far_ahead_is_held_back() -> None:
@@ -174,7 +176,7 @@ async def test_a_producer_far_ahead_is_held_back() -> None:
     async with running(log) as outbox:
         outbox.put([record(0)])
         await asyncio.sleep(0.02)
-        outbox.put([record(1)] * (Outbox.MOST_WAITING + 1))
+        outbox.put([record(1)] * (Outbox.MAX_WAITING + 1))
         waiting = asyncio.create_task(outbox.room())
         await asyncio.sleep(0.05)
         assert not waiting.done()

@@ -12,8 +12,9 @@ import pytest
 
 from exchange_db.accounts import FEES, ISSUER, SPREAD
 from market_data_feed.market import Market
-from microexchange.messages import AccountOpened, TradingState
+from microexchange.enums import TradingState
 from microexchange.numbers import CASH_SCALE
+from microexchange.reports import AccountOpened
 from trading_bots import Bot, Fill, Order, Trade
 from trading_bots.competition import recording, replay
 from trading_bots.competition.durations import SeasonError

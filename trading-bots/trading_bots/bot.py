@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from microexchange.enums import OrderStatus
 from microexchange.kinds import Trigger, order_type_of
-from microexchange.messages import OrderStatus
 
 Number = Decimal | int | float | str
 NOTHING = Decimal(0)

@@ -18,7 +18,7 @@ from typing import Any, Self, TypeVar
 import httpx
 import msgspec
 
-from microexchange.presentation import (
+from microexchange.schemas import (
     AccountView,
     BalanceView,
     BboView,

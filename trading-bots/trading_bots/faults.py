@@ -11,7 +11,7 @@ from trading_bots.bot import Bot
 
 _OURS = Path(__file__).parent
 _SHIPPED = _OURS / "strategies"
-MOST_KINDS = 20
+MAX_KINDS = 20
 """Different errors of one bot that are kept."""
 
 
@@ -61,7 +61,7 @@ class Complaints:
         where = (last[0].filename, last[0].lineno or 0) if last else ("", 0)
         kind = self._kinds.get((type(error), *where))
         if kind is None:
-            if len(self._kinds) >= MOST_KINDS:
+            if len(self._kinds) >= MAX_KINDS:
                 return ""
             text = complaint(self._bot, error)
             self._kinds[type(error), *where] = [text, 1]

@@ -25,7 +25,7 @@ STOCK = StochasticVolatility(volatility=0.1, variation=0.85, per_minute=0.01, si
 COIN = StochasticVolatility(volatility=0.2, variation=0.85, per_minute=0.012, size=1.0)
 COIN_QUOTES = ("-USDT", "-USD", "-USDC")
 """How the symbol of a coin ends."""
-MOST_VALUE = Decimal(MAX_CASH // CASH_SCALE)
+MAX_VALUE = Decimal(MAX_CASH // CASH_SCALE)
 """The most cash that an account can be opened with."""
 MAX_FACTOR = 1000.0
 """A saved value further from the reference price than by this factor is damaged, or of another listing."""
@@ -116,7 +116,7 @@ def value_of(shares: Mapping[str, Decimal], listed: Iterable[Listed]) -> Decimal
     """What shares are worth at the reference prices, rounded up to thousands: an account's cash and its short limit. At
     most what an account can have."""
     value = sum((shares[one.symbol] * one.price for one in listed), Decimal(0))
-    return min((value // 1000 + 1) * 1000, MOST_VALUE)
+    return min((value // 1000 + 1) * 1000, MAX_VALUE)
 
 
 def process_of(symbol: str) -> Value:

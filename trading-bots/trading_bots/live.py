@@ -21,7 +21,7 @@ from websockets.exceptions import WebSocketException
 
 from trading_bots.bot import Bot, Levels, Order, Security, Trade
 from trading_bots.faults import Complaints, Say
-from trading_bots.session import MOST_WAITING, TOO_MANY, News, Session, amend_fields, change_book, order_fields, order_of
+from trading_bots.session import MAX_WAITING, TOO_MANY, News, Session, amend_fields, change_book, order_fields, order_of
 
 LOST = (OSError, WebSocketException, httpx.HTTPError)
 _logger = structlog.get_logger(__name__)
@@ -132,7 +132,7 @@ class LiveVenue:
 
     def send_order(self, order: Order) -> None:
         """See `Venue`."""
-        if len(self._asked) >= MOST_WAITING:
+        if len(self._asked) >= MAX_WAITING:
             asyncio.get_running_loop().call_later(0.01, self._begin, self._refuse(order, TOO_MANY))
             return
         self._send(f"o:{order.client_order_id}", {"op": "order", **order_fields(order)})

@@ -13,9 +13,9 @@ Call = Callable[..., None]
 """Calls a callback of the bot with its arguments."""
 SILENT = ("on_book", "on_bbo", "on_trade", "on_order")
 """Callbacks that a bot need not have: they are called only where it does."""
-MOST_WAITING = 1000
+MAX_WAITING = 1000
 """Requests of one bot that may wait for their answers. One order more is refused."""
-TOO_MANY = f"{MOST_WAITING} requests wait for their answers already: send fewer at a time"
+TOO_MANY = f"{MAX_WAITING} requests wait for their answers already: send fewer at a time"
 
 
 class News(msgspec.Struct, frozen=True, gc=False):

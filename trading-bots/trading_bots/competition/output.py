@@ -7,7 +7,7 @@ from pathlib import Path
 
 from trading_bots.faults import plain
 
-MOST_CHARACTERS = 1_000_000
+MAX_CHARACTERS = 1_000_000
 """Of one bot in one round; what it prints after that is left out."""
 
 
@@ -24,7 +24,7 @@ class _Lines(io.TextIOBase):
 
     def write(self, text: str) -> int:
         who = self._who()
-        left = self._left[who] = self._left.get(who, MOST_CHARACTERS) - len(text)
+        left = self._left[who] = self._left.get(who, MAX_CHARACTERS) - len(text)
         if left < 0:
             return len(text)
         *lines, self._rest[who] = (self._rest.get(who, "") + text).split("\n")

@@ -5,19 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from market_data_feed.market import Changes, Market
-from microexchange.messages import (
-    DATA_FEED,
-    Event,
-    ExecType,
-    OrderReport,
-    OrderStatus,
-    PriceUpdate,
-    Side,
-    Trade,
-    TradingState,
-    decode_batch,
-)
-from microexchange.positions import Positions
+from microexchange.batches import decode_batch
+from microexchange.enums import ExecType, OrderStatus, Side, TradingState
+from microexchange.producer_cursors import ProducerCursors
+from microexchange.records import DATA_FEED
+from microexchange.reports import Event, OrderReport, PriceUpdate, Trade
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +205,7 @@ class Record:
 def record_of(bodies: Iterable[bytes], began: int, every: int, initial: Mapping[str, dict[str, int]]) -> Record:
     """The record of a live round, from the bodies on `data_feed`, with a sample every so many nanoseconds from `began` on;
     `initial` is what each client began with, in lots."""
-    market, positions, due = Market(), Positions(), began
+    market, cursors, due = Market(), ProducerCursors(), began
     record = Record(market)
     for client_id, lots in initial.items():
         record.began_with(client_id, lots)
@@ -223,7 +215,7 @@ def record_of(bodies: Iterable[bytes], began: int, every: int, initial: Mapping[
             if market.clients:
                 record.sample(due)
             due += every
-        reports = positions.take(batch)
+        reports = cursors.take(batch)
         for report in reports:
             market.apply(report)
         record.hear(batch.stamp, reports)

@@ -7,23 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from matching_engine.engine import Engine
-from microexchange.messages import (
-    DATA_FEED,
-    ENGINE,
-    ORDER_ENTRY,
-    Command,
-    Execution,
-    OpenAccount,
-    Record,
-    Transfer,
-    decode_batch,
-)
+from microexchange.batches import ENGINE, decode_batch
+from microexchange.commands import Command, OpenAccount
+from microexchange.instructions import Execution, Transfer
+from microexchange.records import DATA_FEED, ORDER_ENTRY, Record
 from trading_bots.bot import Bot
 from trading_bots.competition.record import Record as RoundRecord
 from trading_bots.competition.recording import DATA_FEED_FILE, ORDER_ENTRY_FILE, read_bodies
 from trading_bots.simulation.exchange import SECOND, Client, SimulatedExchange
 
-MOST_SHOWN = 10
+MAX_SHOWN = 10
 BOTS_GATEWAY = 1
 """The gateway of the bot that plays along: its ids are not those of the recording."""
 
@@ -70,7 +63,7 @@ def compare(folder: Path) -> Comparison:
                 continue
             told = next(recorded, None)
             result.events += 1
-            if told != event and len(result.differences) < MOST_SHOWN:
+            if told != event and len(result.differences) < MAX_SHOWN:
                 result.differences.append(f"command {command.command_id}: recorded {told}, decided {event}")
     left = sum(1 for _ in recorded)
     if left:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from microexchange.numbers import cash_to_text
-from microexchange.presentation import time_text
+from microexchange.schemas import time_text
 from trading_bots.competition.record import FillRow, Record, Tape
 from trading_bots.competition.season import Scoring, Season
 

@@ -17,41 +17,21 @@ from typing import Any
 from clearinghouse.ledger import Ledger
 from market_data_feed.market import Market
 from matching_engine.engine import Engine
+from microexchange.batches import ENGINE, VERSION, Batch, encode_batch, gateway_name
+from microexchange.commands import CancelOrder, Command, GatewayLogon, ListSecurity, OpenAccount, SetTradingState, TimeTick
+from microexchange.enums import Side, TimeInForce, TradingState
 from microexchange.ids import IdSequence
+from microexchange.instructions import Execution, Transfer
 from microexchange.limits import RateLimiter
-from microexchange.messages import (
-    ENGINE,
-    VERSION,
-    Batch,
-    CancelOrder,
-    Command,
-    CommandRejected,
-    Event,
-    Execution,
-    GatewayLogon,
-    ListSecurity,
-    OpenAccount,
-    OrderReport,
-    PriceUpdate,
-    SecurityListed,
-    SetTradingState,
-    Side,
-    TimeInForce,
-    TimeTick,
-    TradingState,
-    TradingStateChanged,
-    Transfer,
-    encode_batch,
-    gateway_name,
-)
-from microexchange.messages import Trade as Print
 from microexchange.numbers import CASH_SCALE
 from microexchange.refusals import Code, Refusal
+from microexchange.reports import CommandRejected, Event, OrderReport, PriceUpdate, SecurityListed, TradingStateChanged
+from microexchange.reports import Trade as Print
 from microexchange.securities import Security as Terms
 from order_entry_gateway.requests import AmendRequest, EntryType, OrderRequest, new_order, replace_order
 from trading_bots.bot import Bot, Order, Security, Trade
 from trading_bots.faults import Complaints, comes_from
-from trading_bots.session import MOST_WAITING, TOO_MANY, News, Session, change_book
+from trading_bots.session import MAX_WAITING, TOO_MANY, News, Session, change_book
 from trading_bots.simulation.watchdog import Stuck, Watchdog
 
 SECOND = 1_000_000_000
@@ -171,7 +151,7 @@ class Client:
 
     def send_order(self, order: Order) -> None:
         """See `Venue`."""
-        if self._waiting >= MOST_WAITING:
+        if self._waiting >= MAX_WAITING:
             self._later(max(2 * self._distance.latency, SECOND // 100), self.session.refused, order, TOO_MANY)
             return
         self._ask(self._enter, order)

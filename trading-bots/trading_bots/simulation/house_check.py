@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from market_data_feed.market import Changes
-from microexchange.messages import Event, Trade
+from microexchange.reports import Event, Trade
 from trading_bots.bot import Bot
 from trading_bots.house import HouseValues
 from trading_bots.simulation.exchange import SECOND, SimulatedExchange

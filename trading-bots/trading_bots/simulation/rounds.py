@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from microexchange.messages import TradingState
+from microexchange.enums import TradingState
 from trading_bots.bot import Bot
 from trading_bots.competition.durations import nanoseconds
 from trading_bots.competition.loading import contestant_bot, files_named, make_bot, shipped_bot
@@ -22,7 +22,7 @@ from trading_bots.simulation.watchdog import PATIENCE, Watchdog
 
 START = 1_767_623_400 * SECOND
 """When every simulated round begins: 2026-01-05T14:30:00Z."""
-MOST_SAMPLES = 600
+MAX_SAMPLES = 600
 SLICE = SECOND
 """How often progress is told, in simulated time."""
 
@@ -43,7 +43,7 @@ class Round:
 
 def sample_pause(length: int) -> int:
     """Nanoseconds between two samples of a round of that length."""
-    return max(length // MOST_SAMPLES, SECOND)
+    return max(length // MAX_SAMPLES, SECOND)
 
 
 def listing(terms: SecurityTerms, state: TradingState) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import * as gate from "./session.js";
 const TYPES = { limit: "Limit", market: "Market", stop_market: "Stop", stop_limit: "Stop limit", take_profit: "Take profit", take_profit_limit: "Take profit limit" };
 const LIVES = { gtc: "Until cancelled", day: "Day", gtd: "Until a time", ioc: "Immediate or cancel", fok: "Fill or kill" };
 const PRICED = ["limit", "stop_limit", "take_profit_limit"], TRIGGERED = ["stop_market", "stop_limit", "take_profit", "take_profit_limit"];
-const MOST_FILLS = 100;
+const MAX_FILLS = 100;
 /** At which price an order with a limit trades, by the pricing rule of its security. */
 const PRICING = {
   resting: { buy: "You pay the resting order's price: your limit or better.", sell: "You get the resting order's price: your limit or better." },
@@ -178,7 +178,7 @@ function desk(main, ends) {
       drawOrders();
     } }, field("Quantity in all", newQuantity), newPrice ? field("Price", newPrice) : "", el("button", { type: "submit", class: "small primary" }, "Change"), el("span", { class: "soft" }, "Less quantity keeps its place in the queue; all else loses it."))));
   };
-  const drawFills = () => fill(done.body, fills.slice(0, MOST_FILLS).map((one) => el("tr", {}, el("td", { class: "soft" }, clock(one.timestamp)), el("td", {}, one.symbol), el("td", { class: one.side }, one.side), el("td", { class: "num" }, grouped(one.quantity)), el("td", { class: "num" }, grouped(one.price)), el("td", { class: "num" }, money(one.fee)), el("td", { class: "soft" }, one.liquidity))), 7, "Nothing has traded yet.");
+  const drawFills = () => fill(done.body, fills.slice(0, MAX_FILLS).map((one) => el("tr", {}, el("td", { class: "soft" }, clock(one.timestamp)), el("td", {}, one.symbol), el("td", { class: one.side }, one.side), el("td", { class: "num" }, grouped(one.quantity)), el("td", { class: "num" }, grouped(one.price)), el("td", { class: "num" }, money(one.fee)), el("td", { class: "soft" }, one.liquidity))), 7, "Nothing has traded yet.");
   const drawHoldings = () => {
     fill(held.body, holdings.map((one) => {
       const security = securities.get(one.symbol), last = security?.last_price ?? security?.reference_price;
@@ -202,7 +202,7 @@ function desk(main, ends) {
   // --- what is heard
   const loadOrders = async () => {
     const headers = gate.headers();
-    const [page, filled] = await Promise.all([ask(`${gate.gateway}/orders?status=open&limit=1000`, { headers }), ask(`${gate.gateway}/fills?limit=${MOST_FILLS}`, { headers })]);
+    const [page, filled] = await Promise.all([ask(`${gate.gateway}/orders?status=open&limit=1000`, { headers }), ask(`${gate.gateway}/fills?limit=${MAX_FILLS}`, { headers })]);
     orders.clear();
     page.orders.forEach((order) => orders.set(order.order_id, order));
     const known = new Set(filled.fills.map((one) => `${one.trade_id} ${one.order_id}`));

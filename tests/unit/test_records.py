@@ -8,23 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from microexchange.messages import (
-    DATA_FEED,
-    ORDER_ENTRY,
+from microexchange.batches import (
     RECORD_TYPES,
-    TOPICS,
     VERSION,
     Batch,
-    GatewayLogon,
     MalformedBatchError,
-    OrderStatus,
-    Record,
     UndecodableError,
     UnknownRecordError,
     UnknownVersionError,
     decode_batch,
     encode_batch,
 )
+from microexchange.commands import GatewayLogon
+from microexchange.enums import OrderStatus
+from microexchange.records import DATA_FEED, ORDER_ENTRY, TOPICS, Record
 
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
 

@@ -5,18 +5,10 @@ from typing import Any
 from hypothesis import given, settings
 
 from matching_engine.engine import Engine
-from microexchange.messages import (
-    LoadBook,
-    NewOrder,
-    OrderReport,
-    OrderType,
-    PricingRule,
-    ReplaceOrder,
-    SaveBook,
-    Side,
-    Trade,
-)
-from microexchange.standing import StandingOrders
+from microexchange.commands import LoadBook, NewOrder, ReplaceOrder, SaveBook
+from microexchange.enums import OrderType, PricingRule, Side
+from microexchange.reports import OrderReport, Trade
+from microexchange.resting_orders import RestingOrders
 from tests.property.test_engine import busy_day, commands_of, days
 from tests.unit.market import Floor
 
@@ -36,8 +28,8 @@ def of_the_engine(engine: Engine) -> Seen:
     }
 
 
-def of_the_reports(standing: StandingOrders, keys: Seen) -> Seen:
-    return {key: [(one.order_id, one.price or 0, standing.shown(one)) for one in standing.side(*key)] for key in keys}
+def of_the_reports(resting: RestingOrders, keys: Seen) -> Seen:
+    return {key: [(one.order_id, one.price or 0, resting.shown(one)) for one in resting.side(*key)] for key in keys}
 
 
 def follow(commands: list[Any]) -> int:
@@ -45,18 +37,18 @@ def follow(commands: list[Any]) -> int:
 
     The reports of an uncrossing do not state how much of an iceberg's fill came from the part that showed.
     """
-    engine, standing, partly = Engine(), StandingOrders(), 0
+    engine, resting, partly = Engine(), RestingOrders(), 0
     for number, command in enumerate(commands):
         events = engine.apply(command)
         if not isinstance(command, ENTRIES) and any(isinstance(event, Trade) for event in events):
             break
         for event in events:
             if isinstance(event, OrderReport):
-                standing.apply(event)
+                resting.apply(event)
         books = of_the_engine(engine)
-        assert of_the_reports(standing, books) == books, f"command {number}: {command}"
-        reports = [one for key in books for one in standing.side(*key)]
-        partly += sum(0 < standing.shown(one) < min(one.display_quantity, one.leaves_quantity) for one in reports)
+        assert of_the_reports(resting, books) == books, f"command {number}: {command}"
+        reports = [one for key in books for one in resting.side(*key)]
+        partly += sum(0 < resting.shown(one) < min(one.display_quantity, one.leaves_quantity) for one in reports)
     return partly
 
 

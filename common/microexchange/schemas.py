@@ -11,18 +11,9 @@ from typing import Any
 
 import msgspec
 
-from microexchange.messages import (
-    Liquidity,
-    OrderReport,
-    OrderStatus,
-    OrderType,
-    PricingRule,
-    Side,
-    TimeInForce,
-    Trade,
-    TradingState,
-)
+from microexchange.enums import Liquidity, OrderStatus, OrderType, PricingRule, Side, TimeInForce, TradingState
 from microexchange.numbers import average_price, cash_to_text
+from microexchange.reports import OrderReport, Trade
 from microexchange.securities import Security
 
 
@@ -344,7 +335,7 @@ class BookView(Answer, frozen=True):
     asks: list[LevelView]
 
 
-class StandingView(Answer, frozen=True, array_like=True, kw_only=False):
+class RestingOrderView(Answer, frozen=True, array_like=True, kw_only=False):
     """An order in a book: [order id, side, price, quantity shown]; a quantity of 0 for one that is gone."""
 
     order_id: str
@@ -358,8 +349,8 @@ class FullBookView(Answer, frozen=True):
 
     symbol: str
     sequence: int
-    bids: list[StandingView]
-    asks: list[StandingView]
+    bids: list[RestingOrderView]
+    asks: list[RestingOrderView]
 
 
 class BboView(Answer, frozen=True):

@@ -2,18 +2,9 @@
 
 import msgspec
 
-from microexchange.messages import (
-    ExecType,
-    Liquidity,
-    OrderReport,
-    OrderStatus,
-    OrderType,
-    SecurityListed,
-    Side,
-    TimeInForce,
-    Trade,
-)
-from microexchange.presentation import order_view, report_view
+from microexchange.enums import ExecType, Liquidity, OrderStatus, OrderType, Side, TimeInForce
+from microexchange.reports import OrderReport, SecurityListed, Trade
+from microexchange.schemas import order_view, report_view
 from microexchange.securities import Security
 
 X = Security(SecurityListed(1, 1, "X", "X Inc.", "0.01", "0.1", 10**5, 10_000, 10, 20))

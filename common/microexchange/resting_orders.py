@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 
-from microexchange.messages import ExecType, Liquidity, OrderReport, OrderStatus, Side
+from microexchange.enums import ExecType, Liquidity, OrderStatus, Side
+from microexchange.reports import OrderReport
 
 
-class StandingOrders:
+class RestingOrders:
     """Open orders by security and side. A stop is in no book until it is triggered."""
 
     def __init__(self) -> None:

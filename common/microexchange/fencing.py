@@ -11,20 +11,20 @@ from microexchange.auth import write_private
 _logger = structlog.get_logger(__name__)
 
 
-def next_epoch(path: Path) -> int:
-    """The epoch of this start, kept in the file `path`: greater than all that were given there, whatever the clock says.
+def next_fencing_token(path: Path) -> int:
+    """Return a fencing token for this start: greater than every token in the file `path`, whatever the clock shows.
 
-    As the time is in it, it also grows from folder to folder, and where a full disk keeps it from being written, as long as
+    The token contains the time. So it also increases between folders, and while a full disk prevents the write, as long as
     the clock does not go back.
     """
     last = int(path.read_text()) if path.exists() else 0
-    epoch = max(last + 1, time.time_ns())
+    fencing_token = max(last + 1, time.time_ns())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_private(path, str(epoch))
+        write_private(path, str(fencing_token))
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         # A start that waited for room would keep the market closed for a number that is right anyway.
-        _logger.error("could not keep the epoch", file=str(path), cause=str(error))
-    return epoch
+        _logger.error("could not keep the fencing token", file=str(path), cause=str(error))
+    return fencing_token
