@@ -1,8 +1,9 @@
-"""Check that the pages, docstrings and comments keep to docs/style.md.
+"""Check that the pages, docstrings, comments, messages and names keep to docs/style.md.
 
-The check reads prose only. It leaves out code blocks, code spans, quotations, link targets, and the parts of a page that a
-program writes. `UNCONVERTED` lists the packages whose docstrings and comments are not checked yet. A package
-that has no finding must not be on the list, so the list only gets shorter.
+In a page the check leaves out code blocks, code spans, quotations, link targets, and the parts that a program writes. In
+code it reads docstrings, comments, strings of three words or more, and the names of functions, classes and constants.
+`UNCONVERTED` lists the packages that are not checked yet. A package that has no finding must not be on the list, so the list
+only gets shorter.
 
 Usage: `python -m tests.prose`. The exit status is 1 where there is a finding.
 """
@@ -151,12 +152,33 @@ def _matches(path: str, first_line: int, prose: str) -> Iterator[Finding]:
 
 
 def check_code(path: str, source: str) -> list[Finding]:
-    """Return the findings of the docstrings and comments of a Python file."""
+    """Return the findings of the docstrings, comments, messages and names of a Python file."""
     findings: list[Finding] = []
-    for line, text in _docstrings_and_comments(source):
+    for line, text in (*_docstrings_and_comments(source), *_messages(source), *_names(source)):
         prose = _TARGET.sub("]", _QUOTED.sub(_one_word, _SPAN.sub(_one_word, text)))
         findings += _matches(path, line, prose)
     return findings
+
+
+_NAME = re.compile(r"^ *(?:(?:async )?def|class) +(\w+)|^([A-Z][A-Z0-9_]+)(?=:| =)", re.MULTILINE)
+_FIELD = re.compile(r"\{[^{}]*\}")
+
+
+def _names(source: str) -> Iterator[tuple[int, str]]:
+    """Find the names of functions, classes and constants, as words."""
+    for match in _NAME.finditer(source):
+        name = match[1] or match[2].lower()
+        words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).replace("_", " ").strip().lower()
+        yield source.count("\n", 0, match.start()) + 1, words
+
+
+def _messages(source: str) -> Iterator[tuple[int, str]]:
+    """Find strings of three words or more that are not docstrings."""
+    for match in _TOKENS.finditer(source):
+        text = match["string"]
+        if text is None or len(text.split()) < 3 or (match["quote"] == '"""' and _is_statement(source, match.start())):
+            continue
+        yield source.count("\n", 0, match.start()) + 1, _FIELD.sub("CODE", text)
 
 
 _TOKENS = re.compile(

@@ -84,12 +84,21 @@ y: str = call(
 def f() -> str:
     """Return `told`."""
     return """told"""
+
+
+MAX_LIVES = "told {heard}"
+
+
+class HeardOrders:
+    def tell_all(self) -> str:
+        return f"{self.said} was told"
 '''
 
 
-def test_docstrings_and_comments_are_checked_and_other_strings_are_not() -> None:
+def test_docstrings_comments_messages_and_names_are_checked_and_short_strings_are_not() -> None:
     found = sorted((finding.line, finding.rule) for finding in prose.check_code("a.py", CODE))
-    assert found == [(1, "tells, told"), (2, "hears, heard"), (4, "says, said"), (9, "lives")]
+    expected = [(1, "tells, told"), (2, "hears, heard"), (4, "says, said"), (9, "lives")]
+    assert found == [*expected, (17, "lives"), (20, "hears, heard"), (22, "tells, told")]
 
 
 @pytest.fixture
