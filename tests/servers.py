@@ -19,6 +19,7 @@ from pathlib import Path
 
 import docker
 import pika
+import psutil
 import psycopg
 from docker.errors import DockerException
 from testcontainers.community.postgres import PostgresContainer
@@ -146,16 +147,18 @@ def wait_for(url: str, seconds: float) -> None:
 
 
 @contextlib.contextmanager
-def broker_of_our_own() -> Iterator[str]:
-    """A `rabbitmq-server` in a folder of its own, at ports of its own, ended and deleted afterwards."""
+def broker_of_our_own(stream_port: int = 0) -> Iterator[str]:
+    """A `rabbitmq-server` in a folder of its own, at ports of its own, ended and deleted afterwards. With a `stream_port` it
+    also speaks the stream protocol."""
     with contextlib.ExitStack() as sockets:
         probes = [sockets.enter_context(socket.socket()) for _ in range(2)]
         for probe in probes:
             probe.bind(("127.0.0.1", 0))
         port, distribution = (probe.getsockname()[1] for probe in probes)
     folder = Path(tempfile.mkdtemp(prefix="mx-test-rmq-"))
-    (folder / "rabbitmq.conf").write_text(f"listeners.tcp.default = 127.0.0.1:{port}\n")
-    (folder / "enabled_plugins").write_text("[].\n")
+    stream = f"stream.listeners.tcp.1 = 127.0.0.1:{stream_port}\n" if stream_port else ""
+    (folder / "rabbitmq.conf").write_text(f"listeners.tcp.default = 127.0.0.1:{port}\n{stream}")
+    (folder / "enabled_plugins").write_text("[rabbitmq_stream].\n" if stream_port else "[].\n")
     environment = {
         **os.environ,
         "HOME": str(folder),
@@ -185,8 +188,12 @@ def broker_of_our_own() -> Iterator[str]:
             raise NoServerError(f"rabbitmq-server does not start: {(folder / 'output').read_text()[-2000:]}") from error
         yield url
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, 15)
+        # Debian's script runs the broker in a session of its own, so a signal to the group of the script does not reach it.
+        family = [process, *psutil.Process(process.pid).children(recursive=True)]
+        for member in family[::-1]:
+            with contextlib.suppress(psutil.Error, ProcessLookupError):
+                member.terminate()
+        psutil.wait_procs(family[1:], 30)
         process.wait(30)
         output.close()
         shutil.rmtree(folder, ignore_errors=True)
