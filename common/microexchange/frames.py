@@ -18,7 +18,15 @@ EXTENSION = "microexchange.frames"
 MAX_WRITE_BYTES = 1 << 16
 """Bytes of frames that wait for one write. More are written at once."""
 MAX_IN_TURN = 16
-"""Messages of one connection that are processed before other connections have a turn."""
+"""Frames of one connection that are processed before other connections have a turn."""
+MAX_FRAGMENTS = 1_000
+"""Frames of one message. A peer that sends more is disconnected."""
+MAX_EARLY_BYTES = 1 << 16
+"""Bytes that a peer may send before its connection is accepted."""
+CLOSE_SECONDS = 2.0
+"""The time for a peer to read what was sent and to answer a close frame. Then the connection is aborted."""
+TOO_BIG = 1009
+"""The code of a close frame for a message that is too big (RFC 6455, section 7.4.1)."""
 _TEXT, _BINARY = b"\x81", b"\x82"
 """A whole message in one frame (RFC 6455, section 5.2)."""
 _WHOLE = (_TEXT[0], _BINARY[0])
@@ -56,13 +64,17 @@ class Connection(WebSocketsSansIOProtocol):
         self._frames_bytes = 0
         self._on_message: Callable[[bytes], None] | None = None
         self._unread = b""
-        """Bytes that were received and not processed: the beginning of a frame, or everything after `hold`."""
-        self._is_fragmented = False
-        """Whether the last data frame was not the end of its message."""
+        """Bytes that were received and not processed."""
+        self._fragments = 0
+        """Frames of the message that is not complete yet."""
         self._holds = 0
+        self._has_more = False
+        """Whether `_process` will be called for the rest of `_unread`."""
+        self._is_paused = False
+        """Whether the transport does not read."""
         self._uvicorn_reads = False
-        """Whether uvicorn reads the stream itself: frames came before the connection was accepted, or a frame was invalid,
-        which ends the connection."""
+        """Whether uvicorn reads the stream itself: a frame was invalid, which ends the connection."""
+        self._abort_timer: asyncio.TimerHandle | None = None
 
     def handle_connect(self, event: Any) -> None:
         """Begin a session, which finds this connection in its scope."""
@@ -79,77 +91,147 @@ class Connection(WebSocketsSansIOProtocol):
         Call it right after the connection was accepted. `on_message` must not raise.
         """
         self._on_message = on_message
-        self._uvicorn_reads = bool(self.conn.reader.buffer)
         for _ in range(self.queue.qsize()):
             message = self.queue.get_nowait()
             if message["type"] == "websocket.receive":
-                self._uvicorn_reads = True
                 text = message.get("text")
                 self.loop.call_soon(on_message, text.encode() if text is not None else message.get("bytes") or b"")
             else:
                 self.queue.put_nowait(message)
-        if self.read_paused:
-            self.read_paused = False
-            self.transport.resume_reading()
+        self.read_paused = False
+        self._process_soon()
 
     def hold(self) -> None:
         """Stop reading after the current message, until `release` was called as often as `hold`."""
         self._holds += 1
-        if self._holds == 1 and not self.transport.is_closing():
-            self.transport.pause_reading()
+        self._adjust_reading()
 
     def release(self) -> None:
         """Continue to read."""
         if self._holds:
             self._holds -= 1
-            if not self._holds and not self.transport.is_closing():
-                self.transport.resume_reading()
-                self.loop.call_soon(self._process)
+            if not self._holds:
+                self._process_soon()
 
     def data_received(self, data: bytes) -> None:
         """Process received bytes."""
-        if self._on_message is None or self._uvicorn_reads:
+        if self._uvicorn_reads or not self.handshake_initiated:
+            if not self._uvicorn_reads:
+                # Frames behind the request wait until the connection is accepted.
+                head, separator, self._unread = data.partition(b"\r\n\r\n")
+                data = head + separator
             super().data_received(data)
             if self.conn.handshake_exc is not None and not self.handshake_initiated and not self.close_sent:
                 # uvicorn would keep the connection open without an answer, and would fail when the service stops.
                 self.close_sent = True
                 self.transport.write(b"".join(self.conn.data_to_send()))
                 self.transport.close()
-        else:
-            self._unread = self._unread + data if self._unread else data
+            self._abort_if_closing()
+            return
+        self._unread = self._unread + data if self._unread else data
+        if self.handshake_complete and not self._has_more:
             self._process()
+        elif len(self._unread) > MAX_EARLY_BYTES and not self.handshake_complete:
+            self.transport.abort()
+        else:
+            self._adjust_reading()
+
+    def _may_process(self) -> bool:
+        """Return whether the next frame can be processed.
+
+        Not while uvicorn's queue is full, and not while the peer does not read: each ping that it sends adds a pong.
+        """
+        return not self._holds and not self.read_paused and self.writable.is_set()
 
     def _process(self) -> None:
-        data, at, processed = self._unread, 0, 0
-        end = len(data)
-        while not self._holds and end - at >= 2:
-            first, length = data[at], data[at + 1] & _LENGTH
-            mask = at + 2
-            if length > 125:
-                mask += 2 if length == 126 else 8
-                if mask > end:
-                    break
-                length = int.from_bytes(data[at + 2 : mask], "big")
-            start = mask + 4
-            stop = start + length
-            if not data[at + 1] & _MASKED or length > self.config.ws_max_size:
-                self._uvicorn_reads, self._unread = True, b""
-                super().data_received(data[at:])
-                return
-            if stop > end:
+        self._has_more = False
+        data, at, frames = self._unread, 0, 0
+        while self._may_process() and not self._uvicorn_reads:
+            start_and_stop = self._next_frame(data, at)
+            if start_and_stop is None:
                 break
-            if first in _WHOLE and not self._is_fragmented:
-                self._message(apply_mask(data[start:stop], data[mask:start]), is_text=first == _TEXT[0])
-            else:
-                if not first & _CONTROL:
-                    self._is_fragmented = not first & _FIN
-                super().data_received(data[at:stop])
+            if frames == MAX_IN_TURN:
+                self._has_more = True
+                self.loop.call_soon(self._process)
+                break
+            start, stop = start_and_stop
+            self._take_frame(data, at, start, stop)
             at = stop
-            processed += 1
-            if processed == MAX_IN_TURN and at < end:
-                self.hold()
-                self.loop.call_soon(self.release)
-        self._unread = data[at:]
+            frames += 1
+        self._unread = data[at:] if at else self._unread
+        if self._uvicorn_reads and self._unread:
+            rest, self._unread = self._unread, b""
+            super().data_received(rest)
+        self._adjust_reading()
+        self._abort_if_closing()
+
+    def _next_frame(self, data: bytes, at: int) -> tuple[int, int] | None:
+        """Return where the payload of the frame at `at` begins and ends; None if the frame is not complete.
+
+        A frame that is not masked or too long is left to uvicorn, which ends the connection.
+        """
+        end = len(data)
+        if end - at < 2:
+            return None
+        length = data[at + 1] & _LENGTH
+        mask = at + 2
+        if length > 125:
+            mask += 2 if length == 126 else 8
+            if mask > end:
+                return None
+            length = int.from_bytes(data[at + 2 : mask], "big")
+        if not data[at + 1] & _MASKED or length > self.config.ws_max_size:
+            self._uvicorn_reads = True
+            return None
+        stop = mask + 4 + length
+        return None if stop > end else (mask + 4, stop)
+
+    def _take_frame(self, data: bytes, at: int, start: int, stop: int) -> None:
+        first = data[at]
+        if first in _WHOLE and not self._fragments and self._on_message is not None:
+            self._message(apply_mask(data[start:stop], data[start - 4 : start]), is_text=first == _TEXT[0])
+            return
+        if not first & _CONTROL:
+            self._fragments = 0 if first & _FIN else self._fragments + 1
+            if self._fragments > MAX_FRAGMENTS:
+                self._fail(TOO_BIG, f"a message has at most {MAX_FRAGMENTS} frames")
+                return
+        super().data_received(data[at:stop])
+
+    def _process_soon(self) -> None:
+        if not self._has_more:
+            self._has_more = True
+            self.loop.call_soon(self._process)
+
+    def _adjust_reading(self) -> None:
+        """Let the transport read if the bytes can be processed at once."""
+        wants = self._may_process() and not self._has_more
+        if wants is self._is_paused and not self.transport.is_closing():
+            self._is_paused = not wants
+            if wants:
+                self.transport.resume_reading()
+            else:
+                self.transport.pause_reading()
+
+    def pause_writing(self) -> None:
+        """Stop reading from a peer that does not read."""
+        super().pause_writing()
+        self._adjust_reading()
+
+    def resume_writing(self) -> None:
+        """Read again from a peer that reads again."""
+        super().resume_writing()
+        self._process_soon()
+
+    async def receive(self) -> Any:
+        """Return the next ASGI message."""
+        was_paused = self.read_paused
+        message = await super().receive()
+        if was_paused and not self.read_paused:
+            self._is_paused = False  # uvicorn has resumed the transport
+            self._adjust_reading()
+            self._process_soon()
+        return message
 
     def _message(self, data: bytes, *, is_text: bool) -> None:
         if self.close_sent or self._on_message is None or self.transport.is_closing():
@@ -158,19 +240,46 @@ class Connection(WebSocketsSansIOProtocol):
             try:
                 data.decode()
             except UnicodeDecodeError:
-                self._uvicorn_reads = True
-                self.conn.fail(1007, "invalid UTF-8")
-                self.handle_parser_exception()
+                self._fail(1007, "invalid UTF-8")
                 return
         self._on_message(data)
 
+    def _fail(self, code: int, reason: str) -> None:
+        self._uvicorn_reads = True
+        self.conn.fail(code, reason)
+        self.handle_parser_exception()
+
     def send_receive_event_to_app(self) -> None:
-        """Pass on a fragmented message."""
+        """Pass on a message that is not in one frame, or that nobody listens to."""
         if self._on_message is None:
             super().send_receive_event_to_app()
+            self._is_paused = self._is_paused or self.read_paused
         else:
             fragments, self.frames = self.frames, []
             self._message(b"".join(fragments), is_text=self.curr_msg_data_type == "text")
+
+    # --- the end ------------------------------------------------------------------------------------------------
+
+    def _abort_if_closing(self) -> None:
+        """Abort a closing connection after `CLOSE_SECONDS`: its peer may read nothing."""
+        if self._abort_timer is None and (self.close_sent or self.transport.is_closing()):
+            self._abort_timer = self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the session."""
+        if self._abort_timer is not None:
+            self._abort_timer.cancel()
+        super().connection_lost(exc)
+
+    def keepalive_timeout(self) -> None:
+        """Disconnect a peer that does not answer a ping."""
+        super().keepalive_timeout()
+        self._abort_if_closing()
+
+    async def run_asgi(self) -> None:
+        """Run the session."""
+        await super().run_asgi()
+        self._abort_if_closing()
 
     # --- out ----------------------------------------------------------------------------------------------------
 
@@ -213,13 +322,23 @@ class Connection(WebSocketsSansIOProtocol):
     async def send(self, message: Any) -> None:
         """Send a message of uvicorn after the waiting frames."""
         self._write()
+        if message["type"] == "websocket.close" and not self.writable.is_set():
+            try:
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await self.writable.wait()
+            except TimeoutError:
+                self.transport.abort()
+                return
         await super().send(message)
+        if self.handshake_complete and self._unread:
+            self._process_soon()
         if self.close_sent:
             # A refused handshake is complete, too. uvicorn does not note it, and would log an error of the application.
             self.handshake_complete = True
             # The peer's close frame must be read.
             self._holds = min(self._holds, 1)
             self.release()
+            self._abort_if_closing()
 
     def shutdown(self) -> None:
         """End the connection because the server stops.

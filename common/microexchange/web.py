@@ -26,6 +26,7 @@ from microexchange import __version__
 from microexchange.forwarding import FromGateway
 from microexchange.frames import Connection, frame
 from microexchange.health import Health
+from microexchange.http_connection import HttpConnection
 from microexchange.limits import RateLimiter
 from microexchange.refusals import HTTP_STATUS, Code, Refusal
 from microexchange.schemas import ErrorView
@@ -333,6 +334,7 @@ async def serve(app: Any, listener: socket.socket, stop: asyncio.Event) -> None:
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=5,
+        http=HttpConnection,
         ws=Connection,
         ws_max_size=MAX_BODY,
         ws_per_message_deflate=False,

@@ -201,6 +201,7 @@ async def test_a_connection_that_is_held_hears_the_answer_to_its_closing() -> No
     ear = await listening()
     ear.connection.hold()
     await ear.connection.send({"type": "websocket.close", "code": 1008, "reason": "enough"})
+    await asyncio.sleep(0)
     assert not ear.wire.paused
     await ear.takes(masked(Opcode.CLOSE, b"\x03\xf0enough"), 100)
     assert ear.wire.closing

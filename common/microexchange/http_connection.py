@@ -1,0 +1,160 @@
+"""uvicorn's end of an HTTP connection, with limits for requests that never end, heads without end and pipelines.
+
+uvicorn has no limit for the head of a request, none for the time that it takes, and reads a pipelined request for each
+answer that it sends. A client that reads no answers could take all memory. docs/decisions/0020 states the rules for private
+parts of uvicorn.
+"""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MAX_HEAD_BYTES = 64 << 10
+MAX_HEADERS = 100
+MAX_PIPELINED = 100
+"""Requests of a connection that wait for the answers to earlier ones."""
+HEAD_SECONDS = 10.0
+"""The time for the head of a request."""
+CLOSE_SECONDS = 2.0
+"""The time for a peer to read the last answer. Then the connection is aborted."""
+_SLICE_BYTES = 4 << 10
+"""Bytes that are parsed between two checks of the pipeline."""
+_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n"
+    b'{"error":{"code":"TOO_LARGE","message":"the head of a request has at most 64 KiB and 100 headers"}}'
+)
+_TOO_SLOW = (
+    b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n"
+    b'{"error":{"code":"MALFORMED","message":"the head of the request did not arrive within 10 s: send it at once"}}'
+)
+
+
+class HttpConnection(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._unparsed = b""
+        """Bytes that were received and wait for room in the pipeline."""
+        self._in_head = True
+        """Whether the head of a request is incomplete, or none has begun."""
+        self._head_bytes = 0
+        self._head_since = 0.0
+        """When the first byte of the head arrived, or the connection was made; by the clock of the loop."""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to count the time of the first head."""
+        super().connection_made(transport)
+        self._head_since = self.loop.time()
+        self._timer = self.loop.call_later(HEAD_SECONDS, self._check_time)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Drop the requests that wait, so that they need no garbage collection."""
+        super().connection_lost(exc)
+        self._stop_timer()
+        self._unparsed = b""
+        for cycle, _ in self.pipeline:
+            cycle.on_response = _do_nothing
+        self.pipeline.clear()
+        if self.cycle is not None and self.cycle.response_complete:
+            self.cycle.on_response = _do_nothing
+
+    def _check_time(self) -> None:
+        """Abort a connection that does not close, or whose head takes too long."""
+        self._timer = None
+        if self.transport.is_closing():
+            self.transport.abort()
+            return
+        waited = self.loop.time() - self._head_since
+        if not self._in_head or self._is_idle():
+            self._timer = self.loop.call_later(HEAD_SECONDS, self._check_time)
+        elif waited >= HEAD_SECONDS:
+            self._end(_TOO_SLOW)
+        else:
+            self._timer = self.loop.call_later(HEAD_SECONDS - waited, self._check_time)
+
+    def _is_idle(self) -> bool:
+        """Return whether the connection waits for the next request. uvicorn's keep-alive timeout ends that."""
+        return self.timeout_keep_alive_task is not None or (self.cycle is not None and not self._head_bytes)
+
+    def _end(self, answer: bytes = b"") -> None:
+        """Send `answer`, unless an earlier request waits for its own, and close the connection."""
+        if answer and (self.cycle is None or self.cycle.response_complete):
+            self.transport.write(answer)
+        self._unparsed = b""
+        self.pipeline.clear()
+        self.transport.close()
+        self._abort_soon()
+
+    def _abort_soon(self) -> None:
+        self._stop_timer()
+        self._timer = self.loop.call_later(CLOSE_SECONDS, self._check_time)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # --- in -----------------------------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Parse received bytes, as far as the pipeline has room."""
+        data = self._unparsed + data if self._unparsed else data
+        at, end = 0, len(data)
+        while at < end and len(self.pipeline) < MAX_PIPELINED:
+            if self.transport.is_closing() or self.transport.get_protocol() is not self:
+                break
+            part = data[at : at + _SLICE_BYTES]
+            at += len(part)
+            if self._in_head:
+                self._head_bytes += len(part)
+            super().data_received(part)
+            if self._in_head and (self._head_bytes > MAX_HEAD_BYTES or len(self.headers or ()) > MAX_HEADERS):
+                self._end(_TOO_LARGE)
+                return
+        self._unparsed = data[at:]
+        if self._unparsed:
+            self.flow.pause_reading()
+
+    def on_message_begin(self) -> None:
+        """Begin a head."""
+        super().on_message_begin()
+        self._head_since = self.loop.time()
+        self._head_bytes = _SLICE_BYTES
+
+    def on_headers_complete(self) -> None:
+        """End a head."""
+        self._in_head, self._head_bytes = False, 0
+        if len(self.headers) > MAX_HEADERS:
+            self._in_head = True  # `data_received` refuses it
+            return
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Expect the next head."""
+        if len(self.headers) <= MAX_HEADERS:
+            super().on_message_complete()
+        self._in_head = True
+
+    def on_response_complete(self) -> None:
+        """Continue with the next request of the pipeline."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._abort_soon()
+        elif self.pipeline:
+            # uvicorn reads again after each answer. A peer that reads no answers would fill the pipeline.
+            self.flow.pause_reading()
+        elif self._unparsed:
+            rest, self._unparsed = self._unparsed, b""
+            self.data_received(rest)
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over to the WebSocket protocol."""
+        self._stop_timer()
+        super().handle_websocket_upgrade()
+
+
+def _do_nothing() -> None:
+    """Replace a callback that would keep a connection in memory."""

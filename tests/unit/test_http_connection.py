@@ -1,0 +1,183 @@
+"""The limits of an HTTP connection: heads, pipelines and peers that do not read."""
+
+import asyncio
+import gc
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psutil
+import pytest
+
+from microexchange import http_connection, web
+from microexchange.http_connection import MAX_HEAD_BYTES, MAX_PIPELINED, HttpConnection
+from microexchange.listening import bind
+
+GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """Answer "ok" with the length of the body; `/slow` after a moment."""
+    if scope["type"] != "http":
+        return
+    size = 0
+    while True:
+        message = await receive()
+        size += len(message.get("body", b""))
+        if not message.get("more_body"):
+            break
+    if scope["path"] == "/slow":
+        await asyncio.sleep(0.2)
+    body = b"ok %d" % size
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+@asynccontextmanager
+async def server() -> AsyncIterator[int]:
+    listener, stop = bind("127.0.0.1", 0, "--port"), asyncio.Event()
+    serving = asyncio.create_task(web.serve(app, listener, stop))
+    await asyncio.sleep(0.2)
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        stop.set()
+        await serving
+
+
+async def answer_to(port: int, *parts: bytes, pause: float = 0.0) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(pause)
+        return await asyncio.wait_for(reader.read(), 15)
+    finally:
+        writer.close()
+
+
+CLOSE = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+
+
+async def test_a_request_in_any_parts_is_answered() -> None:
+    async with server() as port:
+        assert (await answer_to(port, CLOSE)).endswith(b"ok 0")
+        assert (await answer_to(port, *(CLOSE[at : at + 1] for at in range(len(CLOSE))))).endswith(b"ok 0")
+
+
+async def test_a_body_larger_than_the_limit_of_a_head_is_read() -> None:
+    async with server() as port:
+        head = b"POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 500000\r\n\r\n"
+        assert (await answer_to(port, head + bytes(500_000))).endswith(b"ok 500000")
+        assert (await answer_to(port, head, bytes(250_000), bytes(250_000))).endswith(b"ok 500000")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [b"GET / HTTP/1.1\r\n", b"a: " + b"b" * 40_000 + b"\r\n", b"c: " + b"d" * 40_000],
+        [b"GET /" + b"a" * (MAX_HEAD_BYTES + 5_000)],
+        [b"GET / HTTP/1.1\r\n" + b"a:b\r\n" * 101 + b"\r\n"],
+        [b"GET / HTTP/1.1\r\n", b"a:b\r\n" * 50, b"a:b\r\n" * 52],
+        [GET.replace(b"\r\n\r\n", b"\r\n") + b"x: " + b"y" * (MAX_HEAD_BYTES + 5_000) + b"\r\n\r\n"],
+    ],
+    ids=["two headers", "an address", "101 headers", "101 headers in parts", "one header"],
+)
+async def test_a_head_that_is_too_large_is_refused_with_431(parts: list[bytes]) -> None:
+    async with server() as port:
+        answer = await answer_to(port, *parts)
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+async def test_a_head_of_just_the_limit_is_answered() -> None:
+    async with server() as port:
+        head = CLOSE[:-2] + b"".join(b"x-%d: y\r\n" % number for number in range(98)) + b"\r\n"
+        assert (await answer_to(port, head)).endswith(b"ok 0")
+        assert (await answer_to(port, CLOSE[:-2] + b"x: " + b"y" * 60_000 + b"\r\n\r\n")).endswith(b"ok 0")
+
+
+@pytest.mark.parametrize("part", [b"", b"GET / HTTP/1.1\r\na:"], ids=["nothing", "half a head"])
+async def test_a_head_that_takes_too_long_is_refused_with_408(part: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_connection, "HEAD_SECONDS", 0.5)
+    async with server() as port:
+        assert (await answer_to(port, part)).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_half_a_second_head_is_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_connection, "HEAD_SECONDS", 0.5)
+    async with server() as port:
+        answer = await answer_to(port, GET, b"GET / HT", pause=0.2)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"HTTP/1.1 408 " in answer
+
+
+async def test_a_slow_answer_is_not_a_slow_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_connection, "HEAD_SECONDS", 0.05)
+    async with server() as port:
+        assert (await answer_to(port, b"GET /slow HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")).endswith(b"ok 0")
+
+
+async def test_every_request_of_a_long_pipeline_is_answered_in_order() -> None:
+    count = 20 * MAX_PIPELINED
+    async with server() as port:
+        answer = await answer_to(port, GET * (count - 1) + CLOSE)
+    assert answer.count(b"HTTP/1.1 200 ") == count
+
+
+async def test_a_pipeline_that_nobody_reads_holds_few_requests() -> None:
+    connections: list[HttpConnection] = []
+    made = HttpConnection.connection_made
+
+    def noted(self: HttpConnection, transport: Any) -> None:
+        connections.append(self)
+        made(self, transport)
+
+    HttpConnection.connection_made = noted  # type: ignore[method-assign]
+    try:
+        async with server() as port:
+            flooder = socket.create_connection(("127.0.0.1", port))
+            flooder.setblocking(False)
+            before = psutil.Process().memory_info().rss
+            sent, longest = 0, 0
+            for _ in range(400):
+                try:
+                    sent += flooder.send(GET * 4_000)
+                except BlockingIOError:
+                    await asyncio.sleep(0.005)
+                longest = max(longest, len(connections[0].pipeline) if connections else 0)
+            grown = psutil.Process().memory_info().rss - before
+            gc.disable()
+            try:
+                flooder.close()
+                await asyncio.sleep(0.3)
+                assert not connections[0].pipeline
+            finally:
+                gc.enable()
+    finally:
+        HttpConnection.connection_made = made  # type: ignore[method-assign]
+    assert 0 < longest < 3 * MAX_PIPELINED
+    assert grown < 30 << 20
+
+
+async def test_a_peer_that_reads_nothing_of_its_last_answer_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_connection, "CLOSE_SECONDS", 0.3)
+
+    async def large(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"20000000")]})
+            await send({"type": "http.response.body", "body": bytes(20_000_000)})
+
+    listener, stop = bind("127.0.0.1", 0, "--port"), asyncio.Event()
+    serving = asyncio.create_task(web.serve(large, listener, stop))
+    await asyncio.sleep(0.2)
+    with socket.create_connection(listener.getsockname()) as peer:
+        peer.sendall(CLOSE)
+        await asyncio.sleep(1.0)
+        connections = [one for one in psutil.Process().net_connections("tcp") if one.laddr == listener.getsockname()]
+        assert [one.status for one in connections] == ["LISTEN"]
+    stop.set()
+    await serving
