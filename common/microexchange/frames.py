@@ -225,12 +225,12 @@ class Connection(WebSocketsSansIOProtocol):
 
     async def receive(self) -> Any:
         """Return the next ASGI message."""
-        was_paused = self.read_paused
         message = await super().receive()
-        if was_paused and not self.read_paused:
-            self._is_paused = False  # uvicorn has resumed the transport
+        if self._is_paused and not self.read_paused:
+            self._is_paused = False  # uvicorn may have resumed the transport
             self._adjust_reading()
-            self._process_soon()
+            if self._unread:
+                self._process_soon()
         return message
 
     def _message(self, data: bytes, *, is_text: bool) -> None:

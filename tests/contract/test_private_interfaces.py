@@ -4,6 +4,7 @@ docs/decisions/0020 explains why the transport uses them, and what to do after a
 """
 
 import inspect
+from collections import deque
 from importlib.metadata import requires, version
 from typing import Any
 
@@ -14,33 +15,58 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.connection import Connection as PikaConnection
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 from websockets.frames import apply_mask  # type: ignore[attr-defined]
 
-from microexchange import frames
+from microexchange.frames import Connection
+from microexchange.http_connection import HttpConnection
 from microexchange.log import rabbitmq
 
 BOUND = {"uvicorn", "websockets", "pika"}
-OVERRIDDEN = {
-    "__init__": ["self", "config", "server_state", "app_state", "_loop"],
-    "handle_connect": ["self", "event"],
-    "data_received": ["self", "data"],
-    "send_receive_event_to_app": ["self"],
-    "send": ["self", "message"],
-    "shutdown": ["self"],
+_INIT = ["self", "config", "server_state", "app_state", "_loop"]
+OVERRIDDEN: dict[type, dict[str, list[str]]] = {
+    Connection: {
+        "__init__": _INIT,
+        "connection_lost": ["self", "exc"],
+        "data_received": ["self", "data"],
+        "handle_connect": ["self", "event"],
+        "keepalive_timeout": ["self"],
+        "pause_writing": ["self"],
+        "receive": ["self"],
+        "resume_writing": ["self"],
+        "run_asgi": ["self"],
+        "send": ["self", "message"],
+        "send_receive_event_to_app": ["self"],
+        "shutdown": ["self"],
+    },
+    HttpConnection: {
+        "__init__": _INIT,
+        "connection_lost": ["self", "exc"],
+        "connection_made": ["self", "transport"],
+        "data_received": ["self", "data"],
+        "handle_websocket_upgrade": ["self"],
+        "on_headers_complete": ["self"],
+        "on_message_begin": ["self"],
+        "on_message_complete": ["self"],
+        "on_response_complete": ["self"],
+    },
 }
-"""The methods of uvicorn's protocol that `frames.Connection` overrides, with their parameters."""
-USED = {
-    "close_sent": bool,
-    "curr_msg_data_type": str,
-    "disconnected": bool,
-    "frames": list,
-    "handshake_complete": bool,
-    "handshake_initiated": bool,
-    "read_paused": bool,
+"""The methods of uvicorn's protocols that our connections override, with their parameters."""
+USED: dict[type, dict[str, type]] = {
+    Connection: {
+        "close_sent": bool,
+        "curr_msg_data_type": str,
+        "disconnected": bool,
+        "frames": list,
+        "handshake_complete": bool,
+        "handshake_initiated": bool,
+        "read_paused": bool,
+    },
+    HttpConnection: {"cycle": type(None), "flow": type(None), "headers": type(None), "pipeline": deque},
 }
-"""The attributes of uvicorn's protocol that `frames.Connection` reads or sets."""
+"""The attributes of uvicorn's protocols that our connections read or set."""
 
 
 @pytest.mark.parametrize("package", sorted(BOUND))
@@ -52,28 +78,36 @@ def test_the_next_minor_version_is_not_installed_before_somebody_has_tested_it(p
     assert f"{installed.major + 1}.0.0" not in bound.specifier
 
 
-@pytest.mark.parametrize("name", OVERRIDDEN)
-def test_uvicorn_has_the_methods_that_the_connection_overrides(name: str) -> None:
-    assert list(inspect.signature(getattr(WebSocketsSansIOProtocol, name)).parameters) == OVERRIDDEN[name]
+@pytest.mark.parametrize("ours", OVERRIDDEN)
+def test_uvicorn_has_the_methods_that_our_connection_overrides_and_no_other_of_that_name(ours: type) -> None:
+    theirs = ours.__mro__[1]
+    shared = {name for name, value in vars(ours).items() if callable(value)} & set(vars(theirs))
+    found = {name: list(inspect.signature(getattr(theirs, name)).parameters) for name in shared}
+    assert found == OVERRIDDEN[ours]
 
 
-def test_the_connection_overrides_no_other_method_of_uvicorn() -> None:
-    shared = {name for name, value in vars(frames.Connection).items() if callable(value)} & set(
-        vars(WebSocketsSansIOProtocol)
-    )
-    assert shared == set(OVERRIDDEN)
+async def _app(_scope: Any, _receive: Any, _send: Any) -> None: ...
 
 
-async def test_uvicorn_has_the_attributes_that_the_connection_uses() -> None:
-    async def app(_scope: Any, _receive: Any, _send: Any) -> None: ...
+@pytest.mark.parametrize("ours", USED)
+async def test_uvicorn_has_the_attributes_that_our_connection_uses(ours: type) -> None:
+    theirs: Any = ours.__mro__[1]
+    connection = theirs(uvicorn.Config(_app, interface="asgi3", lifespan="off"), ServerState(), {})
+    assert {name: type(getattr(connection, name)) for name in USED[ours]} == USED[ours]
 
-    connection = WebSocketsSansIOProtocol(uvicorn.Config(app, interface="asgi3", lifespan="off"), ServerState(), {})
-    assert {name: type(getattr(connection, name)) for name in USED} == USED
+
+async def test_uvicorn_has_the_objects_that_the_websocket_connection_uses() -> None:
+    connection = WebSocketsSansIOProtocol(uvicorn.Config(_app, interface="asgi3", lifespan="off"), ServerState(), {})
     for name in ("handle_parser_exception", "stop_keepalive"):
         assert list(inspect.signature(getattr(connection, name)).parameters) == []
     assert (connection.queue.qsize(), connection.writable.is_set()) == (0, True)
     assert connection.config.ws_max_size == 16 << 20
-    assert hasattr(connection.conn.reader, "buffer"), "the bytes that websockets has read and not parsed"
+    assert callable(connection.conn.fail)
+
+
+def test_a_cycle_of_uvicorn_has_the_callback_that_a_closed_connection_clears() -> None:
+    assert "on_response" in inspect.signature(RequestResponseCycle).parameters
+    assert "response_complete" in inspect.getsource(RequestResponseCycle.__init__)
 
 
 def test_websockets_masks_a_payload() -> None:
