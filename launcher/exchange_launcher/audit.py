@@ -14,10 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, LiteralString
 
-import msgspec
 import psycopg
+from psycopg.rows import namedtuple_row
 
 from exchange_db.accounts import FEES, ISSUER, SPREAD
+from exchange_db.reports import TRADE_COLUMNS
+from exchange_db.rows import stored_fields
+from exchange_db.tables import settlements, transfers
 from matching_engine import state
 from matching_engine.engine import Engine
 from matching_engine.snapshots import Snapshot, read_snapshots
@@ -128,7 +131,7 @@ def _settled_up_to(url: str, instruction: int) -> Iterator[psycopg.Connection]:
         time.sleep(0.1)
 
 
-def _rows(connection: psycopg.Connection, query: LiteralString, *values: object) -> list[Any]:
+def _rows(connection: psycopg.Connection, query: LiteralString | bytes, *values: object) -> list[Any]:
     return connection.execute(query, values).fetchall()
 
 
@@ -335,43 +338,45 @@ def _complete(count: int, least: int | None, most: int | None, retired: int) -> 
 # --- trades ---------------------------------------------------------------------------------------------------
 
 
-_TOLD = """
-SELECT trade_id, timestamp, symbol, price, quantity, aggressor_side, maker_order_id, taker_order_id, maker_fee, taker_fee
-FROM trades WHERE trade_id <= %s ORDER BY 1
-"""
-# The aggressor is the taker; in an auction, the one that came later.
-_SETTLED = """
-SELECT trade_id, timestamp, symbol, price, quantity, aggressor_side,
-    CASE WHEN aggressor_side = 'buy' THEN sell_order_id ELSE buy_order_id END,
-    CASE WHEN aggressor_side = 'buy' THEN buy_order_id ELSE sell_order_id END,
-    CASE WHEN aggressor_side = 'buy' THEN seller_fee ELSE buyer_fee END,
-    CASE WHEN aggressor_side = 'buy' THEN buyer_fee ELSE seller_fee END
-FROM settlements WHERE trade_id <= %s ORDER BY 1
-"""
+# The aggressor is the taker. In an auction it is the order that was entered later.
+_AS_SETTLED = {
+    "maker_order_id": "CASE WHEN aggressor_side = 'buy' THEN sell_order_id ELSE buy_order_id END",
+    "taker_order_id": "CASE WHEN aggressor_side = 'buy' THEN buy_order_id ELSE sell_order_id END",
+    "maker_fee": "CASE WHEN aggressor_side = 'buy' THEN seller_fee ELSE buyer_fee END",
+    "taker_fee": "CASE WHEN aggressor_side = 'buy' THEN buyer_fee ELSE seller_fee END",
+}
+"""The columns of `trades` that `settlements` has under other names, as expressions."""
+_SETTLED_COLUMNS = ", ".join(f"{_AS_SETTLED.get(name, name)} AS {name}" for name in TRADE_COLUMNS)
+_FEED_TRADES = f"SELECT {', '.join(TRADE_COLUMNS)} FROM trades WHERE trade_id <= %s ORDER BY trade_id"  # noqa: S608
+_SETTLED_TRADES = f"SELECT {_SETTLED_COLUMNS} FROM settlements WHERE trade_id <= %s ORDER BY trade_id"  # noqa: S608
 
 
 def _of_trades(ledger: psycopg.Connection, feed: psycopg.Connection) -> Check:
     """Every trade that the market was told is settled, once, as it was told; and nothing else is."""
-    ((told,),) = _rows(feed, "SELECT coalesce(max(trade_id), 0) FROM trades")
+    ((stored,),) = _rows(feed, "SELECT coalesce(max(trade_id), 0) FROM trades")
     ((settled,),) = _rows(ledger, "SELECT coalesce(max(trade_id), 0) FROM settlements")
-    last = min(told, settled)
+    last = min(stored, settled)
     check = Check("every trade is settled once", f"trade {last}")
     for trade_id, text in _rows(ledger, "SELECT trade_id, text FROM settlements WHERE status <> 'SETTLED' ORDER BY 1"):
         check.differs(f"trade {trade_id} was not settled: {text}")
-    ((gone,),) = _rows(feed, "SELECT coalesce(sum(rows), 0)::bigint FROM retired WHERE table_name = 'trades'")
-    with feed.cursor("told") as tells, ledger.cursor("settled") as settles:
-        tells.itersize = settles.itersize = 10_000
-        tells.execute(_TOLD, (last,))
-        settles.execute(_SETTLED, (last,))
-        trade = tells.fetchone()
-        for settlement in settles:
-            if gone and (trade is None or trade[0] > settlement[0]):
-                gone -= 1  # too old to keep
+    ((retired,),) = _rows(feed, "SELECT coalesce(sum(rows), 0)::bigint FROM retired WHERE table_name = 'trades'")
+    with (
+        feed.cursor("trades", row_factory=namedtuple_row) as trades,
+        ledger.cursor("settlements", row_factory=namedtuple_row) as settlements,
+    ):
+        trades.itersize = settlements.itersize = 10_000
+        trades.execute(_FEED_TRADES.encode(), (last,))
+        settlements.execute(_SETTLED_TRADES.encode(), (last,))
+        trade: Any = trades.fetchone()
+        settlement: Any
+        for settlement in settlements:
+            if retired and (trade is None or trade.trade_id > settlement.trade_id):
+                retired -= 1
                 continue
             check.compared += 1
             if trade != settlement:
-                check.differs(f"told {trade}, settled {settlement}")
-            trade = tells.fetchone()
+                check.differs(f"feed {trade}, ledger {settlement}")
+            trade = trades.fetchone()
     return check
 
 
@@ -466,18 +471,17 @@ def _as_settled(ledger: psycopg.Connection, instructions: Mapping[int, Instructi
     if not instructions:
         return
     first, last = min(instructions), max(instructions)
-    executions: LiteralString = (
-        "SELECT instruction, trade_id, timestamp, symbol, quantity, price, aggressor_side, buy_order_id, buyer, "
-        "sell_order_id, seller, buyer_pays, seller_receives, buyer_fee, seller_fee "
-        "FROM settlements WHERE instruction BETWEEN %s AND %s"
-    )
-    settled: dict[int, tuple[Any, ...]] = {number: tuple(rest) for number, *rest in _rows(ledger, executions, first, last)}
-    moves: LiteralString = (
-        "SELECT instruction, transfer_id, timestamp, client_id, cash, shares, opens, memo FROM transfers "
-        "WHERE instruction BETWEEN %s AND %s"
-    )
-    settled |= {number: tuple(rest) for number, *rest in _rows(ledger, moves, first, last)}
+    settled: dict[int, dict[str, Any]] = {}
+    columns = {}
+    for table, record_type in ((settlements, Execution), (transfers, Transfer)):
+        columns[record_type] = stored_fields(table, record_type)
+        query = (
+            f"SELECT instruction, {', '.join(columns[record_type])} FROM {table.name} "  # noqa: S608 - our own names
+            "WHERE instruction BETWEEN %s AND %s"
+        )
+        for number, *values in _rows(ledger, query.encode(), first, last):
+            settled[number] = dict(zip(columns[record_type], values, strict=True))
     for number, instruction in instructions.items():
-        decided = msgspec.structs.astuple(instruction)[:-1]  # the limit, which comes last, is not part of the row
+        decided = {name: getattr(instruction, name) for name in columns[type(instruction)]}
         if settled.get(number) != decided:
             check.differs(f"instruction {number}: decided {decided}, settled {settled.get(number)}")

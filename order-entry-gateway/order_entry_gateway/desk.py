@@ -13,7 +13,7 @@ import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool
 
-from exchange_db.reports import COLUMNS, order_report
+from exchange_db.reports import COLUMNS, LISTING_COLUMNS, order_report, security_listed
 from microexchange.batches import CLEARING, ENGINE, gateway_name
 from microexchange.commands import (
     CancelAll,
@@ -48,7 +48,6 @@ from microexchange.reports import (
     KeyRevoked,
     OrderReport,
     PriceUpdate,
-    SecurityListed,
     SettlementReport,
     Trade,
 )
@@ -195,10 +194,10 @@ class OrderDesk:
             if row is not None:
                 self._offset, self.report_id = row[0], row[2]["reports"]
                 self._cursors = ProducerCursors({name: ProducerCursor(*at) for name, at in row[1].items()})
-            terms = ", ".join(SecurityListed.__struct_fields__[2:])
+            terms = ", ".join(LISTING_COLUMNS)
             cursor = await connection.execute(f"SELECT {terms} FROM securities".encode())  # noqa: S608 - our own names
             for row in await cursor.fetchall():
-                self.view.apply(msgspec.convert([SecurityListed.__name__, 0, 0, *row], SecurityListed))
+                self.view.apply(security_listed(row))
             cursor = await connection.execute("SELECT key_id FROM keys WHERE revoked_at IS NOT NULL")
             self.revoked_keys.update(key_id for (key_id,) in await cursor.fetchall())
             query = "SELECT r.client_id, count(*) FROM open_orders JOIN order_reports r USING (report_id) GROUP BY 1"
