@@ -1,5 +1,6 @@
 """The reports on `data_feed`, from the engine, the gateways and the clearinghouse. `records` states the units."""
 
+from microexchange.commands import ListSecurity, NewOrder
 from microexchange.enums import (
     ExecType,
     Liquidity,
@@ -12,7 +13,7 @@ from microexchange.enums import (
     TradingState,
 )
 from microexchange.instructions import Instruction
-from microexchange.records import Record
+from microexchange.records import Record, shared_fields
 
 
 class OrderReport(Record, frozen=True):
@@ -53,6 +54,25 @@ class OrderReport(Record, frozen=True):
     trigger_price: int | None = None
     post_only: bool = False
     display_quantity: int = 0
+
+    @classmethod
+    def pending(cls, order: NewOrder) -> "OrderReport":
+        """Return the gateway's own report: the order is on the log, and the engine will read it."""
+        return cls(
+            order_id=order.command_id,
+            command_id=order.command_id,
+            timestamp=order.timestamp,
+            exec_type=ExecType.PENDING_NEW,
+            status=OrderStatus.PENDING_NEW,
+            leaves_quantity=order.quantity,
+            cumulative_quantity=0,
+            notional=0,
+            **{name: getattr(order, name) for name in ORDER_TERMS},
+        )
+
+
+ORDER_TERMS = shared_fields(NewOrder, OrderReport)
+"""The names of an order's terms: the fields of `NewOrder` that its reports repeat."""
 
 
 class CommandRejected(Record, frozen=True):
@@ -198,6 +218,16 @@ class SecurityListed(Record, frozen=True):
     short_limit: int = 0
     position_limit: int = 0
     state: TradingState = TradingState.CONTINUOUS
+
+    @classmethod
+    def of(cls, command: ListSecurity, tick_value: int) -> "SecurityListed":
+        """Return the report of a listing. `tick_value` is in cash units: `numbers.tick_value` computes it."""
+        terms = {name: getattr(command, name) for name in SECURITY_TERMS}
+        return cls(command_id=command.command_id, timestamp=command.timestamp, tick_value=tick_value, **terms)
+
+
+SECURITY_TERMS = shared_fields(ListSecurity, SecurityListed)
+"""The names of a security's terms: the fields of `ListSecurity` that its report repeats."""
 
 
 class GatewayLoggedOn(Record, frozen=True):

@@ -20,7 +20,7 @@ from microexchange.numbers import (
     to_steps,
 )
 from microexchange.refusals import Code, Refusal
-from microexchange.reports import SecurityListed
+from microexchange.reports import SECURITY_TERMS, SecurityListed
 
 LIQUID = (
     "AAPL", "MSFT", "NVDA", "AMZN", "GOOG", "META", "TSLA", "INTC", "AMD", "AVGO", "NFLX", "COST", "ADBE", "CSCO",
@@ -151,7 +151,7 @@ def _reason(error: Exception) -> str:
 def listing_json(listing: ListSecurity) -> dict[str, object]:
     """The body of `POST /admin/securities` for it."""
     tick, lot = Decimal(listing.tick_size), Decimal(listing.lot_size)
-    body: dict[str, object] = {name: getattr(listing, name) for name in ListSecurity.__struct_fields__[2:]}
+    body: dict[str, object] = {name: getattr(listing, name) for name in SECURITY_TERMS}
     body["reference_price"] = from_steps(listing.reference_price, tick)
     for name in ("max_order_quantity", "short_limit", "position_limit"):
         body[name] = from_steps(getattr(listing, name), lot)

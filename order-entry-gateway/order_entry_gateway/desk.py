@@ -441,7 +441,7 @@ class OrderDesk:
         """Remembers an order that is on the log, as long as the engine has said nothing of it."""
         command = asked.command
         if isinstance(command, NewOrder) and asked.confirmed_at and command.command_id not in self.view.orders:
-            self.view.pending(_pending(command))
+            self.view.pending(OrderReport.pending(command))
 
     def _tell_pending(self, asked: _UnderWay) -> None:
         """Tells everybody of an order that is on the log and that the engine has not taken yet: it is slow, or away."""
@@ -782,29 +782,3 @@ def _trades_of(order_id: int, reports: Sequence[Record]) -> list[Trade]:
         for report in reports
         if isinstance(report, Trade) and order_id in (report.taker_order_id, report.maker_order_id)
     ]
-
-
-def _pending(command: NewOrder) -> OrderReport:
-    """The gateway's own report: the order is on the log and will be taken."""
-    return OrderReport(
-        command.command_id,
-        command.command_id,
-        command.timestamp,
-        command.client_id,
-        command.client_order_id,
-        command.symbol,
-        command.side,
-        command.order_type,
-        command.quantity,
-        command.price,
-        ExecType.PENDING_NEW,
-        OrderStatus.PENDING_NEW,
-        command.quantity,
-        0,
-        0,
-        time_in_force=command.time_in_force,
-        expire_at=command.expire_at,
-        trigger_price=command.trigger_price,
-        post_only=command.post_only,
-        display_quantity=command.display_quantity,
-    )
