@@ -44,7 +44,7 @@ def legs_of(instruction: Instruction) -> Legs:
 
 @dataclass(slots=True)
 class Ledger:
-    """Balances of all accounts, and by how much they have moved since `moves_taken`."""
+    """Balances of all accounts, and by how much they have moved since `clear_moves`."""
 
     cash: dict[str, int] = field(default_factory=lambda: {ISSUER: 0, FEES: 0, SPREAD: 0})
     holdings: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -137,7 +137,7 @@ class Ledger:
                 return f"{client} holds {missing} lots of {symbol} too few"
         return None
 
-    def moves_taken(self) -> None:
+    def clear_moves(self) -> None:
         """The moves were written: forgets them."""
         for moved in (self.cash_moves, self.share_moves, self.short_limits, self.new_accounts, self.new_holdings):
             moved.clear()

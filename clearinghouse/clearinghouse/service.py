@@ -23,7 +23,7 @@ from microexchange.log import Backoff, open_log
 from microexchange.outbox import Outbox
 from microexchange.producer_cursors import ProducerCursors
 from microexchange.records import DATA_FEED, ORDER_EXECUTION
-from microexchange.service import background, check_position, read_batches, run_until, take_fresh
+from microexchange.service import background, check_position, read_batches, run_until, take_new_records
 from microexchange.settings import ServiceSettings
 from microexchange.web import make_app, serve
 
@@ -34,11 +34,11 @@ _counter = Counter(
 )
 _settlements = {status: _counter.labels(status.value) for status in SettlementStatus}
 
-MAX_SETTLED = 2000
+MAX_TRANSACTION_SETTLEMENTS = 2000
 """Settlements after which a transaction is committed."""
-REST_SECONDS = 0.02
+PAUSE_SECONDS = 0.02
 """How long what comes after a transaction is collected for the next one."""
-LEISURE = 100
+BUSY_SETTLEMENTS = 100
 """Settlements from which on there is no rest: more is waiting."""
 
 
@@ -142,16 +142,16 @@ class ClearingService:
             first, began = reports.next_sequence, time.perf_counter()
             for number, (offset, batch) in enumerate(batches, 1):
                 settled += self._settle_batch(progress, ledger, offset, batch)
-                if len(settled) >= MAX_SETTLED or number == len(batches):
+                if len(settled) >= MAX_TRANSACTION_SETTLEMENTS or number == len(batches):
                     progress.reported = reports.confirmed - 1
                     await store.commit(settled, ledger, progress)
                     self._times.add(time.perf_counter() - began)
                     self._report(reports, settled)
                     await reports.room()
                     settled, began = [], time.perf_counter()
-            if reports.next_sequence - first < LEISURE:
+            if reports.next_sequence - first < BUSY_SETTLEMENTS:
                 # No order waits for this: many small transactions would keep a processor busy that orders wait for.
-                await asyncio.sleep(REST_SECONDS)
+                await asyncio.sleep(PAUSE_SECONDS)
 
     def _report(self, reports: Outbox, settled: list[Settled]) -> None:
         """Reports what is committed."""
@@ -164,7 +164,7 @@ class ClearingService:
 
     def _settle_batch(self, progress: Progress, ledger: Ledger, offset: int, batch: Batch[Instruction]) -> list[Settled]:
         """Settles what is new in a batch, and moves the progress behind it."""
-        fresh = take_fresh(progress.cursors, ORDER_EXECUTION, batch, self._health)
+        fresh = take_new_records(progress.cursors, ORDER_EXECUTION, batch, self._health)
         progress.offset = offset + 1
         first = progress.cursors.by_producer[batch.producer].sequence - len(fresh) + 1
         return [(instruction, ledger.settle(number, instruction)) for number, instruction in enumerate(fresh, first)]

@@ -148,7 +148,7 @@ class Store:
                     ORDER_EXECUTION,
                 ),
             )
-        ledger.moves_taken()
+        ledger.clear_moves()
 
     async def reports_after(self, instruction: int, limit: int = 5000) -> list[SettlementReport]:
         """The reports of the settlements after `instruction`, oldest first, as they were made."""

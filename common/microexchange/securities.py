@@ -22,13 +22,13 @@ from microexchange.numbers import (
 from microexchange.refusals import Code, Refusal
 from microexchange.reports import SECURITY_TERMS, SecurityListed
 
-LIQUID = (
+MOST_TRADED_SYMBOLS = (
     "AAPL", "MSFT", "NVDA", "AMZN", "GOOG", "META", "TSLA", "INTC", "AMD", "AVGO", "NFLX", "COST", "ADBE", "CSCO",
     "PEP", "TMUS", "QCOM", "TXN", "INTU", "AMAT", "HON", "SBUX", "BTC-USDT", "ETH-USDT", "MU", "PYPL", "CMCSA", "AMGN",
     "BKNG", "GILD",
 )  # fmt: skip
 """The securities of the listing that ships which trade most, the first the most."""
-MAX_TEXTS = 4096
+TEXT_CACHE_SIZE = 4096
 """Prices, and quantities, of a security whose texts are remembered."""
 SYMBOL = re.compile(r"[A-Za-z0-9.-]{1,16}")
 """What a symbol looks like."""
@@ -44,9 +44,9 @@ class Security:
         self.symbol = listing.symbol
         self.tick_size = Decimal(listing.tick_size)
         self.lot_size = Decimal(listing.lot_size)
-        self.price_text: Callable[[int], str] = lru_cache(MAX_TEXTS)(partial(from_steps, step=self.tick_size))
+        self.price_text: Callable[[int], str] = lru_cache(TEXT_CACHE_SIZE)(partial(from_steps, step=self.tick_size))
         """A price in ticks as decimal text."""
-        self.quantity_text: Callable[[int], str] = lru_cache(MAX_TEXTS)(partial(from_steps, step=self.lot_size))
+        self.quantity_text: Callable[[int], str] = lru_cache(TEXT_CACHE_SIZE)(partial(from_steps, step=self.lot_size))
         """A quantity in lots as decimal text."""
 
     def ticks(self, price: Decimal, field: str = "price") -> int:
@@ -105,8 +105,8 @@ def read_listing(lines: Iterable[str]) -> list[ListSecurity]:
 
 
 def most_traded(listing: list[ListSecurity], count: int) -> list[ListSecurity]:
-    """The first `count` of a listing: those of `LIQUID` before the others, which keep their order."""
-    rank = {symbol: place for place, symbol in enumerate(LIQUID)}
+    """The first `count` of a listing: those of `MOST_TRADED_SYMBOLS` before the others, which keep their order."""
+    rank = {symbol: place for place, symbol in enumerate(MOST_TRADED_SYMBOLS)}
     return sorted(listing, key=lambda one: rank.get(one.symbol, len(rank)))[:count]
 
 

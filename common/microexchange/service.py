@@ -36,7 +36,7 @@ EXIT_CONFIG = 78
 """Exit status of a service that cannot start as it is configured (EX_CONFIG of sysexits.h): starting it again won't help."""
 
 
-POSITION_SECONDS = 5.0
+POSITION_TIMEOUT_SECONDS = 5.0
 """How long to wait for an entry that should be on the log already, before asking where the log ends."""
 
 
@@ -66,7 +66,7 @@ def run_service(name: str, kind: type[S], make: Callable[[S], Service]) -> None:
         wrong = "; ".join(f"MX_{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors())
         sys.stderr.write(f"{name}: {wrong}\n")
         sys.exit(EXIT_CONFIG)
-    leave_to_others(settings.nice)
+    lower_priority(settings.nice)
 
     async def run(stop: asyncio.Event) -> None:
         await make(settings).run(stop)
@@ -75,7 +75,7 @@ def run_service(name: str, kind: type[S], make: Callable[[S], Service]) -> None:
         run_main(name, settings.log_level, settings.parent_pipe, run)
 
 
-def leave_to_others(nice: int) -> None:
+def lower_priority(nice: int) -> None:
     """Lets others go first to the processor, as nice(1) says.
 
     Where Linux shares it out among sessions first, the niceness of a process counts within its session alone (sched(7), "The
@@ -187,7 +187,10 @@ async def check_position(log: Log, topic: str, offset: int) -> None:
     """
     while offset:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(POSITION_SECONDS), contextlib.aclosing(log.read(topic, offset - 1)) as batches:
+            async with (
+                asyncio.timeout(POSITION_TIMEOUT_SECONDS),
+                contextlib.aclosing(log.read(topic, offset - 1)) as batches,
+            ):
                 async for _ in batches:
                     return
         with contextlib.suppress(LogUnavailableError):
@@ -198,7 +201,7 @@ async def check_position(log: Log, topic: str, offset: int) -> None:
                 )
 
 
-_FULL = 200
+_FULL_READ = 200
 """Bodies at once from which on more may be waiting."""
 
 
@@ -213,7 +216,7 @@ class _Heading(msgspec.Struct, array_like=True):
 _heading_decoder = msgspec.msgpack.Decoder(_Heading)
 
 
-async def until_replaced(log: Log, topic: str, producer: str, fencing_token: int) -> None:
+async def watch_for_successor(log: Log, topic: str, producer: str, fencing_token: int) -> None:
     """Watches `topic` for ever. Raises `ConfigurationError` when another process writes there as this `producer`, in a newer
     fencing_token: from then on nobody reads what this one writes, and it must stop."""
     backoff = Backoff()
@@ -233,7 +236,7 @@ async def until_replaced(log: Log, topic: str, producer: str, fencing_token: int
                         f"process {fencing_token}. "
                         "Run one at a time, or give each exchange a namespace of its own"
                     )
-        if len(entries) < _FULL:
+        if len(entries) < _FULL_READ:
             # No hurry: meanwhile nothing of it is read by anybody.
             await asyncio.sleep(0.5)
 
@@ -248,7 +251,7 @@ async def background(*tasks: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
             task.cancel()
 
 
-def take_fresh(cursors: ProducerCursors, topic: str, batch: Batch[R], health: Health) -> list[R]:
+def take_new_records(cursors: ProducerCursors, topic: str, batch: Batch[R], health: Health) -> list[R]:
     """The records of `batch` that are new. Where some are missing before it, none: the service is not ready until the
     producer has sent them again."""
     try:

@@ -3,7 +3,7 @@ goes at once, however much was in it."""
 
 from datetime import UTC, date, datetime, timedelta
 
-DAY = 86_400 * 10**9
+DAY_NS = 86_400 * 10**9
 """Nanoseconds."""
 BY_DAY = {
     "order_reports": "timestamp",
@@ -42,7 +42,7 @@ def make_partition(table: str, day: int) -> tuple[str, str]:
     name = partition(table, day)
     return (
         f"CREATE TABLE IF NOT EXISTS {name} (LIKE {table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES)",
-        f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ({day * DAY}) TO ({(day + 1) * DAY})",
+        f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ({day * DAY_NS}) TO ({(day + 1) * DAY_NS})",
     )
 
 

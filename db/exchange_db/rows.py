@@ -36,7 +36,6 @@ def row_layout(table: sa.Table, record_type: type[Record], computed: Sequence[st
 
     Raises:
         LookupError: A column is neither computed nor a field, or a computed column is not in the table.
-
     """
     if unknown := set(computed) - set(table.c.keys()):
         raise LookupError(f"{table.name} has no column {', '.join(sorted(unknown))}")

@@ -8,7 +8,7 @@ from psycopg_pool import AsyncConnectionPool
 from exchange_db import reports as stored
 from exchange_db.reports import COLUMNS, TRADE_COLUMNS, order_report
 from market_data_feed.candles import INTERVALS, Candle, Chart
-from microexchange.databases import ask
+from microexchange.databases import query_rows
 from microexchange.ids import MAX_ID
 from microexchange.numbers import cash_to_text
 from microexchange.reports import Trade
@@ -46,7 +46,7 @@ class History:
         self._pool = pool
 
     async def _rows(self, what: str, query: str, values: dict[str, Any]) -> list[Any]:
-        return await ask(self._pool, f"the database of {what}", query, values)
+        return await query_rows(self._pool, f"the database of {what}", query, values)
 
     async def trades(self, symbol: str, before: int, since: int, until: int, limit: int) -> list[Trade]:
         """A page of trades of a security, or of all where none is named, newest first, those between two times in

@@ -10,7 +10,7 @@ import psycopg
 import sqlalchemy as sa
 from psycopg.types.json import Jsonb
 
-from exchange_db.days import BY_DAY, DAY, date_of, day_of, make_partition, partition
+from exchange_db.days import BY_DAY, DAY_NS, date_of, day_of, make_partition, partition
 from exchange_db.reports import COLUMNS, LISTING_COLUMNS, order_report, security_listed
 from exchange_db.rows import row_layout
 from exchange_db.tables import events, order_reports, price_updates, securities, settlement_reports, trades
@@ -138,7 +138,7 @@ class Pending:
         self.count += 1
         table, row = _ROWS.get(type(report), _event)(report_id, report)
         timestamp: int = report.timestamp  # type: ignore[attr-defined]  # all that stand on `data_feed` have one
-        self.rows[table, timestamp // DAY].append(row)
+        self.rows[table, timestamp // DAY_NS].append(row)
 
 
 _Made = tuple[str, Row]
@@ -241,7 +241,7 @@ def seal(pending: Pending, market: Market, cursors: ProducerCursors, offset: int
         samples: list[Row] = [(*key, value) for key, value in {(c, at): equity for c, at, equity in changes.equity}.items()]
         upserts.append((_PUT_EQUITY, _columns(samples)))
         for _, at, _ in changes.equity:
-            pending.rows.setdefault(("equity", at // DAY), [])  # no rows to copy, but its partition is needed
+            pending.rows.setdefault(("equity", at // DAY_NS), [])  # no rows to copy, but its partition is needed
     totals = {f.name: getattr(market.totals, f.name) for f in fields(Totals)}
     totals |= {name: getattr(market, name) for name in _SAMPLING}
     producers = msgspec.to_builtins(cursors.by_producer)

@@ -28,7 +28,7 @@ from microexchange.commands import (
     SuspendClient,
     TimeTick,
 )
-from microexchange.databases import MARKET_DATA, ask, database_url
+from microexchange.databases import MARKET_DATA, database_url, query_rows
 from microexchange.enums import ExecType, OrderStatus, PricingRule, Side, TradingState
 from microexchange.fencing import next_fencing_token
 from microexchange.health import Health
@@ -52,7 +52,7 @@ from microexchange.reports import (
     Trade,
 )
 from microexchange.securities import Security
-from microexchange.service import ConfigurationError, read_batches, take_fresh
+from microexchange.service import ConfigurationError, read_batches, take_new_records
 from order_entry_gateway.classroom import Blackboard, Deal, in_class
 from order_entry_gateway.requests import (
     AmendRequest,
@@ -265,7 +265,7 @@ class OrderDesk:
         async for batches in read_batches(self._log, DATA_FEED, self._offset, self._health):
             for offset, batch in batches:
                 self._offset = offset + 1
-                fresh = take_fresh(self._cursors, DATA_FEED, batch, self._health)
+                fresh = take_new_records(self._cursors, DATA_FEED, batch, self._health)
                 first, self.report_id = self.report_id + 1, self.report_id + len(fresh)
                 if batch.producer == ENGINE:
                     self._on_engine(fresh, first)
@@ -706,7 +706,7 @@ class OrderDesk:
 
     async def _ask_stored(self, what: str, query: str, values: Mapping[str, object] | Sequence[object]) -> list[Any]:
         """Rows of what the feed has stored. Raises `Refusal` (`UNAVAILABLE`)."""
-        return await ask(self._stored, f"the database of {what}", query, values)
+        return await query_rows(self._stored, f"the database of {what}", query, values)
 
 
 # The gateway's own PENDING_NEW may be stored after what the engine said, and goes behind it.

@@ -101,7 +101,7 @@ async def test_each_instruction_is_settled_and_reported_once(clearing: Clearing)
 async def test_what_comes_soon_after_a_transaction_shares_the_next_one(
     clearing: Clearing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clearinghouse.service.REST_SECONDS", 0.5)
+    monkeypatch.setattr("clearinghouse.service.PAUSE_SECONDS", 0.5)
     await clearing.log.append(ORDER_EXECUTION, [body(1, *OPENINGS)])
     async with clearing.running():
         await clearing.until(lambda: len(clearing.reports()) == 2)

@@ -18,7 +18,7 @@ def open_ledger() -> Ledger:
     ledger = Ledger()
     for number, client in enumerate("ab", 1):
         ledger.settle(number, Transfer(number, 1, client, 10_000, {"X": 5}))
-    ledger.moves_taken()
+    ledger.clear_moves()
     return ledger
 
 
@@ -54,7 +54,7 @@ def test_only_what_moved_is_to_be_written() -> None:
     assert ledger.cash_moves == {"a": -3006, "b": 2897, FEES: 9, SPREAD: 100}
     assert ledger.share_moves == {("a", "X"): 3, ("b", "X"): -3}
     assert not ledger.new_accounts
-    ledger.moves_taken()
+    ledger.clear_moves()
     assert not ledger.cash_moves
     assert not ledger.share_moves
 
