@@ -1,7 +1,7 @@
 """The outbox of a service: it appends records to the log in batches, until the log confirms them.
 
-The outbox appends all waiting records at once as one body (smart batching). Records that arrive during an append wait for the
-next one. There is no timer. Only one append runs at a time, so the records of a producer are in the order of their numbers.
+The outbox appends all waiting records at once as one body (smart batching). Records that arrive during an append wait for
+the next one. There is no timer. One append runs at a time, so the records of a producer are in the order of their numbers.
 """
 
 import asyncio

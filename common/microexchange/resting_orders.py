@@ -36,7 +36,7 @@ class RestingOrders:
         return True
 
     def _slice_left(self, report: OrderReport, has_moved: bool) -> int:
-        """Return the lots that are left of the slice of an iceberg before the report; 0 if the next slice is shown."""
+        """Return the lots that a report leaves of an iceberg's slice; 0 if the next slice is shown."""
         if report.exec_type is ExecType.TRADE:
             # A taker was not in the book.
             is_taker = report.liquidity is Liquidity.TAKER
@@ -77,7 +77,7 @@ def _waits_for_trigger(report: OrderReport) -> bool:
 
 
 def _slice(report: OrderReport, is_next: bool) -> int:
-    """Return the lots of the slice that an iceberg shows: the next slice, or an estimate from the first report that was read.
+    """Return the lots of the slice that an iceberg shows: of the next slice, or an estimate from the first report.
 
     The estimate is exact unless the order traded on entry or was amended.
     """

@@ -348,7 +348,7 @@ def test_a_listing_may_say_all_other_terms() -> None:
         ("X,x,0.01,1,cheap", "line 2: X"),
         ("X,x,0.01,-1,1", "line 2: X"),
         (",x,0.01,1,1", "line 2"),
-        ("X,x,0.01,1,1e999999", "reference_price cannot be used: it is no number"),
+        ("X,x,0.01,1,1e999999", "reference_price cannot be used: it is not a number"),
         ("X,x,0.01,1,NaN", "reference_price"),
         ("X,x,0.01,1,Infinity", "reference_price"),
         (f"X,{'x' * 200_000},0.01,1,1", "line 2"),
