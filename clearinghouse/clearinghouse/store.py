@@ -1,4 +1,4 @@
-"""The clearinghouse's side of Postgres: what the ledger decided, its position in the log, in one transaction."""
+"""The database of the clearinghouse: settlements, balances and the position on the log, in one transaction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from microexchange.producer_cursors import ProducerCursor, ProducerCursors
 from microexchange.records import ORDER_EXECUTION
 from microexchange.reports import SettlementReport
 
-_LOCK = 0x6D78636C  # "mxcl": the clearinghouse that has this advisory lock is the one that writes
+_LOCK = 0x6D78636C  # "mxcl": the advisory lock of the clearinghouse that writes
 _SETTLEMENT = row_layout(
     settlements,
     Execution,
@@ -38,7 +38,7 @@ _OPEN_HOLDINGS = (
     "INSERT INTO holdings (client_id, symbol, quantity) "
     "SELECT client_id, symbol, 0 FROM unnest(%s::text[], %s::text[]) AS opened(client_id, symbol)"
 )
-# Balances move by what the legs say, they are not set: whatever else happened to a row, the constraints see it.
+# Balances change by their legs and are not set, so that the constraints also cover changes by other programs.
 _MOVE_CASH = (
     "UPDATE accounts SET cash = cash + units FROM unnest(%s::text[], %s::bigint[]) AS moved(client_id, units) "
     "WHERE accounts.client_id = moved.client_id"
@@ -55,47 +55,47 @@ Settled = tuple[Instruction, SettlementReport]
 
 @dataclass(slots=True)
 class Progress:
-    """How far the clearinghouse is."""
+    """The position of the clearinghouse."""
 
     offset: int
-    """The offset of `order_execution` to go on from."""
+    """The offset of the next body of `order_execution`."""
     cursors: ProducerCursors
     reported: int
-    """The instruction up to which the reports are certainly on `data_feed`."""
+    """The last instruction whose report is certainly on `data_feed`."""
 
 
 class Store:
-    """One connection to `clearing_data`, by the one clearinghouse that may write."""
+    """A connection to `clearing_data`. Only one clearinghouse writes at a time."""
 
     def __init__(self, connection: psycopg.AsyncConnection) -> None:
         self._connection = connection
 
     async def lock(self) -> bool:
-        """Whether this is now the clearinghouse that writes; the lock lasts as long as the connection."""
+        """Take the lock of the clearinghouse that writes, until the connection ends. Return whether it was free."""
         row = await (await self._connection.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,))).fetchone()
         return bool(row and row[0])
 
     async def next_fencing_token(self) -> int:
-        """A number that grows with each start."""
+        """Return a new fencing token, greater than all before."""
         cursor = await self._connection.execute(
             "INSERT INTO consumed (topic, \"offset\", producers, reported, epoch) VALUES (%s, 0, '{}', 0, 1) "
             "ON CONFLICT (topic) DO UPDATE SET epoch = consumed.epoch + 1 RETURNING epoch",
             (ORDER_EXECUTION,),
         )
         row = await cursor.fetchone()
-        assert row is not None  # noqa: S101 - RETURNING returns
+        assert row is not None  # noqa: S101 - RETURNING returns a row
         return int(row[0])
 
     async def fencing_token(self) -> int:
-        """The newest fencing token: another process's, if one has started since."""
+        """Return the newest fencing token. It is of another process if one has started since."""
         rows = await self._all("SELECT epoch FROM consumed")
         return int(rows[0][0]) if rows else 0
 
     async def load(self) -> tuple[Progress, Ledger]:
-        """The committed state."""
+        """Return the committed state."""
         progress = Progress(0, ProducerCursors(), 0)
         await self._connection.execute(
-            "INSERT INTO accounts (client_id, cash) SELECT house, 0 FROM unnest(%s::text[]) AS houses(house) "
+            "INSERT INTO accounts (client_id, cash) SELECT name, 0 FROM unnest(%s::text[]) AS own(name) "
             "ON CONFLICT DO NOTHING",
             ([ISSUER, FEES, SPREAD],),
         )
@@ -114,7 +114,7 @@ class Store:
         return await (await self._connection.execute(query)).fetchall()
 
     async def commit(self, settled: list[Settled], ledger: Ledger, progress: Progress) -> None:
-        """Writes the settlements, the balances they changed and the progress: all of it, or nothing."""
+        """Write the settlements, the changed balances and the progress in one transaction."""
         trades = [(i, r) for i, r in settled if isinstance(i, Execution)]
         bookings = [(i, r) for i, r in settled if isinstance(i, Transfer)]
         async with self._connection.transaction(), self._connection.cursor() as cursor:
@@ -151,14 +151,14 @@ class Store:
         ledger.clear_moves()
 
     async def reports_after(self, instruction: int, limit: int = 5000) -> list[SettlementReport]:
-        """The reports of the settlements after `instruction`, oldest first, as they were made."""
+        """Return the reports of the settlements after `instruction`, oldest first, equal to the original reports."""
         cursor = self._connection.cursor(row_factory=namedtuple_row)
         await cursor.execute(_SETTLEMENTS_AFTER, (instruction, limit))
         trades: list[Any] = await cursor.fetchall()
         await cursor.execute(_TRANSFERS_AFTER, (instruction, limit))
         bookings: list[Any] = await cursor.fetchall()
         reports = [_report_of_settlement(row) for row in trades] + [_report_of_transfer(row) for row in bookings]
-        # Each query has its own first `limit`: beyond the smaller of their ends, rows of the other could be missing.
+        # Each query returns its first `limit` rows. Only the first `limit` of both together have no gap.
         return sorted(reports, key=lambda report: report.instruction)[:limit]
 
 
@@ -168,7 +168,7 @@ def _columns(rows: Sequence[tuple[object, ...]]) -> tuple[list[object], ...]:
 
 def _all_moved(table: str, moved: int, expected: int) -> None:
     if moved != expected:
-        raise psycopg.IntegrityError(f"{expected - moved} rows of {table} are gone: somebody else has written there")
+        raise psycopg.IntegrityError(f"{expected - moved} rows of {table} are missing: another program changed it")
 
 
 def _settlement_row(execution: Execution, report: SettlementReport) -> tuple[object, ...]:

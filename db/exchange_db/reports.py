@@ -1,4 +1,4 @@
-"""Rows of `market_data` as the records that they were made from."""
+"""Rows of `market_data` as the records from which they were made."""
 
 from collections.abc import Callable, Sequence
 from typing import Final

@@ -192,7 +192,7 @@ async def test_what_cannot_be_settled_is_rejected_and_the_rest_goes_on(clearing:
     rejected, settled = clearing.reports()[2:]
     assert (rejected.status, settled.status) == (SettlementStatus.REJECTED, SettlementStatus.SETTLED)
     assert await clearing.query("SELECT status, text FROM settlements WHERE trade_id = 1") == [
-        ("REJECTED", "a has 10001 units of cash too little")
+        ("REJECTED", "a lacks 10001 cash units")
     ]
 
 
