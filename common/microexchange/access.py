@@ -78,7 +78,7 @@ class Access:
         """
         sender = self.identify(connection)[0]
         if sender not in (client_id, ADMIN):
-            raise Refusal(Code.FORBIDDEN, f"your key is of {sender}: it gives no access to data of {client_id[:32]!r}")
+            raise Refusal(Code.FORBIDDEN, f"you are {sender}: you have no access to the data of {client_id[:32]!r}")
         return sender
 
     def is_admin(self, connection: HTTPConnection) -> bool:

@@ -228,7 +228,7 @@ async def test_a_second_clearinghouse_stands_by_until_the_first_is_gone(clearing
         await first.enter_async_context(clearing.running())
         await clearing.until(lambda: len(clearing.reports()) == 2)
         async with clearing.running() as second:
-            await clearing.until(lambda: "stands by" in second._health.waiting_for.get("database", ""))
+            await clearing.until(lambda: "this one waits" in second._health.waiting_for.get("database", ""))
             await first.aclose()
             await clearing.log.append(ORDER_EXECUTION, [body(3, trade(1))])
             await clearing.until(lambda: [r.instruction for r in clearing.reports()][-1] == 3)
@@ -240,7 +240,7 @@ async def test_a_clearinghouse_that_was_replaced_meanwhile_begins_anew(clearing:
         first = clearing.begin()
         await clearing.until(lambda: len(clearing.reports()) == 2)
         second = await other.enter_async_context(clearing.running())
-        await clearing.until(lambda: "stands by" in second._health.waiting_for.get("database", ""))
+        await clearing.until(lambda: "this one waits" in second._health.waiting_for.get("database", ""))
         # The first one's connection is lost: the second has the lock before it is back.
         while "database" in second._health.waiting_for:
             await clearing.query(
