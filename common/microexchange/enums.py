@@ -1,4 +1,4 @@
-"""The enumerations of orders, securities and reports, with the FIX tags that they stand for."""
+"""The enumerations of orders, securities and reports, with their FIX tags. `kinds` has the rules of each value."""
 
 from enum import StrEnum
 
@@ -11,7 +11,7 @@ class Side(StrEnum):
 
 
 class OrderType(StrEnum):
-    """Type of an order (FIX tag 40). `kinds` has the rules of each type."""
+    """Type of an order (FIX tag 40)."""
 
     LIMIT = "limit"
     MARKET = "market"

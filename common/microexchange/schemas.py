@@ -2,6 +2,9 @@
 
 Decimal numbers are text, so that no client rounds them to floats. Ids are text, since a number in JavaScript has 53 bits.
 Times are ISO 8601 in UTC.
+
+The docstrings of the classes are in the API reference. Each is one paragraph: Markdown would render the indentation
+of a second one as code.
 """
 
 from collections.abc import Sequence
@@ -145,7 +148,6 @@ def _fields_of_order(report: OrderReport, security: Security, trades: Sequence[T
 
 class ReportView(OrderView, frozen=True, kw_only=False):
     """An execution report: the state of an order after a change, and the change.
-
     `last_quantity`, `last_price`, `fee`, `trade_id` and `liquidity` describe a fill.
     """
 
@@ -340,7 +342,6 @@ class BookView(Answer, frozen=True):
 
 class RestingOrderView(Answer, frozen=True, array_like=True, kw_only=False):
     """A resting order as an array: `[order_id, side, price, quantity]`.
-
     Of an iceberg, `quantity` is the displayed part. In an update, a quantity of 0 means that the order has left the book.
     """
 
@@ -352,7 +353,6 @@ class RestingOrderView(Answer, frozen=True, array_like=True, kw_only=False):
 
 class FullBookView(Answer, frozen=True):
     """All resting orders of a book, without their clients.
-
     The best price of each side is first, and the oldest order first at each price.
     """
 
@@ -364,7 +364,6 @@ class FullBookView(Answer, frozen=True):
 
 class BboView(Answer, frozen=True):
     """The best bid and offer of a book. The fields of an empty side are null.
-
     The spread is null if a side is empty, or if the sides cross: during an auction, orders do not trade.
     """
 
@@ -391,7 +390,6 @@ class CandleView(Answer, frozen=True):
 
 class TickerView(Answer, frozen=True):
     """The trades of a security in the last 24 hours. Prices are null without a trade.
-
     The resolution is one minute.
     """
 
