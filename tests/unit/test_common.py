@@ -35,7 +35,14 @@ from microexchange.numbers import (
 from microexchange.producer_cursors import ProducerCursor, ProducerCursors, SequenceGapError
 from microexchange.refusals import HTTP_STATUS, MEANING, Code, Refusal
 from microexchange.schemas import time_text
-from microexchange.securities import LIQUID, ListingError, listing_json, most_traded, read_listing, unknown_columns
+from microexchange.securities import (
+    MOST_TRADED_SYMBOLS,
+    ListingError,
+    listing_json,
+    most_traded,
+    read_listing,
+    unknown_columns,
+)
 from microexchange.web import make_app
 from order_entry_gateway.requests import ListingRequest, list_security
 
@@ -316,8 +323,9 @@ def test_a_listing_file_becomes_commands() -> None:
 def test_of_the_listing_that_ships_the_most_traded_come_first() -> None:
     listing = read_listing(files("order_entry_gateway").joinpath("listing.csv").read_text().splitlines())
     few = most_traded(listing, 10)
-    assert tuple(one.symbol for one in few) == LIQUID[:10]
-    assert tuple(one.symbol for one in most_traded(listing, 1000))[: len(LIQUID)] == LIQUID, "all of them are listed"
+    assert tuple(one.symbol for one in few) == MOST_TRADED_SYMBOLS[:10]
+    every = tuple(one.symbol for one in most_traded(listing, 1000))
+    assert every[: len(MOST_TRADED_SYMBOLS)] == MOST_TRADED_SYMBOLS, "all of them are listed"
     own = read_listing([HEADER, "B,x,0.01,1,1", "AAPL,x,0.01,1,1", "A,x,0.01,1,1"])
     assert [one.symbol for one in most_traded(own, 2)] == ["AAPL", "B"], "then as they stand in the file"
 
@@ -340,7 +348,7 @@ def test_a_listing_may_say_all_other_terms() -> None:
         ("X,x,0.01,1,cheap", "line 2: X"),
         ("X,x,0.01,-1,1", "line 2: X"),
         (",x,0.01,1,1", "line 2"),
-        ("X,x,0.01,1,1e999999", "reference_price cannot be used: it is no number"),
+        ("X,x,0.01,1,1e999999", "reference_price cannot be used: it is not a number"),
         ("X,x,0.01,1,NaN", "reference_price"),
         ("X,x,0.01,1,Infinity", "reference_price"),
         (f"X,{'x' * 200_000},0.01,1,1", "line 2"),
@@ -391,11 +399,11 @@ def test_a_listing_without_a_column_says_which() -> None:
 
 NICE = """
 import os, pathlib, sys
-from microexchange.service import leave_to_others
+from microexchange.service import lower_priority
 if sys.argv[1] == "led" and os.fork():
     os.wait()
     os._exit(0)
-leave_to_others(7)
+lower_priority(7)
 print(os.nice(0), pathlib.Path("/proc/self/autogroup").read_text())
 """
 

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import astuple
 from typing import Any
 
-from exchange_db.days import DAY
+from exchange_db.days import DAY_NS
 from market_data_feed.candles import Chart
 from market_data_feed.hub import MAX_QUEUED, SOON, Hub, Subscriber, message_for, state_message
 from market_data_feed.market import LEAST_SAMPLES, QUIET_NANOSECONDS, SAMPLE_NANOSECONDS, Market
@@ -446,7 +446,7 @@ def test_every_report_becomes_a_row_and_only_changes_are_upserted() -> None:
 
 def test_equities_need_the_partition_of_their_day_though_none_of_their_rows_is_copied() -> None:
     market, _ = fold(Floor())
-    market.changes.equity.append(("a", 3 * DAY + 5, 7))
+    market.changes.equity.append(("a", 3 * DAY_NS + 5, 7))
     sealed = seal(Pending(), market, ProducerCursors(), 17)
     assert dict(sealed.rows) == {("equity", 3): []}
 

@@ -18,7 +18,7 @@ def open_ledger() -> Ledger:
     ledger = Ledger()
     for number, client in enumerate("ab", 1):
         ledger.settle(number, Transfer(number, 1, client, 10_000, {"X": 5}))
-    ledger.moves_taken()
+    ledger.clear_moves()
     return ledger
 
 
@@ -54,7 +54,7 @@ def test_only_what_moved_is_to_be_written() -> None:
     assert ledger.cash_moves == {"a": -3006, "b": 2897, FEES: 9, SPREAD: 100}
     assert ledger.share_moves == {("a", "X"): 3, ("b", "X"): -3}
     assert not ledger.new_accounts
-    ledger.moves_taken()
+    ledger.clear_moves()
     assert not ledger.cash_moves
     assert not ledger.share_moves
 
@@ -62,11 +62,11 @@ def test_only_what_moved_is_to_be_written() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"buyer_pays": 10_000, "seller_receives": 10_000}, "a has 6 units of cash too little"),
-        ({"quantity": 6}, "b holds 1 lots of X too few"),
+        ({"buyer_pays": 10_000, "seller_receives": 10_000}, "a lacks 6 cash units"),
+        ({"quantity": 6}, "b lacks 1 lots of X"),
         ({"buyer": "nobody"}, "nobody has no account"),
         ({"seller": "nobody"}, "nobody has no account"),
-        ({"seller_receives": 0, "seller_fee": 10_001}, "b has 1 units of cash too little"),
+        ({"seller_receives": 0, "seller_fee": 10_001}, "b lacks 1 cash units"),
     ],
 )
 def test_what_the_rules_forbid_is_rejected_whole(change: dict[str, Any], says: str) -> None:
@@ -91,7 +91,7 @@ def test_a_client_may_owe_up_to_its_limit_and_no_more() -> None:
     assert ledger.settle(3, EXECUTION).status is SettlementStatus.SETTLED
     assert ledger.cash["a"] == -2006
     report = ledger.settle(4, msgspec.structs.replace(EXECUTION, trade_id=8, quantity=1))
-    assert (report.status, report.text) == (SettlementStatus.REJECTED, "a has 3006 units of cash too little")
+    assert (report.status, report.text) == (SettlementStatus.REJECTED, "a lacks 3006 cash units")
 
 
 def test_a_deposit_and_a_withdrawal_go_to_an_account_that_is_open() -> None:
@@ -105,8 +105,8 @@ def test_a_deposit_and_a_withdrawal_go_to_an_account_that_is_open() -> None:
     ("transfer", "says"),
     [
         (Transfer(9, 1, "nobody", 1, {}, False), "nobody has no account"),
-        (Transfer(9, 1, "a", -10_001, {}, False), "a has 1 units of cash too little"),
-        (Transfer(9, 1, "a", 0, {"X": -6}, False), "a holds 1 lots of X too few"),
+        (Transfer(9, 1, "a", -10_001, {}, False), "a lacks 1 cash units"),
+        (Transfer(9, 1, "a", 0, {"X": -6}, False), "a lacks 1 lots of X"),
     ],
 )
 def test_a_withdrawal_of_what_is_not_there_is_rejected(transfer: Transfer, says: str) -> None:

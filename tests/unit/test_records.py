@@ -19,9 +19,10 @@ from microexchange.batches import (
     decode_batch,
     encode_batch,
 )
-from microexchange.commands import GatewayLogon
+from microexchange.commands import GatewayLogon, ListSecurity, NewOrder
 from microexchange.enums import OrderStatus
 from microexchange.records import DATA_FEED, ORDER_ENTRY, TOPICS, Record
+from microexchange.reports import ORDER_TERMS, SECURITY_TERMS, OrderReport, SecurityListed
 
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
 
@@ -114,3 +115,22 @@ def test_final_states_are_the_ones_that_never_change() -> None:
         OrderStatus.REJECTED,
         OrderStatus.EXPIRED,
     }
+
+
+def test_reports_repeat_the_terms_of_their_commands_by_name() -> None:
+    listed = marked(ListSecurity)
+    report: Any = SecurityListed.of(listed, 7)
+    assert set(SECURITY_TERMS) == set(ListSecurity.__struct_fields__) - {"command_id", "timestamp"}
+    assert all(getattr(report, name) == name for name in ListSecurity.__struct_fields__)
+    assert report.tick_value == 7
+
+    order = marked(NewOrder)
+    pending: Any = OrderReport.pending(order)
+    assert set(ORDER_TERMS) == set(NewOrder.__struct_fields__) - {"command_id", "timestamp"}
+    assert all(getattr(pending, name) == name for name in NewOrder.__struct_fields__)
+    assert (pending.order_id, pending.leaves_quantity) == ("command_id", "quantity")
+
+
+def marked(record_type: type[Record]) -> Any:
+    """A record in which each field has its own name as its value."""
+    return record_type(**{name: name for name in record_type.__struct_fields__})

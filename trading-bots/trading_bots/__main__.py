@@ -16,7 +16,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from microexchange.auth import write_private
-from microexchange.securities import LIQUID
+from microexchange.securities import MOST_TRADED_SYMBOLS
 from microexchange.service import ConfigurationError, run_main
 from microexchange.settings import default_data_dir
 from trading_bots.house import HOUSE_SYMBOLS, HouseValues, Listed, borrowable_of, house_bots, prepare, value_of
@@ -55,7 +55,10 @@ class BotSettings(BaseSettings):
 
 def choose_symbols(setting: str, listed: Sequence[str]) -> list[str]:
     """The symbols that the house trades, of those that are listed. Raises `ConfigurationError`."""
-    ranked = sorted(listed, key=lambda symbol: LIQUID.index(symbol) if symbol in LIQUID else len(LIQUID))
+    ranked = sorted(
+        listed,
+        key=lambda symbol: MOST_TRADED_SYMBOLS.index(symbol) if symbol in MOST_TRADED_SYMBOLS else len(MOST_TRADED_SYMBOLS),
+    )
     if not setting:
         return [symbol for symbol in HOUSE_SYMBOLS if symbol in listed] or ranked[: len(HOUSE_SYMBOLS)]
     if setting.isdecimal():
