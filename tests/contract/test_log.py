@@ -107,14 +107,14 @@ def bodies(numbers: Iterable[int], name: str = "") -> list[bytes]:
     return [f"{name}{number}".encode() for number in numbers]
 
 
-async def test_what_was_appended_is_read_in_its_order_at_offsets_from_0(world: World) -> None:
+async def test_appended_bodies_are_read_in_order_at_offsets_from_0(world: World) -> None:
     log = world.open()
     await log.append(TOPIC, bodies(range(5)))
     await log.append(TOPIC, bodies(range(5, 9)))
     assert await take(log, 9) == list(enumerate(bodies(range(9))))
 
 
-async def test_topics_are_apart(world: World) -> None:
+async def test_each_topic_has_its_own_offsets(world: World) -> None:
     log = world.open()
     await log.append(TOPIC, [b"here"])
     await log.append(OTHER, [b"there"])
@@ -122,7 +122,7 @@ async def test_topics_are_apart(world: World) -> None:
     assert await take(log, 1, topic=OTHER) == [(0, b"there")]
 
 
-async def test_the_order_of_each_of_several_concurrent_appenders_is_kept(world: World) -> None:
+async def test_the_order_of_each_concurrent_appender_is_preserved(world: World) -> None:
     async def append(name: str) -> None:
         log = world.open()
         for number in range(40):
@@ -136,14 +136,14 @@ async def test_the_order_of_each_of_several_concurrent_appenders_is_kept(world: 
         assert [body for _, body in read if body.startswith(name.encode())] == bodies(range(80), name)
 
 
-async def test_a_reader_begins_at_any_offset(world: World) -> None:
+async def test_a_reader_can_begin_at_any_offset(world: World) -> None:
     log = world.open()
     await log.append(TOPIC, bodies(range(300)))
     for offset in (0, 1, 137, 299):
         assert (await take(log, 1, offset))[0] == (offset, str(offset).encode())
 
 
-async def test_a_reader_at_the_end_waits_for_what_comes(world: World) -> None:
+async def test_a_reader_at_the_end_waits_for_new_bodies(world: World) -> None:
     log = world.open()
     await log.append(TOPIC, bodies(range(3)))
     waiting = asyncio.create_task(take(log, 2, 3))
@@ -153,7 +153,7 @@ async def test_a_reader_at_the_end_waits_for_what_comes(world: World) -> None:
     assert await waiting == [(3, b"3"), (4, b"4")]
 
 
-async def test_two_readers_see_the_same(world: World) -> None:
+async def test_two_readers_receive_the_same_bodies(world: World) -> None:
     log = world.open()
     first, second = (asyncio.create_task(take(world.open(), 200)) for _ in range(2))
     for number in range(0, 200, 10):
@@ -161,7 +161,7 @@ async def test_two_readers_see_the_same(world: World) -> None:
     assert await first == await second == list(enumerate(bodies(range(200))))
 
 
-async def test_reading_does_not_use_up(world: World) -> None:
+async def test_reading_does_not_remove_bodies(world: World) -> None:
     log = world.open()
     await log.append(TOPIC, bodies(range(20)))
     assert await take(log, 20) == await take(log, 20)
@@ -176,7 +176,7 @@ async def test_the_tail_is_the_offset_of_the_next_body(world: World) -> None:
     assert await log.tail(TOPIC) == 1001
 
 
-async def test_the_tail_is_told_while_others_append_without_a_pause(world: World) -> None:
+async def test_the_tail_can_be_read_during_continuous_appends(world: World) -> None:
     log, busy = world.open(), world.open()
     appended = 0
 
@@ -199,14 +199,14 @@ async def test_the_tail_is_told_while_others_append_without_a_pause(world: World
         writing.cancel()
 
 
-async def test_a_body_of_a_megabyte_goes_through_unchanged(world: World) -> None:
+async def test_a_body_of_a_megabyte_is_read_unchanged(world: World) -> None:
     log = world.open()
     body = bytes(range(256)) * 4096
     await log.append(TOPIC, [body, b"after"])
     assert await take(log, 2) == [(0, body), (1, b"after")]
 
 
-async def test_fifty_thousand_records_go_through(world: World) -> None:
+async def test_fifty_thousand_bodies_are_read_in_order(world: World) -> None:
     log = world.open(patience=60)
     reading = asyncio.create_task(take(world.open(), 50_000, seconds=120))
     for start in range(0, 50_000, 1000):
@@ -228,7 +228,7 @@ async def test_an_append_returns_only_when_it_is_confirmed(world: World) -> None
     assert (await take(log, 2))[1][1] == b"second"
 
 
-async def test_a_cut_connection_loses_nothing_and_a_reader_gets_each_offset_once(world: World) -> None:
+async def test_a_broken_connection_loses_no_body_and_a_reader_receives_each_offset_once(world: World) -> None:
     total = 300
 
     async def append() -> None:
@@ -265,7 +265,7 @@ async def test_a_cut_connection_loses_nothing_and_a_reader_gets_each_offset_once
     assert repeated <= 3, "at most what was under way at each cut is there twice"
 
 
-async def test_a_log_that_is_away_is_a_clear_error_and_comes_back(world: World) -> None:
+async def test_an_unavailable_log_raises_an_error_until_it_returns(world: World) -> None:
     log = world.open(patience=1.0)
     await log.append(TOPIC, [b"before"])
     await world.cut()
@@ -280,7 +280,7 @@ async def test_a_log_that_is_away_is_a_clear_error_and_comes_back(world: World) 
     assert (await take(log, 2))[-1] == (1, b"after")
 
 
-async def test_retries_back_off(world: World) -> None:
+async def test_the_pause_between_connection_attempts_grows(world: World) -> None:
     if world.proxy is None:
         pytest.skip("the memory log does not connect")
     # A proxy whose target does not exist: each try reaches it, and fails.
@@ -295,7 +295,7 @@ async def test_retries_back_off(world: World) -> None:
     assert 2 <= dead.connections <= 8, "50 ms, doubling: a handful of tries in a second and a half"
 
 
-async def test_postgres_shows_nothing_before_it_is_committed(postgres_url: str, postgres_namespace: str) -> None:
+async def test_postgres_shows_a_body_only_after_its_commit(postgres_url: str, postgres_namespace: str) -> None:
     log = open_log(postgres_url, postgres_namespace)
     await log.append(TOPIC, [b"committed"])
     url = database_url(postgres_url, postgres_namespace, EXCHANGE_LOG)

@@ -363,7 +363,7 @@ async def test_a_script_has_the_same_outcome_live_and_in_a_simulation(name: str,
             assert other[what] == value, f"{what} of bot {number}"
 
 
-def test_the_script_of_too_many_orders_shows_that_there_are_too_many() -> None:
+def test_the_script_of_too_many_orders_exceeds_the_maximum() -> None:
     assert simulated(too_many_orders_at_a_time_are_refused, "S0")[0]["rejects"].count(TOO_MANY) == 3
 
 
@@ -391,7 +391,7 @@ FIELDS = ("side", "order_type", "time_in_force", "post_only", "price", "trigger_
 
 
 @pytest.mark.slow
-async def test_both_clients_and_a_bot_have_the_same_outcome_of_an_order(running: Running) -> None:
+async def test_the_sync_and_the_async_client_have_the_same_outcome_of_an_order(running: Running) -> None:
     symbol = f"S{len(SCRIPTS)}"
     found: dict[str, list[Any]] = {"sync": [], "async": []}
     with ExchangeClient(running.gateway, running.feed) as one:
@@ -451,7 +451,7 @@ def paper_bot() -> tuple[Bot, Paper]:
 
 
 @given(st.sampled_from(["buy", "sell"]), st.integers(0, 50), orders)
-def test_live_and_in_a_simulation_an_order_is_the_same_request(side: str, quantity: int, given_: dict[str, Any]) -> None:
+def test_an_order_is_the_same_request_live_and_in_a_simulation(side: str, quantity: int, given_: dict[str, Any]) -> None:
     bot, paper = paper_bot()
     getattr(bot, side)("X", quantity, **given_)
     (order,) = paper.orders
@@ -460,13 +460,13 @@ def test_live_and_in_a_simulation_an_order_is_the_same_request(side: str, quanti
 
 
 @given(st.none() | st.decimals("0", "1000", places=2), st.none() | st.decimals("0", "1000", places=2))
-def test_live_and_in_a_simulation_a_change_is_the_same_request(quantity: Decimal | None, price: Decimal | None) -> None:
+def test_an_amendment_is_the_same_request_live_and_in_a_simulation(quantity: Decimal | None, price: Decimal | None) -> None:
     asked = msgspec.json.decode(msgspec.json.encode(amend_fields(quantity, price)), type=AmendRequest)
     assert asked == AmendRequest(quantity=quantity, price=price)
 
 
 @given(st.sampled_from(["buy", "sell"]), st.integers(0, 50), orders)
-def test_a_client_asks_for_the_same_as_a_bot(side: str, quantity: int, given_: dict[str, Any]) -> None:
+def test_a_client_and_a_bot_send_the_same_request(side: str, quantity: int, given_: dict[str, Any]) -> None:
     tick = Decimal("0.01")
     given_ = {key: (value // tick * tick) if key == "price" else value for key, value in given_.items()}
     bot, paper = paper_bot()

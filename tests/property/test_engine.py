@@ -278,7 +278,7 @@ def digest(events: list[Event]) -> str:
 
 @settings(max_examples=100)
 @given(days)
-def test_cash_and_shares_are_conserved_and_nobody_owes(steps: list[Any]) -> None:
+def test_cash_and_shares_are_conserved_and_no_account_exceeds_its_limits(steps: list[Any]) -> None:
     engine, events = run(commands_of(steps))
     invariants.cash_and_shares_are_conserved(engine, events)
     invariants.nobody_owes(engine)
@@ -286,14 +286,14 @@ def test_cash_and_shares_are_conserved_and_nobody_owes(steps: list[Any]) -> None
 
 @settings(max_examples=100)
 @given(days)
-def test_holds_are_the_sum_over_open_orders(steps: list[Any]) -> None:
+def test_reserved_cash_and_shares_equal_the_sum_over_open_orders(steps: list[Any]) -> None:
     engine, _ = run(commands_of(steps))
     invariants.holds_are_the_sum_over_open_orders(engine)
 
 
 @settings(max_examples=100)
 @given(days)
-def test_the_book_is_never_crossed_and_its_levels_are_the_sum_of_their_orders(steps: list[Any]) -> None:
+def test_the_book_is_never_crossed_and_each_level_is_the_sum_of_its_orders(steps: list[Any]) -> None:
     engine = Engine()
     for command in commands_of(steps):
         engine.apply(command)
@@ -361,7 +361,7 @@ def test_a_snapshot_and_a_replay_from_it_give_the_same_bytes(steps: list[Any], c
 
 @settings(max_examples=100)
 @given(days)
-def test_commands_that_come_twice_change_nothing(steps: list[Any]) -> None:
+def test_repeated_commands_change_nothing(steps: list[Any]) -> None:
     commands = commands_of(steps)
     twice = [command for command in commands for _ in range(2)]
     assert digest(run(twice)[1]) == digest(run(commands)[1])
@@ -369,7 +369,7 @@ def test_commands_that_come_twice_change_nothing(steps: list[Any]) -> None:
 
 @settings(max_examples=100)
 @given(days)
-def test_the_clearinghouse_settles_all_and_agrees_with_the_engine(steps: list[Any]) -> None:
+def test_the_clearinghouse_settles_every_instruction_and_has_the_balances_of_the_engine(steps: list[Any]) -> None:
     engine, events = run(commands_of(steps))
     ledger = Ledger()
     instructions = [event for event in events if isinstance(event, (Execution, Transfer))]
@@ -386,7 +386,7 @@ def test_the_clearinghouse_settles_all_and_agrees_with_the_engine(steps: list[An
 
 @settings(max_examples=100)
 @given(days)
-def test_the_feeds_book_is_the_engines_book(steps: list[Any]) -> None:
+def test_the_book_of_the_feed_equals_the_book_of_the_engine(steps: list[Any]) -> None:
     engine, events = run(commands_of(steps))
     market = Market()
     for event in events:

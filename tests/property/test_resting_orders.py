@@ -54,11 +54,11 @@ def follow(commands: list[Any]) -> int:
 
 @settings(max_examples=40)
 @given(days)
-def test_the_orders_one_by_one_are_those_of_the_book(steps: list[Any]) -> None:
+def test_the_resting_orders_from_reports_equal_those_of_the_book(steps: list[Any]) -> None:
     follow(commands_of(steps))
 
 
-def test_a_stop_that_was_triggered_stands_again_when_its_saved_book_is_put_back() -> None:
+def test_a_triggered_stop_order_rests_again_when_its_saved_book_is_loaded() -> None:
     floor = Floor()
     waits = NewOrder(floor.id(), 1, "a", "X", Side.SELL, OrderType.STOP_LIMIT, 5, 1000, trigger_price=900)
     floor.apply(waits)
@@ -72,5 +72,5 @@ def test_a_stop_that_was_triggered_stands_again_when_its_saved_book_is_put_back(
     assert (price, shown) == (1000, 5)
 
 
-def test_a_day_has_icebergs_of_which_a_part_is_taken() -> None:
+def test_the_generated_days_contain_partly_filled_iceberg_slices() -> None:
     assert sum(follow(commands_of(busy_day(seed), rule)) for seed in (3, 14, 15) for rule in PricingRule) > 0

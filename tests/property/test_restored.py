@@ -40,7 +40,7 @@ def follow(commands: list[Any]) -> list[Any]:
 
 @settings(max_examples=15)
 @given(days)
-def test_a_twin_that_is_restored_after_any_command_makes_the_same_records_of_the_next(steps: list[Any]) -> None:
+def test_an_engine_restored_after_any_command_emits_the_same_records_for_the_next_commands(steps: list[Any]) -> None:
     follow(commands_of(steps))
 
 
@@ -70,7 +70,7 @@ def test_a_long_day_gives_the_same_bytes_across_a_snapshot_at_every_point(pricin
 
 @settings(max_examples=25)
 @given(days)
-def test_a_restored_engine_knows_what_the_run_knows(steps: list[Any]) -> None:
+def test_a_restored_engine_has_the_same_state_as_the_original(steps: list[Any]) -> None:
     commands = commands_of(steps)
     engine = Engine()
     dice = random.Random(len(commands))
@@ -83,7 +83,7 @@ def test_a_restored_engine_knows_what_the_run_knows(steps: list[Any]) -> None:
 
 @settings(max_examples=25)
 @given(days)
-def test_when_empty_prices_and_ended_triggers_are_dropped_changes_no_record(steps: list[Any]) -> None:
+def test_the_cleanup_of_empty_prices_and_ended_triggers_changes_no_record(steps: list[Any]) -> None:
     commands = commands_of(steps)
     told = digest(run(commands)[1])
     for kept in (0, 10**9):

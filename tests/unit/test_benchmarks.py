@@ -65,7 +65,9 @@ def test_a_row_is_printed_before_the_next_one_is_measured(benchmark: subprocess.
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_keeps_the_rows_and_ends_with_status_130(benchmark: subprocess.Popen[str], number: signal.Signals) -> None:
+def test_a_signal_keeps_the_rows_and_ends_the_benchmark_with_status_130(
+    benchmark: subprocess.Popen[str], number: signal.Signals
+) -> None:
     assert benchmark.stdout is not None
     lines = [benchmark.stdout.readline() for _ in range(3)]
     benchmark.send_signal(number)
@@ -77,7 +79,7 @@ def test_a_signal_keeps_the_rows_and_ends_with_status_130(benchmark: subprocess.
     assert json.loads(figures)["interrupted"]
 
 
-def test_a_whole_run_is_written_into_the_page_and_an_interrupted_one_is_not(page: Path) -> None:
+def test_a_complete_run_is_written_into_the_page_and_an_interrupted_run_is_not(page: Path) -> None:
     options = harness.arguments("", given=["--write"])
     with harness.Report("test", options) as report:
         report.table("what", "events/s:").add("ours", "5")
@@ -93,12 +95,12 @@ def test_a_whole_run_is_written_into_the_page_and_an_interrupted_one_is_not(page
     assert f"<!-- bench test -->\n\n{table}\n\nSo much.\n\n![picture](x.svg)\n\nMeasured on: " in page.read_text()
 
 
-def test_an_error_that_is_no_ctrl_c_is_raised() -> None:
+def test_an_error_other_than_ctrl_c_is_raised() -> None:
     with pytest.raises(OSError, match="gone"), harness.Report("test", harness.arguments("", given=[])):
         raise OSError("gone")
 
 
-def test_contenders_that_were_interrupted_have_the_rounds_that_were_done(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupted_comparison_keeps_its_completed_rounds(capsys: pytest.CaptureFixture[str]) -> None:
     runs = []
 
     def prepare() -> object:
@@ -136,13 +138,13 @@ def test_a_benchmark_has_the_options_that_choose_a_part_of_it() -> None:
         harness.arguments("", seconds=60, given=["--events", "10"])
 
 
-def test_a_part_is_not_written_in_place_of_the_whole() -> None:
+def test_the_rows_of_one_part_cannot_be_written_into_the_page() -> None:
     with pytest.raises(SystemExit):
         harness.arguments("", parts=["a"], given=["--part", "a", "--write"])
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
-def test_no_benchmark_collects_its_table_to_print_it_at_the_end(path: Path) -> None:
+def test_no_benchmark_prints_its_table_only_at_the_end(path: Path) -> None:
     text = path.read_text()
     if path.stem in ("market", "harness") or "harness.arguments(" not in text:
         return

@@ -43,17 +43,17 @@ from order_entry_gateway.requests import ListingRequest, list_security
 
 
 @given(st.integers(-(10**18), 10**18))
-def test_cash_goes_to_text_and_back_unchanged(units: int) -> None:
+def test_cash_is_unchanged_after_a_conversion_to_text_and_back(units: int) -> None:
     assert cash_to_units(Decimal(cash_to_text(units))) == units
 
 
 @given(st.integers(0, 10**12), st.sampled_from(["0.01", "1", "0.0001", "5", "0.25"]))
-def test_steps_go_to_text_and_back_unchanged(steps: int, step: str) -> None:
+def test_steps_are_unchanged_after_a_conversion_to_text_and_back(steps: int, step: str) -> None:
     assert to_steps(Decimal(from_steps(steps, Decimal(step))), Decimal(step)) == steps
 
 
 @pytest.mark.parametrize("value", ["0.015", "NaN", "Infinity", "-Infinity", "1e40", "1e-40", "sNaN"])
-def test_what_is_no_whole_number_of_steps_is_refused(value: str) -> None:
+def test_a_value_that_is_not_a_whole_number_of_steps_is_refused(value: str) -> None:
     with pytest.raises(NotExactError):
         to_steps(Decimal(value), Decimal("0.01"))
 
@@ -81,7 +81,7 @@ def test_a_tick_of_a_lot_is_worth_whole_units() -> None:
         tick_value("0.00001", "0.0001")
 
 
-def test_time_is_told_in_utc_with_microseconds() -> None:
+def test_a_time_is_formatted_in_utc_with_microseconds() -> None:
     assert time_text(0) == "1970-01-01T00:00:00.000000Z"
     assert time_text(1_700_000_000_999_999_999) == "2023-11-14T22:13:20.999999Z"
 
@@ -90,7 +90,7 @@ def test_time_is_told_in_utc_with_microseconds() -> None:
 
 
 @given(st.lists(st.integers(0, 3 * 10**18), min_size=2, max_size=50), st.integers(0, 1023))
-def test_ids_only_grow_whatever_the_clock_does(times: list[int], gateway: int) -> None:
+def test_ids_always_increase_even_if_the_clock_is_set_back(times: list[int], gateway: int) -> None:
     ids = IdSequence(gateway)
     given_out = [ids.next(now) for now in times]
     assert all(earlier < later for earlier, later in itertools.pairwise(given_out))
@@ -98,7 +98,7 @@ def test_ids_only_grow_whatever_the_clock_does(times: list[int], gateway: int) -
     assert all(0 < one < 1 << 63 for one in given_out)
 
 
-def test_more_ids_in_a_millisecond_than_the_counter_holds_carry_into_the_next() -> None:
+def test_a_full_counter_of_ids_continues_in_the_next_millisecond() -> None:
     ids = IdSequence(5)
     now = EPOCH_MS * 1_000_000
     given_out = [ids.next(now) for _ in range((1 << COUNTER_BITS) + 10)]
@@ -106,7 +106,7 @@ def test_more_ids_in_a_millisecond_than_the_counter_holds_carry_into_the_next() 
     assert {gateway_of(one) for one in given_out} == {5}
 
 
-def test_ids_begin_above_the_floor_even_if_the_clock_was_set_back() -> None:
+def test_ids_begin_above_the_highest_used_id_even_if_the_clock_was_set_back() -> None:
     used = IdSequence(3).next(2 * 10**18)
     assert IdSequence(3, floor=used).next(1_800_000_000_000_000_000) > used
 
@@ -122,14 +122,14 @@ def batch(producer: str, fencing_token: int, sequence: int, *records: str) -> Ba
     return Batch(1, producer, fencing_token, sequence, 0, list(records))
 
 
-def test_new_records_are_taken_and_repeated_ones_are_not() -> None:
+def test_new_records_are_accepted_and_repeated_records_are_not() -> None:
     cursors = ProducerCursors()
     assert cursors.take(batch("engine", 1, 1, "a", "b")) == ["a", "b"]
     assert cursors.take(batch("engine", 1, 1, "a", "b")) == []
     assert cursors.take(batch("engine", 1, 2, "b", "c")) == ["c"]
 
 
-def test_a_gap_is_an_error_and_takes_nothing() -> None:
+def test_a_gap_in_the_sequence_is_an_error_and_accepts_no_record() -> None:
     cursors = ProducerCursors()
     cursors.take(batch("engine", 1, 1, "a"))
     with pytest.raises(SequenceGapError):
@@ -137,13 +137,13 @@ def test_a_gap_is_an_error_and_takes_nothing() -> None:
     assert cursors.take(batch("engine", 1, 2, "b", "c")) == ["b", "c"]
 
 
-def test_an_engine_that_starts_again_goes_on_with_its_numbers() -> None:
+def test_a_restarted_engine_continues_its_sequence() -> None:
     cursors = ProducerCursors()
     cursors.take(batch("engine", 1, 1, "a", "b"))
     assert cursors.take(batch("engine", 2, 2, "b", "c")) == ["c"]
 
 
-def test_a_replaced_process_is_not_heard_any_more() -> None:
+def test_records_of_a_replaced_process_are_ignored() -> None:
     cursors = ProducerCursors()
     cursors.take(batch("engine", 1, 1, "a"))
     cursors.take(batch("engine", 2, 2))
@@ -151,7 +151,7 @@ def test_a_replaced_process_is_not_heard_any_more() -> None:
     assert cursors.take(batch("engine", 2, 2, "b")) == ["b"]
 
 
-def test_a_gateway_begins_each_epoch_at_1() -> None:
+def test_the_sequence_of_a_gateway_begins_at_1_with_each_fencing_token() -> None:
     cursors = ProducerCursors()
     cursors.take(batch("gateway-0", 1, 1, "a", "b"))
     assert cursors.take(batch("gateway-0", 2, 1, "c")) == ["c"]
@@ -167,7 +167,7 @@ def asking(host: str = "127.0.0.1", /, **headers: str) -> HTTPConnection:
 # --- keys ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_key_names_its_client(tmp_path: Path) -> None:
+def test_a_key_identifies_its_client(tmp_path: Path) -> None:
     keys = Keys(tmp_path)
     issued = keys.issue("alice")
     assert keys.identify(issued.key) == ("alice", issued.key_id)
@@ -191,13 +191,13 @@ def test_a_header_without_a_valid_key_is_refused(tmp_path: Path, header: str | N
     assert refusal.value.code is Code.UNAUTHENTICATED
 
 
-def test_secrets_are_their_owners_alone_and_differ_from_market_to_market(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_secrets_and_each_market_has_its_own(tmp_path: Path) -> None:
     one, two = Keys(tmp_path / "one"), Keys(tmp_path / "two")
     assert stat.S_IMODE(one.admin_token_file.stat().st_mode) == 0o600
     assert one.admin_token_file.read_text() != two.admin_token_file.read_text()
 
 
-def test_the_admin_token_opens_everything_and_a_clients_key_only_its_own(tmp_path: Path) -> None:
+def test_the_admin_token_grants_access_to_all_accounts_and_a_key_only_to_its_own(tmp_path: Path) -> None:
     keys = Keys(tmp_path)
     access = Access(keys)
     admin = asking(authorization=f"Bearer {keys.admin_token_file.read_text().strip()}")
@@ -215,7 +215,7 @@ def test_the_admin_token_opens_everything_and_a_clients_key_only_its_own(tmp_pat
     ("headers", "who"),
     [({}, GUEST), ({"client-id": "ada"}, "ada"), ({"client-id": ""}, GUEST), ({"client-id": "a" * 32}, "a" * 32)],
 )
-def test_in_a_classroom_a_client_is_known_by_name_alone(tmp_path: Path, headers: dict[str, str], who: str) -> None:
+def test_in_a_classroom_a_name_alone_identifies_a_client(tmp_path: Path, headers: dict[str, str], who: str) -> None:
     assert Access(Keys(tmp_path), classroom=True).client(asking(**headers)) == who
     with pytest.raises(Refusal) as refusal:
         Access(Keys(tmp_path)).client(asking(**headers))
@@ -223,13 +223,13 @@ def test_in_a_classroom_a_client_is_known_by_name_alone(tmp_path: Path, headers:
 
 
 @pytest.mark.parametrize("name", ["admin", "ADMIN", "$issuer", "a b", "a" * 33, "-a"])
-def test_in_a_classroom_too_nobody_is_called_like_the_admin_or_the_exchange(tmp_path: Path, name: str) -> None:
+def test_in_a_classroom_reserved_and_malformed_names_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(Refusal) as refusal:
         Access(Keys(tmp_path), classroom=True).client(asking(**{"client-id": name}))
     assert (refusal.value.code, refusal.value.field) == (Code.INVALID_FIELD, "Client-ID")
 
 
-def test_in_a_classroom_a_key_goes_before_a_name(tmp_path: Path) -> None:
+def test_in_a_classroom_a_key_takes_precedence_over_a_name(tmp_path: Path) -> None:
     keys = Keys(tmp_path)
     request = asking(**{"authorization": f"Bearer {keys.issue('alice').key}", "client-id": "bob"})
     assert Access(keys, classroom=True).client(request) == "alice"
@@ -249,9 +249,7 @@ def test_in_a_classroom_a_key_goes_before_a_name(tmp_path: Path) -> None:
         ("not-an-address", None, False),
     ],
 )
-def test_in_a_classroom_the_admin_is_who_sits_at_the_machine(
-    tmp_path: Path, host: str, origin: str | None, may: bool
-) -> None:
+def test_in_a_classroom_a_local_request_is_from_the_admin(tmp_path: Path, host: str, origin: str | None, may: bool) -> None:
     request = asking(host, **({} if origin is None else {"origin": origin}))
     assert Access(Keys(tmp_path), classroom=True).is_admin(request) is may
     with pytest.raises(Refusal):
@@ -308,12 +306,12 @@ def test_a_database_is_addressed_on_its_server(server: str, expected: str) -> No
 HEADER = "symbol,name,tick_size,lot_size,reference_price"
 
 
-def test_a_listing_file_becomes_commands() -> None:
+def test_a_listing_file_is_read_as_commands() -> None:
     (one,) = read_listing([HEADER, "BTC-USDT,Bitcoin,0.01,0.0001,60000.00"])
     assert (one.symbol, one.tick_size, one.lot_size, one.reference_price) == ("BTC-USDT", "0.01", "0.0001", 6_000_000)
 
 
-def test_of_the_listing_that_ships_the_most_traded_come_first() -> None:
+def test_the_most_traded_securities_of_the_shipped_listing_come_first() -> None:
     listing = read_listing(files("order_entry_gateway").joinpath("listing.csv").read_text().splitlines())
     few = most_traded(listing, 10)
     assert tuple(one.symbol for one in few) == LIQUID[:10]
@@ -322,7 +320,7 @@ def test_of_the_listing_that_ships_the_most_traded_come_first() -> None:
     assert [one.symbol for one in most_traded(own, 2)] == ["AAPL", "B"], "then as they stand in the file"
 
 
-def test_a_listing_may_say_all_other_terms() -> None:
+def test_a_listing_may_contain_all_other_terms() -> None:
     header = HEADER + ",pricing_rule,maker_fee_bps,band_bps,max_order_quantity,max_order_value,short_limit,state"
     one, other = read_listing([header, "A,x,0.01,0.1,1,midpoint,-5,500,10,1000.50,2,pre_open", "B,x,0.01,1,1,,,,,,,"])
     assert (one.pricing_rule, one.maker_fee_bps, one.band_bps, one.state) == ("midpoint", -5, 500, "pre_open")
@@ -346,12 +344,12 @@ def test_a_listing_may_say_all_other_terms() -> None:
         (f"X,{'x' * 200_000},0.01,1,1", "line 2"),
     ],
 )
-def test_a_listing_that_is_not_usable_says_where(line: str, says: str) -> None:
+def test_an_unusable_listing_is_refused_with_the_line_or_the_field(line: str, says: str) -> None:
     with pytest.raises(ListingError, match=says):
         read_listing([HEADER, line])
 
 
-def test_any_file_with_symbols_and_names_is_a_listing() -> None:
+def test_a_file_with_only_symbols_and_names_is_a_listing() -> None:
     downloaded = ["Symbol,Name,Last Sale,Net Change,Sector", 'ABC,"ABC, Inc.","$1,234.567",-0.1,Technology', "DEF,Def,,,"]
     first, second = read_listing(downloaded)
     assert (first.name, first.reference_price, first.tick_size, first.lot_size) == ("ABC, Inc.", 123457, "0.01", "1")
@@ -361,28 +359,28 @@ def test_any_file_with_symbols_and_names_is_a_listing() -> None:
 
 
 @pytest.mark.parametrize("column", ["reference_price", "Price", "price", "last sale", "LAST_SALE"])
-def test_a_price_has_several_names(column: str) -> None:
+def test_the_column_of_the_price_may_have_several_names(column: str) -> None:
     lines = [f"symbol,name,{column}", "X,x,12.50"]
     assert (read_listing(lines)[0].reference_price, unknown_columns(lines)) == (1250, [])
 
 
-def test_of_two_columns_with_a_price_the_terms_own_name_goes_first_and_the_other_is_named() -> None:
+def test_the_column_reference_price_takes_precedence_and_the_other_price_columns_are_reported() -> None:
     lines = ["symbol,last sale,name,price,reference_price", "X,3,x,2,1"]
     assert (read_listing(lines)[0].reference_price, unknown_columns(lines)) == (100, ["last sale", "price"])
 
 
-def test_columns_that_are_no_terms_are_named_as_the_file_writes_them() -> None:
+def test_unknown_columns_are_reported_with_the_spelling_of_the_file() -> None:
     assert unknown_columns(["Symbol,Name,Net Change,Sector,", "X,x,1,y,"]) == ["Net Change", "Sector"]
 
 
-def test_what_lists_a_security_again_is_what_the_file_said() -> None:
+def test_a_listing_request_has_the_same_terms_as_the_file() -> None:
     header = HEADER + ",max_order_value,short_limit,band_bps"
     (listing,) = read_listing([header, "BTC-USDT,Bitcoin,0.01,0.0001,60000.00,1000.5,0.5,300"])
     request = msgspec.convert(listing_json(listing), ListingRequest)
     assert list_security(request, 0, 0) == listing
 
 
-def test_a_listing_without_a_column_says_which() -> None:
+def test_a_missing_column_of_a_listing_is_named() -> None:
     with pytest.raises(ListingError, match="name"):
         read_listing(["symbol,tick", "X,1"])
 
@@ -402,7 +400,7 @@ print(os.nice(0), pathlib.Path("/proc/self/autogroup").read_text())
 
 @pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this system shares processors out by process alone")
 @pytest.mark.parametrize(("place", "of_session"), [("leader", "nice 7"), ("led", "nice 0")])
-def test_who_leads_a_session_is_nice_with_the_whole_of_it(place: str, of_session: str) -> None:
+def test_only_the_leader_of_a_session_lowers_the_priority_of_the_whole_session(place: str, of_session: str) -> None:
     command = [sys.executable, "-c", NICE, place]
     said = subprocess.run(command, check=True, capture_output=True, text=True, start_new_session=True).stdout
     assert said.startswith("7 ")

@@ -29,7 +29,7 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def test_simulate_writes_the_same_results_again_and_replay_finds_them_the_same(folder: Path) -> None:
+def test_simulate_reproduces_its_results_and_replay_verifies_them(folder: Path) -> None:
     for out in ("first", "second"):
         result = run("simulate", folder / "season.toml", "--seed", 9, "--out", folder / out)
         assert result.exit_code == 0, result.output
@@ -48,7 +48,7 @@ def test_simulate_writes_the_same_results_again_and_replay_finds_them_the_same(f
     assert run("replay", first).exit_code == 1
 
 
-def test_a_season_of_several_rounds_says_how_all_did_over_all_of_them(folder: Path) -> None:
+def test_a_season_of_several_rounds_has_a_ranking_over_all_rounds(folder: Path) -> None:
     (folder / "season.toml").write_text(SEASON.replace('"40s"', '"20s"').replace("seed = 3", "seed = 3\nrounds = 2"))
     assert run("simulate", folder / "season.toml", "--out", folder).exit_code == 0
     places = json.loads((folder / "test/season.json").read_text())["places"]
@@ -80,7 +80,7 @@ def test_a_tournament_writes_a_table_json_and_a_page(folder: Path) -> None:
         (("compete", "{}/mine.py"), "mine.py"),
     ],
 )
-def test_what_cannot_be_played_is_said(folder: Path, arguments: tuple[str, ...], says: str) -> None:
+def test_an_unusable_argument_is_reported(folder: Path, arguments: tuple[str, ...], says: str) -> None:
     result = run(*(argument.replace("{}", str(folder)) for argument in arguments))
     assert result.exit_code != 0
     assert says in (result.output + str(result.stderr)).replace("\n", "")
@@ -100,7 +100,7 @@ def test_the_example_season_can_be_played() -> None:
     }
 
 
-def test_a_bot_joins_a_season_or_the_one_that_is_built_in(folder: Path) -> None:
+def test_a_bot_joins_a_given_season_or_the_built_in_season(folder: Path) -> None:
     result = run("simulate", folder / "season.toml", "--bot", folder / "mine.py", "--bot", "Momentum", "--out", folder)
     assert result.exit_code == 0, result.output
     names = {one["client_id"] for one in json.loads((folder / "test/round-1/result.json").read_text())["ranking"]}
@@ -116,7 +116,7 @@ def test_a_bot_joins_a_season_or_the_one_that_is_built_in(folder: Path) -> None:
     assert one["fills"] > 0
 
 
-def test_the_bot_that_new_writes_trades_in_the_example_season(folder: Path) -> None:
+def test_the_template_of_bot_new_trades_in_the_example_season(folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert run("bot", "new", "my_bot").exit_code == 0
@@ -148,7 +148,7 @@ class Greedy(Bot):
 
 
 @pytest.mark.parametrize("command", ["simulate", "tournament"])
-def test_a_bot_that_does_not_trade_is_named_with_the_reason(folder: Path, command: str) -> None:
+def test_a_bot_that_does_not_trade_is_reported_with_the_reason(folder: Path, command: str) -> None:
     (folder / "idle.py").write_text(IDLE)
     bots = [f"{folder / 'idle.py'}:{name}" for name in ("Silent", "Greedy")]
     if command == "simulate":
@@ -166,7 +166,7 @@ def test_a_bot_that_does_not_trade_is_named_with_the_reason(folder: Path, comman
     assert "trend: it has" not in said
 
 
-def test_a_tournament_keeps_what_bots_print_in_files_and_shows_it_on_request(folder: Path) -> None:
+def test_a_tournament_stores_the_output_of_bots_in_files_and_shows_it_on_request(folder: Path) -> None:
     (folder / "idle.py").write_text(IDLE)
     season = ("--season", folder / "season.toml", "--rounds", 2, "--out", folder)
     result = run("tournament", f"{folder / 'idle.py'}:Greedy", "MarketMaker", *season, "--workers", 2)
@@ -181,7 +181,7 @@ def test_a_tournament_keeps_what_bots_print_in_files_and_shows_it_on_request(fol
     assert "idle: round 1: I want all \\x1b[31mof it" in result.output
 
 
-def test_a_tournament_says_that_a_difference_is_not_significant(folder: Path) -> None:
+def test_a_tournament_reports_that_a_difference_is_not_significant(folder: Path) -> None:
     (folder / "idle.py").write_text(IDLE)
     season = ("--season", folder / "season.toml", "--rounds", 3, "--workers", 1, "--out", folder)
     result = run("tournament", *[f"{folder / 'idle.py'}:Silent"] * 2, *season)

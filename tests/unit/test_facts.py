@@ -11,13 +11,13 @@ DICE = random.Random(7)
 
 
 @pytest.mark.parametrize("power", [0.2, 0.5, 1.0])
-def test_the_power_of_an_impact_is_found_in_noise(power: float) -> None:
+def test_the_exponent_of_an_impact_is_estimated_from_noisy_observations(power: float) -> None:
     sizes = [float(2 ** DICE.uniform(0, 6)) for _ in range(5000)]
     observations = [(size, size**power + DICE.gauss(0, 2)) for size in sizes]
     assert abs(facts.impact_power(observations) - power) < 0.08
 
 
-def test_one_wild_observation_of_a_rare_size_does_not_move_the_power() -> None:
+def test_one_outlier_at_a_rare_size_does_not_change_the_exponent() -> None:
     observations = [(size, size**0.3 + DICE.gauss(0, 0.5)) for size in (1.0, 2.0, 4.0, 8.0) for _ in range(1000)]
     wild = [(16.0, 16**0.3 + DICE.gauss(0, 0.5)) for _ in range(39)] + [(16.0, 1000.0)]
     assert abs(facts.impact_power(observations + wild) - facts.impact_power(observations)) < 0.02
@@ -42,7 +42,7 @@ def test_normal_numbers_have_no_excess_kurtosis_and_power_law_numbers_have_their
     assert abs(facts.tail_exponent(tails) - 3) < 0.5
 
 
-def test_an_autocorrelation_is_that_of_the_series() -> None:
+def test_the_autocorrelation_of_an_autoregressive_series_decays_with_its_coefficient() -> None:
     series, value = [], 0.0
     for _ in range(20_000):
         value = 0.6 * value + DICE.gauss(0, 1)
@@ -51,14 +51,14 @@ def test_an_autocorrelation_is_that_of_the_series() -> None:
     assert abs(facts.autocorrelation(series, 3) - 0.6**3) < 0.03
 
 
-def test_the_interval_of_an_estimate_has_the_width_of_its_noise() -> None:
+def test_the_confidence_interval_of_an_estimate_has_the_width_of_its_noise() -> None:
     found = facts.estimate([DICE.gauss(5, 1) for _ in range(400)])
     assert found.low < 5.1
     assert found.high > 4.9
     assert abs((found.high - found.low) - 2 * 1.96 / math.sqrt(400)) < 0.03
 
 
-def test_the_jackknife_agrees_with_the_interval_of_a_mean() -> None:
+def test_the_jackknife_of_a_mean_gives_the_same_interval_as_the_estimate() -> None:
     groups = [[(1.0, DICE.gauss(0, 1)) for _ in range(50)] for _ in range(30)]
 
     def mean(one: list[tuple[float, float]]) -> float:

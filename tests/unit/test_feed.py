@@ -59,7 +59,7 @@ def traded_at(floor: Floor, price: int) -> Market:
     return fold(floor)[0]
 
 
-def test_a_balance_is_what_is_settled_and_equity_is_marked_to_the_last_trade() -> None:
+def test_a_balance_is_the_settled_cash_and_equity_uses_the_last_price() -> None:
     floor = Floor()
     market, _ = fold(floor)
     settled(market, "a", 500 * 10**8, 10)
@@ -72,7 +72,7 @@ def test_a_balance_is_what_is_settled_and_equity_is_marked_to_the_last_trade() -
     assert market.balance_view("a").equity == "1400.00"
 
 
-def test_the_leaderboard_puts_the_most_profit_first() -> None:
+def test_the_leaderboard_ranks_by_profit() -> None:
     market, _ = fold(Floor())
     for client, cash in (("a", 9_000), ("b", 11_000), ("c", 10_000)):
         given(market, client, 10_000 * 10**8, 100)
@@ -95,7 +95,7 @@ def test_a_return_that_rounds_to_nothing_has_no_sign() -> None:
     assert [(one.profit, one.return_percent) for one in board] == [("0.10", "0.00"), ("-0.10", "0.00")]
 
 
-def test_what_the_issuer_gives_and_takes_is_no_profit_and_no_loss_at_the_price_of_that_moment() -> None:
+def test_a_deposit_and_a_withdrawal_at_the_last_price_change_no_profit() -> None:
     market = traded_at(Floor(), 12_000)
     given(market, "a", 10_000 * 10**8, 100)
     assert (leader(market, "a").given, leader(market, "a").profit) == ("22000.00", "0.00")
@@ -107,7 +107,7 @@ def test_what_the_issuer_gives_and_takes_is_no_profit_and_no_loss_at_the_price_o
     assert (leader(market, "a").profit, leader(market, "a").return_percent) == ("11.00", "0.50")
 
 
-def test_an_account_stands_at_zero_until_what_it_is_given_is_booked() -> None:
+def test_an_account_has_no_profit_before_its_first_deposit_is_settled() -> None:
     market, _ = fold(Floor())
     market.apply(AccountOpened(1, 1, "d", 10_000 * 10**8, {}))
     market.at(SAMPLE_NANOSECONDS)
@@ -117,7 +117,7 @@ def test_an_account_stands_at_zero_until_what_it_is_given_is_booked() -> None:
     assert (leader(market, "d").profit, leader(market, "d").drawdown) == ("0.00", "0.00")
 
 
-def test_a_withdrawal_is_no_drawdown() -> None:
+def test_a_withdrawal_does_not_count_as_a_drawdown() -> None:
     market, _ = fold(Floor())
     for number, (step, cash) in enumerate([(given, 10_000), (settled, 10_400), (given, 400), (settled, 100)], 1):
         step(market, "a", cash * 10**8, 0)
@@ -125,7 +125,7 @@ def test_a_withdrawal_is_no_drawdown() -> None:
     assert leader(market, "a").drawdown == "300.00"
 
 
-def test_the_ratio_is_the_mean_change_of_the_profit_by_its_deviation_samples_without_a_change_counted() -> None:
+def test_the_sharpe_ratio_is_the_mean_change_of_profit_divided_by_its_deviation_over_all_samples() -> None:
     market, _ = fold(Floor())
     profits = [0, 0, 30, 30, 30, 10, 45, 45, 45, 45, 60, 55, 70, 70]
     given(market, "a", 10_000 * 10**8, 0)
@@ -137,7 +137,7 @@ def test_the_ratio_is_the_mean_change_of_the_profit_by_its_deviation_samples_wit
     assert leader(market, "a").sharpe == f"{expected:.4f}"
 
 
-def test_there_is_no_ratio_in_the_first_minute_and_none_for_who_stands_still() -> None:
+def test_there_is_no_sharpe_ratio_in_the_first_minute_or_without_a_change_of_profit() -> None:
     market, _ = fold(Floor())
     for number in range(1, LEAST_SAMPLES + 1):
         given(market, "b", 10_000 * 10**8, 0)
@@ -147,7 +147,7 @@ def test_there_is_no_ratio_in_the_first_minute_and_none_for_who_stands_still() -
         assert leader(market, "b").sharpe is None
 
 
-def test_a_loss_that_a_deposit_makes_good_is_a_loss_of_that_sample() -> None:
+def test_a_loss_counts_in_its_sample_even_if_a_deposit_replaces_it() -> None:
     market, _ = fold(Floor())
     given(market, "a", 100 * 10**8, 0)
     market.at(SAMPLE_NANOSECONDS)
@@ -170,7 +170,7 @@ def test_the_leaderboard_can_leave_the_house_bots_out() -> None:
     assert [(one.rank, one.client_id) for one in market.leaders(1)] == [(1, "maker"), (2, "d")], "so many of each kind"
 
 
-def test_a_security_is_quiet_where_no_house_bot_has_had_an_order_for_a_while() -> None:
+def test_a_security_is_quiet_ten_seconds_after_the_last_order_of_a_house_bot() -> None:
     floor = Floor()
     floor.apply(OpenAccount(floor.id(), 1, "maker", 0, {"X": 10}, house=True))
     floor.sell("a", 1, 11_000)
@@ -204,7 +204,7 @@ def test_orders_trades_rejects_and_cancels_are_counted() -> None:
     assert (totals.orders, totals.trades, totals.rejected, totals.canceled) == (3, 1, 1, 1)
 
 
-def test_open_orders_are_known_until_they_end() -> None:
+def test_an_order_is_listed_as_open_until_it_ends() -> None:
     floor = Floor()
     filled, _ = floor.sell("a", 1, 1000)
     open_, _ = floor.sell("a", 3, 1001)
@@ -260,7 +260,7 @@ def walk(floor: Floor, hub: Hub, market: Market, steps: int) -> None:
         hub.publish(market, told)
 
 
-def test_a_reader_that_is_slow_with_a_state_hears_the_newest_of_it_and_misses_no_change() -> None:
+def test_a_slow_reader_of_a_book_receives_the_newest_state_and_misses_no_change() -> None:
     floor, hub, slow, quick = Floor(cash=10**15, shares=10**6), Hub(), Subscriber(), Subscriber()
     market, _ = fold(floor)
     snapshot = json.loads(json_text(state_message(market, ("book", "X"))))["book"]
@@ -280,7 +280,7 @@ def test_a_reader_that_is_slow_with_a_state_hears_the_newest_of_it_and_misses_no
     assert [m for m in late if m["channel"] == "bbo"][-1] == [m for m in heard if m["channel"] == "bbo"][-1]
 
 
-def test_a_full_book_adds_up_to_the_book_by_price_for_a_slow_reader_too() -> None:
+def test_the_orders_of_a_full_book_sum_to_its_levels_for_a_slow_reader_as_well() -> None:
     floor, hub, slow, quick = Floor(cash=10**15, shares=10**6), Hub(), Subscriber(), Subscriber()
     market, _ = fold(floor)
     market.take_changed_orders()
@@ -313,7 +313,7 @@ def test_a_full_book_adds_up_to_the_book_by_price_for_a_slow_reader_too() -> Non
     assert "a" not in json.loads(json_text(full.bids[0])), "nobody's name"
 
 
-def test_an_iceberg_shows_what_is_left_of_the_part_that_shows() -> None:
+def test_an_iceberg_shows_the_rest_of_its_displayed_slice() -> None:
     floor = Floor()
     floor.apply(NewOrder(floor.id(), 1, "a", "X", Side.SELL, OrderType.LIMIT, 10, 1000, display_quantity=4))
     for taken, left in ((0, 4), (1, 3), (3, 4), (4, 2)):
@@ -324,7 +324,7 @@ def test_an_iceberg_shows_what_is_left_of_the_part_that_shows() -> None:
         assert (order.quantity, market.book_view("X", 1).asks[0].quantity) == (str(left), str(left)), taken
 
 
-def test_candles_are_what_the_trades_of_their_intervals_came_to() -> None:
+def test_a_candle_aggregates_the_trades_of_its_interval() -> None:
     chart = Chart()
     for second, price, quantity in ((59, 10, 1), (60, 12, 2), (61, 8, 3), (119, 9, 4), (3600, 20, 5)):
         chart.add(Trade(1, second * 10**9, "X", price, quantity, Side.BUY, 1, 2, 0, 0))
@@ -341,7 +341,7 @@ def test_candles_are_what_the_trades_of_their_intervals_came_to() -> None:
     assert chart.last_day(3600 + 86_400) is None
 
 
-def test_equities_are_sampled_where_they_have_changed_and_the_deepest_fall_is_known() -> None:
+def test_equity_is_sampled_when_it_changes_and_the_drawdown_includes_every_change() -> None:
     market, _ = fold(Floor())
     second = 10**9
     for at, cash in ((5, 100), (10, 100), (12, 50), (15, 150), (20, 90), (25, 200), (30, 180)):
@@ -352,7 +352,7 @@ def test_equities_are_sampled_where_they_have_changed_and_the_deepest_fall_is_kn
     assert leader(market, "a").drawdown == "60.00"
 
 
-def test_a_subscriber_can_rebuild_the_book_from_a_snapshot_and_gapless_changes() -> None:
+def test_a_subscriber_can_rebuild_the_book_from_a_snapshot_and_the_changes() -> None:
     floor, hub, subscriber = Floor(), Hub(), Subscriber()
     market, _ = fold(floor)
     snapshot = json.loads(json_text(state_message(market, ("book", "X"))))["book"]
@@ -368,7 +368,7 @@ def test_a_subscriber_can_rebuild_the_book_from_a_snapshot_and_gapless_changes()
     assert sequence == market.books["X"].sequence
 
 
-def test_a_subscriber_hears_only_what_it_asked_for() -> None:
+def test_a_subscriber_receives_only_its_channels() -> None:
     floor, hub, books, trades = Floor(), Hub(), Subscriber(), Subscriber()
     market, _ = fold(floor)
     hub.subscribe(books, ("book", "X"))
@@ -383,7 +383,7 @@ def test_a_subscriber_hears_only_what_it_asked_for() -> None:
     assert drain(trades, market) == []
 
 
-def test_a_reader_that_is_slow_with_events_is_cut_off_and_its_queue_does_not_grow() -> None:
+def test_a_slow_reader_of_events_is_disconnected_at_the_maximum_of_its_queue() -> None:
     subscriber = Subscriber()
     for _ in range(MAX_QUEUED + 100):
         subscriber.send(b"x")
@@ -391,7 +391,7 @@ def test_a_reader_that_is_slow_with_events_is_cut_off_and_its_queue_does_not_gro
     assert len(subscriber) == MAX_QUEUED
 
 
-async def test_a_reader_that_keeps_up_is_written_to_at_once_and_in_order_with_what_had_to_wait() -> None:
+async def test_frames_for_a_fast_reader_are_written_at_once_and_never_overtake_waiting_frames() -> None:
     written: list[bytes] = []
     takes = True
 
@@ -423,13 +423,13 @@ async def test_a_reader_that_keeps_up_is_written_to_at_once_and_in_order_with_wh
     writing.cancel()
 
 
-def test_a_frame_says_how_long_it_is() -> None:
+def test_the_header_of_a_frame_has_the_length_of_its_content() -> None:
     for length in (0, 1, 125, 126, 65_535, 65_536, 70_000):
         assert content(frame(b"x" * length)) == b"x" * length
     assert frame(b"x", binary=True)[0] == 0x82
 
 
-def test_every_report_becomes_a_row_and_only_changes_are_upserted() -> None:
+def test_every_report_is_stored_as_a_row_and_only_changed_state_is_upserted() -> None:
     floor = Floor()
     floor.sell("a", 3, 1000)
     floor.buy("b", 1, 1000)
@@ -444,14 +444,14 @@ def test_every_report_becomes_a_row_and_only_changes_are_upserted() -> None:
     assert len(seal(Pending(), market, ProducerCursors(), 18).upserts) == 1, "nothing changed since: the position alone"
 
 
-def test_equities_need_the_partition_of_their_day_though_none_of_their_rows_is_copied() -> None:
+def test_a_sample_of_equity_requests_the_partition_of_its_day() -> None:
     market, _ = fold(Floor())
     market.changes.equity.append(("a", 3 * DAY + 5, 7))
     sealed = seal(Pending(), market, ProducerCursors(), 17)
     assert dict(sealed.rows) == {("equity", 3): []}
 
 
-def test_a_key_that_is_revoked_before_it_was_stored_keeps_when_it_was_issued() -> None:
+def test_a_key_that_is_revoked_before_it_is_stored_keeps_its_time_of_issue() -> None:
     market = Market()
     market.apply(KeyIssued("a", "k", 5))
     market.apply(KeyRevoked("a", "k", 9))

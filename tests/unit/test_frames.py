@@ -112,7 +112,9 @@ messages = st.text(max_size=200).map(str.encode) | st.integers(120, 66_000).map(
 
 
 @given(st.lists(st.tuples(messages, st.integers(1, 3), st.booleans()), max_size=40), st.integers(1, 5000))
-def test_every_message_is_heard_once_and_in_order_however_it_is_cut(sent: list[tuple[bytes, int, bool]], cut: int) -> None:
+def test_every_message_is_received_once_and_in_order_for_any_split_of_the_bytes(
+    sent: list[tuple[bytes, int, bool]], cut: int
+) -> None:
     async def scenario() -> None:
         ear = await listening()
         data = b""
@@ -130,7 +132,7 @@ def test_every_message_is_heard_once_and_in_order_however_it_is_cut(sent: list[t
     asyncio.run(scenario())
 
 
-async def test_what_comes_with_the_opening_is_heard_too() -> None:
+async def test_a_message_sent_together_with_the_handshake_is_received() -> None:
     early, late = masked(Opcode.TEXT, b"early"), masked(Opcode.TEXT, b"late")
     ear = await listening(opening=OPENING + early + late[:7])
     await ear.takes(late[7:] + masked(Opcode.TEXT, b"later"), 3)
@@ -157,7 +159,7 @@ async def test_a_ping_is_answered() -> None:
         (masked(Opcode.CLOSE, b"\x03\xe8bye"), 1000),
     ],
 )
-async def test_what_breaks_the_protocol_ends_the_connection_with_its_code(data: bytes, code: int) -> None:
+async def test_a_protocol_error_closes_the_connection_with_its_close_code(data: bytes, code: int) -> None:
     ear = await listening()
     await ear.takes(masked(Opcode.TEXT, b"first") + data + masked(Opcode.TEXT, b"afterwards"), len(data) + 100)
     assert ear.heard == [b"first"]
@@ -166,7 +168,7 @@ async def test_what_breaks_the_protocol_ends_the_connection_with_its_code(data: 
     assert int.from_bytes(ear.wire.written[2:4], "big") == code
 
 
-async def test_others_have_a_turn_between_the_messages_of_one_who_sends_many() -> None:
+async def test_other_tasks_run_between_the_messages_of_a_connection_that_sends_many() -> None:
     ear = await listening()
     many = [str(number).encode() for number in range(3 * MAX_IN_TURN)]
     ear.connection.data_received(b"".join(masked(Opcode.TEXT, message) for message in many))
@@ -178,7 +180,7 @@ async def test_others_have_a_turn_between_the_messages_of_one_who_sends_many() -
     assert not ear.wire.paused
 
 
-async def test_a_connection_that_is_held_is_not_heard_until_it_is_released_as_often() -> None:
+async def test_a_connection_reads_again_after_as_many_releases_as_holds() -> None:
     heard: list[bytes] = []
 
     def once(message: bytes) -> None:
@@ -197,7 +199,7 @@ async def test_a_connection_that_is_held_is_not_heard_until_it_is_released_as_of
     assert heard == [b"1", b"2"]
 
 
-async def test_a_connection_that_is_held_hears_the_answer_to_its_closing() -> None:
+async def test_a_held_connection_receives_the_answer_to_its_close_frame() -> None:
     ear = await listening()
     ear.connection.hold()
     await ear.connection.send({"type": "websocket.close", "code": 1008, "reason": "enough"})

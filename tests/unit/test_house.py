@@ -69,7 +69,7 @@ def imports_of(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("package", FOLDERS)
-def test_imports_go_one_way(package: str) -> None:
+def test_a_package_imports_only_the_allowed_packages(package: str) -> None:
     files = list((ROOT / FOLDERS[package] / package).rglob("*.py"))
     assert files
     for path in files:
@@ -78,24 +78,24 @@ def test_imports_go_one_way(package: str) -> None:
 
 
 @pytest.mark.parametrize("module", ["exchange_launcher.cli", "trading_bots.simulation.exchange", "matching_engine.service"])
-def test_who_only_starts_does_not_wait_for_a_database_toolkit(module: str) -> None:
+def test_modules_that_need_no_database_do_not_import_a_database_toolkit(module: str) -> None:
     says = f"import sys, {module}; print({{'sqlalchemy', 'alembic'}} & sys.modules.keys())"
     assert subprocess.run([sys.executable, "-c", says], check=True, capture_output=True, text=True).stdout == "set()\n"
 
 
 @pytest.mark.parametrize("name", SDK)
-def test_what_a_bot_is_made_of_needs_no_exchange(name: str) -> None:
+def test_the_sdk_imports_no_package_of_the_exchange(name: str) -> None:
     place = ROOT / "trading-bots" / "trading_bots" / name
     for path in place.rglob("*.py") if place.is_dir() else [place]:
         assert imports_of(path) & set(FOLDERS) <= {"trading_bots", "microexchange"}, path
 
 
 @pytest.mark.parametrize("core", CORES + FOLDS)
-def test_a_core_has_no_input_output_no_clock_and_no_dice(core: str) -> None:
+def test_a_core_has_no_input_output_no_clock_and_no_random_numbers(core: str) -> None:
     assert not imports_of(ROOT / core) & IMPURE
 
 
-def test_there_is_no_float_in_a_core() -> None:
+def test_a_core_uses_no_floating_point_numbers() -> None:
     for core in CORES:
         for node in ast.walk(ast.parse((ROOT / core).read_text())):
             assert not (isinstance(node, ast.Constant) and isinstance(node.value, float)), f"{core}:{node.lineno}"

@@ -33,19 +33,19 @@ TABLES = {OrderType: ORDER_KINDS, TimeInForce: TIMES_IN_FORCE, SelfTradePreventi
 
 
 @pytest.mark.parametrize("kind", TABLES, ids=lambda kind: kind.__name__)
-def test_every_value_has_a_row(kind: type[Enum]) -> None:
+def test_every_value_of_an_enum_has_a_row(kind: type[Enum]) -> None:
     assert list(TABLES[kind]) == list(kind)
 
 
 @pytest.mark.parametrize("kind", TABLES, ids=lambda kind: kind.__name__)
-def test_a_new_value_without_a_row_is_found_when_the_table_is_made(kind: type[Enum]) -> None:
+def test_a_value_without_a_row_raises_an_error_when_the_table_is_built(kind: type[Enum]) -> None:
     wider = StrEnum("Wider", {**{value.name: value.value for value in kind}, "PEGGED": "pegged"})  # type: ignore[misc]
     rows = {wider(value.value): row for value, row in TABLES[kind].items()}
     with pytest.raises(LookupError, match="PEGGED"):
         kinds.complete(wider, rows)
 
 
-def test_every_order_status_is_final_or_is_not() -> None:
+def test_every_order_status_states_if_it_is_final() -> None:
     assert list(enums._IS_FINAL) == list(OrderStatus)
 
 
@@ -55,7 +55,7 @@ def test_every_trigger_rises_for_one_side_and_falls_for_the_other() -> None:
 
 
 @pytest.mark.parametrize("kind", OrderType)
-def test_an_order_type_becomes_one_with_the_same_limit_that_waits_for_nothing(kind: OrderType) -> None:
+def test_a_triggered_order_has_an_order_type_without_a_trigger_and_with_the_same_limit(kind: OrderType) -> None:
     row = ORDER_KINDS[kind]
     after = ORDER_KINDS[row.becomes]
     assert (after.has_price, after.trigger) == (row.has_price, None)
@@ -64,7 +64,7 @@ def test_an_order_type_becomes_one_with_the_same_limit_that_waits_for_nothing(ki
 
 
 @pytest.mark.parametrize("state", TradingState)
-def test_a_market_trades_collects_or_refuses(state: TradingState) -> None:
+def test_every_trading_state_either_trades_collects_orders_or_refuses_them(state: TradingState) -> None:
     row = STATES[state]
     assert [state is TradingState.CONTINUOUS, row.collects, row.refusal is not None].count(True) == 1
 
@@ -81,7 +81,7 @@ def terms_of(kind: OrderType, price: int = 1000, trigger_price: int = 1000) -> d
 
 
 @pytest.mark.parametrize("kind", OrderType)
-def test_the_engine_takes_what_the_row_of_an_order_type_allows_and_refuses_the_rest(kind: OrderType) -> None:
+def test_the_engine_accepts_exactly_the_combinations_that_the_row_of_an_order_type_allows(kind: OrderType) -> None:
     row = ORDER_KINDS[kind]
     for life, post_only, display in product(TimeInForce, (False, True), (0, 2)):
         allowed = (
@@ -100,7 +100,7 @@ def test_the_engine_takes_what_the_row_of_an_order_type_allows_and_refuses_the_r
 
 @pytest.mark.parametrize("kind", OrderType)
 @pytest.mark.parametrize("field", ["price", "trigger_price"])
-def test_the_engine_wants_a_price_and_a_trigger_exactly_where_the_row_says_so(kind: OrderType, field: str) -> None:
+def test_the_engine_requires_a_price_and_a_trigger_as_the_row_of_the_order_type_states(kind: OrderType, field: str) -> None:
     terms = terms_of(kind)
     other = {name: value for name, value in terms.items() if name != field} if field in terms else {**terms, field: 1000}
     assert Pit().order("d", "buy", 5, **other)[1][0].code == Code.INVALID_FIELD
@@ -108,7 +108,9 @@ def test_the_engine_wants_a_price_and_a_trigger_exactly_where_the_row_says_so(ki
 
 @pytest.mark.parametrize("side", Side)
 @pytest.mark.parametrize("kind", [kind for kind in OrderType if ORDER_KINDS[kind].trigger])
-def test_an_order_waits_until_the_price_comes_from_where_its_row_says(kind: OrderType, side: Side) -> None:
+def test_an_order_waits_until_the_price_reaches_its_trigger_from_the_side_that_its_row_states(
+    kind: OrderType, side: Side
+) -> None:
     trigger = ORDER_KINDS[kind].trigger
     assert trigger is not None
     rises = trigger.rises(side)
@@ -122,7 +124,7 @@ def test_an_order_waits_until_the_price_comes_from_where_its_row_says(kind: Orde
 
 
 @pytest.mark.parametrize("policy", SelfTradePrevention)
-def test_the_engine_prevents_self_trades_as_the_row_says(policy: SelfTradePrevention) -> None:
+def test_the_engine_prevents_self_trades_as_the_row_of_the_policy_states(policy: SelfTradePrevention) -> None:
     row = PREVENTIONS[policy]
     pit = Pit()
     pit.apply(OpenAccount(pit.id(), 1, "g", 10_000 * CASH_SCALE, {"Y": 100}, policy))
@@ -136,7 +138,7 @@ def test_the_engine_prevents_self_trades_as_the_row_says(policy: SelfTradePreven
 
 
 @pytest.mark.parametrize("state", TradingState)
-def test_the_engine_trades_collects_or_refuses_as_the_row_of_the_state_says(state: TradingState) -> None:
+def test_the_engine_trades_collects_or_refuses_as_the_row_of_the_trading_state_states(state: TradingState) -> None:
     row = STATES[state]
     pit = Pit()
     pit.state(state)
@@ -151,7 +153,7 @@ def test_the_engine_trades_collects_or_refuses_as_the_row_of_the_state_says(stat
 # --- the gateway and the bots -------------------------------------------------------------------------------------------
 
 
-def test_a_client_may_ask_for_every_order_type_and_for_every_life_in_which_nothing_rests() -> None:
+def test_a_request_may_have_every_order_type_and_every_time_in_force_that_does_not_rest() -> None:
     wanted = {*(kind.value for kind in OrderType), *(life.value for life, row in TIMES_IN_FORCE.items() if not row.rests)}
     assert {kind.value for kind in EntryType} == set(_TYPES) == wanted
     (_, components) = msgspec.json.schema_components([OrderRequest])
@@ -159,7 +161,7 @@ def test_a_client_may_ask_for_every_order_type_and_for_every_life_in_which_nothi
 
 
 @pytest.mark.parametrize("kind", OrderType)
-def test_the_gateway_wants_a_price_and_a_trigger_exactly_where_the_row_says_so(kind: OrderType) -> None:
+def test_the_gateway_requires_a_price_and_a_trigger_as_the_row_of_the_order_type_states(kind: OrderType) -> None:
     row = ORDER_KINDS[kind]
     securities = {"X": Security(Pit().engine.markets["X"].listing)}
     for price, trigger_price in product((None, 10), repeat=2):
@@ -188,7 +190,7 @@ def test_a_bot_sends_the_order_type_of_the_table_with_all_its_terms(price: int |
 
 
 @pytest.mark.parametrize("status", OrderStatus)
-def test_a_bots_order_is_open_until_its_status_is_final(status: OrderStatus) -> None:
+def test_the_order_of_a_bot_is_open_until_its_status_is_final(status: OrderStatus) -> None:
     order = Order("1", "X", "buy", sdk.Decimal(1), None, status=status.value)
     assert order.is_open is not status.is_final
 
@@ -196,7 +198,7 @@ def test_a_bots_order_is_open_until_its_status_is_final(status: OrderStatus) -> 
 # --- the pages ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_rule_books_table_of_order_types_is_the_rows() -> None:
+def test_the_table_of_order_types_in_the_rule_book_equals_the_rows() -> None:
     page = (ROOT / "docs" / "rulebook.md").read_text()
     (table,) = re.findall(r"^\| order type .+\n\| --- .+\n((?:\|.+\n)+)", page, re.MULTILINE)
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
@@ -221,7 +223,7 @@ def test_the_page_of_interfaces_names_every_order_type_and_time_in_force() -> No
         assert {value.value for value in values} <= set(re.findall(r"`(\w+)`", row))  # type: ignore[attr-defined]
 
 
-def test_the_dashboards_ticket_offers_every_order_type_with_its_fields() -> None:
+def test_the_order_form_of_the_dashboard_offers_every_order_type_with_its_fields() -> None:
     script = (ROOT / "market-data-feed" / "market_data_feed" / "static" / "js" / "trade.js").read_text()
 
     def listed(name: str) -> set[str]:

@@ -51,21 +51,21 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 # --- which exchanges run ------------------------------------------------------------------------------------------------
 
 
-def test_an_exchange_is_found_while_it_runs_and_not_afterwards(folder: Path, tmp_path: Path) -> None:
+def test_an_exchange_is_listed_only_while_it_runs(folder: Path, tmp_path: Path) -> None:
     with announced(place(tmp_path)):
         assert places() == [place(tmp_path)]
     assert places() == []
     assert list(folder.iterdir()) == []
 
 
-def test_only_the_owner_can_read_where_an_exchange_is(folder: Path, tmp_path: Path) -> None:
+def test_only_the_owner_can_read_the_address_of_an_exchange(folder: Path, tmp_path: Path) -> None:
     with announced(place(tmp_path)):
         (file,) = folder.iterdir()
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_an_exchange_whose_launcher_was_killed_is_not_found_and_its_file_is_removed(folder: Path, tmp_path: Path) -> None:
+def test_an_exchange_whose_launcher_was_killed_is_not_listed_and_its_file_is_removed(folder: Path, tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", ANNOUNCES, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     with process:
@@ -78,7 +78,7 @@ def test_an_exchange_whose_launcher_was_killed_is_not_found_and_its_file_is_remo
     assert list(folder.iterdir()) == []
 
 
-def test_a_file_that_says_nothing_is_no_exchange(folder: Path, tmp_path: Path) -> None:
+def test_an_unreadable_file_is_not_listed_as_an_exchange(folder: Path, tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "1-x.json").write_bytes(b"\xff{")
     (folder / "2-x.json").mkdir()
@@ -86,13 +86,15 @@ def test_a_file_that_says_nothing_is_no_exchange(folder: Path, tmp_path: Path) -
         assert places() == [place(tmp_path)]
 
 
-def test_the_only_exchange_that_runs_is_the_one_that_is_meant(folder: Path, tmp_path: Path) -> None:
+def test_a_command_uses_the_only_running_exchange(folder: Path, tmp_path: Path) -> None:
     with announced(place(tmp_path, 9100)):
         found = target(None, None)
     assert (found.gateway_url, found.admin_token) == ("http://127.0.0.1:9100", tmp_path / "secrets" / "admin-token")
 
 
-def test_where_several_run_the_error_names_them_and_the_flag_that_chooses(folder: Path, tmp_path: Path) -> None:
+def test_with_several_running_exchanges_the_error_names_them_and_the_flag_that_selects_one(
+    folder: Path, tmp_path: Path
+) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     with announced(place(one, 9100)), announced(place(other, 9200)):
         with pytest.raises(CommandError) as error:
@@ -103,20 +105,22 @@ def test_where_several_run_the_error_names_them_and_the_flag_that_chooses(folder
         assert target(None, "http://localhost:9100").admin_token == one / "secrets" / "admin-token"
 
 
-def test_flags_go_before_what_runs(folder: Path, tmp_path: Path) -> None:
+def test_flags_take_precedence_over_a_running_exchange(folder: Path, tmp_path: Path) -> None:
     with announced(place(tmp_path, 9100)):
         found = target(tmp_path / "else", "http://127.0.0.1:9300")
     assert (found.gateway_url, found.admin_token.parent.parent) == ("http://127.0.0.1:9300", tmp_path / "else")
 
 
-def test_the_environment_goes_before_what_runs(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_takes_precedence_over_a_running_exchange(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MX_DATA_DIR", str(tmp_path / "else"))
     with announced(place(tmp_path, 9100)):
         found = target(None, None)
     assert (found.gateway_url, found.admin_token.parent.parent) == (running.DEFAULT_GATEWAY, tmp_path / "else")
 
 
-def test_where_none_runs_that_is_the_error(folder: Path) -> None:
+def test_without_a_running_exchange_a_command_fails(folder: Path) -> None:
     with pytest.raises(CommandError, match="no exchange runs on this machine"):
         target(None, None)
 
@@ -136,18 +140,18 @@ def test_where_none_runs_that_is_the_error(folder: Path) -> None:
         ("192.0.2.7", False),
     ],
 )
-def test_only_this_machine_can_connect_to_a_loopback_address(host: str, is_loopback: bool) -> None:
+def test_loopback_addresses_are_recognised(host: str, is_loopback: bool) -> None:
     assert addresses.is_loopback(host) is is_loopback
 
 
 @pytest.mark.parametrize("host", addresses.WILDCARDS)
-def test_the_public_address_of_a_wildcard_is_one_of_this_machine(host: str) -> None:
+def test_the_public_address_of_a_wildcard_belongs_to_this_machine(host: str) -> None:
     own = {one.address for found in psutil.net_if_addrs().values() for one in found}
     found = addresses.public_host(host)
     assert found is None or (found in own and not addresses.is_loopback(found))
 
 
-def test_without_a_default_route_an_interface_that_is_up_gives_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_default_route_the_public_address_is_that_of_an_active_interface(monkeypatch: pytest.MonkeyPatch) -> None:
     def interface(family: int, address: str, isup: bool = True) -> tuple[object, object]:
         stats = type("Stats", (), {"isup": isup})()
         return [type("Address", (), {"family": family, "address": address})()], stats
@@ -170,7 +174,7 @@ def test_without_a_default_route_an_interface_that_is_up_gives_the_address(monke
 @pytest.mark.parametrize(
     ("host", "url"), [("0.0.0.0", "http://127.0.0.1:80"), ("::", "http://[::1]:80"), ("10.0.0.2", "http://10.0.0.2:80")]
 )
-def test_this_machine_reaches_a_wildcard_by_loopback(host: str, url: str) -> None:
+def test_the_local_address_of_a_wildcard_is_the_loopback_address(host: str, url: str) -> None:
     assert addresses.url(addresses.local_host(host), 80) == url
 
 
@@ -284,7 +288,7 @@ def mess(folder: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("arguments", BAD, ids=lambda arguments: " ".join(arguments)[:60])
-def test_what_a_command_cannot_use_ends_it_with_what_why_and_what_to_do(
+def test_an_unusable_argument_ends_a_command_with_the_problem_and_the_fix(
     mess: Path, web: str, arguments: tuple[str, ...]
 ) -> None:
     result = CliRunner().invoke(app, [one.replace("{web}", web).replace("{}", str(mess)) for one in arguments])
@@ -300,7 +304,7 @@ def test_what_a_command_cannot_use_ends_it_with_what_why_and_what_to_do(
 
 @pytest.mark.parametrize("arguments", [("halt", "AAPL"), ("audit",), ("migrate",), ("compete", "{}/season.toml")])
 @pytest.mark.parametrize(("name", "text"), [("MX_NAMESPACE", "A B"), ("MX_NAMESPACE", "x" * 40)])
-def test_a_setting_of_the_environment_that_cannot_be_used_is_named(
+def test_an_unusable_environment_variable_is_named(
     mess: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], name: str, text: str
 ) -> None:
     monkeypatch.setenv(name, text)
@@ -308,26 +312,26 @@ def test_a_setting_of_the_environment_that_cannot_be_used_is_named(
     assert (result.exit_code, name in result.output) == (2, True), result.output
 
 
-def test_a_pricing_rule_of_the_environment_that_does_not_exist_is_named(mess: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_pricing_rule_in_the_environment_is_named(mess: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MX_PRICING", "cheapest")
     result = CliRunner().invoke(app, ["up", "--data", str(mess / "new")])
     assert (result.exit_code, "MX_PRICING" in result.output) == (2, True), result.output
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.ELOOP])
-def test_a_path_that_the_system_refuses_is_named_with_what_to_do(number: int, tmp_path: Path) -> None:
+def test_an_inaccessible_path_is_named_with_a_fix(number: int, tmp_path: Path) -> None:
     error = path_error(OSError(number, os.strerror(number), str(tmp_path)))
     assert (str(tmp_path) in error.problem, error.status, bool(error.fix)) == (True, 2, True)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may use everything")
-def test_a_folder_of_somebody_else_is_refused(mess: Path) -> None:
+def test_a_folder_without_write_permission_is_refused(mess: Path) -> None:
     (mess / "folder").chmod(0o500)
     result = CliRunner().invoke(app, ["up", "--data", str(mess / "folder")])
     assert (result.exit_code, "permission denied" in result.output) == (2, True), result.output
 
 
 @pytest.mark.parametrize("arguments", [("simulate", "{}/season.toml", "--out", "{}/new"), ("bot", "new", "{}/new_bot")])
-def test_what_these_commands_can_use_is_used(mess: Path, arguments: tuple[str, ...]) -> None:
+def test_usable_arguments_are_accepted(mess: Path, arguments: tuple[str, ...]) -> None:
     result = CliRunner().invoke(app, [one.replace("{}", str(mess)) for one in arguments])
     assert result.exit_code == 0, result.output

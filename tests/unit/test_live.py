@@ -152,7 +152,7 @@ async def lose(gateway: Gateway, venue: LiveVenue) -> None:
     await until(lambda: len(gateway.sockets) > before and venue._is_connected)
 
 
-async def test_after_a_refused_resume_a_bot_knows_which_of_its_orders_have_ended() -> None:
+async def test_after_a_refused_resume_the_orders_of_a_bot_have_their_current_status() -> None:
     async with trading() as (gateway, bot, venue):
         filled, cancelled, rests = (bot.buy("X", 5, "10.00") for _ in range(3))
         await until(lambda: rests.order_id and not venue._asked)
@@ -168,7 +168,7 @@ async def test_after_a_refused_resume_a_bot_knows_which_of_its_orders_have_ended
         assert ["resume_from" in login for login in gateway.logins] == [False, True, False]
 
 
-async def test_after_a_refused_resume_an_order_that_came_and_has_ended_is_not_sent_again() -> None:
+async def test_after_a_refused_resume_an_order_that_was_received_and_has_ended_is_not_sent_again() -> None:
     async with trading() as (gateway, bot, venue):
         gateway.is_deaf = True
         order = bot.buy("X", 5, "10.00")
@@ -181,7 +181,7 @@ async def test_after_a_refused_resume_an_order_that_came_and_has_ended_is_not_se
         assert gateway.entered == [order.client_order_id]
 
 
-async def test_after_a_refused_resume_an_order_that_never_came_is_sent_again() -> None:
+async def test_after_a_refused_resume_an_order_that_was_not_received_is_sent_again() -> None:
     async with trading() as (gateway, bot, venue):
         gateway.is_deaf = True
         order = bot.buy("X", 5, "10.00")
@@ -193,7 +193,7 @@ async def test_after_a_refused_resume_an_order_that_never_came_is_sent_again() -
         assert gateway.entered == [order.client_order_id] * 2
 
 
-async def test_a_resume_that_is_refused_for_now_is_tried_again_and_loses_no_report() -> None:
+async def test_a_temporarily_refused_resume_is_repeated_and_loses_no_report() -> None:
     async with trading() as (gateway, bot, venue):
         order = bot.buy("X", 5, "10.00")
         await until(lambda: order.order_id)
@@ -207,7 +207,7 @@ async def test_a_resume_that_is_refused_for_now_is_tried_again_and_loses_no_repo
         assert (order.status, bot.position("X"), bot.cash) == ("FILLED", 5, 950)
 
 
-async def test_a_report_that_comes_before_a_resume_is_answered_and_again_behind_it_counts_once() -> None:
+async def test_a_report_before_and_after_the_answer_to_a_resume_counts_once() -> None:
     async with trading() as (gateway, bot, venue):
         order = bot.buy("X", 5, "10.00")
         await until(lambda: order.order_id)

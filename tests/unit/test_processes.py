@@ -35,7 +35,7 @@ CHILDREN = {
 
 
 @pytest.mark.parametrize("child", list(CHILDREN))
-def test_a_process_that_is_let_go_is_gone_with_its_pipes(child: str) -> None:
+def test_let_go_ends_a_process_and_closes_its_pipes(child: str) -> None:
     command = [sys.executable, "-W", "error::ResourceWarning", "-c", PARENT, CHILDREN[child]]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=30)
     assert (done.returncode, done.stderr) == (0, "")

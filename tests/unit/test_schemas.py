@@ -66,11 +66,11 @@ ORDER = {
 }
 
 
-def test_an_order_shows_every_field_of_its_newest_report() -> None:
+def test_the_view_of_an_order_has_every_field_of_its_newest_report() -> None:
     assert msgspec.to_builtins(order_view(FILL, X)) == ORDER
 
 
-def test_a_report_is_the_order_and_what_has_changed_it() -> None:
+def test_the_view_of_a_report_is_the_order_and_the_fields_of_its_change() -> None:
     change = {
         "exec_type": "TRADE",
         "last_quantity": "3.0",
@@ -82,7 +82,7 @@ def test_a_report_is_the_order_and_what_has_changed_it() -> None:
     assert msgspec.to_builtins(report_view(FILL, X)) == ORDER | change
 
 
-def test_what_does_not_apply_is_null() -> None:
+def test_fields_that_do_not_apply_are_null() -> None:
     bare = OrderReport(
         11, 12, 13, "a", "", "X", Side.BUY, OrderType.MARKET, 140, None, ExecType.CANCELED, OrderStatus.CANCELED, 0, 0, 0
     )
@@ -92,7 +92,7 @@ def test_what_does_not_apply_is_null() -> None:
     assert (seen["resting"], seen["resting_qty"], seen["fee"]) == (False, "0.0", "0.00")
 
 
-def test_an_answer_has_the_trades_of_the_order() -> None:
+def test_the_view_of_an_order_has_its_trades() -> None:
     trade = Trade(19, 13, "X", 1700, 30, Side.BUY, 11, 18, 5, 6)
     (seen,) = order_view(FILL, X, [trade]).trades
     assert (seen.trade_id, seen.price, seen.quantity, seen.maker_order_id) == ("19", "17.00", "3.0", "11")
