@@ -1,4 +1,4 @@
-"""What every log promises: one suite for all three."""
+"""The contract of the log, tested against all three implementations."""
 
 import asyncio
 import contextlib
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.asyncio
 TOPIC, OTHER = ORDER_ENTRY, ORDER_EXECUTION
 
 
-class World:
-    """A log, reached through something that can be cut."""
+class LogUnderTest:
+    """An implementation of the log behind a connection that the test can break."""
 
     def __init__(self, url: str, namespace: str, proxy: Proxy | None) -> None:
         self._url = url
@@ -56,10 +56,10 @@ PARAMS = ["memory", *(pytest.param(name, marks=getattr(pytest.mark, name)) for n
 
 
 @pytest.fixture(params=PARAMS)
-async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[LogUnderTest]:
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     if request.param == "memory":
-        yield World("memory:", "", None)
+        yield LogUnderTest("memory:", "", None)
         return
     if request.param == "postgres":
         url = request.getfixturevalue("postgres_url")
@@ -71,7 +71,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         proxy = Proxy(target)
         await proxy.mend()
         credentials = f"{parts.netloc.rpartition('@')[0]}@"
-        world = World(f"postgresql://{credentials}127.0.0.1:{proxy.port}", namespace, proxy)
+        world = LogUnderTest(f"postgresql://{credentials}127.0.0.1:{proxy.port}", namespace, proxy)
         yield world
         await world.close()
         await proxy.cut()
@@ -83,7 +83,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     proxy = Proxy((parts.hostname or "", parts.port or 5672))
     await proxy.mend()
     credentials = parts.netloc.rpartition("@")[0]
-    world = World(f"amqp://{credentials}@127.0.0.1:{proxy.port}{parts.path}", namespace, proxy)
+    world = LogUnderTest(f"amqp://{credentials}@127.0.0.1:{proxy.port}{parts.path}", namespace, proxy)
     yield world
     await world.close()
     await proxy.cut()
@@ -92,7 +92,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
 async def take(
     log: Log, count: int, from_offset: int = 0, topic: str = TOPIC, seconds: float = 60
 ) -> list[tuple[int, bytes]]:
-    """The next `count` entries."""
+    """Return the next `count` entries."""
     taken: list[tuple[int, bytes]] = []
     async with asyncio.timeout(seconds):
         async with contextlib.aclosing(log.read(topic, from_offset)) as batches:  # type: ignore[type-var]
@@ -107,14 +107,14 @@ def bodies(numbers: Iterable[int], name: str = "") -> list[bytes]:
     return [f"{name}{number}".encode() for number in numbers]
 
 
-async def test_appended_bodies_are_read_in_order_at_offsets_from_0(world: World) -> None:
+async def test_appended_bodies_are_read_in_order_at_offsets_from_0(world: LogUnderTest) -> None:
     log = world.open()
     await log.append(TOPIC, bodies(range(5)))
     await log.append(TOPIC, bodies(range(5, 9)))
     assert await take(log, 9) == list(enumerate(bodies(range(9))))
 
 
-async def test_each_topic_has_its_own_offsets(world: World) -> None:
+async def test_each_topic_has_its_own_offsets(world: LogUnderTest) -> None:
     log = world.open()
     await log.append(TOPIC, [b"here"])
     await log.append(OTHER, [b"there"])
@@ -122,7 +122,7 @@ async def test_each_topic_has_its_own_offsets(world: World) -> None:
     assert await take(log, 1, topic=OTHER) == [(0, b"there")]
 
 
-async def test_the_order_of_each_concurrent_appender_is_preserved(world: World) -> None:
+async def test_the_order_of_each_concurrent_appender_is_preserved(world: LogUnderTest) -> None:
     async def append(name: str) -> None:
         log = world.open()
         for number in range(40):
@@ -136,14 +136,14 @@ async def test_the_order_of_each_concurrent_appender_is_preserved(world: World) 
         assert [body for _, body in read if body.startswith(name.encode())] == bodies(range(80), name)
 
 
-async def test_a_reader_can_begin_at_any_offset(world: World) -> None:
+async def test_a_reader_can_begin_at_any_offset(world: LogUnderTest) -> None:
     log = world.open()
     await log.append(TOPIC, bodies(range(300)))
     for offset in (0, 1, 137, 299):
         assert (await take(log, 1, offset))[0] == (offset, str(offset).encode())
 
 
-async def test_a_reader_at_the_end_waits_for_new_bodies(world: World) -> None:
+async def test_a_reader_at_the_end_waits_for_new_bodies(world: LogUnderTest) -> None:
     log = world.open()
     await log.append(TOPIC, bodies(range(3)))
     waiting = asyncio.create_task(take(log, 2, 3))
@@ -153,7 +153,7 @@ async def test_a_reader_at_the_end_waits_for_new_bodies(world: World) -> None:
     assert await waiting == [(3, b"3"), (4, b"4")]
 
 
-async def test_two_readers_receive_the_same_bodies(world: World) -> None:
+async def test_two_readers_receive_the_same_bodies(world: LogUnderTest) -> None:
     log = world.open()
     first, second = (asyncio.create_task(take(world.open(), 200)) for _ in range(2))
     for number in range(0, 200, 10):
@@ -161,22 +161,22 @@ async def test_two_readers_receive_the_same_bodies(world: World) -> None:
     assert await first == await second == list(enumerate(bodies(range(200))))
 
 
-async def test_reading_does_not_remove_bodies(world: World) -> None:
+async def test_reading_does_not_remove_bodies(world: LogUnderTest) -> None:
     log = world.open()
     await log.append(TOPIC, bodies(range(20)))
     assert await take(log, 20) == await take(log, 20)
 
 
-async def test_the_tail_is_the_offset_of_the_next_body(world: World) -> None:
+async def test_the_tail_is_the_offset_of_the_next_body(world: LogUnderTest) -> None:
     log = world.open()
     assert await log.tail(TOPIC) == 0
     await log.append(TOPIC, bodies(range(1000)))
     assert await log.tail(TOPIC) == 1000
-    await log.append(TOPIC, [b"one more"])
+    await log.append(TOPIC, [b"another"])
     assert await log.tail(TOPIC) == 1001
 
 
-async def test_the_tail_can_be_read_during_continuous_appends(world: World) -> None:
+async def test_the_tail_can_be_read_during_continuous_appends(world: LogUnderTest) -> None:
     log, busy = world.open(), world.open()
     appended = 0
 
@@ -199,14 +199,14 @@ async def test_the_tail_can_be_read_during_continuous_appends(world: World) -> N
         writing.cancel()
 
 
-async def test_a_body_of_a_megabyte_is_read_unchanged(world: World) -> None:
+async def test_a_body_of_a_megabyte_is_read_unchanged(world: LogUnderTest) -> None:
     log = world.open()
     body = bytes(range(256)) * 4096
     await log.append(TOPIC, [body, b"after"])
     assert await take(log, 2) == [(0, body), (1, b"after")]
 
 
-async def test_fifty_thousand_bodies_are_read_in_order(world: World) -> None:
+async def test_fifty_thousand_bodies_are_read_in_order(world: LogUnderTest) -> None:
     log = world.open(patience=60)
     reading = asyncio.create_task(take(world.open(), 50_000, seconds=120))
     for start in range(0, 50_000, 1000):
@@ -214,9 +214,9 @@ async def test_fifty_thousand_bodies_are_read_in_order(world: World) -> None:
     assert await reading == list(enumerate(bodies(range(50_000))))
 
 
-async def test_an_append_returns_only_when_it_is_confirmed(world: World) -> None:
+async def test_an_append_returns_only_when_it_is_confirmed(world: LogUnderTest) -> None:
     if world.proxy is None:
-        pytest.skip("nothing stands between the memory log and its memory")
+        pytest.skip("the memory log has no connection")
     log = world.open(patience=30)
     await log.append(TOPIC, [b"first"])
     world.proxy.stall()
@@ -228,7 +228,7 @@ async def test_an_append_returns_only_when_it_is_confirmed(world: World) -> None
     assert (await take(log, 2))[1][1] == b"second"
 
 
-async def test_a_broken_connection_loses_no_body_and_a_reader_receives_each_offset_once(world: World) -> None:
+async def test_a_broken_connection_loses_no_body_and_a_reader_receives_each_offset_once(world: LogUnderTest) -> None:
     total = 300
 
     async def append() -> None:
@@ -262,10 +262,10 @@ async def test_a_broken_connection_loses_no_body_and_a_reader_receives_each_offs
     numbers = [number for _, number in seen]
     assert list(dict.fromkeys(numbers)) == list(range(total)), "a body is missing or out of order"
     repeated = len(numbers) - total
-    assert repeated <= 3, "at most what was under way at each cut is there twice"
+    assert repeated <= 3, "only bodies that were in transit at a cut may be in the log twice"
 
 
-async def test_an_unavailable_log_raises_an_error_until_it_returns(world: World) -> None:
+async def test_an_unavailable_log_raises_an_error_until_it_returns(world: LogUnderTest) -> None:
     log = world.open(patience=1.0)
     await log.append(TOPIC, [b"before"])
     await world.cut()
@@ -280,10 +280,10 @@ async def test_an_unavailable_log_raises_an_error_until_it_returns(world: World)
     assert (await take(log, 2))[-1] == (1, b"after")
 
 
-async def test_the_pause_between_connection_attempts_grows(world: World) -> None:
+async def test_the_pause_between_connection_attempts_grows(world: LogUnderTest) -> None:
     if world.proxy is None:
         pytest.skip("the memory log does not connect")
-    # A proxy whose target does not exist: each try reaches it, and fails.
+    # The target of this proxy does not exist, so each attempt reaches the proxy and fails.
     dead = Proxy("/nowhere")
     await world.proxy.cut()
     dead.port = world.proxy.port
@@ -292,7 +292,7 @@ async def test_the_pause_between_connection_attempts_grows(world: World) -> None
     with pytest.raises(LogUnavailableError):
         await log.append(TOPIC, [b"x"])
     await dead.cut()
-    assert 2 <= dead.connections <= 8, "50 ms, doubling: a handful of tries in a second and a half"
+    assert 2 <= dead.connections <= 8, "pauses of 50 ms that double allow a few attempts in 1.5 seconds"
 
 
 async def test_postgres_shows_a_body_only_after_its_commit(postgres_url: str, postgres_namespace: str) -> None:
@@ -304,7 +304,7 @@ async def test_postgres_shows_a_body_only_after_its_commit(postgres_url: str, po
         behind = asyncio.create_task(log.append(TOPIC, [b"behind"]))
         await asyncio.sleep(0.3)
         assert await log.tail(TOPIC) == 1
-        assert not behind.done(), "a later append waits, so that offsets appear in their order"
+        assert not behind.done(), "a later append waits, so that offsets become visible in order"
         await connection.rollback()
     await behind
     assert await take(log, 2) == [(0, b"committed"), (1, b"behind")]

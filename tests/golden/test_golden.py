@@ -1,6 +1,6 @@
-"""Each rule of the rule book has a script, each script its rule, and the engine says what the scripts say.
+"""Each rule of the rule book has a script, and the engine emits the events of each script.
 
-MX_GOLDEN=write writes what it says into the files; then read the difference.
+MX_GOLDEN=write writes the current events into the files. Read the difference afterwards.
 """
 
 import os
@@ -23,7 +23,7 @@ def test_the_engine_emits_the_events_of_the_script(path: Path) -> None:
     if os.environ.get("MX_GOLDEN") == "write":
         path.write_text(replay(text))
     assert replay(text) == path.read_text()
-    assert "    " in text, "a script without events shows nothing"
+    assert "    " in text, "the script has no events"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

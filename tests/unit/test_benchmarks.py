@@ -1,4 +1,4 @@
-"""What the benchmarks share: rows that are printed as they are measured, and that a Ctrl-C does not take away."""
+"""The harness of the benchmarks prints each row when it is measured, and keeps the rows after Ctrl-C."""
 
 import json
 import re
@@ -73,8 +73,8 @@ def test_a_signal_keeps_the_rows_and_ends_the_benchmark_with_status_130(
     benchmark.send_signal(number)
     rest, _ = benchmark.communicate(timeout=30)
     assert (benchmark.returncode, lines[2]) == (130, "| 1 | 0.5 ms |\n")
-    said, figures = rest.splitlines()
-    assert said == "Interrupted: the rows above are what was measured."
+    message, figures = rest.splitlines()
+    assert message == "Interrupted: the rows above are what was measured."
     assert json.loads(figures)["rows"] == 1
     assert json.loads(figures)["interrupted"]
 
@@ -89,10 +89,10 @@ def test_a_complete_run_is_written_into_the_page_and_an_interrupted_run_is_not(p
     assert (ended.value.code, page.read_text()) == (130, PAGE)
     with harness.Report("test", options) as report:
         report.table("what", "events/s:").add("ours", "5")
-        report.sentence("So much.")
+        report.sentence("A sentence.")
     report.finish({}, "![picture](x.svg)")
     table = "| what | events/s |\n| --- | ---: |\n| ours | 5 |"
-    assert f"<!-- bench test -->\n\n{table}\n\nSo much.\n\n![picture](x.svg)\n\nMeasured on: " in page.read_text()
+    assert f"<!-- bench test -->\n\n{table}\n\nA sentence.\n\n![picture](x.svg)\n\nMeasured on: " in page.read_text()
 
 
 def test_an_error_other_than_ctrl_c_is_raised() -> None:

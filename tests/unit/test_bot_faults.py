@@ -1,4 +1,4 @@
-"""What goes wrong in a bot is said once, with its place: endless loops, sleeps, errors that repeat, prints with escapes."""
+"""Faults of bots are reported once, with file and line: endless loops, sleeps, repeated errors, output with escapes."""
 
 import os
 import signal
@@ -54,7 +54,7 @@ class SwallowsEverything(Bot):
             pass
 
 
-class NeverGivesUp(Bot):
+class RetriesForever(Bot):
     def on_timer(self):
         while True:
             try:
@@ -68,7 +68,7 @@ class IsStuckInC(Bot):
         sum(range(10**13))  # here
 
 
-class LoopsAsItIsMade(Bot):
+class LoopsInItsConstructor(Bot):
     def __init__(self):
         super().__init__()
         while True:  # here
@@ -77,12 +77,12 @@ class LoopsAsItIsMade(Bot):
 
 
 def lines_of(text: str, name: str) -> set[int]:
-    """The lines of a class that are marked."""
-    found, kind = set(), ""
+    """Return the numbers of the marked lines of a class, and of the lines after them."""
+    found, class_name = set(), ""
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith("class "):
-            kind = line[6:].partition("(")[0]
-        if kind == name and "# here" in line:
+            class_name = line[6:].partition("(")[0]
+        if class_name == name and "# here" in line:
             found |= {number, number + 1}
     return found
 
@@ -99,7 +99,7 @@ def test_a_stuck_bot_ends_a_simulation_with_an_error_that_names_its_file_and_lin
         assert done.returncode == 1
         places = [f'stuck.py", line {line} in on_timer' for line in lines_of(STUCK, name)]
     else:
-        assert done.returncode == (EXIT_STUCK if name == "NeverGivesUp" else 1), done.stderr
+        assert done.returncode == (EXIT_STUCK if name == "RetriesForever" else 1), done.stderr
         assert "stuck" in done.stderr
         places = [f"stuck.py:{line}" for line in lines_of(STUCK, name)]
     assert any(place in done.stderr for place in places), done.stderr
@@ -134,7 +134,7 @@ def test_a_timer_whose_pause_is_not_positive_is_refused(pause: float) -> None:
 
 @pytest.fixture
 def nowhere() -> str:
-    """An address at which nobody answers."""
+    """A URL without a server."""
     return f"http://127.0.0.1:{free_ports(1)[0]}"
 
 
@@ -152,13 +152,13 @@ def bot_process(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 def test_a_bot_without_an_exchange_prints_the_address_once_and_waits_until_ctrl_c(tmp_path: Path, nowhere: str) -> None:
     process = bot_process(tmp_path, "MarketMaker", "--url", nowhere)
     assert process.stdout is not None
-    said = process.stdout.readline()
-    assert nowhere in said
-    assert "./mx up" in said
+    message = process.stdout.readline()
+    assert nowhere in message
+    assert "./mx up" in message
     time.sleep(4)
     process.send_signal(signal.SIGINT)
     more, _ = process.communicate(timeout=30)
-    assert (process.returncode, more) == (0, ""), "it waits in silence"
+    assert (process.returncode, more) == (0, ""), "it prints nothing while it waits"
 
 
 GUARDED = """
@@ -217,8 +217,8 @@ def test_the_first_ctrl_c_ends_a_live_bot_that_returns(tmp_path: Path) -> None:
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=20)
-    assert (process.returncode, said) == (0, "stopped\n")
+    output, _ = process.communicate(timeout=20)
+    assert (process.returncode, output) == (0, "stopped\n")
 
 
 # --- errors and prints ----------------------------------------------------------------------------------------------
@@ -243,9 +243,9 @@ def raised(function: object) -> Exception:
 def test_a_repeated_error_is_reported_at_the_first_tenth_and_hundredth_time_with_its_count() -> None:
     bot = Fails()
     complaints = Complaints(bot)
-    told = [complaints.add(raised(bot.first)) for _ in range(250)]
-    assert [number for number, text in enumerate(told, 1) if text] == [1, 10, 100]
-    assert "100 times so far" in told[99]
+    texts = [complaints.add(raised(bot.first)) for _ in range(250)]
+    assert [number for number, text in enumerate(texts, 1) if text] == [1, 10, 100]
+    assert "100 times so far" in texts[99]
     assert "second" in complaints.add(raised(bot.second))
     first, second = complaints
     assert first.endswith("(250 times)\n")
@@ -262,24 +262,24 @@ def test_an_error_in_a_shipped_strategy_shows_its_file() -> None:
 
     bot = MarketMaker()
     with pytest.raises(RuntimeError) as caught:
-        bot.on_start()  # it is connected to nothing
+        bot.on_start()  # the bot has no venue
     assert "market_maker.py" in complaint(bot, caught.value)
 
 
 def test_captured_output_is_kept_by_bot_and_cut_at_a_maximum() -> None:
-    said: list[tuple[str, str]] = []
-    who = "ada"
-    with captured(lambda: who, lambda name, line: said.append((name, line))):
+    printed: list[tuple[str, str]] = []
+    name_of_bot = "ada"
+    with captured(lambda: name_of_bot, lambda name, line: printed.append((name, line))):
         print("one\ntwo \x1b[31m")
         print("half", end="")
-        who = "bob"
+        name_of_bot = "bob"
         print("other")
         for _ in range(MAX_CHARACTERS // 50_000 + 1):
             print("x" * 50_000)
-    assert said[:3] == [("ada", "one"), ("ada", "two \\x1b[31m"), ("bob", "other")]
-    assert ("ada", "half") in said
-    assert said[-1][0] == "bob"
-    assert said[-1][1].endswith("characters more are left out")
+    assert printed[:3] == [("ada", "one"), ("ada", "two \\x1b[31m"), ("bob", "other")]
+    assert ("ada", "half") in printed
+    assert printed[-1][0] == "bob"
+    assert printed[-1][1].endswith("characters more are left out")
 
 
 def test_a_bot_that_calls_exit_does_not_end_the_other_bots() -> None:

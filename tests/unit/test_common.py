@@ -1,4 +1,4 @@
-"""Numbers, ids, cursors, keys: the small shared parts."""
+"""Tests of the shared modules: numbers, ids, cursors, keys, refusals, addresses and listings."""
 
 import itertools
 import stat
@@ -94,8 +94,8 @@ def test_ids_always_increase_even_if_the_clock_is_set_back(times: list[int], gat
     ids = IdSequence(gateway)
     given_out = [ids.next(now) for now in times]
     assert all(earlier < later for earlier, later in itertools.pairwise(given_out))
-    assert {gateway_of(one) for one in given_out} == {gateway}
-    assert all(0 < one < 1 << 63 for one in given_out)
+    assert {gateway_of(command_id) for command_id in given_out} == {gateway}
+    assert all(0 < command_id < 1 << 63 for command_id in given_out)
 
 
 def test_a_full_counter_of_ids_continues_in_the_next_millisecond() -> None:
@@ -103,7 +103,7 @@ def test_a_full_counter_of_ids_continues_in_the_next_millisecond() -> None:
     now = EPOCH_MS * 1_000_000
     given_out = [ids.next(now) for _ in range((1 << COUNTER_BITS) + 10)]
     assert given_out == sorted(set(given_out))
-    assert {gateway_of(one) for one in given_out} == {5}
+    assert {gateway_of(command_id) for command_id in given_out} == {5}
 
 
 def test_ids_begin_above_the_highest_used_id_even_if_the_clock_was_set_back() -> None:
@@ -159,7 +159,7 @@ def test_the_sequence_of_a_gateway_begins_at_1_with_each_fencing_token() -> None
 
 
 def asking(host: str = "127.0.0.1", /, **headers: str) -> HTTPConnection:
-    """A request with these headers, from that address."""
+    """Return a connection from `host` with these headers."""
     raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
     return HTTPConnection({"type": "http", "headers": raw, "client": (host, 1)})
 
@@ -192,9 +192,9 @@ def test_a_header_without_a_valid_key_is_refused(tmp_path: Path, header: str | N
 
 
 def test_only_the_owner_can_read_secrets_and_each_market_has_its_own(tmp_path: Path) -> None:
-    one, two = Keys(tmp_path / "one"), Keys(tmp_path / "two")
-    assert stat.S_IMODE(one.admin_token_file.stat().st_mode) == 0o600
-    assert one.admin_token_file.read_text() != two.admin_token_file.read_text()
+    first, second = Keys(tmp_path / "first"), Keys(tmp_path / "second")
+    assert stat.S_IMODE(first.admin_token_file.stat().st_mode) == 0o600
+    assert first.admin_token_file.read_text() != second.admin_token_file.read_text()
 
 
 def test_the_admin_token_grants_access_to_all_accounts_and_a_key_only_to_its_own(tmp_path: Path) -> None:
@@ -212,11 +212,11 @@ def test_the_admin_token_grants_access_to_all_accounts_and_a_key_only_to_its_own
 
 
 @pytest.mark.parametrize(
-    ("headers", "who"),
+    ("headers", "client_id"),
     [({}, GUEST), ({"client-id": "ada"}, "ada"), ({"client-id": ""}, GUEST), ({"client-id": "a" * 32}, "a" * 32)],
 )
-def test_in_a_classroom_a_name_alone_identifies_a_client(tmp_path: Path, headers: dict[str, str], who: str) -> None:
-    assert Access(Keys(tmp_path), classroom=True).client(asking(**headers)) == who
+def test_in_a_classroom_a_name_alone_identifies_a_client(tmp_path: Path, headers: dict[str, str], client_id: str) -> None:
+    assert Access(Keys(tmp_path), classroom=True).client(asking(**headers)) == client_id
     with pytest.raises(Refusal) as refusal:
         Access(Keys(tmp_path)).client(asking(**headers))
     assert refusal.value.code is Code.UNAUTHENTICATED
@@ -236,7 +236,7 @@ def test_in_a_classroom_a_key_takes_precedence_over_a_name(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("host", "origin", "may"),
+    ("host", "origin", "is_admin"),
     [
         ("127.0.0.1", None, True),
         ("::1", None, True),
@@ -249,9 +249,11 @@ def test_in_a_classroom_a_key_takes_precedence_over_a_name(tmp_path: Path) -> No
         ("not-an-address", None, False),
     ],
 )
-def test_in_a_classroom_a_local_request_is_from_the_admin(tmp_path: Path, host: str, origin: str | None, may: bool) -> None:
+def test_in_a_classroom_a_local_request_is_from_the_admin(
+    tmp_path: Path, host: str, origin: str | None, is_admin: bool
+) -> None:
     request = asking(host, **({} if origin is None else {"origin": origin}))
-    assert Access(Keys(tmp_path), classroom=True).is_admin(request) is may
+    assert Access(Keys(tmp_path), classroom=True).is_admin(request) is is_admin
     with pytest.raises(Refusal):
         Access(Keys(tmp_path)).admin(request)
 
@@ -307,31 +309,32 @@ HEADER = "symbol,name,tick_size,lot_size,reference_price"
 
 
 def test_a_listing_file_is_read_as_commands() -> None:
-    (one,) = read_listing([HEADER, "BTC-USDT,Bitcoin,0.01,0.0001,60000.00"])
-    assert (one.symbol, one.tick_size, one.lot_size, one.reference_price) == ("BTC-USDT", "0.01", "0.0001", 6_000_000)
+    (listed,) = read_listing([HEADER, "BTC-USDT,Bitcoin,0.01,0.0001,60000.00"])
+    assert (listed.symbol, listed.tick_size, listed.lot_size) == ("BTC-USDT", "0.01", "0.0001")
+    assert listed.reference_price == 6_000_000
 
 
 def test_the_most_traded_securities_of_the_shipped_listing_come_first() -> None:
     listing = read_listing(files("order_entry_gateway").joinpath("listing.csv").read_text().splitlines())
     few = most_traded(listing, 10)
-    assert tuple(one.symbol for one in few) == LIQUID[:10]
-    assert tuple(one.symbol for one in most_traded(listing, 1000))[: len(LIQUID)] == LIQUID, "all of them are listed"
+    assert tuple(listed.symbol for listed in few) == LIQUID[:10]
+    assert tuple(listed.symbol for listed in most_traded(listing, 1000))[: len(LIQUID)] == LIQUID, "all are listed"
     own = read_listing([HEADER, "B,x,0.01,1,1", "AAPL,x,0.01,1,1", "A,x,0.01,1,1"])
-    assert [one.symbol for one in most_traded(own, 2)] == ["AAPL", "B"], "then as they stand in the file"
+    assert [listed.symbol for listed in most_traded(own, 2)] == ["AAPL", "B"], "the others follow in the order of the file"
 
 
 def test_a_listing_may_contain_all_other_terms() -> None:
     header = HEADER + ",pricing_rule,maker_fee_bps,band_bps,max_order_quantity,max_order_value,short_limit,state"
-    one, other = read_listing([header, "A,x,0.01,0.1,1,midpoint,-5,500,10,1000.50,2,pre_open", "B,x,0.01,1,1,,,,,,,"])
-    assert (one.pricing_rule, one.maker_fee_bps, one.band_bps, one.state) == ("midpoint", -5, 500, "pre_open")
-    assert (one.max_order_quantity, one.max_order_value, one.short_limit) == (100, 100_050_000_000, 20)
-    assert (other.pricing_rule, other.maker_fee_bps, other.band_bps) == ("resting", 10, 0)
+    full, short = read_listing([header, "A,x,0.01,0.1,1,midpoint,-5,500,10,1000.50,2,pre_open", "B,x,0.01,1,1,,,,,,,"])
+    assert (full.pricing_rule, full.maker_fee_bps, full.band_bps, full.state) == ("midpoint", -5, 500, "pre_open")
+    assert (full.max_order_quantity, full.max_order_value, full.short_limit) == (100, 100_050_000_000, 20)
+    assert (short.pricing_rule, short.maker_fee_bps, short.band_bps) == ("resting", 10, 0)
     with pytest.raises(ListingError, match="line 2: A"):
         read_listing([HEADER + ",pricing_rule", "A,x,0.01,1,1,cheapest"])
 
 
 @pytest.mark.parametrize(
-    ("line", "says"),
+    ("line", "message"),
     [
         ("BAD SYMBOL,x,0.01,1,1", "line 2"),
         ("X,x,zero,1,1", "tick size 'zero'"),
@@ -344,8 +347,8 @@ def test_a_listing_may_contain_all_other_terms() -> None:
         (f"X,{'x' * 200_000},0.01,1,1", "line 2"),
     ],
 )
-def test_an_unusable_listing_is_refused_with_the_line_or_the_field(line: str, says: str) -> None:
-    with pytest.raises(ListingError, match=says):
+def test_an_unusable_listing_is_refused_with_the_line_or_the_field(line: str, message: str) -> None:
+    with pytest.raises(ListingError, match=message):
         read_listing([HEADER, line])
 
 
@@ -387,10 +390,10 @@ def test_a_missing_column_of_a_listing_is_named() -> None:
 
 # --- processors ---------------------------------------------------------------------------------------------------------
 
-NICE = """
+PRINT_PRIORITIES = """
 import os, pathlib, sys
 from microexchange.service import leave_to_others
-if sys.argv[1] == "led" and os.fork():
+if sys.argv[1] == "follower" and os.fork():
     os.wait()
     os._exit(0)
 leave_to_others(7)
@@ -398,10 +401,10 @@ print(os.nice(0), pathlib.Path("/proc/self/autogroup").read_text())
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this system shares processors out by process alone")
-@pytest.mark.parametrize(("place", "of_session"), [("leader", "nice 7"), ("led", "nice 0")])
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this system has no scheduling groups of sessions")
+@pytest.mark.parametrize(("place", "of_session"), [("leader", "nice 7"), ("follower", "nice 0")])
 def test_only_the_leader_of_a_session_lowers_the_priority_of_the_whole_session(place: str, of_session: str) -> None:
-    command = [sys.executable, "-c", NICE, place]
-    said = subprocess.run(command, check=True, capture_output=True, text=True, start_new_session=True).stdout
-    assert said.startswith("7 ")
-    assert said.strip().endswith(of_session)
+    command = [sys.executable, "-c", PRINT_PRIORITIES, place]
+    output = subprocess.run(command, check=True, capture_output=True, text=True, start_new_session=True).stdout
+    assert output.startswith("7 ")
+    assert output.strip().endswith(of_session)

@@ -1,4 +1,4 @@
-"""`simulate`, `tournament` and `replay` from the command line."""
+"""Tests of the commands `simulate`, `tournament` and `replay`."""
 
 import json
 from pathlib import Path
@@ -69,7 +69,7 @@ def test_a_tournament_writes_a_table_json_and_a_page(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (("simulate", "none.toml"), "none.toml"),
         (("simulate", "{}/mine.py"), "mine.py"),
@@ -80,10 +80,10 @@ def test_a_tournament_writes_a_table_json_and_a_page(folder: Path) -> None:
         (("compete", "{}/mine.py"), "mine.py"),
     ],
 )
-def test_an_unusable_argument_is_reported(folder: Path, arguments: tuple[str, ...], says: str) -> None:
+def test_an_unusable_argument_is_reported(folder: Path, arguments: tuple[str, ...], message: str) -> None:
     result = run(*(argument.replace("{}", str(folder)) for argument in arguments))
     assert result.exit_code != 0
-    assert says in (result.output + str(result.stderr)).replace("\n", "")
+    assert message in (result.output + str(result.stderr)).replace("\n", "")
 
 
 def test_the_example_season_can_be_played() -> None:
@@ -103,17 +103,17 @@ def test_the_example_season_can_be_played() -> None:
 def test_a_bot_joins_a_given_season_or_the_built_in_season(folder: Path) -> None:
     result = run("simulate", folder / "season.toml", "--bot", folder / "mine.py", "--bot", "Momentum", "--out", folder)
     assert result.exit_code == 0, result.output
-    names = {one["client_id"] for one in json.loads((folder / "test/round-1/result.json").read_text())["ranking"]}
+    names = {place["client_id"] for place in json.loads((folder / "test/round-1/result.json").read_text())["ranking"]}
     assert {"trend", "pairs", "mine", "Momentum"} <= names
     (folder / "mine.py").write_text(BOT.replace('"X"', '"ACME"'))
     result = run("simulate", "--bot", folder / "mine.py", "--out", folder)
     assert result.exit_code == 0, result.output
-    (one,) = (
-        one
-        for one in json.loads((folder / "built-in/round-1/result.json").read_text())["ranking"]
-        if one["client_id"] == "mine"
+    (place,) = (
+        place
+        for place in json.loads((folder / "built-in/round-1/result.json").read_text())["ranking"]
+        if place["client_id"] == "mine"
     )
-    assert one["fills"] > 0
+    assert place["fills"] > 0
 
 
 def test_the_template_of_bot_new_trades_in_the_example_season(folder: Path) -> None:
@@ -123,14 +123,14 @@ def test_the_template_of_bot_new_trades_in_the_example_season(folder: Path) -> N
     path = Path(__file__).parents[2] / "examples" / "season" / "season.toml"
     result = run("simulate", path, "--bot", folder / "my_bot.py:MyBot", "--out", folder)
     assert result.exit_code == 0, result.output
-    (one,) = (
-        one
-        for one in json.loads((folder / "Example/round-1/result.json").read_text())["ranking"]
-        if one["client_id"] == "my_bot"
+    (place,) = (
+        place
+        for place in json.loads((folder / "Example/round-1/result.json").read_text())["ranking"]
+        if place["client_id"] == "my_bot"
     )
-    assert one["fills"] > 0
-    assert one["errors"] == []
-    assert one["rejected"] == 0
+    assert place["fills"] > 0
+    assert place["errors"] == []
+    assert place["rejected"] == 0
     assert "my_bot: it has" not in result.output + result.stderr
 
 
@@ -142,7 +142,7 @@ class Silent(Bot):
 
 class Greedy(Bot):
     def on_timer(self):
-        print("I want all \\x1b[31mof it")
+        print("I want everything \\x1b[31mof it")
         self.buy("X", 1_000_000, 100)
 """
 
@@ -159,11 +159,11 @@ def test_a_bot_that_does_not_trade_is_reported_with_the_reason(folder: Path, com
         season = ("--season", folder / "season.toml")
         result = run(command, *bots, *season, "--rounds", 2, "--workers", 1, "--out", folder)
     assert result.exit_code == 0, result.output
-    said = result.stderr.replace("\n", " ")
-    assert "it has sent no order" in said
-    assert "NONE is not listed here" in said
-    assert "were rejected: INSUFFICIENT_CASH" in said
-    assert "trend: it has" not in said
+    message = result.stderr.replace("\n", " ")
+    assert "it has sent no order" in message
+    assert "NONE is not listed here" in message
+    assert "were rejected: INSUFFICIENT_CASH" in message
+    assert "trend: it has" not in message
 
 
 def test_a_tournament_stores_the_output_of_bots_in_files_and_shows_it_on_request(folder: Path) -> None:
@@ -171,12 +171,12 @@ def test_a_tournament_stores_the_output_of_bots_in_files_and_shows_it_on_request
     season = ("--season", folder / "season.toml", "--rounds", 2, "--out", folder)
     result = run("tournament", f"{folder / 'idle.py'}:Greedy", "MarketMaker", *season, "--workers", 2)
     assert result.exit_code == 0, result.output
-    assert "I want all" not in result.output + result.stderr
+    assert "I want everything" not in result.output + result.stderr
     assert "2 of 2 rounds" in result.stderr
     assert "MarketMaker" in result.output
     lines = (folder / "test/output/idle.txt").read_text().splitlines()
     assert {line.partition(":")[0] for line in lines} == {"round 1", "round 2"}
-    assert "I want all \\x1b[31mof it" in lines[0]
+    assert "I want everything \\x1b[31mof it" in lines[0]
     result = run("tournament", f"{folder / 'idle.py'}:Greedy", *season, "--workers", 1, "--show-output")
     assert "idle: round 1: I want all \\x1b[31mof it" in result.output
 

@@ -1,4 +1,4 @@
-"""The pages say what the code says."""
+"""The tables, links and references of the pages match the code."""
 
 import re
 from pathlib import Path

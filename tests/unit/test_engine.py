@@ -1,4 +1,4 @@
-"""The rules of the matching engine, one by one."""
+"""Tests of the rules of the matching engine."""
 
 import pytest
 
@@ -221,18 +221,18 @@ def test_a_trade_moves_the_exact_cash_shares_and_fees() -> None:
 
 def test_fees_are_rounded_half_to_even() -> None:
     floor = Floor()
-    # One lot at one tick is worth 1 unit: fees of half a unit and of one and a half.
+    # One lot at one tick has a value of 1 unit. The maker fees are 0.5 and 1.5 units.
     floor.apply(ListSecurity(floor.id(), 1, "TINY", "Tiny", "0.00000001", "1", 1, 5_000, 10_000))
     floor.apply(OpenAccount(floor.id(), 1, "d", 1000, {"TINY": 1000}))
     floor.enter("d", "sell", 1, 1, symbol="TINY")
     _, events = floor.enter("a", "buy", 1, 1, symbol="TINY")
-    assert of(Trade, events)[0].maker_fee == 0, "0.5 goes to the even 0"
+    assert of(Trade, events)[0].maker_fee == 0, "0.5 is rounded to the even 0"
     floor.enter("d", "sell", 3, 1, symbol="TINY")
     _, events = floor.enter("a", "buy", 3, 1, symbol="TINY")
-    assert of(Trade, events)[0].maker_fee == 2, "1.5 goes to the even 2"
+    assert of(Trade, events)[0].maker_fee == 2, "1.5 is rounded to the even 2"
 
 
-# --- what is refused ----------------------------------------------------------------------------------------------------
+# --- refusals ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_a_second_open_order_with_the_same_client_order_id_is_rejected() -> None
     floor = Floor()
     floor.buy("a", 1, 1000, "mine")
     assert of(OrderReport, floor.buy("a", 1, 1000, "mine")[1])[0].code == Code.DUPLICATE_CLIENT_ORDER_ID
-    assert of(OrderReport, floor.buy("b", 1, 1000, "mine")[1])[0].status is S.NEW, "another client's name is its own"
+    assert of(OrderReport, floor.buy("b", 1, 1000, "mine")[1])[0].status is S.NEW, "each client has its own client order ids"
 
 
 @pytest.mark.parametrize("ended_by", ["a fill", "a cancel"])
@@ -298,7 +298,7 @@ def test_a_suspension_cancels_the_orders_of_a_client_and_rejects_new_orders() ->
     assert floor.levels("buy") == [(1000, 1, 1)]
     assert floor.engine.accounts["a"].held == 0
     assert of(OrderReport, floor.buy("a", 1, 1000)[1])[0].code == Code.CLIENT_SUSPENDED
-    assert [type(event) for event in floor.suspend("a")] == [CommandAccepted], "to suspend again changes nothing"
+    assert [type(event) for event in floor.suspend("a")] == [CommandAccepted], "a second suspension changes nothing"
 
 
 # --- accounts, securities, gateways -------------------------------------------------------------------------------------
@@ -332,7 +332,7 @@ def test_issued_cash_has_a_maximum() -> None:
     floor = Floor(clients=())
     for number in range(MAX_ISSUED_CASH // MAX_CASH):
         assert len(floor.apply(OpenAccount(floor.id(), 1, f"c{number}", MAX_CASH))) == 2
-    (refused,) = floor.apply(OpenAccount(floor.id(), 1, "one more", 1))
+    (refused,) = floor.apply(OpenAccount(floor.id(), 1, "another", 1))
     assert refused.code == Code.LIMIT_EXCEEDED
 
 
@@ -374,13 +374,13 @@ def test_each_gateway_has_its_own_sequence_of_command_ids() -> None:
     first = ListSecurity(late.next(2 * 10**18), 1, "X", "X", "0.01", "1", 1)
     second = ListSecurity(early.next(1_900_000_000_000_000_000), 1, "Y", "Y", "0.01", "1", 1)
     assert engine.apply(first)
-    assert engine.apply(second), "a smaller id of another gateway is no duplicate"
+    assert engine.apply(second), "a smaller id of another gateway is not a duplicate"
 
 
 def test_a_gateway_receives_the_highest_used_id_when_it_logs_on() -> None:
     floor = Floor()
-    (welcome,) = floor.engine.apply(GatewayLogon(0, 5, 0, 77))
-    assert welcome == GatewayLoggedOn(0, 77, 5, floor.log[-1].command_id)
+    (answer,) = floor.engine.apply(GatewayLogon(0, 5, 0, 77))
+    assert answer == GatewayLoggedOn(0, 77, 5, floor.log[-1].command_id)
     assert floor.engine.apply(GatewayLogon(0, 5, 9, 78)) == [GatewayLoggedOn(9, 78, 5, 0)]
 
 

@@ -1,4 +1,4 @@
-"""Snapshots: state as data, files that survive."""
+"""Tests of snapshots: the state of the engine as data, and the files that store it."""
 
 import errno
 import os
@@ -54,7 +54,7 @@ def test_a_restored_engine_emits_the_same_events_as_the_original() -> None:
 
 
 def replayed(floor: Floor) -> list[list[Any]]:
-    """What the last three commands cause after all that came before them."""
+    """Return the events of the last three commands after a replay of all earlier commands."""
     engine = Engine()
     return [engine.apply(command) for command in floor.log][-3:]
 
@@ -170,7 +170,7 @@ def test_a_restored_engine_has_the_same_orders_of_every_order_type() -> None:
     pit.order("e", "buy", 2, 1100, order_type=OrderType.STOP_LIMIT, trigger_price=1050)
     pit.order("f", "sell", 1, 1101)
     pit.order("d", "buy", 1, 1150)
-    assert pit.engine.markets["Y"].ends_at, "an auction is under way"
+    assert pit.engine.markets["Y"].ends_at, "an auction is in progress"
     taken = state.take(pit.engine)
     other = state.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(taken), type=state.EngineState))
     assert state.take(other) == taken

@@ -1,4 +1,4 @@
-"""The feed's fold: balances, the leaderboard, counts, and what subscribers hear."""
+"""Tests of the state of the feed: balances, the leaderboard, statistics, and the messages to subscribers."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ from tests.unit.market import Floor
 
 
 def fold(floor: Floor, *steps: Any) -> tuple[Market, list[Any]]:
-    """A market that heard everything the floor's commands caused, and the reports."""
+    """Replay the commands of a floor. Return the market of the feed after all reports, and the reports."""
     from matching_engine.engine import Engine
 
     engine, market = Engine(), Market()
@@ -41,19 +41,19 @@ def settled(market: Market, client: str, cash: int, lots: int) -> None:
 
 
 def given(market: Market, client: str, cash: int, lots: int) -> None:
-    """The issuer has booked something: the client's balances after that."""
+    """Apply a settled transfer from the issuer, with the balances of the client after it."""
     market.apply(
         SettlementReport(1, 1, SettlementStatus.SETTLED, 0, 1, [(client, cash)], [(client, "X", lots)]),
     )
 
 
 def leader(market: Market, client: str) -> LeaderView:
-    """The client's place."""
-    return next(one for one in market.leaderboard(10) if one.client_id == client)
+    """Return the row of a client on the leaderboard."""
+    return next(row for row in market.leaderboard(10) if row.client_id == client)
 
 
 def traded_at(floor: Floor, price: int) -> Market:
-    """A market whose last trade was at that price."""
+    """Return a market whose last trade was at `price`."""
     floor.sell("b", 1, price)
     floor.buy("c", 1, price)
     return fold(floor)[0]
@@ -92,7 +92,7 @@ def test_a_return_that_rounds_to_nothing_has_no_sign() -> None:
         given(market, client, 10_000 * 10**8, 100)
         settled(market, client, 10_000 * 10**8 + change, 100)
     board = [leader(market, client) for client in ("a", "b")]
-    assert [(one.profit, one.return_percent) for one in board] == [("0.10", "0.00"), ("-0.10", "0.00")]
+    assert [(row.profit, row.return_percent) for row in board] == [("0.10", "0.00"), ("-0.10", "0.00")]
 
 
 def test_a_deposit_and_a_withdrawal_at_the_last_price_change_no_profit() -> None:
@@ -164,10 +164,12 @@ def test_the_leaderboard_can_leave_the_house_bots_out() -> None:
         market.apply(AccountOpened(1, 1, client, 10_000 * 10**8, {}, house))
         given(market, client, 10_000 * 10**8, 0)
         settled(market, client, cash * 10**8, 0)
-    ranked = [(one.rank, one.client_id, one.house) for one in market.leaderboard(3)]
+    ranked = [(row.rank, row.client_id, row.house) for row in market.leaderboard(3)]
     assert ranked == [(1, "maker", True), (2, "d", False), (3, "noise", True)]
-    assert [(one.rank, one.client_id) for one in market.leaderboard(1, house=False)] == [(1, "d")]
-    assert [(one.rank, one.client_id) for one in market.leaders(1)] == [(1, "maker"), (2, "d")], "so many of each kind"
+    assert [(row.rank, row.client_id) for row in market.leaderboard(1, house=False)] == [(1, "d")]
+    assert [(row.rank, row.client_id) for row in market.leaders(1)] == [(1, "maker"), (2, "d")], (
+        "one house bot and one other client"
+    )
 
 
 def test_a_security_is_quiet_ten_seconds_after_the_last_order_of_a_house_bot() -> None:
@@ -176,14 +178,14 @@ def test_a_security_is_quiet_ten_seconds_after_the_last_order_of_a_house_bot() -
     floor.sell("a", 1, 11_000)
     market, _ = fold(floor)
     market.at(QUIET_NANOSECONDS)
-    assert market.security_view("X").quiet, "what others offer does not count"
+    assert market.security_view("X").quiet, "orders of other clients do not count"
     offer, _ = floor.sell("maker", 1, 11_000)
     market, _ = fold(floor)
     market.at(QUIET_NANOSECONDS)
     assert not market.security_view("X").quiet
     for event in floor.cancel("maker", offer):
         market.apply(event)
-    assert not market.ticker_view("X", 0).quiet, "it may only be replacing its quote"
+    assert not market.ticker_view("X", 0).quiet, "the bot may replace its quote"
     market.at(2 * QUIET_NANOSECONDS)
     assert market.ticker_view("X", 0).quiet
 
@@ -220,7 +222,7 @@ def test_an_order_is_listed_as_open_until_it_ends() -> None:
 
 
 def content(frame: bytes) -> bytes:
-    """What a text frame says, read as RFC 6455 has it."""
+    """Return the content of a text frame, decoded according to RFC 6455."""
     assert frame[0] == 0x81
     size = {126: 2, 127: 8}.get(frame[1], 0)
     length = int.from_bytes(frame[2 : 2 + size], "big") if size else frame[1]
@@ -229,16 +231,16 @@ def content(frame: bytes) -> bytes:
 
 
 def drain(subscriber: Subscriber, market: Market) -> list[Any]:
-    """All that it hears, as its connection would send it."""
+    """Return all messages that the connection of a subscriber would send."""
     messages = []
-    while (said := subscriber.take()) is not None:
-        frame = said if isinstance(said, bytes) else json_frame(message_for(market, *said))
+    while (item := subscriber.take()) is not None:
+        frame = item if isinstance(item, bytes) else json_frame(message_for(market, *item))
         messages.append(json.loads(content(frame)))
     return messages
 
 
 def rebuilt(snapshot: dict[str, Any], messages: list[Any]) -> tuple[int, dict[str, dict[str, str]]]:
-    """The book, after checking that no change is missing: its sequence, and quantities by side and price."""
+    """Check that no change is missing. Return the sequence of the book and its quantities by side and price."""
     sequence = snapshot["sequence"]
     sides = {side: {p: q for p, q, _ in snapshot[name]} for side, name in (("buy", "bids"), ("sell", "asks"))}
     for message in messages:
@@ -250,14 +252,14 @@ def rebuilt(snapshot: dict[str, Any], messages: list[Any]) -> tuple[int, dict[st
 
 
 def walk(floor: Floor, hub: Hub, market: Market, steps: int) -> None:
-    """Some trading."""
+    """Enter `steps` orders and publish their reports."""
     for number in range(steps):
         step = floor.sell if number % 3 else floor.buy
         _, events = step("a" if number % 2 else "b", 1, 1000 + number * 7 % 11)
-        told = [event for event in events if not isinstance(event, (Execution, Transfer))]
-        for event in told:
+        reports = [event for event in events if not isinstance(event, (Execution, Transfer))]
+        for event in reports:
             market.apply(event)
-        hub.publish(market, told)
+        hub.publish(market, reports)
 
 
 def test_a_slow_reader_of_a_book_receives_the_newest_state_and_misses_no_change() -> None:
@@ -267,17 +269,17 @@ def test_a_slow_reader_of_a_book_receives_the_newest_state_and_misses_no_change(
     for subscriber in (slow, quick):
         hub.subscribe(subscriber, ("book", "X"))
         hub.subscribe(subscriber, ("bbo", "X"))
-    heard = []
+    received = []
     for _ in range(10):
         walk(floor, hub, market, 50)
-        heard += drain(quick, market)
-    assert len(slow) <= SOON + 1, "500 changes, and no backlog"
+        received += drain(quick, market)
+    assert len(slow) <= SOON + 1, "a reader that is 500 changes behind has no backlog"
     late = drain(slow, market)
-    books = [[message for message in messages if message["channel"] == "book"] for messages in (heard, late)]
+    books = [[message for message in messages if message["channel"] == "book"] for messages in (received, late)]
     assert rebuilt(snapshot, books[0]) == rebuilt(snapshot, books[1])
     assert rebuilt(snapshot, books[1])[0] == market.books["X"].sequence
     assert late[-1]["channel"] == "bbo" or late[-2]["channel"] == "bbo"
-    assert [m for m in late if m["channel"] == "bbo"][-1] == [m for m in heard if m["channel"] == "bbo"][-1]
+    assert [m for m in late if m["channel"] == "bbo"][-1] == [m for m in received if m["channel"] == "bbo"][-1]
 
 
 def test_the_orders_of_a_full_book_sum_to_its_levels_for_a_slow_reader_as_well() -> None:
@@ -292,10 +294,10 @@ def test_the_orders_of_a_full_book_sum_to_its_levels_for_a_slow_reader_as_well()
         messages += drain(quick, market)
     assert len(slow) <= SOON
     books = []
-    for heard in (messages, drain(slow, market)):
+    for updates in (messages, drain(slow, market)):
         orders: dict[str, tuple[str, str, int]] = {}
-        sequence = heard[0]["previous_sequence"]
-        for message in heard:
+        sequence = updates[0]["previous_sequence"]
+        for message in updates:
             assert message["previous_sequence"] == sequence
             sequence = message["sequence"]
             for order_id, side, price, quantity in message["changes"]:
@@ -306,11 +308,12 @@ def test_the_orders_of_a_full_book_sum_to_its_levels_for_a_slow_reader_as_well()
         books.append({key: quantity for key, quantity in by_price.items() if quantity})
         assert sequence == market.order_sequences["X"]
     view = market.book_view("X", 1000)
-    levels = {(side, one.price): int(one.quantity) for side, of in (("buy", view.bids), ("sell", view.asks)) for one in of}
+    sides = {"buy": view.bids, "sell": view.asks}
+    levels = {(side, level.price): int(level.quantity) for side in ("buy", "sell") for level in sides[side]}
     assert books == [levels, levels]
     full = market.full_book_view("X")
     assert [order.price for order in full.bids] == sorted((order.price for order in full.bids), key=float, reverse=True)
-    assert "a" not in json.loads(json_text(full.bids[0])), "nobody's name"
+    assert "a" not in json.loads(json_text(full.bids[0])), "the public view has no client ids"
 
 
 def test_an_iceberg_shows_the_rest_of_its_displayed_slice() -> None:
@@ -393,33 +396,33 @@ def test_a_slow_reader_of_events_is_disconnected_at_the_maximum_of_its_queue() -
 
 async def test_frames_for_a_fast_reader_are_written_at_once_and_never_overtake_waiting_frames() -> None:
     written: list[bytes] = []
-    takes = True
+    is_writable = True
 
     def put(frame: bytes) -> bool:
-        if takes:
+        if is_writable:
             written.append(frame)
-        return takes
+        return is_writable
 
     subscriber = Subscriber(put)
 
     async def write() -> None:
-        while isinstance(said := await subscriber.next(), bytes):
-            while not put(said):
+        while isinstance(waiting := await subscriber.next(), bytes):
+            while not put(waiting):
                 await asyncio.sleep(0)
 
     writing = asyncio.create_task(write())
-    subscriber.send(b"before it listens")
+    subscriber.send(b"before the writer runs")
     await asyncio.sleep(0.01)
     subscriber.send(b"at once")
-    assert written == [b"before it listens", b"at once"]
-    takes = False
+    assert written == [b"before the writer runs", b"at once"]
+    is_writable = False
     subscriber.send(b"waits")
     await asyncio.sleep(0)
-    takes = True
-    subscriber.send(b"goes behind it")
+    is_writable = True
+    subscriber.send(b"after the waiting frame")
     assert written[2:] == []
     await asyncio.sleep(0.01)
-    assert written[2:] == [b"waits", b"goes behind it"]
+    assert written[2:] == [b"waits", b"after the waiting frame"]
     writing.cancel()
 
 
@@ -441,7 +444,7 @@ def test_every_report_is_stored_as_a_row_and_only_changed_state_is_upserted() ->
     sealed = seal(pending, market, ProducerCursors(), 17)
     assert sealed.offset == 17
     assert len(sealed.upserts) == 7, "securities, levels, open orders, ended orders, clients, candles, position"
-    assert len(seal(Pending(), market, ProducerCursors(), 18).upserts) == 1, "nothing changed since: the position alone"
+    assert len(seal(Pending(), market, ProducerCursors(), 18).upserts) == 1, "without changes, only the position is written"
 
 
 def test_a_sample_of_equity_requests_the_partition_of_its_day() -> None:

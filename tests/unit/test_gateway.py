@@ -1,4 +1,4 @@
-"""What clients may say: every field, every refusal."""
+"""Tests of requests: every field, every refusal, and the order of requests of one connection."""
 
 import asyncio
 import gc
@@ -41,7 +41,7 @@ from order_entry_gateway.rest import Registration, add_routes
 from order_entry_gateway.view import MarketView, faulted_clients
 from order_entry_gateway.websocket import Session
 from tests.unit.market import Floor, of
-from tests.unit.test_frames import listening, masked
+from tests.unit.test_frames import masked, open_connection
 
 LISTED = SecurityListed(1, 1, "X", "X Inc.", "0.01", "1", 10**6, 10_000, 10, 20)
 COIN = SecurityListed(1, 1, "BTC-USDT", "Bitcoin", "0.01", "0.0001", 100, 6_000_000, 10, 20)
@@ -128,18 +128,18 @@ def test_an_invalid_client_id_is_refused(client_id: str) -> None:
 
 def test_an_account_of_the_admin_has_the_requested_assets_and_otherwise_the_endowment() -> None:
     endowment = Endowment.of(Decimal(10_000), {"*": Decimal(1)}, Decimal(7), Decimal(500))
-    said = FundingRequest(cash=Decimal(250), shares={"BTC-USDT": Decimal("0.5"), "*": Decimal(3)}, house=True)
-    command = open_funded(said, "maker", SECURITIES, endowment, 1, 1)
+    request = FundingRequest(cash=Decimal(250), shares={"BTC-USDT": Decimal("0.5"), "*": Decimal(3)}, house=True)
+    command = open_funded(request, "maker", SECURITIES, endowment, 1, 1)
     assert (command.cash, command.credit_limit, command.short_limit) == (250 * CASH_SCALE, 7 * CASH_SCALE, 500 * CASH_SCALE)
     expected = {symbol: security.lots(Decimal(3)) for symbol, security in SECURITIES.items()}
     assert command.shares == {**expected, "BTC-USDT": SECURITIES["BTC-USDT"].lots(Decimal("0.5"))}
     assert command.house
-    plain = open_funded(FundingRequest(), "maker", SECURITIES, endowment, 1, 1)
-    assert (plain.cash, plain.shares, plain.house) == (endowment.cash, endowment.lots(SECURITIES), False)
+    default = open_funded(FundingRequest(), "maker", SECURITIES, endowment, 1, 1)
+    assert (default.cash, default.shares, default.house) == (endowment.cash, endowment.lots(SECURITIES), False)
 
 
 @pytest.mark.parametrize(
-    ("said", "field"),
+    ("request_fields", "field"),
     [
         ({"cash": Decimal(-1)}, "cash"),
         ({"credit": Decimal("1e-9")}, "credit"),
@@ -149,9 +149,9 @@ def test_an_account_of_the_admin_has_the_requested_assets_and_otherwise_the_endo
         ({"shares": {"NONE": Decimal(1)}}, "symbol"),
     ],
 )
-def test_the_refusal_of_an_invalid_funding_names_the_field(said: dict[str, Any], field: str) -> None:
+def test_the_refusal_of_an_invalid_funding_names_the_field(request_fields: dict[str, Any], field: str) -> None:
     with pytest.raises(Refusal) as refused:
-        open_funded(FundingRequest(**said), "maker", SECURITIES, Endowment.of(Decimal(1), {}), 1, 1)
+        open_funded(FundingRequest(**request_fields), "maker", SECURITIES, Endowment.of(Decimal(1), {}), 1, 1)
     assert refused.value.field == field
 
 
@@ -183,7 +183,7 @@ def test_the_view_keeps_the_newest_report_of_an_order() -> None:
         view.apply(report)
     assert view.orders[order].cumulative_quantity == 2
     view.pending(events[0])
-    assert view.orders[order].cumulative_quantity == 2, "what the engine said goes before"
+    assert view.orders[order].cumulative_quantity == 2, "a report of the engine takes precedence over a pending order"
 
 
 def test_the_view_removes_the_oldest_orders_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,16 +229,16 @@ def test_a_classroom_can_have_eight_hundred_accounts() -> None:
         assert isinstance(events[-1], AccountOpened), events
 
 
-@pytest.mark.parametrize("said", [b'{"id":1,"op":"cancel","order_id":"7"}', b'{"id":1,"op":"dance"}', b"{"])
-def test_a_refused_request_leaves_no_garbage_for_the_cycle_collector(said: bytes) -> None:
+@pytest.mark.parametrize("message", [b'{"id":1,"op":"cancel","order_id":"7"}', b'{"id":1,"op":"dance"}', b"{"])
+def test_a_refused_request_leaves_no_garbage_for_the_cycle_collector(message: bytes) -> None:
     wire = SimpleNamespace(put_soon=lambda _: False)
     socket: Any = SimpleNamespace(scope={"extensions": {EXTENSION: wire}})
-    nobody: Any = SimpleNamespace(classroom=False)
-    session = Session(socket, nobody, nobody)
+    desk: Any = SimpleNamespace(classroom=False)
+    session = Session(socket, desk, desk)
     gc.collect()
     gc.disable()
     try:
-        session._on_message(said)
+        session._on_message(message)
         assert gc.collect() == 0
     finally:
         gc.enable()
@@ -263,8 +263,8 @@ def test_a_late_cancel_leaves_no_garbage_for_the_cycle_collector() -> None:
 # --- the order of requests ----------------------------------------------------------------------------------------
 
 
-class Ledge(OrderDesk):
-    """A desk whose commands stay on it. What only the database knows takes a while to be found."""
+class RecordingDesk(OrderDesk):
+    """An order desk that records its commands. Reports that only the database has are found after a delay."""
 
     def __init__(self, stored: Mapping[int, OrderReport], is_class: bool = False) -> None:
         self.view = MarketView()
@@ -296,7 +296,7 @@ class Ledge(OrderDesk):
 
 
 def resting(number: int, client_id: str = "alice") -> OrderReport:
-    """A report of an order that is open."""
+    """Return a report of an open order."""
     terms = (
         number,
         number,
@@ -317,15 +317,15 @@ def resting(number: int, client_id: str = "alice") -> OrderReport:
     return OrderReport(*terms)
 
 
-async def commands_of(desk: Ledge, requests: Sequence[dict[str, Any]]) -> list[str]:
-    """The names of the commands that requests of one connection cause, which come at once."""
+async def commands_of(desk: RecordingDesk, requests: Sequence[dict[str, Any]]) -> list[str]:
+    """Send all requests at once on one connection. Return the names of the commands that they cause."""
     access: Any = SimpleNamespace(classroom=False)
-    ears: list[Session] = []
-    ear = await listening(lambda text: ears[0]._on_message(text))
-    session = Session(cast(Any, SimpleNamespace(scope={"extensions": {EXTENSION: ear.connection}})), desk, access)
+    sessions: list[Session] = []
+    peer = await open_connection(lambda text: sessions[0]._on_message(text))
+    session = Session(cast(Any, SimpleNamespace(scope={"extensions": {EXTENSION: peer.connection}})), desk, access)
     session._client_id = "alice"
-    ears.append(session)
-    await ear.takes(b"".join(masked(Opcode.TEXT, json.dumps(one).encode()) for one in requests), 1 << 16)
+    sessions.append(session)
+    await peer.feed(b"".join(masked(Opcode.TEXT, json.dumps(request).encode()) for request in requests), 1 << 16)
     return [type(command).__name__ for command in desk.commands]
 
 
@@ -340,23 +340,23 @@ COMMANDS = {"order": "NewOrder", "cancel": "CancelOrder", "amend": "ReplaceOrder
 async def test_requests_of_one_connection_are_processed_in_their_order_of_arrival(
     requests: Sequence[dict[str, Any]], is_remembered: bool
 ) -> None:
-    desk = Ledge({7: resting(7)})
+    desk = RecordingDesk({7: resting(7)})
     if is_remembered:
         desk.view.apply(resting(7))
-    assert await commands_of(desk, requests) == [COMMANDS[one["op"]] for one in requests]
+    assert await commands_of(desk, requests) == [COMMANDS[request["op"]] for request in requests]
 
 
 async def test_later_requests_wait_for_the_first_order_of_a_classroom_client() -> None:
     requests = [ORDER, CANCEL_ALL, ORDER]
-    assert await commands_of(Ledge({}, is_class=True), requests) == ["NewOrder", "CancelAll", "NewOrder"]
+    assert await commands_of(RecordingDesk({}, is_class=True), requests) == ["NewOrder", "CancelAll", "NewOrder"]
 
 
 async def test_requests_continue_after_a_request_that_is_refused_late() -> None:
-    desk = Ledge({7: resting(7, "bob")})
+    desk = RecordingDesk({7: resting(7, "bob")})
     assert await commands_of(desk, [AMEND, ORDER]) == ["NewOrder"]
 
 
 async def test_an_amend_and_a_cancel_of_another_clients_order_are_refused() -> None:
-    desk = Ledge({})
+    desk = RecordingDesk({})
     desk.view.apply(resting(7, "bob"))
     assert await commands_of(desk, [AMEND, CANCEL]) == []

@@ -1,4 +1,4 @@
-"""The launcher: which exchanges run, addresses as people type them, and commands that are given what they cannot use."""
+"""Tests of the launcher: the list of running exchanges, addresses, and unusable arguments of commands."""
 
 import errno
 import http.server
@@ -38,7 +38,7 @@ def place(data: Path, port: int = 8000, **changes: str) -> Place:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that running exchanges are announced in; no other setting is in the environment."""
+    """Return the folder of running exchanges. The environment has no other setting of the exchange."""
     for name in [name for name in os.environ if name.startswith("MX_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("MX_RUNNING_DIR", str(tmp_path / "running"))
@@ -48,7 +48,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "running"
 
 
-# --- which exchanges run ------------------------------------------------------------------------------------------------
+# --- running exchanges ---------------------------------------------------------------------------------------------------
 
 
 def test_an_exchange_is_listed_only_while_it_runs(folder: Path, tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_an_exchange_whose_launcher_was_killed_is_not_listed_and_its_file_is_rem
     assert process.stdout is not None
     with process:
         assert process.stdout.readline() == "announced\n"
-        assert [one.data for one in places()] == [str(tmp_path)]
+        assert [found.data for found in places()] == [str(tmp_path)]
         process.send_signal(signal.SIGKILL)
         process.wait(10)
     assert len(list(folder.iterdir())) == 1
@@ -95,14 +95,14 @@ def test_a_command_uses_the_only_running_exchange(folder: Path, tmp_path: Path) 
 def test_with_several_running_exchanges_the_error_names_them_and_the_flag_that_selects_one(
     folder: Path, tmp_path: Path
 ) -> None:
-    one, other = tmp_path / "one", tmp_path / "other"
-    with announced(place(one, 9100)), announced(place(other, 9200)):
+    first, second = tmp_path / "first", tmp_path / "second"
+    with announced(place(first, 9100)), announced(place(second, 9200)):
         with pytest.raises(CommandError) as error:
             running_place(None, None)
-        assert (str(one) in error.value.problem, str(other) in error.value.problem) == (True, True)
-        assert f"--data {one}" in error.value.fix
-        assert target(other, None).gateway_url == "http://127.0.0.1:9200"
-        assert target(None, "http://localhost:9100").admin_token == one / "secrets" / "admin-token"
+        assert (str(first) in error.value.problem, str(second) in error.value.problem) == (True, True)
+        assert f"--data {first}" in error.value.fix
+        assert target(second, None).gateway_url == "http://127.0.0.1:9200"
+        assert target(None, "http://localhost:9100").admin_token == first / "secrets" / "admin-token"
 
 
 def test_flags_take_precedence_over_a_running_exchange(folder: Path, tmp_path: Path) -> None:
@@ -146,26 +146,26 @@ def test_loopback_addresses_are_recognised(host: str, is_loopback: bool) -> None
 
 @pytest.mark.parametrize("host", addresses.WILDCARDS)
 def test_the_public_address_of_a_wildcard_belongs_to_this_machine(host: str) -> None:
-    own = {one.address for found in psutil.net_if_addrs().values() for one in found}
+    own = {address.address for found in psutil.net_if_addrs().values() for address in found}
     found = addresses.public_host(host)
     assert found is None or (found in own and not addresses.is_loopback(found))
 
 
 def test_without_a_default_route_the_public_address_is_that_of_an_active_interface(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interface(family: int, address: str, isup: bool = True) -> tuple[object, object]:
+    def interface_of(family: int, address: str, isup: bool = True) -> tuple[object, object]:
         stats = type("Stats", (), {"isup": isup})()
         return [type("Address", (), {"family": family, "address": address})()], stats
 
     found = {
-        "lo": interface(socket.AF_INET, "127.0.0.1"),
-        "docker0": interface(socket.AF_INET, "172.17.0.1"),
-        "eth0": interface(socket.AF_INET, "10.0.0.1", isup=False),
-        "eth1": interface(socket.AF_INET, "169.254.3.4"),
-        "wlan0": interface(socket.AF_INET, "10.0.0.2"),
+        "lo": interface_of(socket.AF_INET, "127.0.0.1"),
+        "docker0": interface_of(socket.AF_INET, "172.17.0.1"),
+        "eth0": interface_of(socket.AF_INET, "10.0.0.1", isup=False),
+        "eth1": interface_of(socket.AF_INET, "169.254.3.4"),
+        "wlan0": interface_of(socket.AF_INET, "10.0.0.2"),
     }
     monkeypatch.setattr(addresses, "_of_default_route", lambda family: None)
-    monkeypatch.setattr(addresses.psutil, "net_if_addrs", lambda: {name: one[0] for name, one in found.items()})
-    monkeypatch.setattr(addresses.psutil, "net_if_stats", lambda: {name: one[1] for name, one in found.items()})
+    monkeypatch.setattr(addresses.psutil, "net_if_addrs", lambda: {name: interface[0] for name, interface in found.items()})
+    monkeypatch.setattr(addresses.psutil, "net_if_stats", lambda: {name: interface[1] for name, interface in found.items()})
     assert addresses.public_host("0.0.0.0") == "10.0.0.2"
     del found["wlan0"]
     assert addresses.public_host("0.0.0.0") is None
@@ -178,7 +178,7 @@ def test_the_local_address_of_a_wildcard_is_the_loopback_address(host: str, url:
     assert addresses.url(addresses.local_host(host), 80) == url
 
 
-# --- what a command cannot use ------------------------------------------------------------------------------------------
+# --- unusable arguments -------------------------------------------------------------------------------------------------
 
 LONG = "x" * 5000
 SYMBOL_COMMANDS = ("halt", "resume", "auction", "delist")
@@ -188,60 +188,60 @@ BAD: list[tuple[str, ...]] = [
     ("nonsense",),
     ("up", "--nonsense"),
     ("halt",),
-    *(("up", "--data", one) for one in (*NO_FOLDERS, "", " ")),
-    *(("up", "--for", one) for one in ("", "0", "-1", "soon", "9" * 400, "1e9", "٣s")),
-    *(("up", "--bots", one) for one in ("-1", "501", "many", "9" * 400, "1.5", "")),
-    *(("up", flag, one) for flag in ("--gateway-port", "--engine-port") for one in ("-1", "0", "65536", "x", "")),
+    *(("up", "--data", text) for text in (*NO_FOLDERS, "", " ")),
+    *(("up", "--for", text) for text in ("", "0", "-1", "soon", "9" * 400, "1e9", "٣s")),
+    *(("up", "--bots", text) for text in ("-1", "501", "many", "9" * 400, "1.5", "")),
+    *(("up", flag, text) for flag in ("--gateway-port", "--engine-port") for text in ("-1", "0", "65536", "x", "")),
     ("up", "--gateway-port", "8005", "--feed-port", "8005", "--data", "{}/new"),
-    *(("up", "--log", one) for one in ("", "nonsense", "http://x", "amqp://x:port", "postgresql://[x")),
-    *(("up", "--database", one) for one in ("", "nonsense", "amqp://x", "postgresql://x:99999", "postgresql://a\nb")),
-    *(("up", "--namespace", one) for one in ("A", "a-b", "a" * 33, "é", "a\n")),
-    *(("up", "--host", one, "--data", "{}/new") for one in ("", " ", "no.such.host.invalid", "999.9.9.9", LONG, "a..b")),
+    *(("up", "--log", text) for text in ("", "nonsense", "http://x", "amqp://x:port", "postgresql://[x")),
+    *(("up", "--database", text) for text in ("", "nonsense", "amqp://x", "postgresql://x:99999", "postgresql://a\nb")),
+    *(("up", "--namespace", text) for text in ("A", "a-b", "a" * 33, "é", "a\n")),
+    *(("up", "--host", text, "--data", "{}/new") for text in ("", " ", "no.such.host.invalid", "999.9.9.9", LONG, "a..b")),
     ("up", "--pricing", "cheapest"),
     ("migrate",),
-    *(("migrate", "--database", one) for one in ("nonsense", "amqp://x", "postgresql://x:port")),
+    *(("migrate", "--database", text) for text in ("nonsense", "amqp://x", "postgresql://x:port")),
     ("migrate", "--database", "postgresql://127.0.0.1:1", "--namespace", "A B"),
-    *(("audit", "--data", one) for one in (*NO_FOLDERS, "{}/nothing", "{}/folder", "")),
+    *(("audit", "--data", text) for text in (*NO_FOLDERS, "{}/nothing", "{}/folder", "")),
     *(("audit", flag, "nonsense") for flag in ("--database", "--log")),
     ("audit", "--namespace", "A B"),
-    *(("list", one) for one in NO_FILES),
+    *(("list", text) for text in NO_FILES),
     *(("list", f"{{}}/{name}.csv") for name in ("one_column", "twice", "price", "huge", "state", "nul")),
     *((name, symbol) for name in SYMBOL_COMMANDS for symbol in ("", " ", "A B", "../x", LONG, "é", "A\x01")),
-    *((name, "AAPL", "--data", one) for name in SYMBOL_COMMANDS for one in (*NO_FOLDERS, "")),
-    *(("halt", "AAPL", "--data", "{}/market", "--gateway", one) for one in ("", "nonsense", "ftp://x", "http://", "http://x:port")),
+    *((name, "AAPL", "--data", text) for name in SYMBOL_COMMANDS for text in (*NO_FOLDERS, "")),
+    *(("halt", "AAPL", "--data", "{}/market", "--gateway", text) for text in ("", "nonsense", "ftp://x", "http://", "http://x:port")),
     ("halt", "AAPL", "--data", "{}/market", "--gateway", "{web}"),
     ("list", "{}/good.csv", "--data", "{}/market", "--gateway", "{web}"),
     ("halt", "AAPL", "--data", "{}/spoilt", "--gateway", "{web}"),
-    *(("secrets", one) for one in NO_FOLDERS[:3]),
-    *(("secrets", "{}/new", "--postgres", one) for one in ("", "nonsense", "a b:1", "x:y", f"{LONG}:1")),
-    *((name, one) for name in ("simulate", "compete") for one in NO_FILES if one not in ("{}/empty",)),
-    *(("simulate", "{}/season.toml", "--speed", one) for one in ("0", "-1", "nan", "fast", "")),
-    *(("simulate", "{}/season.toml", "--seed", one) for one in ("x", "1.5", "")),
-    *(("simulate", "{}/season.toml", "--out", one) for one in NO_FOLDERS),
-    *(("compete", "{}/season.toml", "--out", one) for one in NO_FOLDERS[:3]),
-    *(("tournament", one) for one in ("{}/nothing", "{}/folder", "{}/binary", "{}/text", f"{{}}/{LONG}", "")),
-    *(("tournament", "--rounds", one) for one in ("0", "-1", "x", "9" * 30)),
+    *(("secrets", text) for text in NO_FOLDERS[:3]),
+    *(("secrets", "{}/new", "--postgres", text) for text in ("", "nonsense", "a b:1", "x:y", f"{LONG}:1")),
+    *((name, text) for name in ("simulate", "compete") for text in NO_FILES if text not in ("{}/empty",)),
+    *(("simulate", "{}/season.toml", "--speed", text) for text in ("0", "-1", "nan", "fast", "")),
+    *(("simulate", "{}/season.toml", "--seed", text) for text in ("x", "1.5", "")),
+    *(("simulate", "{}/season.toml", "--out", text) for text in NO_FOLDERS),
+    *(("compete", "{}/season.toml", "--out", text) for text in NO_FOLDERS[:3]),
+    *(("tournament", text) for text in ("{}/nothing", "{}/folder", "{}/binary", "{}/text", f"{{}}/{LONG}", "")),
+    *(("tournament", "--rounds", text) for text in ("0", "-1", "x", "9" * 30)),
     ("tournament", "--workers", "0"),
     ("tournament",),
-    *(("tournament", "--season", one) for one in NO_FILES if one not in ("{}/empty",)),
-    *(("replay", one) for one in ("{}/nothing", "{}/text", "{}/folder", f"{{}}/{LONG}")),
-    *(("replay", one) for one in ("{}/spoilt_round", "{}/empty_round")),
-    *(("bot", one) for one in ("{}/nothing", "{}/folder", "{}/text", "{}/binary", "{}/no_bot.py", f"{{}}/{LONG}", "")),
-    *(("bot", "{}/bot.py", "--url", one) for one in ("", "nonsense", "ftp://x", "http://x:port")),
-    *(("bot", "new", one) for one in ("", "1", "a b", "{}/nothing/bot", f"{LONG}", "{}/bot")),
+    *(("tournament", "--season", text) for text in NO_FILES if text not in ("{}/empty",)),
+    *(("replay", text) for text in ("{}/nothing", "{}/text", "{}/folder", f"{{}}/{LONG}")),
+    *(("replay", text) for text in ("{}/spoilt_round", "{}/empty_round")),
+    *(("bot", text) for text in ("{}/nothing", "{}/folder", "{}/text", "{}/binary", "{}/no_bot.py", f"{{}}/{LONG}", "")),
+    *(("bot", "{}/bot.py", "--url", text) for text in ("", "nonsense", "ftp://x", "http://x:port")),
+    *(("bot", "new", text) for text in ("", "1", "a b", "{}/nothing/bot", f"{LONG}", "{}/bot")),
     ("bot", "{}/bot.py", "--keys", "{}/text", "--url", "{web}"),
 ]  # fmt: skip
 
 
 class _Web(http.server.BaseHTTPRequestHandler):
-    """A web server that is no exchange."""
+    """A web server that is not an exchange."""
 
     def _answer(self) -> None:
         self.send_response(404)
         self.end_headers()
         self.wfile.write(b"<html>nothing here</html>")
 
-    do_GET = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815 - the names that the class looks for
+    do_GET = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815 - names of the base class
 
     def log_message(self, *_: object) -> None:
         pass
@@ -257,12 +257,12 @@ def web() -> Iterator[str]:
 
 
 @pytest.fixture
-def mess(folder: Path, tmp_path: Path) -> Path:
-    """A folder with files that are not what they should be, and some that are."""
+def files(folder: Path, tmp_path: Path) -> Path:
+    """Return a folder with unusable files and some usable files."""
     for name in ("folder", "market/secrets", "spoilt/secrets", "spoilt_round", "empty_round", "home"):
         (tmp_path / name).mkdir(parents=True, exist_ok=True)
-    files = {
-        "text": "this is no such file: {",
+    contents = {
+        "text": "not a usable file: {",
         "empty": "",
         "market/secrets/admin-token": "token",
         "spoilt/secrets/admin-token": "two\nlines of é",
@@ -281,7 +281,7 @@ def mess(folder: Path, tmp_path: Path) -> Path:
         "state.csv": "symbol,name,state\nX,x,asleep\n",
         "nul.csv": f"symbol,name\nX,{'x' * 200_000}\n",
     }
-    for name, text in files.items():
+    for name, text in contents.items():
         (tmp_path / name).write_text(text)
     (tmp_path / "binary").write_bytes(bytes(range(256)))
     return tmp_path
@@ -289,32 +289,32 @@ def mess(folder: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("arguments", BAD, ids=lambda arguments: " ".join(arguments)[:60])
 def test_an_unusable_argument_ends_a_command_with_the_problem_and_the_fix(
-    mess: Path, web: str, arguments: tuple[str, ...]
+    files: Path, web: str, arguments: tuple[str, ...]
 ) -> None:
-    result = CliRunner().invoke(app, [one.replace("{web}", web).replace("{}", str(mess)) for one in arguments])
-    said = " ".join(result.output.split())
+    result = CliRunner().invoke(app, [argument.replace("{web}", web).replace("{}", str(files)) for argument in arguments])
+    message = " ".join(result.output.split())
     assert isinstance(result.exception, SystemExit), result.exc_info
-    assert result.exit_code == 2, said
-    assert "Traceback" not in said
-    assert "[Errno" not in said
-    assert "microexchange: " in said
-    assert said.rpartition(" Fix: ")[2], said
-    assert len(said) < 2000
+    assert result.exit_code == 2, message
+    assert "Traceback" not in message
+    assert "[Errno" not in message
+    assert "microexchange: " in message
+    assert message.rpartition(" Fix: ")[2], message
+    assert len(message) < 2000
 
 
 @pytest.mark.parametrize("arguments", [("halt", "AAPL"), ("audit",), ("migrate",), ("compete", "{}/season.toml")])
 @pytest.mark.parametrize(("name", "text"), [("MX_NAMESPACE", "A B"), ("MX_NAMESPACE", "x" * 40)])
 def test_an_unusable_environment_variable_is_named(
-    mess: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], name: str, text: str
+    files: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], name: str, text: str
 ) -> None:
     monkeypatch.setenv(name, text)
-    result = CliRunner().invoke(app, [one.replace("{}", str(mess)) for one in arguments])
+    result = CliRunner().invoke(app, [argument.replace("{}", str(files)) for argument in arguments])
     assert (result.exit_code, name in result.output) == (2, True), result.output
 
 
-def test_an_unknown_pricing_rule_in_the_environment_is_named(mess: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_pricing_rule_in_the_environment_is_named(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MX_PRICING", "cheapest")
-    result = CliRunner().invoke(app, ["up", "--data", str(mess / "new")])
+    result = CliRunner().invoke(app, ["up", "--data", str(files / "new")])
     assert (result.exit_code, "MX_PRICING" in result.output) == (2, True), result.output
 
 
@@ -324,14 +324,14 @@ def test_an_inaccessible_path_is_named_with_a_fix(number: int, tmp_path: Path) -
     assert (str(tmp_path) in error.problem, error.status, bool(error.fix)) == (True, 2, True)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may use everything")
-def test_a_folder_without_write_permission_is_refused(mess: Path) -> None:
-    (mess / "folder").chmod(0o500)
-    result = CliRunner().invoke(app, ["up", "--data", str(mess / "folder")])
+@pytest.mark.skipif(os.geteuid() == 0, reason="root has all permissions")
+def test_a_folder_without_write_permission_is_refused(files: Path) -> None:
+    (files / "folder").chmod(0o500)
+    result = CliRunner().invoke(app, ["up", "--data", str(files / "folder")])
     assert (result.exit_code, "permission denied" in result.output) == (2, True), result.output
 
 
 @pytest.mark.parametrize("arguments", [("simulate", "{}/season.toml", "--out", "{}/new"), ("bot", "new", "{}/new_bot")])
-def test_usable_arguments_are_accepted(mess: Path, arguments: tuple[str, ...]) -> None:
-    result = CliRunner().invoke(app, [one.replace("{}", str(mess)) for one in arguments])
+def test_usable_arguments_are_accepted(files: Path, arguments: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(app, [argument.replace("{}", str(files)) for argument in arguments])
     assert result.exit_code == 0, result.output

@@ -1,4 +1,4 @@
-"""Settlement: legs that sum to zero, booked whole or not at all."""
+"""Tests of settlement: the legs of an instruction sum to zero and are booked completely or not at all."""
 
 from dataclasses import replace
 from typing import Any
@@ -60,7 +60,7 @@ def test_only_changed_balances_are_written() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"buyer_pays": 10_000, "seller_receives": 10_000}, "a has 6 units of cash too little"),
         ({"quantity": 6}, "b holds 1 lots of X too few"),
@@ -69,11 +69,11 @@ def test_only_changed_balances_are_written() -> None:
         ({"seller_receives": 0, "seller_fee": 10_001}, "b has 1 units of cash too little"),
     ],
 )
-def test_a_forbidden_instruction_is_rejected_and_changes_no_balance(change: dict[str, Any], says: str) -> None:
+def test_a_forbidden_instruction_is_rejected_and_changes_no_balance(change: dict[str, Any], message: str) -> None:
     ledger = open_ledger()
     before = replace(ledger, cash=dict(ledger.cash), holdings=ledger.holdings.copy())
     report = ledger.settle(3, msgspec.structs.replace(EXECUTION, **change))
-    assert (report.status, report.text) == (SettlementStatus.REJECTED, says)
+    assert (report.status, report.text) == (SettlementStatus.REJECTED, message)
     assert (ledger.cash, ledger.holdings) == (before.cash, before.holdings)
     assert not ledger.cash_moves
 
@@ -102,17 +102,17 @@ def test_a_deposit_and_a_withdrawal_change_an_open_account() -> None:
 
 
 @pytest.mark.parametrize(
-    ("transfer", "says"),
+    ("transfer", "message"),
     [
         (Transfer(9, 1, "nobody", 1, {}, False), "nobody has no account"),
         (Transfer(9, 1, "a", -10_001, {}, False), "a has 1 units of cash too little"),
         (Transfer(9, 1, "a", 0, {"X": -6}, False), "a holds 1 lots of X too few"),
     ],
 )
-def test_a_withdrawal_of_more_than_the_balance_is_rejected(transfer: Transfer, says: str) -> None:
+def test_a_withdrawal_of_more_than_the_balance_is_rejected(transfer: Transfer, message: str) -> None:
     ledger = open_ledger()
     report = ledger.settle(3, transfer)
-    assert (report.status, report.text) == (SettlementStatus.REJECTED, says)
+    assert (report.status, report.text) == (SettlementStatus.REJECTED, message)
     assert ledger.cash["a"] == 10_000
 
 

@@ -1,4 +1,4 @@
-"""Rate limits: a burst at once, the rate in the long run, each key by itself."""
+"""Tests of rate limits: a burst, then a constant rate, separately for each key."""
 
 from hypothesis import given
 from hypothesis import strategies as st

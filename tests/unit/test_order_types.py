@@ -1,4 +1,4 @@
-"""The rules of order types, times in force, amendments, self-trades, prices, bands, auctions: docs/rulebook.md, at work."""
+"""Tests of order types, times in force, amendments, self-trades, prices, bands and auctions, see docs/rulebook.md."""
 
 from collections.abc import Callable
 from typing import Any
@@ -41,7 +41,7 @@ SECOND = 1_000_000_000
 
 
 class Pit(Floor):
-    """A floor whose orders may carry every instruction, on a clock that the test moves."""
+    """A floor with a second security, Y, and clients d, e and f. Orders may have all terms, and the test sets the clock."""
 
     def __init__(self, **terms: Any) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ def test_a_fok_order_is_checked_for_self_trades_before_it_trades(prevention: str
     order, events = pit.order("g", "buy", 6, 1000, time_in_force=TimeInForce.FOK)
     assert (last_report(events, order).status is S.FILLED) is fillable
     if not fillable:
-        assert len(events) == 1, "nothing happened"
+        assert len(events) == 1, "the rejection is the only event"
 
 
 def test_a_gtd_order_expires_at_its_time_and_releases_its_cash() -> None:
@@ -194,8 +194,10 @@ def test_an_iceberg_shows_one_slice_and_each_new_slice_goes_to_the_back_of_its_l
 
 
 def about_to_drop_empty_prices(pit: Pit, side: str) -> None:
-    """An iceberg of 20 that shows 10 at 500, and behind it so many prices of which most have fallen empty that the next one
-    makes the side drop them all. The orders enter without a trade."""
+    """Enter an iceberg of 20 that shows 10 at 500, and one order at each of 100 prices behind it. Cancel 75 of them.
+
+    After the next empty price, the side removes all empty prices. No order trades.
+    """
     pit.order("d", side, 20, 500, display_quantity=10)
     sign = 1 if side == "sell" else -1
     rungs = [pit.order("e", side, 1, 500 + sign * (50 + number))[0] for number in range(100)]
@@ -213,7 +215,7 @@ def test_the_price_update_after_a_refill_of_an_iceberg_matches_the_book(side: st
     _, events = pit.order("f", other, 10, 500)
     if state is not T.CONTINUOUS:
         events += pit.state(T.CONTINUOUS)
-    assert of(Trade, events), "a slice has traded"
+    assert of(Trade, events), "a slice trades"
     update = [update for update in of(PriceUpdate, events) if update.side == side][-1]
     assert (update.price, update.quantity, update.order_count) == (500, 10, 1) == pit.levels(side, "Y")[0]
     assert [event for command in pit.log[commands:] for event in twin.apply(command)] == events
@@ -229,17 +231,17 @@ TRIGGERS = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "side", "trigger", "before", "touch"), TRIGGERS)
+@pytest.mark.parametrize(("order_type", "side", "trigger", "price_before", "price_at"), TRIGGERS)
 def test_a_waiting_order_becomes_active_when_the_last_price_reaches_its_trigger(
-    kind: str, side: str, trigger: int, before: int, touch: int
+    order_type: str, side: str, trigger: int, price_before: int, price_at: int
 ) -> None:
     pit = Pit()
-    order, events = pit.order("d", side, 2, order_type=OrderType(kind), trigger_price=trigger)
+    order, events = pit.order("d", side, 2, order_type=OrderType(order_type), trigger_price=trigger)
     assert last_report(events, order).status is S.NEW
-    assert pit.levels(side, "Y") == [], "it is not in the book"
-    assert not [r for r in of(OrderReport, pit.trade_at(before)) if r.order_id == order]
-    pit.order("e", "sell" if side == "buy" else "buy", 5, touch)
-    events = pit.order("f", "buy" if side == "buy" else "sell", 1, touch)[1]
+    assert pit.levels(side, "Y") == [], "a waiting order is not in the book"
+    assert not [r for r in of(OrderReport, pit.trade_at(price_before)) if r.order_id == order]
+    pit.order("e", "sell" if side == "buy" else "buy", 5, price_at)
+    events = pit.order("f", "buy" if side == "buy" else "sell", 1, price_at)[1]
     own = [report.exec_type for report in of(OrderReport, events) if report.order_id == order]
     assert own == [ExecType.TRIGGERED, ExecType.TRADE]
     assert last_report(events, order).status is S.FILLED
@@ -284,7 +286,7 @@ def test_a_triggered_order_that_trades_can_trigger_other_orders() -> None:
         pit.order("d", "buy", 1, order_type=OrderType.STOP_MARKET, trigger_price=1000 + step)
         pit.order("e", "sell", 1, 1000 + step)
     events = pit.order("f", "buy", 1, 1000)[1]
-    assert len(of(Trade, events)) == 20, "the last of the stops finds nothing more"
+    assert len(of(Trade, events)) == 20, "there is no offer left for the last stop order"
     assert not pit.engine.markets["Y"].stops.orders
     assert pit.engine.accounts["d"].held == 0
 
@@ -447,7 +449,7 @@ def test_cancel_both_cancels_both_orders() -> None:
     pit = self_trader("cancel_both")
     old, _ = pit.order("g", "sell", 2, 1000)
     order, events = pit.order("g", "buy", 2, 1000)
-    assert {last_report(events, one).status for one in (old, order)} == {S.CANCELED}
+    assert {last_report(events, order_id).status for order_id in (old, order)} == {S.CANCELED}
     assert pit.engine.accounts["g"].held == pit.engine.accounts["g"].holdings["Y"].offered == 0
 
 
@@ -467,14 +469,14 @@ def test_decrement_reduces_both_orders_by_the_smaller_quantity_without_a_trade(s
 
 
 def decremented_iceberg(pit: Pit) -> int:
-    """An iceberg of 10 that shows 6, of which the client's own buy has taken 7."""
+    """Return an iceberg of 10 that shows 6, after self-trade prevention has taken 7."""
     order, _ = pit.order("g", "sell", 10, 1000, display_quantity=6)
     pit.order("g", "buy", 7, 1000)
     return order
 
 
 def put_back_iceberg(pit: Pit) -> int:
-    """An iceberg of 10 that shows 6, of which 7 have traded, from a saved book."""
+    """Return an iceberg of 10 that shows 6 and of which 7 have traded, from a saved book."""
     pit.order("g", "sell", 10, 1000, display_quantity=6)
     pit.order("d", "buy", 7, 1000)
     pit.apply(SaveBook(pit.id(), pit.now, "Y", "then"))
@@ -512,8 +514,8 @@ def test_the_quantity_of_an_iceberg_cannot_be_amended_below_its_display_quantity
 
 
 def test_the_value_of_an_amended_order_excludes_its_fills() -> None:
-    most = 10 * 1000 * TICK_VALUE
-    pit = Pit(max_order_value=most)
+    max_value = 10 * 1000 * TICK_VALUE
+    pit = Pit(max_order_value=max_value)
     order, _ = pit.order("d", "sell", 10, 1000)
     pit.order("e", "buy", 8, 1000)
     (refusal,) = pit.replace("d", order, price=5001)
@@ -542,15 +544,15 @@ def test_a_saved_order_has_its_amended_trigger() -> None:
     assert [r.trigger_price for r in of(OrderReport, events) if r.exec_type is ExecType.NEW] == [1050]
 
 
-@pytest.mark.parametrize("kind", [OrderType.MARKET, OrderType.STOP_MARKET])
-def test_a_market_buy_needs_the_cash_for_the_offers_behind_the_clients_own(kind: OrderType) -> None:
+@pytest.mark.parametrize("order_type", [OrderType.MARKET, OrderType.STOP_MARKET])
+def test_a_market_buy_needs_the_cash_for_the_offers_behind_the_clients_own(order_type: OrderType) -> None:
     pit = self_trader("cancel_oldest")
     own, _ = pit.order("g", "sell", 5, 1000)
     pit.order("e", "sell", 5, 1_000_000)
-    if kind is OrderType.MARKET:
+    if order_type is OrderType.MARKET:
         order, events = pit.order("g", "buy", 5)
     else:
-        order, _ = pit.order("g", "buy", 5, order_type=kind, trigger_price=900)
+        order, _ = pit.order("g", "buy", 5, order_type=order_type, trigger_price=900)
         events = pit.trade_at(900)
     assert last_report(events, order).code == Code.INSUFFICIENT_CASH
     assert own in pit.engine.accounts["g"].orders
@@ -621,7 +623,7 @@ def test_a_client_may_be_short_up_to_the_limit_of_the_security() -> None:
 
 
 def short_seller(pit: Pit, limit: int, shares: dict[str, int] | None = None) -> str:
-    """A client that may be short so much cash of all securities together; a lot of Y counts for 10, one of X for 100."""
+    """Open an account with a short limit in cash. A lot of Y counts as 10.00 and a lot of X as 100.00."""
     pit.apply(OpenAccount(pit.id(), 1, "s", 10_000 * CASH_SCALE, shares or {}, short_limit=limit * CASH_SCALE))
     return "s"
 
@@ -640,7 +642,9 @@ def test_holdings_and_the_short_limit_of_the_security_do_not_count_against_the_l
     pit = Pit(short_limit=3)
     short_seller(pit, 20, {"Y": 7})
     assert pit.order("s", "sell", 13, 1000)[1][0].code == Code.INSUFFICIENT_SHARES
-    assert pit.order("s", "sell", 12, 1000)[1][0].status is S.NEW, "7 held, 3 by the security's limit, 2 by the account's"
+    assert pit.order("s", "sell", 12, 1000)[1][0].status is S.NEW, (
+        "7 held, 3 by the limit of the security, 2 by the limit of the account"
+    )
 
 
 def test_a_short_position_counts_at_the_reference_price_of_the_listing() -> None:
@@ -714,7 +718,7 @@ def test_a_trade_outside_the_price_band_starts_a_volatility_auction_that_ends_af
     (changed,) = of(TradingStateChanged, events)
     assert (changed.state, changed.ends_at) == (T.VOLATILITY_AUCTION, pit.now + 5 * SECOND)
     assert last_report(events, order).status is S.PARTIALLY_FILLED
-    assert trades(pit.order("f", "sell", 1, 1150)[1]) == [], "the auction collects"
+    assert trades(pit.order("f", "sell", 1, 1150)[1]) == [], "an auction collects orders"
     pit.tick(4)
     events = pit.tick(2)
     assert [changed.state for changed in of(TradingStateChanged, events)] == [T.CONTINUOUS]
@@ -751,7 +755,7 @@ def test_an_auction_reports_its_indicative_price_and_uncrosses_at_one_price() ->
     assert pit.state(T.OPENING_AUCTION)
     (update,) = of(AuctionUpdate, pit.tick(1))
     assert (update.price, update.quantity, update.imbalance) == (1000, 10, -4)
-    assert pit.tick(1) == [], "told once"
+    assert pit.tick(1) == [], "an unchanged auction is reported once"
     events = pit.state(T.CONTINUOUS)
     assert {price for _, price in trades(events)} == {1000}
     assert sum(quantity for quantity, _ in trades(events)) == 10
@@ -770,7 +774,7 @@ def test_an_auction_reports_its_indicative_price_and_uncrosses_at_one_price() ->
         ([(10, 105)], [(4, 95), (4, 101)], 95, 101),
         ([(10, 99)], [(10, 101)], 100, None),
     ],
-    ids=["between", "low", "high", "least imbalance", "most volume", "imbalance over nearness", "nothing crosses"],
+    ids=["between", "low", "high", "least imbalance", "most volume", "imbalance before nearness", "nothing crosses"],
 )
 def test_the_auction_price_maximises_volume_then_minimises_imbalance_then_is_nearest_to_the_reference_price(
     buys: list[tuple[int, int]], sells: list[tuple[int, int]], reference: int, price: int | None
@@ -847,8 +851,8 @@ def test_a_loaded_book_has_new_orders_in_the_saved_priority() -> None:
     assert {r.code for r in of(OrderReport, events) if r.status is S.CANCELED} == {Code.BOOK_LOADED}
     _, events = pit.order("a", "buy", 6, 1000)
     makers = of(Trade, events)
-    assert [last_report(events, trade.maker_order_id).client_id for trade in makers] == ["d", "e"], "in priority"
-    assert not {trade.maker_order_id for trade in makers} & set(orders), "an order that has ended does not come back"
+    assert [last_report(events, trade.maker_order_id).client_id for trade in makers] == ["d", "e"], "in the saved priority"
+    assert not {trade.maker_order_id for trade in makers} & set(orders), "a loaded order is a new order"
 
 
 def test_a_saved_order_without_sufficient_credit_is_rejected_when_its_book_is_loaded() -> None:

@@ -1,4 +1,4 @@
-"""The writing end: batches, numbers, confirmations, a log that goes away."""
+"""Tests of the outbox: batches, sequence numbers, confirmations, and an unavailable log."""
 
 import asyncio
 import contextlib
@@ -20,12 +20,12 @@ def record(number: int) -> ClientSuspended:
 
 
 class SlowLog(MemoryLog):
-    """A memory log whose appends wait for the test."""
+    """A memory log whose appends wait until the test opens the gate."""
 
     def __init__(self) -> None:
         super().__init__()
         self.uncertain = False
-        """Whether an append that fails may have been written."""
+        """True if a failed append may have been written."""
         self.gate = asyncio.Event()
         self.gate.set()
 

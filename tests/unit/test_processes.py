@@ -1,4 +1,4 @@
-"""A child process ends with its pipes: no event loop waits for one, and none complains after its end."""
+"""`let_go` ends a child process and closes its pipes. No event loop waits for them or warns about them."""
 
 import subprocess
 import sys
@@ -27,8 +27,8 @@ kept.clear()
 gc.collect()
 """
 CHILDREN = {
-    "writes what nobody reads": "import os, time; os.write(1, b'x' * 10**6); time.sleep(60)",
-    "has a child with its pipe": "import os, time; os.fork() or os.setsid(); time.sleep(9)",
+    "writes more than the parent reads": "import os, time; os.write(1, b'x' * 10**6); time.sleep(60)",
+    "has a child that keeps the pipe open": "import os, time; os.fork() or os.setsid(); time.sleep(9)",
     "has ended by itself": "pass",
     "does nothing": "import time; time.sleep(60)",
 }

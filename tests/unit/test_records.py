@@ -1,4 +1,4 @@
-"""Every record goes to bytes and back; what cannot be read is a clear error."""
+"""Tests of the encoding of records: every record is decoded unchanged, and undecodable bytes raise an error."""
 
 import contextlib
 from typing import Any
@@ -26,10 +26,10 @@ from microexchange.records import DATA_FEED, ORDER_ENTRY, TOPICS, Record
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
 
 
-def value_of(kind: Any) -> st.SearchStrategy[Any]:
-    if kind is int:
+def value_of(field_type: Any) -> st.SearchStrategy[Any]:
+    if field_type is int:
         return INTEGERS
-    return st.from_type(kind)
+    return st.from_type(field_type)
 
 
 def records(record_type: type[Record]) -> st.SearchStrategy[Record]:

@@ -1,4 +1,4 @@
-"""Simulated markets: the same bots, the same cores, a clock of their own."""
+"""Tests of simulated markets: bots, rounds, seasons, tournaments, values and reports."""
 
 import json
 import subprocess
@@ -66,14 +66,14 @@ def season(**changes: str) -> Season:
 
 
 class Watcher(Bot):
-    """Remembers everything that it hears."""
+    """A bot that records the arguments of all its callbacks, with the time in seconds."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.heard: list[tuple[float, str, Any]] = []
+        self.calls: list[tuple[float, str, Any]] = []
 
-    def note(self, what: str, of: Any) -> None:
-        self.heard.append((round(self.now - START / SECOND, 6), what, of))
+    def note(self, callback: str, argument: Any) -> None:
+        self.calls.append((round(self.now - START / SECOND, 6), callback, argument))
 
     def on_start(self) -> None:
         self.note("start", self.cash)
@@ -102,8 +102,8 @@ class Watcher(Bot):
     def on_timer(self) -> None:
         self.note("timer", None)
 
-    def of(self, what: str) -> list[Any]:
-        return [of for _, kind, of in self.heard if kind == what]
+    def of(self, callback: str) -> list[Any]:
+        return [argument for _, name, argument in self.calls if name == callback]
 
 
 def exchange(**options: Any) -> SimulatedExchange:
@@ -127,8 +127,8 @@ def test_requests_and_messages_of_a_client_each_take_its_latency() -> None:
     until(made, 1)
     far.buy("X", 5, "99.00")
     until(made, 2)
-    assert next(at for at, what, _ in near.heard if what == "book") == 1.051, "there in 50 ms, back to the other in 1"
-    assert next(at for at, what, _ in far.heard if what == "order") == 1.1
+    assert next(at for at, name, _ in near.calls if name == "book") == 1.051, "50 ms to the exchange, 1 ms to the other bot"
+    assert next(at for at, name, _ in far.calls if name == "order") == 1.1
 
 
 def test_every_callback_is_called_including_an_async_callback() -> None:
@@ -155,7 +155,7 @@ def test_every_callback_is_called_including_an_async_callback() -> None:
     (reason,) = bot.of("reject")
     assert "1000000" in reason.replace(",", "")
     assert bot.of("state") == ["halted"]
-    assert len(bot.of("bbo")) == 4, "its bid came, was hit, moved and went"
+    assert len(bot.of("bbo")) == 4, "the bid was entered, hit, amended and cancelled"
     assert bot.of("timer") == [None]
     assert not made.clients["bot"].errors
 
@@ -245,7 +245,7 @@ def test_a_round_conserves_cash_and_shares_and_the_state_of_each_bot_matches_the
     for name, account in made.engine.accounts.items():
         assert account.cash == made.ledger.cash[name] == made.market.clients[name].cash
     assert set(made.ledger.cash) == {ISSUER, FEES, SPREAD, *made.clients}
-    made.run_until(made.now + SECOND)  # the last news arrive
+    made.run_until(made.now + SECOND)  # until the last messages arrive
     for name, client in made.clients.items():
         settled = made.market.clients[name]
         client.alive = True
@@ -255,16 +255,16 @@ def test_a_round_conserves_cash_and_shares_and_the_state_of_each_bot_matches_the
 
 def test_the_parts_of_a_profit_sum_to_it_and_the_score_includes_the_penalties() -> None:
     played = play(season(), 1, Path())
-    for one in played.result.ranking:
-        parts = Decimal(one.from_spread) + Decimal(one.from_fees) + Decimal(one.from_inventory)
-        assert parts == Decimal(one.profit)
-        penalty = Decimal("0.5") * Decimal(one.drawdown) + Decimal("0.1") * Decimal(one.mean_inventory)
-        assert abs(Decimal(one.score) - (Decimal(one.profit) - penalty)) < Decimal("0.000001")
-        assert sum(fill.client_id == one.client_id for fill in played.record.fills) == one.fills
-    assert [one.rank for one in played.result.ranking] == list(range(1, 9))
-    scores = [Decimal(one.score) for one in played.result.ranking]
+    for place in played.result.ranking:
+        parts = Decimal(place.from_spread) + Decimal(place.from_fees) + Decimal(place.from_inventory)
+        assert parts == Decimal(place.profit)
+        penalty = Decimal("0.5") * Decimal(place.drawdown) + Decimal("0.1") * Decimal(place.mean_inventory)
+        assert abs(Decimal(place.score) - (Decimal(place.profit) - penalty)) < Decimal("0.000001")
+        assert sum(fill.client_id == place.client_id for fill in played.record.fills) == place.fills
+    assert [place.rank for place in played.result.ranking] == list(range(1, 9))
+    scores = [Decimal(place.score) for place in played.result.ranking]
     assert scores == sorted(scores, reverse=True)
-    assert sum(Decimal(one.from_fees) for one in played.result.ranking) < 0
+    assert sum(Decimal(place.from_fees) for place in played.result.ranking) < 0
 
 
 def test_there_is_no_trade_before_the_end_of_the_opening_auction() -> None:
@@ -277,9 +277,9 @@ def test_there_is_no_trade_before_the_end_of_the_opening_auction() -> None:
 def test_every_shipped_strategy_sends_orders_without_an_error(name: str) -> None:
     text = SEASON.replace('{ name = "trend", strategy = "Momentum" }', f'{{ name = "trend", strategy = "{name}" }}')
     played = play(parse_season(text.replace('"40s"', '"150s"')), 1, Path())
-    (one,) = (one for one in played.result.ranking if one.client_id == "trend")
-    assert one.errors == []
-    assert one.orders > 0
+    (place,) = (place for place in played.result.ranking if place.client_id == "trend")
+    assert place.errors == []
+    assert place.orders > 0
     assert shipped_bot(name).__doc__
 
 
@@ -318,7 +318,7 @@ def test_a_bot_can_trade_in_a_recorded_market(tmp_path: Path) -> None:
 def test_a_report_is_one_page_without_external_files() -> None:
     played = play(season(), 1, Path())
     page = report(played.result, played.record, played.values)
-    assert page == report(played.result, played.record, played.values), "the same bytes again"
+    assert page == report(played.result, played.record, played.values), "a second report has the same bytes"
     for text in ("Ranking", "Equity", "fundamental value", "Fall from a peak", "Quality of the markets", "trend"):
         assert text in page
     assert "<script src" not in page
@@ -327,9 +327,9 @@ def test_a_report_is_one_page_without_external_files() -> None:
 
 def test_a_tournament_ranks_by_mean_score_and_states_the_margin_of_error() -> None:
     made = season()
-    one, several = results(made, Path(), 4, workers=1), results(made, Path(), 4, workers=2)
-    assert one == several, "whatever the number of processes"
-    result = tournament_of(made, [round_.result for round_ in one])
+    serial, parallel = results(made, Path(), 4, workers=1), results(made, Path(), 4, workers=2)
+    assert serial == parallel, "the results do not depend on the number of processes"
+    result = tournament_of(made, [round_.result for round_ in serial])
     assert {place.client_id for place in result.places} == {"trend", "pairs"}
     first, second = result.places
     assert first.mean_score >= second.mean_score
@@ -341,14 +341,14 @@ def test_a_tournament_ranks_by_mean_score_and_states_the_margin_of_error() -> No
 
 def test_contestants_of_a_tournament_have_the_names_of_their_files() -> None:
     made = with_contestants(season(), ["bots/ada.py:Ada", "ada.py", "MarketMaker", "MarketMaker"])
-    assert [one.name for one in made.contestant] == ["ada", "ada-2", "MarketMaker", "MarketMaker-2"]
-    assert [bool(one.file) for one in made.contestant] == [True, True, False, False]
+    assert [contestant.name for contestant in made.contestant] == ["ada", "ada-2", "MarketMaker", "MarketMaker-2"]
+    assert [bool(contestant.file) for contestant in made.contestant] == [True, True, False, False]
     beside = with_contestants(season(), ["trend.py"], also=True)
-    assert [one.name for one in beside.contestant] == ["trend", "pairs", "trend-2"]
+    assert [contestant.name for contestant in beside.contestant] == ["trend", "pairs", "trend-2"]
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "says"),
+    ("before", "after", "message"),
     [
         ('length = "40s"', 'length = "soon"', "length"),
         ('length = "40s"', 'length = "9s"', "longer than its auctions"),
@@ -364,10 +364,10 @@ def test_contestants_of_a_tournament_have_the_names_of_their_files() -> None:
         ("seed = 3", "seed = ", "season.toml"),
     ],
 )
-def test_the_error_for_an_invalid_season_names_the_field(before: str, after: str, says: str) -> None:
+def test_the_error_for_an_invalid_season_names_the_field(before: str, after: str, message: str) -> None:
     with pytest.raises(SeasonError) as refused:
         parse_season(SEASON.replace(before, after))
-    assert says in str(refused.value)
+    assert message in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -415,8 +415,8 @@ def test_a_bot_is_loaded_from_its_file_and_an_invalid_bot_is_reported(tmp_path: 
     (tmp_path / "good.py").write_text("from trading_bots import Bot\nclass Good(Bot):\n    pass\n")
     (tmp_path / "bad.py").write_text("from trading_bots import Bot\n\nraise ValueError('no')\n")
     assert bot_in_file("good.py", tmp_path).__name__ == bot_in_file("good.py:Good", tmp_path).__name__ == "Good"
-    for text, says in (("none.py", "no file"), ("good.py:Best", "it has Good"), ("bad.py:Bad", "bad.py:3")):
-        with pytest.raises(LoadError, match=says):
+    for text, message in (("none.py", "no file"), ("good.py:Best", "it has Good"), ("bad.py:Bad", "bad.py:3")):
+        with pytest.raises(LoadError, match=message):
             bot_in_file(text, tmp_path)
     with pytest.raises(LoadError, match="cannot be made"):
         make_bot(shipped_bot("Momentum"), "seed", {"nonsense": 1})
@@ -425,7 +425,7 @@ def test_a_bot_is_loaded_from_its_file_and_an_invalid_bot_is_reported(tmp_path: 
 
 
 def scores(**of: list[float]) -> list[Any]:
-    """Rounds in which contestants have these scores."""
+    """Return rounds in which the contestants have the given scores."""
     played = play(season(), 1, Path()).result
     found = []
     for number in range(len(next(iter(of.values())))):
@@ -438,9 +438,9 @@ def scores(**of: list[float]) -> list[Any]:
 
 
 def test_the_significance_of_a_difference_uses_pairs_of_scores_in_each_round() -> None:
-    # The market moves both by far more than they differ: only in pairs the difference shows.
+    # The market changes both scores by much more than they differ, so only the paired difference is significant.
     market = [100.0, -300.0, 250.0, -50.0, 20.0, 400.0]
-    result = tournament_of(season(), scores(good=[one + 5 + one % 3 / 10 for one in market], bad=market))
+    result = tournament_of(season(), scores(good=[score + 5 + score % 3 / 10 for score in market], bad=market))
     (difference,) = result.differences
     assert (difference.ahead, difference.behind, difference.significant) == ("good", "bad", True)
     assert difference.low is not None
@@ -466,7 +466,7 @@ def test_an_equity_curve_begins_with_the_first_deposit_and_has_an_entry_for_each
     bot = Watcher()
     join(made, bot, "early")
     record.sample(1)
-    # An account that is opened, and whose deposit is not settled: live it takes a moment.
+    # An account whose first deposit is not settled yet. In the live exchange the settlement takes some time.
     made.market.apply(AccountOpened(0, START, "late", 50 * CASH_SCALE, {}))
     record.sample(2)
     made.market.client("late").cash, made.market.client("late").has_funds = 50 * CASH_SCALE, True
@@ -514,7 +514,7 @@ def test_there_is_no_spread_during_an_auction() -> None:
     record.sample(4)
     assert made.market.bbo_view("X").spread == "5.00"
     assert all(spread is None or spread > 0 for spread in tape.spreads)
-    assert all(fill.edge == 0 for fill in record.fills), "in an auction there is no middle to be better than"
+    assert all(fill.edge == 0 for fill in record.fills), "in an auction there is no mid price to compare with"
 
 
 def test_requests_of_on_stop_are_executed_before_the_end_of_a_round(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The site: built from the pages and the code without a complaint, and it needs nothing from elsewhere."""
+"""Tests of the site: it is built from pages and code without a warning, and loads only local files."""
 
 import json
 import os
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built."""
+    """Build the site. Return its folder."""
     folder = tmp_path_factory.mktemp("site")
     built = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
@@ -42,7 +42,7 @@ def test_the_pages_load_only_local_files(site: Path) -> None:
     for page in site.rglob("*.html"):
         text = page.read_text()
         loaded = re.findall(r'<(?:script|img|iframe)[^>]+src="([^"]+)"|<link[^>]+rel="stylesheet"[^>]+href="([^"]+)"', text)
-        assert not [one for pair in loaded for one in pair if "://" in one], page
+        assert not [address for pair in loaded for address in pair if "://" in address], page
 
 
 @pytest.mark.slow
@@ -69,7 +69,7 @@ def test_the_table_of_settings_equals_the_settings_classes() -> None:
     wanted = settings.in_page(page.read_text())
     if os.environ.get("MX_DOCS") == "write":
         page.write_text(wanted)
-    assert page.read_text() == wanted, "MX_DOCS=write ./mx test tests/unit/test_site.py writes it anew"
+    assert page.read_text() == wanted, "MX_DOCS=write ./mx test tests/unit/test_site.py writes it again"
 
 
 def test_the_image_has_a_label_with_the_version() -> None:

@@ -1,4 +1,4 @@
-"""What the house bots do, each on a market that is put before it by hand."""
+"""Tests of the strategies, each on a market that the test sets up."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -17,7 +17,7 @@ from trading_bots.strategies.trader import unit_of
 
 
 class Venue:
-    """Remembers what a bot asks for."""
+    """A venue that records the orders of a bot."""
 
     def __init__(self) -> None:
         self.orders: list[Order] = []
@@ -39,7 +39,7 @@ class Venue:
 
 
 def before(bot: Bot, bid: str, ask: str, last: str = "100") -> Venue:
-    """Puts the bot before a market of one security, with a hundred shares of it."""
+    """Connect a bot that holds 100 shares to a market of one security. Return its venue."""
     venue = Venue()
     bot._venue = venue
     bot.cash = Decimal(100_000)
@@ -55,7 +55,7 @@ def before(bot: Bot, bid: str, ask: str, last: str = "100") -> Venue:
     ("bid", "ask", "middle"), [("99.90", "100.10", "100"), ("99.90", "99.90", "99.90"), ("140.00", "99.90", "99.95")]
 )
 def test_the_mid_price_of_a_crossed_book_is_the_last_price(bid: str, ask: str, middle: str) -> None:
-    """In an auction anybody may bid far above the asks: the middle of such a book is no price of the market."""
+    """In an auction the best bid can be far above the best ask, so their mean is not a market price."""
     bot = Bot()
     before(bot, bid, ask, last="99.95")
     assert bot.mid("X") == Decimal(middle)
@@ -115,11 +115,11 @@ def test_the_estimate_of_a_market_maker_follows_the_value_with_a_delay() -> None
     maker = MarketMaker(seed=1, pause=1.0, delay=3.0, error=0.0)
     values = [Decimal(100), Decimal(110), Decimal(110), Decimal(110), Decimal(110)]
     before(maker, "99.90", "100.10")
-    seen = []
+    estimates = []
     for value in values:
         maker.value = lambda symbol, now, value=value: value
-        seen.append(maker.estimate("X"))
-    assert seen == [100, 100, 100, 100, 110] or seen == [100, 100, 100, 110, 110]
+        estimates.append(maker.estimate("X"))
+    assert estimates == [100, 100, 100, 100, 110] or estimates == [100, 100, 100, 110, 110]
 
 
 @pytest.mark.parametrize(("held", "side"), [(1000 + 50, "sell"), (1000 - 50, "buy")])
@@ -141,11 +141,12 @@ def test_an_informed_trader_buys_below_the_value_up_to_a_position_that_depends_o
         trader.act()
     bought = sum(order.quantity for order in venue.orders)
     assert {order.side for order in venue.orders} == {"buy"}
-    trader._positions["X"] += 200  # one per cent squared, times 100 units of two shares
-    before_orders = len(venue.orders)
+    # The target position is the square of the mispricing of 1 % times 100 units of two shares.
+    trader._positions["X"] += 200
+    count_before = len(venue.orders)
     trader.act()
     assert bought > 0
-    assert len(venue.orders) == before_orders
+    assert len(venue.orders) == count_before
 
 
 def test_an_informed_trader_with_a_large_inventory_sells_at_the_value() -> None:
@@ -230,11 +231,11 @@ def test_a_noise_trader_sends_only_order_types_that_the_trading_state_allows(sta
     trader.securities["X"].state = state.value
     for _ in range(200):
         trader.act()
-    kinds = {order.order_type for order in venue.orders}
+    order_types = {order.order_type for order in venue.orders}
     if STATES[state].refusal is not None:
-        assert kinds == set()
+        assert order_types == set()
     else:
-        assert kinds == ({"limit"} if STATES[state].collects else {"limit", "market"})
+        assert order_types == ({"limit"} if STATES[state].collects else {"limit", "market"})
 
 
 def test_a_market_maker_does_not_amend_a_quote_to_its_current_price() -> None:
@@ -251,11 +252,11 @@ def test_a_market_maker_does_not_amend_a_quote_to_its_current_price() -> None:
 
 
 @pytest.mark.parametrize(("price", "lot"), [("0.0001", "1000"), ("43000", "0.0001"), ("100", "1")])
-@pytest.mark.parametrize("kind", [Momentum, MeanReversion])
+@pytest.mark.parametrize("strategy", [Momentum, MeanReversion])
 def test_trend_strategies_trade_in_units_that_depend_on_the_price(
-    kind: type[Momentum] | type[MeanReversion], price: str, lot: str
+    strategy: type[Momentum] | type[MeanReversion], price: str, lot: str
 ) -> None:
-    bot = kind(seed=1)
+    bot = strategy(seed=1)
     venue = before(bot, price, price, price)
     security = bot.securities["X"]
     security.tick, security.lot = Decimal("0.0001"), Decimal(lot)

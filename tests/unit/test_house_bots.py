@@ -1,4 +1,4 @@
-"""The default house makes a market that stays alive. `./mx bench house` plays the long form of this."""
+"""Tests of the house bots and their market. `./mx bench house` runs the same checks for a longer time."""
 
 import random
 import statistics
@@ -25,7 +25,7 @@ MINUTES = 25
 def test_the_default_house_passes_all_checks_of_market_quality() -> None:
     day = play_house("a fixed seed", MINUTES * 60)
     assert [check for check in day.checks() if not check.holds] == []
-    assert all(one.trades > MINUTES for one in day.securities.values())
+    assert all(security.trades > MINUTES for security in day.securities.values())
 
 
 def test_the_same_seed_gives_the_same_market() -> None:
@@ -37,7 +37,7 @@ def test_the_same_seed_gives_the_same_market() -> None:
 def test_a_house_of_four_bots_keeps_both_sides_quoted() -> None:
     day = play_house("small", 300, bots=4)
     assert day.trades > 100
-    assert max(one.longest_empty for one in day.securities.values()) <= 5
+    assert max(security.longest_empty for security in day.securities.values()) <= 5
 
 
 def test_the_house_trades_a_coin_in_fractional_quantities() -> None:
@@ -49,7 +49,7 @@ def test_the_house_trades_a_coin_in_fractional_quantities() -> None:
         assert client.errors == []
 
 
-Act = Callable[[Bot], object]
+Action = Callable[[Bot], object]
 
 
 @pytest.mark.parametrize(
@@ -60,16 +60,16 @@ Act = Callable[[Bot], object]
         (0, 10_000, lambda bot: bot.sell("AAPL", 5000)),
         (0, 3_000, lambda bot: bot.sell("AAPL", 3000, "1.00")),
     ],
-    ids=["buys with all it has", "a large market order", "a large sale", "offers at almost nothing"],
+    ids=["a buy with all cash", "a large market order", "a large sale", "a sale at a very low price"],
 )
-def test_the_market_recovers_from_an_absurd_order_within_two_minutes(cash: int, shares: int, act: Act) -> None:
+def test_the_market_recovers_from_an_absurd_order_within_two_minutes(cash: int, shares: int, act: Action) -> None:
     exchange, values = open_house(START, "absurd")
-    human = Bot()
-    exchange.join(human, "human", cash * 10**8, {"AAPL": shares} if shares else {}, LATENCY)
+    trader = Bot()
+    exchange.join(trader, "trader", cash * 10**8, {"AAPL": shares} if shares else {}, LATENCY)
     exchange.run_until(START + 60 * SECOND)
-    act(human)
+    act(trader)
     exchange.run_until(START + 180 * SECOND)
-    book = human.book("AAPL")
+    book = trader.book("AAPL")
     assert book.bid is not None
     assert book.ask is not None
     value = values.at("AAPL", START / SECOND + 180)
@@ -86,7 +86,7 @@ def test_every_house_bot_has_a_role_and_a_unique_name() -> None:
 def test_a_house_account_has_the_short_limit_for_its_largest_short_positions() -> None:
     for name in house_bots(len(CAST)):
         borrowable = borrowable_of(name, LISTED)
-        value = sum(borrowable[one.symbol] * one.price for one in LISTED)
+        value = sum(borrowable[listed.symbol] * listed.price for listed in LISTED)
         assert 0 < value_of(borrowable, LISTED) - value <= 1000
 
 
@@ -108,12 +108,13 @@ def test_the_profits_of_the_house_bots_sum_to_no_more_than_zero() -> None:
     profits = {name: client.bot.equity - begun[name] for name, client in exchange.clients.items()}
     assert any(profit > 0 for profit in profits.values())
     assert any(profit < 0 for profit in profits.values())
-    assert sum(profits.values()) <= 0  # what one wins another loses, and the exchange has its fees
+    # The profit of one bot is the loss of another. The exchange takes the fees.
+    assert sum(profits.values()) <= 0
 
 
 def test_values_continue_from_their_saved_value_and_revert_to_the_reference_price() -> None:
-    one = Listed("X", Decimal(100), Decimal("0.01"), Decimal(1))
-    values = HouseValues([one], 0.0, "seed", {"X": 150.0})
+    listed = Listed("X", Decimal(100), Decimal("0.01"), Decimal(1))
+    values = HouseValues([listed], 0.0, "seed", {"X": 150.0})
     assert values.at("X", 0.0) == 150
     assert Decimal(140) < values.at("X", 600.0) < Decimal(160)
     walk = StochasticVolatility(half_life=600.0).walk(150.0, random.Random(1), anchor=100.0)
@@ -152,9 +153,9 @@ def test_values_still_change_after_the_clock_was_set_back() -> None:
 
 
 def test_the_short_limit_of_a_house_account_does_not_exceed_the_maximum_cash() -> None:
-    dear = Listed("DEAR", Decimal(700_000), Decimal("0.01"), Decimal(1))
+    expensive = Listed("DEAR", Decimal(700_000), Decimal("0.01"), Decimal(1))
     for name in house_bots(len(CAST), ["DEAR"]):
-        assert value_of(borrowable_of(name, [dear]), [dear]) <= MAX_CASH // CASH_SCALE
+        assert value_of(borrowable_of(name, [expensive]), [expensive]) <= MAX_CASH // CASH_SCALE
 
 
 def test_a_value_is_the_same_for_all_calls_in_one_second() -> None:
