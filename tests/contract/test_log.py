@@ -56,7 +56,7 @@ PARAMS = ["memory", *(pytest.param(name, marks=getattr(pytest.mark, name)) for n
 
 
 @pytest.fixture(params=PARAMS)
-async def world(request: pytest.FixtureRequest) -> AsyncIterator[LogUnderTest]:
+async def log_under_test(request: pytest.FixtureRequest) -> AsyncIterator[LogUnderTest]:
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     if request.param == "memory":
         yield LogUnderTest("memory:", "", None)
@@ -71,9 +71,9 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[LogUnderTest]:
         proxy = Proxy(target)
         await proxy.mend()
         credentials = f"{parts.netloc.rpartition('@')[0]}@"
-        world = LogUnderTest(f"postgresql://{credentials}127.0.0.1:{proxy.port}", namespace, proxy)
-        yield world
-        await world.close()
+        log_under_test = LogUnderTest(f"postgresql://{credentials}127.0.0.1:{proxy.port}", namespace, proxy)
+        yield log_under_test
+        await log_under_test.close()
         await proxy.cut()
         await asyncio.to_thread(drop_databases, url, namespace)
         return
@@ -83,9 +83,9 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[LogUnderTest]:
     proxy = Proxy((parts.hostname or "", parts.port or 5672))
     await proxy.mend()
     credentials = parts.netloc.rpartition("@")[0]
-    world = LogUnderTest(f"amqp://{credentials}@127.0.0.1:{proxy.port}{parts.path}", namespace, proxy)
-    yield world
-    await world.close()
+    log_under_test = LogUnderTest(f"amqp://{credentials}@127.0.0.1:{proxy.port}{parts.path}", namespace, proxy)
+    yield log_under_test
+    await log_under_test.close()
     await proxy.cut()
 
 
@@ -107,68 +107,68 @@ def bodies(numbers: Iterable[int], name: str = "") -> list[bytes]:
     return [f"{name}{number}".encode() for number in numbers]
 
 
-async def test_appended_bodies_are_read_in_order_at_offsets_from_0(world: LogUnderTest) -> None:
-    log = world.open()
+async def test_appended_bodies_are_read_in_order_at_offsets_from_0(log_under_test: LogUnderTest) -> None:
+    log = log_under_test.open()
     await log.append(TOPIC, bodies(range(5)))
     await log.append(TOPIC, bodies(range(5, 9)))
     assert await take(log, 9) == list(enumerate(bodies(range(9))))
 
 
-async def test_each_topic_has_its_own_offsets(world: LogUnderTest) -> None:
-    log = world.open()
+async def test_each_topic_has_its_own_offsets(log_under_test: LogUnderTest) -> None:
+    log = log_under_test.open()
     await log.append(TOPIC, [b"here"])
     await log.append(OTHER, [b"there"])
     assert await take(log, 1, topic=TOPIC) == [(0, b"here")]
     assert await take(log, 1, topic=OTHER) == [(0, b"there")]
 
 
-async def test_the_order_of_each_concurrent_appender_is_preserved(world: LogUnderTest) -> None:
+async def test_the_order_of_each_concurrent_appender_is_preserved(log_under_test: LogUnderTest) -> None:
     async def append(name: str) -> None:
-        log = world.open()
+        log = log_under_test.open()
         for number in range(40):
             await log.append(TOPIC, bodies([2 * number, 2 * number + 1], name))
 
     names = ["a", "b", "c", "d"]
     await asyncio.gather(*(append(name) for name in names))
-    read = await take(world.open(), 80 * len(names))
+    read = await take(log_under_test.open(), 80 * len(names))
     assert [offset for offset, _ in read] == list(range(80 * len(names)))
     for name in names:
         assert [body for _, body in read if body.startswith(name.encode())] == bodies(range(80), name)
 
 
-async def test_a_reader_can_begin_at_any_offset(world: LogUnderTest) -> None:
-    log = world.open()
+async def test_a_reader_can_begin_at_any_offset(log_under_test: LogUnderTest) -> None:
+    log = log_under_test.open()
     await log.append(TOPIC, bodies(range(300)))
     for offset in (0, 1, 137, 299):
         assert (await take(log, 1, offset))[0] == (offset, str(offset).encode())
 
 
-async def test_a_reader_at_the_end_waits_for_new_bodies(world: LogUnderTest) -> None:
-    log = world.open()
+async def test_a_reader_at_the_end_waits_for_new_bodies(log_under_test: LogUnderTest) -> None:
+    log = log_under_test.open()
     await log.append(TOPIC, bodies(range(3)))
     waiting = asyncio.create_task(take(log, 2, 3))
     await asyncio.sleep(0.3)
     assert not waiting.done()
-    await world.open().append(TOPIC, bodies(range(3, 5)))
+    await log_under_test.open().append(TOPIC, bodies(range(3, 5)))
     assert await waiting == [(3, b"3"), (4, b"4")]
 
 
-async def test_two_readers_receive_the_same_bodies(world: LogUnderTest) -> None:
-    log = world.open()
-    first, second = (asyncio.create_task(take(world.open(), 200)) for _ in range(2))
+async def test_two_readers_receive_the_same_bodies(log_under_test: LogUnderTest) -> None:
+    log = log_under_test.open()
+    first, second = (asyncio.create_task(take(log_under_test.open(), 200)) for _ in range(2))
     for number in range(0, 200, 10):
         await log.append(TOPIC, bodies(range(number, number + 10)))
     assert await first == await second == list(enumerate(bodies(range(200))))
 
 
-async def test_reading_does_not_remove_bodies(world: LogUnderTest) -> None:
-    log = world.open()
+async def test_reading_does_not_remove_bodies(log_under_test: LogUnderTest) -> None:
+    log = log_under_test.open()
     await log.append(TOPIC, bodies(range(20)))
     assert await take(log, 20) == await take(log, 20)
 
 
-async def test_the_tail_is_the_offset_of_the_next_body(world: LogUnderTest) -> None:
-    log = world.open()
+async def test_the_tail_is_the_offset_of_the_next_body(log_under_test: LogUnderTest) -> None:
+    log = log_under_test.open()
     assert await log.tail(TOPIC) == 0
     await log.append(TOPIC, bodies(range(1000)))
     assert await log.tail(TOPIC) == 1000
@@ -176,8 +176,8 @@ async def test_the_tail_is_the_offset_of_the_next_body(world: LogUnderTest) -> N
     assert await log.tail(TOPIC) == 1001
 
 
-async def test_the_tail_can_be_read_during_continuous_appends(world: LogUnderTest) -> None:
-    log, busy = world.open(), world.open()
+async def test_the_tail_can_be_read_during_continuous_appends(log_under_test: LogUnderTest) -> None:
+    log, busy = log_under_test.open(), log_under_test.open()
     appended = 0
 
     async def append() -> None:
@@ -199,40 +199,42 @@ async def test_the_tail_can_be_read_during_continuous_appends(world: LogUnderTes
         writing.cancel()
 
 
-async def test_a_body_of_a_megabyte_is_read_unchanged(world: LogUnderTest) -> None:
-    log = world.open()
+async def test_a_body_of_a_megabyte_is_read_unchanged(log_under_test: LogUnderTest) -> None:
+    log = log_under_test.open()
     body = bytes(range(256)) * 4096
     await log.append(TOPIC, [body, b"after"])
     assert await take(log, 2) == [(0, body), (1, b"after")]
 
 
-async def test_fifty_thousand_bodies_are_read_in_order(world: LogUnderTest) -> None:
-    log = world.open(patience=60)
-    reading = asyncio.create_task(take(world.open(), 50_000, seconds=120))
+async def test_fifty_thousand_bodies_are_read_in_order(log_under_test: LogUnderTest) -> None:
+    log = log_under_test.open(patience=60)
+    reading = asyncio.create_task(take(log_under_test.open(), 50_000, seconds=120))
     for start in range(0, 50_000, 1000):
         await log.append(TOPIC, bodies(range(start, start + 1000)))
     assert await reading == list(enumerate(bodies(range(50_000))))
 
 
-async def test_an_append_returns_only_when_it_is_confirmed(world: LogUnderTest) -> None:
-    if world.proxy is None:
+async def test_an_append_returns_only_when_it_is_confirmed(log_under_test: LogUnderTest) -> None:
+    if log_under_test.proxy is None:
         pytest.skip("the memory log has no connection")
-    log = world.open(patience=30)
+    log = log_under_test.open(patience=30)
     await log.append(TOPIC, [b"first"])
-    world.proxy.stall()
+    log_under_test.proxy.stall()
     appending = asyncio.create_task(log.append(TOPIC, [b"second"]))
     await asyncio.sleep(0.5)
     assert not appending.done()
-    world.proxy.flow()
+    log_under_test.proxy.flow()
     await asyncio.wait_for(appending, 10)
     assert (await take(log, 2))[1][1] == b"second"
 
 
-async def test_a_broken_connection_loses_no_body_and_a_reader_receives_each_offset_once(world: LogUnderTest) -> None:
+async def test_a_broken_connection_loses_no_body_and_a_reader_receives_each_offset_once(
+    log_under_test: LogUnderTest,
+) -> None:
     total = 300
 
     async def append() -> None:
-        log = world.open(patience=0.2)
+        log = log_under_test.open(patience=0.2)
         for number in range(total):
             while True:
                 try:
@@ -245,7 +247,7 @@ async def test_a_broken_connection_loses_no_body_and_a_reader_receives_each_offs
     seen: list[tuple[int, int]] = []
 
     async def read() -> None:
-        async for entries in world.open().read(TOPIC, 0):
+        async for entries in log_under_test.open().read(TOPIC, 0):
             seen.extend((offset, int(body)) for offset, body in entries)
             if seen[-1][1] == total - 1:
                 return
@@ -253,9 +255,9 @@ async def test_a_broken_connection_loses_no_body_and_a_reader_receives_each_offs
     appending, reading = asyncio.create_task(append()), asyncio.create_task(read())
     for _ in range(3):
         await asyncio.sleep(0.2)
-        await world.cut()
+        await log_under_test.cut()
         await asyncio.sleep(0.2)
-        await world.mend()
+        await log_under_test.mend()
     await asyncio.wait_for(asyncio.gather(appending, reading), 60)
 
     assert [offset for offset, _ in seen] == list(range(len(seen)))
@@ -265,30 +267,30 @@ async def test_a_broken_connection_loses_no_body_and_a_reader_receives_each_offs
     assert repeated <= 3, "only bodies that were in transit at a cut may be in the log twice"
 
 
-async def test_an_unavailable_log_raises_an_error_until_it_returns(world: LogUnderTest) -> None:
-    log = world.open(patience=1.0)
+async def test_an_unavailable_log_raises_an_error_until_it_returns(log_under_test: LogUnderTest) -> None:
+    log = log_under_test.open(patience=1.0)
     await log.append(TOPIC, [b"before"])
-    await world.cut()
+    await log_under_test.cut()
     with pytest.raises(LogUnavailableError) as error:
         await log.append(TOPIC, [b"refused"])
     assert "unavailable" in str(error.value)
     assert "guest" not in str(error.value), "an error must not show a password"
     with pytest.raises(LogUnavailableError):
         await log.tail(TOPIC)
-    await world.mend()
+    await log_under_test.mend()
     await log.append(TOPIC, [b"after"])
     assert (await take(log, 2))[-1] == (1, b"after")
 
 
-async def test_the_pause_between_connection_attempts_grows(world: LogUnderTest) -> None:
-    if world.proxy is None:
+async def test_the_pause_between_connection_attempts_grows(log_under_test: LogUnderTest) -> None:
+    if log_under_test.proxy is None:
         pytest.skip("the memory log does not connect")
     # The target of this proxy does not exist, so each attempt reaches the proxy and fails.
     dead = Proxy("/nowhere")
-    await world.proxy.cut()
-    dead.port = world.proxy.port
+    await log_under_test.proxy.cut()
+    dead.port = log_under_test.proxy.port
     await dead.mend()
-    log = world.open(patience=1.5)
+    log = log_under_test.open(patience=1.5)
     with pytest.raises(LogUnavailableError):
         await log.append(TOPIC, [b"x"])
     await dead.cut()

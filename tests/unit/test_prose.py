@@ -1,4 +1,4 @@
-"""The check of the prose finds what docs/style.md rules out, and nothing else."""
+"""The check of the prose finds the words and sentences that docs/style.md rules out, and nothing else."""
 
 from pathlib import Path
 
@@ -43,13 +43,13 @@ GOOD = [
 
 
 @pytest.mark.parametrize("text", BAD)
-def test_a_page_may_not_have_what_the_style_rules_out(text: str) -> None:
+def test_a_ruled_out_word_or_sentence_in_a_page_is_a_finding(text: str) -> None:
     (finding,) = prose.check_page("page.md", f"Title\n\n{text}\n")
     assert (finding.rule, finding.line) == (BAD[text], 3)
 
 
 @pytest.mark.parametrize("text", GOOD)
-def test_code_quotations_generated_parts_and_terms_of_the_field_are_no_findings(text: str) -> None:
+def test_code_quotations_generated_parts_and_terms_of_the_field_are_not_findings(text: str) -> None:
     assert prose.check_page("page.md", f"Title\n\n{text}\n") == []
 
 
@@ -57,14 +57,14 @@ def test_every_rule_has_a_bad_example() -> None:
     assert {rule.name for rule in prose.RULES} == set(BAD.values())
 
 
-def test_a_sentence_may_have_forty_words_and_no_more() -> None:
+def test_a_sentence_may_have_at_most_forty_words() -> None:
     sentence = " ".join(["word"] * prose.MAX_WORDS)
     assert prose.check_page("page.md", f"{sentence}.\n\n{sentence}: {sentence}.\n\n| {sentence} | {sentence} |\n") == []
     (finding,) = prose.check_page("page.md", f"Title\n\n{sentence},\nword, `some code`. More.\n")
     assert (finding.line, finding.text) == (3, "word word word word word word …")
 
 
-def test_a_finding_names_the_line_also_after_a_block_of_code() -> None:
+def test_the_line_of_a_finding_is_correct_after_a_block_of_code() -> None:
     (finding,) = prose.check_page("page.md", "One\n\n```sh\nx\ny\n```\n\nTwo.\nIt is told.\n")
     assert finding.line == 9
 
@@ -95,7 +95,7 @@ class HeardOrders:
 '''
 
 
-def test_docstrings_comments_messages_and_names_are_checked_and_short_strings_are_not() -> None:
+def test_docstrings_comments_messages_and_names_are_checked_but_short_strings_are_not() -> None:
     found = sorted((finding.line, finding.rule) for finding in prose.check_code("a.py", CODE))
     expected = [(1, "tells, told"), (2, "hears, heard"), (4, "says, said"), (9, "lives")]
     assert found == [*expected, (17, "lives"), (20, "hears, heard"), (22, "tells, told")]
@@ -114,16 +114,23 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_package_on_the_list_is_not_checked_but_those_below_it_are(repository: Path) -> None:
+def test_a_listed_package_is_not_checked_but_its_subpackages_are(repository: Path) -> None:
     (line,) = prose.check(repository, ["common/a"])
     assert line.startswith("common/a/b/two.py:1: tells, told")
 
 
-def test_a_package_on_the_list_without_a_finding_must_leave_it(repository: Path) -> None:
+def test_a_listed_package_without_a_finding_must_be_removed_from_the_list(repository: Path) -> None:
     assert prose.check(repository, ["common/a", "common/a/b", "common/c"]) == [
         "prose_unconverted.txt: common/c has no finding: remove it from the list"
     ]
 
 
-def test_the_pages_and_the_converted_packages_keep_to_the_style() -> None:
+def test_a_file_with_bad_examples_as_data_is_not_checked(repository: Path) -> None:
+    path = repository / "tests/unit/test_prose.py"
+    path.parent.mkdir(parents=True)
+    path.write_text("# told\n")
+    assert prose.check(repository, ["common/a", "common/a/b"]) == []
+
+
+def test_the_pages_and_the_converted_packages_have_no_findings() -> None:
     assert prose.check() == []
