@@ -52,6 +52,10 @@ def _words(name: str, pattern: str, fix: str) -> Rule:
 
 _START = r"(?:\A|(?<=\n\n)|(?<=[.?!]\s)|(?<=\|\s))\s*(?:[-*]\s+|\d+\.\s+)?"
 """The start of a sentence: of a paragraph, a list item, a table cell, or after the sentence before."""
+_VERBS = (
+    "Adds|Applies|Closes|Creates|Deletes|Ends|Enters|Finds|Gives|Keeps|Lets|Makes|Puts|Removes|Returns|Sends|Takes|Waits"
+)
+"""Verbs in the third person. Forms that are also nouns, such as `Reads`, are left out."""
 
 RULES = (
     _words("tells, told", "tells|told|telling", "sends, reports, shows, notifies"),
@@ -68,6 +72,16 @@ RULES = (
     _words("old words", "anew|dearer|dearest|afresh|whence|thereof|wherein|meanwhile", "again, more expensive, from which"),
     _words("for ever", "for ever", "forever, without limit"),
     _words("for who", "(?:for|to|of|by|from|with) who", "for clients that, for a client that"),
+    _words("knows", "knows|knew", "has, reads, uses, receives"),
+    _words("forgets", "forgets|forgot|forgotten|remembers", "removes, keeps, stores"),
+    _words("gives up", r"(?:gives?|gave|given|giving)(?: \w+)? up", "stops, ends, returns an error"),
+    _words("goes on", "go(?:es)? on|went on|going on", "continues"),
+    _words("speaks", "speaks?|spoken|speaking", "sends, uses a protocol"),
+    _words("now and then", "now and then|in vain|by and by", "occasionally, without effect, later"),
+    Rule(
+        "fragment with How", re.compile(rf"{_START}(?:How|Where)\s[^.?!:;|]*\.(?!\w)"), "The time that; The place where; If"
+    ),
+    Rule("third person", re.compile(rf"\A(?:{_VERBS})\b"), "the imperative, without an s"),
     Rule("inversion with Who", re.compile(rf"{_START}Who(?:ever)?\s[^.?!|]*[.|;](?!\w)"), "begin with the subject"),
     Rule("inversion with What", re.compile(rf"{_START}What(?:ever)?\s[^.?!:;|]*\.(?!\w)"), "begin with the subject"),
 )

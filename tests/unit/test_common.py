@@ -270,7 +270,7 @@ async def test_every_number_of_a_services_status_is_a_metric() -> None:
         assert {"microexchange_ready 1.0", "microexchange_offset 7.0"} <= set(lines)
         assert 'microexchange_sequences{name="engine"} 3.0' in lines
         assert not any("microexchange_name" in line or "p50" in line or "rejects" in line for line in lines)
-        health.wait("log", "it is away")
+        health.wait("log", "it is unavailable")
         assert "microexchange_ready 0.0" in (await http.get("/metrics")).text.splitlines()
 
 

@@ -142,7 +142,7 @@ class Silent(Bot):
 
 class Greedy(Bot):
     def on_timer(self):
-        print("I want everything \\x1b[31mof it")
+        print("greedy \\x1b[31moutput")
         self.buy("X", 1_000_000, 100)
 """
 
@@ -171,14 +171,14 @@ def test_a_tournament_stores_the_output_of_bots_in_files_and_shows_it_on_request
     season = ("--season", folder / "season.toml", "--rounds", 2, "--out", folder)
     result = run("tournament", f"{folder / 'idle.py'}:Greedy", "MarketMaker", *season, "--workers", 2)
     assert result.exit_code == 0, result.output
-    assert "I want everything" not in result.output + result.stderr
+    assert "greedy" not in result.output + result.stderr
     assert "2 of 2 rounds" in result.stderr
     assert "MarketMaker" in result.output
     lines = (folder / "test/output/idle.txt").read_text().splitlines()
     assert {line.partition(":")[0] for line in lines} == {"round 1", "round 2"}
-    assert "I want everything \\x1b[31mof it" in lines[0]
+    assert "greedy \\x1b[31moutput" in lines[0]
     result = run("tournament", f"{folder / 'idle.py'}:Greedy", *season, "--workers", 1, "--show-output")
-    assert "idle: round 1: I want all \\x1b[31mof it" in result.output
+    assert "idle: round 1: greedy \\x1b[31moutput" in result.output
 
 
 def test_a_tournament_reports_that_a_difference_is_not_significant(folder: Path) -> None:

@@ -25,6 +25,14 @@ BAD = {
     "It throws dice.": "rolls no dice",
     "It is written anew.": "old words",
     "What does not trade is cancelled.": "inversion with What",
+    "The bot knows its position.": "knows",
+    "The view forgets old orders.": "forgets",
+    "The client gives up after a minute.": "gives up",
+    "The feed goes on after a restart.": "goes on",
+    "The gateway speaks HTTP.": "speaks",
+    "The bot trades now and then.": "now and then",
+    "How often the feed stores.": "fragment with How",
+    "Where a log is missing, the engine waits.": "fragment with How",
 }
 GOOD = [
     "The `time_in_force` of a live order is its time in force.",
@@ -53,8 +61,14 @@ def test_code_quotations_generated_parts_and_terms_of_the_field_are_not_findings
     assert prose.check_page("page.md", f"Title\n\n{text}\n") == []
 
 
+def test_a_summary_in_the_third_person_is_a_finding() -> None:
+    source = '"""Return the mean."""\n\n\ndef returns() -> None:\n    """Returns the mean. Returns are in percent."""\n'
+    (finding,) = prose.check_code("a.py", source)
+    assert (finding.rule, finding.line) == ("third person", 5)
+
+
 def test_every_rule_has_a_bad_example() -> None:
-    assert {rule.name for rule in prose.RULES} == set(BAD.values())
+    assert {rule.name for rule in prose.RULES} == {*BAD.values(), "third person"}
 
 
 def test_a_sentence_may_have_at_most_forty_words() -> None:
