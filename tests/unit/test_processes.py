@@ -1,4 +1,4 @@
-"""`let_go` ends a child process and closes its pipes. No event loop waits for them or warns about them."""
+"""Tests of the end of child processes: their pipes are closed, and no event loop waits for them or warns about them."""
 
 import subprocess
 import sys
@@ -35,7 +35,7 @@ CHILDREN = {
 
 
 @pytest.mark.parametrize("child", list(CHILDREN))
-def test_let_go_ends_a_process_and_closes_its_pipes(child: str) -> None:
+def test_a_reaped_process_is_gone_with_its_pipes(child: str) -> None:
     command = [sys.executable, "-W", "error::ResourceWarning", "-c", PARENT, CHILDREN[child]]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=30)
     assert (done.returncode, done.stderr) == (0, "")
