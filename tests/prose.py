@@ -52,10 +52,6 @@ def _words(name: str, pattern: str, fix: str) -> Rule:
 
 _START = r"(?:\A|(?<=\n\n)|(?<=[.?!]\s)|(?<=\|\s))\s*(?:[-*]\s+|\d+\.\s+)?"
 """The start of a sentence: of a paragraph, a list item, a table cell, or after the sentence before."""
-_VERBS = (
-    "Adds|Applies|Closes|Creates|Deletes|Ends|Enters|Finds|Gives|Keeps|Lets|Makes|Puts|Removes|Returns|Sends|Takes|Waits"
-)
-"""Verbs in the third person. Forms that are also nouns, such as `Reads`, are left out."""
 
 RULES = (
     _words("tells, told", "tells|told|telling", "sends, reports, shows, notifies"),
@@ -74,14 +70,13 @@ RULES = (
     _words("for who", "(?:for|to|of|by|from|with) who", "for clients that, for a client that"),
     _words("knows", "knows|knew", "has, reads, uses, receives"),
     _words("forgets", "forgets|forgot|forgotten|remembers", "removes, keeps, stores"),
-    _words("gives up", r"(?:gives?|gave|given|giving)(?: \w+)? up", "stops, ends, returns an error"),
-    _words("goes on", "go(?:es)? on|went on|going on", "continues"),
+    _words("gives up", r"(?:gives?|gave|given|giving)(?: \w+)? up(?! to\b)", "stops, ends, returns an error"),
+    _words("goes on", r"(?:go(?:es)?|went|going) on(?! (?:the|a|an|top|CODE)\b)", "continues"),
     _words("speaks", "speaks?|spoken|speaking", "sends, uses a protocol"),
     _words("now and then", "now and then|in vain|by and by", "occasionally, without effect, later"),
     Rule(
         "fragment with How", re.compile(rf"{_START}(?:How|Where)\s[^.?!:;|]*\.(?!\w)"), "The time that; The place where; If"
     ),
-    Rule("third person", re.compile(rf"\A(?:{_VERBS})\b"), "the imperative, without an s"),
     Rule("inversion with Who", re.compile(rf"{_START}Who(?:ever)?\s[^.?!|]*[.|;](?!\w)"), "begin with the subject"),
     Rule("inversion with What", re.compile(rf"{_START}What(?:ever)?\s[^.?!:;|]*\.(?!\w)"), "begin with the subject"),
 )
@@ -169,7 +164,7 @@ def _matches(path: str, first_line: int, prose: str) -> Iterator[Finding]:
 
 def check_code(path: str, source: str) -> list[Finding]:
     """Return the findings of the docstrings, comments, messages and names of a Python file."""
-    findings: list[Finding] = []
+    findings = list(_summaries(path, source))
     for line, text in (*_docstrings_and_comments(source), *_messages(source), *_names(source)):
         prose = _TARGET.sub("]", _QUOTED.sub(_one_word, _SPAN.sub(_one_word, text)))
         findings += _matches(path, line, prose)
@@ -186,6 +181,17 @@ def _names(source: str) -> Iterator[tuple[int, str]]:
         name = match[1] or match[2].lower()
         words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).replace("_", " ").strip().lower()
         yield source.count("\n", 0, match.start()) + 1, words
+
+
+_NO_IMPERATIVE = "Adds|Applies|Deletes|Ends|Finds|Gives|Keeps|Lets|Makes|Puts|Removes|Returns|Sends|Takes|Waits|Whether"
+_SUMMARY = re.compile(rf'^ *(?:(?:async )?def|\)) ?[^\n]*:\n *"""({_NO_IMPERATIVE})\b', re.MULTILINE)
+
+
+def _summaries(path: str, source: str) -> Iterator[Finding]:
+    """Find docstrings of functions that do not begin with an imperative."""
+    for match in _SUMMARY.finditer(source):
+        line = source.count("\n", 0, match.start(1)) + 1
+        yield Finding(path, line, "summary", match[1], "the imperative: Return, Return whether")
 
 
 def _messages(source: str) -> Iterator[tuple[int, str]]:
