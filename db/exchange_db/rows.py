@@ -16,7 +16,7 @@ R = TypeVar("R", bound=Record)
 
 
 class RowLayout(NamedTuple):
-    """How the rows of a table are made from records of one type."""
+    """The columns of a table, and the fields of a record type that fill them."""
 
     columns: tuple[str, ...]
     """All columns of the table: first those that are computed, then those that are fields of the record."""
