@@ -7,7 +7,7 @@ import pytest
 
 PARENT = """
 import asyncio, contextlib, gc, sys
-from exchange_launcher.processes import let_go
+from exchange_launcher.processes import reap
 
 kept = []
 
@@ -19,7 +19,7 @@ async def main():
     await asyncio.sleep(1.5)
     with contextlib.suppress(ProcessLookupError):
         process.kill()
-    await let_go(process)
+    await reap(process)
 
 
 asyncio.run(main())
@@ -35,7 +35,7 @@ CHILDREN = {
 
 
 @pytest.mark.parametrize("child", list(CHILDREN))
-def test_a_process_that_is_let_go_is_gone_with_its_pipes(child: str) -> None:
+def test_a_reaped_process_is_gone_with_its_pipes(child: str) -> None:
     command = [sys.executable, "-W", "error::ResourceWarning", "-c", PARENT, CHILDREN[child]]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=30)
     assert (done.returncode, done.stderr) == (0, "")
