@@ -42,7 +42,8 @@ def audit_command(
         ),
     ] = None,
     whole: Annotated[
-        bool, typer.Option("--whole", help="Check from the first command of the log, and not from the last snapshot.")
+        bool,
+        typer.Option("--whole", help="Replay the log from its first command. Default: from a stored snapshot of the engine."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
 ) -> None:
