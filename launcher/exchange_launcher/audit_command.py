@@ -43,7 +43,7 @@ def audit_command(
     ] = None,
     whole: Annotated[
         bool,
-        typer.Option("--whole", help="Replay the log from its first command. Default: from a stored snapshot of the engine."),
+        typer.Option("--whole", help="Replay of the log from its first command, and not from a snapshot."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
 ) -> None:
