@@ -33,8 +33,6 @@ Data = Annotated[
         help="Data folder of the exchange. Default: MX_DATA_DIR, or the folder of the exchange that runs.",
     ),
 ]
-
-
 Gateway = Annotated[
     str | None,
     typer.Option(
