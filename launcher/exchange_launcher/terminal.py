@@ -135,5 +135,5 @@ def _usage(error: Any) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
         return BAD_USE
-    command = error.ctx.command_path if error.ctx is not None else program_name()
-    return fail(error.format_message(), f"'{command} --help' lists all commands and options", BAD_USE).exit_code
+    command = error.ctx.command_path.replace("microexchange", program_name(), 1) if error.ctx else program_name()
+    return fail(error.format_message(), f"'{command} --help' shows how to use it", BAD_USE).exit_code

@@ -227,3 +227,10 @@ def test_a_tournament_says_that_a_difference_is_not_significant(folder: Path) ->
     assert difference["significant"] is False
     assert difference["low"] <= difference["mean"] <= difference["high"]
     assert "the difference is not significant" in (folder / "test/tournament.html").read_text()
+
+
+def test_a_missing_argument_is_refused_with_the_help_of_the_command_as_it_was_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MX_COMMAND", "./mx")
+    assert "'./mx replay --help'" in run("replay").stderr
