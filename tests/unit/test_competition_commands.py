@@ -73,7 +73,7 @@ def test_a_tournament_writes_a_table_json_and_a_page(folder: Path) -> None:
     [
         (("simulate", "none.toml"), "none.toml"),
         (("simulate", "{}/mine.py"), "mine.py"),
-        (("simulate", "{}/season.toml", "--speed", "fast"), "no speed"),
+        (("simulate", "{}/season.toml", "--speed", "fast"), "not a speed"),
         (("tournament", "{}/none.py"), "no file"),
         (("tournament",), "nobody takes part"),
         (("replay", "{}"), "order_entry.log"),
@@ -84,6 +84,39 @@ def test_an_unusable_argument_is_reported(folder: Path, arguments: tuple[str, ..
     result = run(*(argument.replace("{}", str(folder)) for argument in arguments))
     assert result.exit_code != 0
     assert message in (result.output + str(result.stderr)).replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fix"),
+    [
+        (("simulate", "mine.py"), "./mx simulate --bot mine.py"),
+        (("simulate", "mine.py:Mine"), "./mx simulate --bot mine.py:Mine"),
+        (("tournament", "--season", "mine.py"), "./mx tournament mine.py"),
+        (("compete", "mine.py"), "Name a season that has the bot as a contestant"),
+    ],
+)
+def test_a_bot_file_in_place_of_a_season_is_refused_with_the_command_that_runs_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], fix: str
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("MX_COMMAND", "./mx")
+    result = run(*arguments)
+    text = " ".join(result.stderr.split())
+    assert result.exit_code == 2
+    assert "is a bot file: a season is a TOML file" in text
+    assert fix in text
+
+
+@pytest.mark.parametrize(("command", "shown"), [("./mx", "./mx"), (None, "microexchange")])
+def test_bot_new_shows_the_command_by_which_it_was_started(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, command: str | None, shown: str
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MX_COMMAND", raising=False)
+    if command is not None:
+        monkeypatch.setenv("MX_COMMAND", command)
+    assert f"Run it with: {shown} bot my_bot.py:MyBot" in run("bot", "new", "my_bot").output
+    assert f"Run it with: {shown} bot my_bot.py:MyBot" in (folder / "my_bot.py").read_text()
 
 
 def test_the_example_season_can_be_played() -> None:
@@ -194,3 +227,10 @@ def test_a_tournament_reports_that_a_difference_is_not_significant(folder: Path)
     assert difference["significant"] is False
     assert difference["low"] <= difference["mean"] <= difference["high"]
     assert "the difference is not significant" in (folder / "test/tournament.html").read_text()
+
+
+def test_a_missing_argument_is_refused_with_the_help_of_the_command_as_it_was_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MX_COMMAND", "./mx")
+    assert "'./mx replay --help'" in run("replay").stderr

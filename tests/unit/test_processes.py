@@ -7,7 +7,7 @@ import pytest
 
 PARENT = """
 import asyncio, contextlib, gc, sys
-from exchange_launcher.processes import let_go
+from exchange_launcher.processes import reap
 
 kept = []
 
@@ -19,7 +19,7 @@ async def main():
     await asyncio.sleep(1.5)
     with contextlib.suppress(ProcessLookupError):
         process.kill()
-    await let_go(process)
+    await reap(process)
 
 
 asyncio.run(main())
