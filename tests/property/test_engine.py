@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clearinghouse.ledger import Ledger
-from market_data_feed.market import Market
+from market_data_feed.market import MarketData
 from matching_engine import state
 from matching_engine.engine import Engine
 from microexchange.batches import RECORD_TYPES
@@ -388,7 +388,7 @@ def test_the_clearinghouse_settles_all_and_agrees_with_the_engine(steps: list[An
 @given(days)
 def test_the_feeds_book_is_the_engines_book(steps: list[Any]) -> None:
     engine, events = run(commands_of(steps))
-    market = Market()
+    market = MarketData()
     for event in events:
         if not isinstance(event, (Execution, Transfer)):
             market.apply(event)

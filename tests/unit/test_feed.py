@@ -9,8 +9,8 @@ from typing import Any
 
 from exchange_db.days import DAY
 from market_data_feed.candles import Chart
-from market_data_feed.hub import MAX_QUEUED, SOON, Hub, Subscriber, message_for, state_message
-from market_data_feed.market import LEAST_SAMPLES, QUIET_NANOSECONDS, SAMPLE_NANOSECONDS, Market
+from market_data_feed.hub import CONFLATION_QUEUE_LENGTH, MAX_QUEUED, Hub, Subscriber, conflated_message, state_message
+from market_data_feed.market import MIN_RATIO_SAMPLES, QUIET_AFTER_NS, SAMPLE_INTERVAL_NS, MarketData
 from market_data_feed.store import Pending, seal
 from microexchange.commands import NewOrder, OpenAccount
 from microexchange.enums import OrderType, SettlementStatus, Side
@@ -23,36 +23,36 @@ from microexchange.web import json_frame, json_text
 from tests.unit.market import Floor
 
 
-def fold(floor: Floor, *steps: Any) -> tuple[Market, list[Any]]:
+def fold(floor: Floor, *steps: Any) -> tuple[MarketData, list[Any]]:
     """A market that heard everything the floor's commands caused, and the reports."""
     from matching_engine.engine import Engine
 
-    engine, market = Engine(), Market()
+    engine, market = Engine(), MarketData()
     reports = [e for c in floor.log for e in engine.apply(c) if not isinstance(e, (Execution, Transfer))]
     for report in reports:
         market.apply(report)
     return market, reports
 
 
-def settled(market: Market, client: str, cash: int, lots: int) -> None:
+def settled(market: MarketData, client: str, cash: int, lots: int) -> None:
     market.apply(
         SettlementReport(1, 1, SettlementStatus.SETTLED, 1, 0, [(client, cash)], [(client, "X", lots)]),
     )
 
 
-def given(market: Market, client: str, cash: int, lots: int) -> None:
+def given(market: MarketData, client: str, cash: int, lots: int) -> None:
     """The issuer has booked something: the client's balances after that."""
     market.apply(
         SettlementReport(1, 1, SettlementStatus.SETTLED, 0, 1, [(client, cash)], [(client, "X", lots)]),
     )
 
 
-def leader(market: Market, client: str) -> LeaderView:
+def leader(market: MarketData, client: str) -> LeaderView:
     """The client's place."""
     return next(one for one in market.leaderboard(10) if one.client_id == client)
 
 
-def traded_at(floor: Floor, price: int) -> Market:
+def traded_at(floor: Floor, price: int) -> MarketData:
     """A market whose last trade was at that price."""
     floor.sell("b", 1, price)
     floor.buy("c", 1, price)
@@ -110,10 +110,10 @@ def test_what_the_issuer_gives_and_takes_is_no_profit_and_no_loss_at_the_price_o
 def test_an_account_stands_at_zero_until_what_it_is_given_is_booked() -> None:
     market, _ = fold(Floor())
     market.apply(AccountOpened(1, 1, "d", 10_000 * 10**8, {}))
-    market.at(SAMPLE_NANOSECONDS)
+    market.advance_to(SAMPLE_INTERVAL_NS)
     assert leader(market, "d").profit == "0.00"
     given(market, "d", 10_000 * 10**8, 0)
-    market.at(2 * SAMPLE_NANOSECONDS)
+    market.advance_to(2 * SAMPLE_INTERVAL_NS)
     assert (leader(market, "d").profit, leader(market, "d").drawdown) == ("0.00", "0.00")
 
 
@@ -121,7 +121,7 @@ def test_a_withdrawal_is_no_drawdown() -> None:
     market, _ = fold(Floor())
     for number, (step, cash) in enumerate([(given, 10_000), (settled, 10_400), (given, 400), (settled, 100)], 1):
         step(market, "a", cash * 10**8, 0)
-        market.at(number * SAMPLE_NANOSECONDS)
+        market.advance_to(number * SAMPLE_INTERVAL_NS)
     assert leader(market, "a").drawdown == "300.00"
 
 
@@ -131,7 +131,7 @@ def test_the_ratio_is_the_mean_change_of_the_profit_by_its_deviation_samples_wit
     given(market, "a", 10_000 * 10**8, 0)
     for number, profit in enumerate(profits, 1):
         settled(market, "a", (10_000 + profit) * 10**8, 0)
-        market.at(number * SAMPLE_NANOSECONDS)
+        market.advance_to(number * SAMPLE_INTERVAL_NS)
     changes = [after - before for before, after in zip([0, *profits], profits, strict=False)]
     expected = statistics.mean(changes) / statistics.pstdev(changes)
     assert leader(market, "a").sharpe == f"{expected:.4f}"
@@ -139,21 +139,21 @@ def test_the_ratio_is_the_mean_change_of_the_profit_by_its_deviation_samples_wit
 
 def test_there_is_no_ratio_in_the_first_minute_and_none_for_who_stands_still() -> None:
     market, _ = fold(Floor())
-    for number in range(1, LEAST_SAMPLES + 1):
+    for number in range(1, MIN_RATIO_SAMPLES + 1):
         given(market, "b", 10_000 * 10**8, 0)
         settled(market, "a", number * number * 10**8, 0)
-        market.at(number * SAMPLE_NANOSECONDS)
-        assert (leader(market, "a").sharpe is None) is (number < LEAST_SAMPLES)
+        market.advance_to(number * SAMPLE_INTERVAL_NS)
+        assert (leader(market, "a").sharpe is None) is (number < MIN_RATIO_SAMPLES)
         assert leader(market, "b").sharpe is None
 
 
 def test_a_loss_that_a_deposit_makes_good_is_a_loss_of_that_sample() -> None:
     market, _ = fold(Floor())
     given(market, "a", 100 * 10**8, 0)
-    market.at(SAMPLE_NANOSECONDS)
+    market.advance_to(SAMPLE_INTERVAL_NS)
     settled(market, "a", 70 * 10**8, 0)
     given(market, "a", 100 * 10**8, 0)
-    market.at(2 * SAMPLE_NANOSECONDS)
+    market.advance_to(2 * SAMPLE_INTERVAL_NS)
     client = market.clients["a"]
     assert (client.profit, client.gains, client.drawdown) == (-30 * 10**8, -30 * 10**8, 30 * 10**8)
 
@@ -175,22 +175,22 @@ def test_a_security_is_quiet_where_no_house_bot_has_had_an_order_for_a_while() -
     floor.apply(OpenAccount(floor.id(), 1, "maker", 0, {"X": 10}, house=True))
     floor.sell("a", 1, 11_000)
     market, _ = fold(floor)
-    market.at(QUIET_NANOSECONDS)
+    market.advance_to(QUIET_AFTER_NS)
     assert market.security_view("X").quiet, "what others offer does not count"
     offer, _ = floor.sell("maker", 1, 11_000)
     market, _ = fold(floor)
-    market.at(QUIET_NANOSECONDS)
+    market.advance_to(QUIET_AFTER_NS)
     assert not market.security_view("X").quiet
     for event in floor.cancel("maker", offer):
         market.apply(event)
     assert not market.ticker_view("X", 0).quiet, "it may only be replacing its quote"
-    market.at(2 * QUIET_NANOSECONDS)
+    market.advance_to(2 * QUIET_AFTER_NS)
     assert market.ticker_view("X", 0).quiet
 
 
 def test_no_security_is_quiet_in_a_market_without_house_bots() -> None:
     market, _ = fold(Floor())
-    market.at(QUIET_NANOSECONDS)
+    market.advance_to(QUIET_AFTER_NS)
     assert not market.security_view("X").quiet
 
 
@@ -228,11 +228,11 @@ def content(frame: bytes) -> bytes:
     return frame[2 + size :]
 
 
-def drain(subscriber: Subscriber, market: Market) -> list[Any]:
+def drain(subscriber: Subscriber, market: MarketData) -> list[Any]:
     """All that it hears, as its connection would send it."""
     messages = []
     while (said := subscriber.take()) is not None:
-        frame = said if isinstance(said, bytes) else json_frame(message_for(market, *said))
+        frame = said if isinstance(said, bytes) else json_frame(conflated_message(market, *said))
         messages.append(json.loads(content(frame)))
     return messages
 
@@ -249,7 +249,7 @@ def rebuilt(snapshot: dict[str, Any], messages: list[Any]) -> tuple[int, dict[st
     return sequence, {side: {p: q for p, q in levels.items() if q != "0"} for side, levels in sides.items()}
 
 
-def walk(floor: Floor, hub: Hub, market: Market, steps: int) -> None:
+def walk(floor: Floor, hub: Hub, market: MarketData, steps: int) -> None:
     """Some trading."""
     for number in range(steps):
         step = floor.sell if number % 3 else floor.buy
@@ -271,7 +271,7 @@ def test_a_reader_that_is_slow_with_a_state_hears_the_newest_of_it_and_misses_no
     for _ in range(10):
         walk(floor, hub, market, 50)
         heard += drain(quick, market)
-    assert len(slow) <= SOON + 1, "500 changes, and no backlog"
+    assert len(slow) <= CONFLATION_QUEUE_LENGTH + 1, "500 changes, and no backlog"
     late = drain(slow, market)
     books = [[message for message in messages if message["channel"] == "book"] for messages in (heard, late)]
     assert rebuilt(snapshot, books[0]) == rebuilt(snapshot, books[1])
@@ -290,7 +290,7 @@ def test_a_full_book_adds_up_to_the_book_by_price_for_a_slow_reader_too() -> Non
     for _ in range(10):
         walk(floor, hub, market, 40)
         messages += drain(quick, market)
-    assert len(slow) <= SOON
+    assert len(slow) <= CONFLATION_QUEUE_LENGTH
     books = []
     for heard in (messages, drain(slow, market)):
         orders: dict[str, tuple[str, str, int]] = {}
@@ -346,7 +346,7 @@ def test_equities_are_sampled_where_they_have_changed_and_the_deepest_fall_is_kn
     second = 10**9
     for at, cash in ((5, 100), (10, 100), (12, 50), (15, 150), (20, 90), (25, 200), (30, 180)):
         settled(market, "a", cash * 10**8, 0)
-        market.at(at * second)
+        market.advance_to(at * second)
     sampled = [(at // second, units // 10**8) for client, at, units in market.changes.equity if client == "a"]
     assert sampled == [(5, 100), (15, 150), (20, 90), (25, 200), (30, 180)]
     assert leader(market, "a").drawdown == "60.00"
@@ -452,7 +452,7 @@ def test_equities_need_the_partition_of_their_day_though_none_of_their_rows_is_c
 
 
 def test_a_key_that_is_revoked_before_it_was_stored_keeps_when_it_was_issued() -> None:
-    market = Market()
+    market = MarketData()
     market.apply(KeyIssued("a", "k", 5))
     market.apply(KeyRevoked("a", "k", 9))
     assert market.changes.keys == {"k": ("a", 5, 9)}
