@@ -229,6 +229,6 @@ def test_the_dashboards_ticket_offers_every_order_type_with_its_fields() -> None
         return set(re.findall(r"(\w+):" if text[0] == "{" else r'"(\w+)"', text))
 
     assert listed("TYPES") == {kind.value for kind in OrderType}
-    assert listed("LIVES") == {life.value for life in TimeInForce}
+    assert listed("TIMES_IN_FORCE") == {life.value for life in TimeInForce}
     assert listed("PRICED") == {kind.value for kind in kinds.WITH_PRICE}
     assert listed("TRIGGERED") == {kind.value for kind in kinds.WITH_TRIGGER}
