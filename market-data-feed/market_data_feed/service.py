@@ -98,10 +98,10 @@ class FeedService:
         """The time of the next search for days that are too old, in nanoseconds of Unix time."""
         self._may_apply = asyncio.Event()
         self._may_apply.set()
-        self._fresh = asyncio.Event()
-        self._loaded = asyncio.Event()
-        self._room = asyncio.Event()
-        self._room.set()
+        self._has_unstored = asyncio.Event()
+        self._is_loaded = asyncio.Event()
+        self._has_room = asyncio.Event()
+        self._has_room.set()
 
     def _status(self) -> dict[str, Any]:
         subscribers, longest = self._state.hub.backlog()
@@ -147,32 +147,32 @@ class FeedService:
             self._state.hub.tick(self._state.market)
 
     async def _read(self) -> None:
-        await self._loaded.wait()
+        await self._is_loaded.wait()
         await check_position(self._log, DATA_FEED, self._offset)
         self._health.clear("log")
         async for batches in read_batches(self._log, DATA_FEED, self._offset, self._health):
             await self._may_apply.wait()
             market, operations = self._state.market, self._state.operations
             self._read_as_follower = self._read_as_follower or not self._is_writer
-            in_turn, read_at = 0, time.time_ns()
+            applied, read_at = 0, time.time_ns()
             for offset, batch in batches:
                 reports = self._apply(market, self._cursors, batch)
                 self._state.hub.publish(market, reports, market.totals.reports - len(reports) + 1)
                 self._offset = offset + 1
                 operations.record_batch(batch, reports, read_at, time.time_ns())
-                in_turn += len(reports)
-                if in_turn > MAX_REPORTS_PER_TURN:
+                applied += len(reports)
+                if applied > MAX_REPORTS_PER_TURN:
                     # Let the writer and the requests run.
-                    in_turn = 0
-                    self._fresh.set()
-                    await (self._have_room() if self._pending.count > MAX_PENDING_REPORTS else asyncio.sleep(0))
+                    applied = 0
+                    self._has_unstored.set()
+                    await (self._wait_for_room() if self._pending.count > MAX_PENDING_REPORTS else asyncio.sleep(0))
                     await self._may_apply.wait()
                     market = self._state.market
-            self._fresh.set()
+            self._has_unstored.set()
 
-    async def _have_room(self) -> None:
-        self._room.clear()
-        await self._room.wait()
+    async def _wait_for_room(self) -> None:
+        self._has_room.clear()
+        await self._has_room.wait()
 
     async def _keep_storing(self) -> None:
         """Store reports, and reconnect if the connection is lost. In the meantime, the feed continues to publish."""
@@ -184,10 +184,10 @@ class FeedService:
                     await connection.execute("SET synchronous_commit = off")
                     store = Store(connection)
                     self._is_writer = await store.lock()
-                    if not self._loaded.is_set():
+                    if not self._is_loaded.is_set():
                         self._begin_at(*await store.load())
                         self._stored_offset = self._offset
-                        self._loaded.set()
+                        self._is_loaded.set()
                         _logger.info("ready", offset=self._offset, stores=self._is_writer)
                     backoff = Backoff()
                     self._health.clear("database")
@@ -250,11 +250,11 @@ class FeedService:
             self._read_as_follower = False
         while True:
             if self._sealed is None:
-                await self._fresh.wait()
-                self._fresh.clear()
+                await self._has_unstored.wait()
+                self._has_unstored.clear()
                 self._sealed = seal(self._pending, self._state.market, self._cursors, self._offset)
                 self._pending = Pending()
-                self._room.set()
+                self._has_room.set()
             began = time.perf_counter()
             await self._retire(store)
             await store.write(self._sealed)

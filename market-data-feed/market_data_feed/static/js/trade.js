@@ -88,7 +88,7 @@ function account(main, ends) {
   const done = table([["Time"], ["Security"], ["Side"], ["Quantity", true], ["Price", true], ["Fee", true], ["Liquidity"]], { class: "fills", label: "Fills" });
   const held = table([["Security"], ["Quantity", true], ["Last", true], ["Value", true]], { label: "Holdings" });
   const curve = el("div", { class: "plot small", role: "img", "aria-label": "Equity over time" });
-  const all = el("button", { type: "button", class: "small", onclick: () => act({ op: "cancel_all" }, "All orders cancelled.") }, "Cancel all");
+  const all = el("button", { type: "button", class: "small", onclick: () => act({ op: "cancel_all" }, "All orders cancelled") }, "Cancel all");
   main.replaceChildren(el("div", { class: "grid trade" }, el("div", { class: "grid" }, who, ticket),
     el("div", { class: "grid" }, el("section", { class: "card" }, el("header", {}, el("h2", {}, "Open orders"), all), open.element),
       el("div", { class: "grid two" }, el("section", { class: "card" }, el("header", {}, el("h2", {}, "Fills")), done.element), el("section", { class: "card" }, el("header", {}, el("h2", {}, "Holdings")), held.element)),
@@ -164,7 +164,7 @@ function account(main, ends) {
       const row = el("tr", {}, el("td", { class: "soft" }, clock(order.timestamp)), el("td", {}, order.symbol), el("td", { class: order.side }, order.side), el("td", {}, TYPES[order.order_type], order.trigger_price ? el("small", { class: "soft" }, ` at ${grouped(order.trigger_price)}`) : ""),
         el("td", { class: "num" }, grouped(order.price)), el("td", { class: "num" }, grouped(order.leaves_quantity)), el("td", { class: "num" }, grouped(order.filled_quantity)),
         el("td", { class: "num" }, el("button", { type: "button", class: "small", onclick: () => { if (amending.has(order.order_id)) amending.delete(order.order_id); else amending.set(order.order_id, form(order)); drawOrders(); } }, "Amend"),
-          el("button", { type: "button", class: "small", onclick: () => act({ op: "cancel", order_id: order.order_id }, "Order cancelled.") }, "Cancel")));
+          el("button", { type: "button", class: "small", onclick: () => act({ op: "cancel", order_id: order.order_id }, "Order cancelled") }, "Cancel")));
       return amending.has(order.order_id) ? [row, amending.get(order.order_id)] : [row];
     });
     fill(open.body, rows, 8, "No open orders. Orders that do not trade at once appear here.");
@@ -175,7 +175,7 @@ function account(main, ends) {
     return el("tr", {}, el("td", { colSpan: 8 }, el("form", { class: "amend", onsubmit: async (event) => {
       event.preventDefault();
       amending.delete(order.order_id);
-      await act({ op: "amend", order_id: order.order_id, ...(newQuantity.value !== order.quantity ? { quantity: newQuantity.value } : {}), ...(newPrice && newPrice.value !== order.price ? { price: newPrice.value } : {}) }, "Order amended.");
+      await act({ op: "amend", order_id: order.order_id, ...(newQuantity.value !== order.quantity ? { quantity: newQuantity.value } : {}), ...(newPrice && newPrice.value !== order.price ? { price: newPrice.value } : {}) }, "Order amended");
       drawOrders();
     } }, field("Total quantity", newQuantity), newPrice ? field("Price", newPrice) : "", el("button", { type: "submit", class: "small primary" }, "Save"), el("span", { class: "soft" }, "A lower quantity keeps the place in the queue. Any other change loses it."))));
   };
