@@ -479,7 +479,7 @@ def test_a_curve_begins_with_the_first_deposit_and_all_have_a_value_for_each_sam
     made.market.changes.equity.clear()
     fresh = MarketData()
     fresh.apply(AccountOpened(0, START, "late", 50 * CASH_SCALE, {}))
-    fresh.at(START + 10 * SECOND)
+    fresh.advance_to(START + 10 * SECOND)
     assert fresh.changes.equity == []
 
 
