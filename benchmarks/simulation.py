@@ -7,7 +7,7 @@ import time
 
 from benchmarks import harness
 from clearinghouse.ledger import Ledger
-from market_data_feed.market import Market
+from market_data_feed.market import MarketData
 from matching_engine.engine import Engine
 from microexchange.batches import decode_batch
 from microexchange.instructions import Execution, Transfer
@@ -40,7 +40,7 @@ def market(pause: float) -> SimulatedExchange:
 def cores_alone(exchange: SimulatedExchange, before: int) -> float:
     """Seconds that the cores take for the same commands from number `before` on: nobody sends them, and nobody is told."""
     commands = [command for body in exchange.commands for command in decode_batch(ORDER_ENTRY, body).records]
-    engine, ledger, market, instruction = Engine(), Ledger(), Market(), itertools.count(1)
+    engine, ledger, market, instruction = Engine(), Ledger(), MarketData(), itertools.count(1)
     began = 0.0
     for number, command in enumerate(commands):
         if number == before:

@@ -166,12 +166,12 @@ def test_an_auction_shows_where_it_would_trade_and_no_spread(browser: Browser, r
     assert running.http.get(f"{running.feed}/bbo/NVDA").json()["spread"] is None
     page.goto(f"{running.gateway}/#market")
     look_at(page, "nvda", "NVDA")
-    expect(page.locator(".ladder .middle")).to_contain_text("would trade at")
+    expect(page.locator(".ladder .middle")).to_contain_text("indicative price")
     expect(page.locator(".facts")).to_contain_text("Spread–")
     expect(page.locator(".notice")).to_contain_text("An auction collects orders")
     page.goto(f"{running.gateway}/#trade")
     page.get_by_label("Name").fill("watcher")
-    page.get_by_role("button", name="Open the account").click()
+    page.get_by_role("button", name="Open account").click()
     pill = page.locator(".card header .pill", has_text="NVDA")
     expect(pill).to_have_text("NVDA: opening auction")
     note = page.locator("form.ticket").get_by_role("note")
@@ -193,8 +193,8 @@ def test_an_order_is_entered_amended_filled_and_cancelled_by_clicks(browser: Bro
     page = watched.page
     page.goto(f"{running.gateway}/#trade")
     page.get_by_label("Name").fill("clicker")
-    page.get_by_role("button", name="Open the account").click()
-    expect(page.get_by_text("orders can be sent")).to_be_visible()
+    page.get_by_role("button", name="Open account").click()
+    expect(page.get_by_text("Connected", exact=True)).to_be_visible()
     expect(page.locator(".figure .value").nth(1)).to_contain_text("000.00")
     page.get_by_label("Security").fill("MSFT")
     page.get_by_label("Security").press("Tab")
@@ -212,8 +212,8 @@ def test_an_order_is_entered_amended_filled_and_cancelled_by_clicks(browser: Bro
     expect(row).to_contain_text("300.00")
     # Amend: less of it.
     row.get_by_role("button", name="Amend").click()
-    page.get_by_label("Quantity in all").fill("4")
-    page.get_by_role("button", name="Change").click()
+    page.get_by_label("Total quantity").fill("4")
+    page.get_by_role("button", name="Save").click()
     expect(row.locator("td").nth(5)).to_have_text("4")
     # Somebody sells into it.
     running.order(running.maker, symbol="MSFT", side="sell", quantity=1, price="300.00")  # type: ignore[attr-defined]
@@ -233,9 +233,9 @@ def test_an_order_is_entered_amended_filled_and_cancelled_by_clicks(browser: Bro
     assert watched.complaints == []
     # The key stays in this browser, until its owner leaves.
     page.reload()
-    expect(page.get_by_text("orders can be sent")).to_be_visible()
-    page.get_by_role("button", name="Leave").click()
-    expect(page.get_by_role("button", name="Open the account")).to_be_visible()
+    expect(page.get_by_text("Connected", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("button", name="Open account")).to_be_visible()
     page.context.close()
 
 
@@ -244,8 +244,8 @@ def test_on_a_phone_an_open_order_can_be_cancelled_and_numbers_are_grouped_alike
     page = watched.page
     page.goto(f"{running.gateway}/#trade")
     page.get_by_label("Name").fill("phoner")
-    page.get_by_role("button", name="Open the account").click()
-    expect(page.get_by_text("orders can be sent")).to_be_visible()
+    page.get_by_role("button", name="Open account").click()
+    expect(page.get_by_text("Connected", exact=True)).to_be_visible()
     page.get_by_label("Security").fill("MSFT")
     page.get_by_label("Security").press("Tab")
     ticket = page.locator("form.ticket")
@@ -361,8 +361,8 @@ def test_in_a_classroom_a_name_is_enough(browser: Browser, postgres_url: str, mo
         page = watched.page
         page.goto(f"{classroom.gateway}/#trade")
         page.get_by_label("Name").fill("ada")
-        page.get_by_role("button", name="Trade as this name").click()
-        expect(page.get_by_text("orders can be sent")).to_be_visible()
+        page.get_by_role("button", name="Log in").click()
+        expect(page.get_by_text("Connected", exact=True)).to_be_visible()
         ticket = page.locator("form.ticket")
         ticket.get_by_label("Quantity").first.fill("100000")
         ticket.get_by_label("Price", exact=True).first.fill("200.00")
@@ -391,7 +391,7 @@ def test_the_ticket_says_at_which_price_an_order_trades(browser: Browser, runnin
     page = watched.page
     page.goto(f"{running.gateway}/#trade")
     page.get_by_label("Name").fill("pricing")
-    page.get_by_role("button", name="Open the account").click()
+    page.get_by_role("button", name="Open account").click()
     ticket = page.locator("form.ticket")
     note, security = ticket.get_by_role("note"), ticket.get_by_label("Security")
     for symbol, text in (("AAPL", "resting order's price"), ("RULE1", "at your limit"), ("RULE2", "the middle of")):

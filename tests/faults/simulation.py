@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from clearinghouse.ledger import Ledger
-from market_data_feed.market import Market
+from market_data_feed.market import MarketData
 from matching_engine import state
 from matching_engine.engine import Engine
 from matching_engine.snapshots import Snapshot
@@ -396,7 +396,7 @@ class FeedNode:
         self.offset, producers = self._committed
         self._cursors = ProducerCursors({name: copy(cursor) for name, cursor in producers.items()})
         self._pending: list[Record] = []
-        self.market = Market()
+        self.market = MarketData()
         for report in self.stored:
             self.market.apply(report)
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clearinghouse.ledger import Ledger
-from market_data_feed.market import Market
+from market_data_feed.market import MarketData
 from matching_engine import state
 from matching_engine.engine import Engine
 from microexchange.batches import RECORD_TYPES
@@ -393,7 +393,7 @@ def test_the_clearinghouse_settles_every_instruction_and_has_the_balances_of_the
 @given(days)
 def test_the_book_of_the_feed_equals_the_book_of_the_engine(steps: list[Any]) -> None:
     engine, events = run(commands_of(steps))
-    market = Market()
+    market = MarketData()
     for event in events:
         if not isinstance(event, (Execution, Transfer)):
             market.apply(event)

@@ -9,8 +9,8 @@ from typing import Any
 
 from exchange_db.days import DAY_NS
 from market_data_feed.candles import Chart
-from market_data_feed.hub import MAX_QUEUED, SOON, Hub, Subscriber, message_for, state_message
-from market_data_feed.market import LEAST_SAMPLES, QUIET_NANOSECONDS, SAMPLE_NANOSECONDS, Market
+from market_data_feed.hub import CONFLATION_QUEUE_LENGTH, MAX_QUEUED, Hub, Subscriber, conflated_message, state_message
+from market_data_feed.market import MIN_RATIO_SAMPLES, QUIET_AFTER_NS, SAMPLE_INTERVAL_NS, MarketData
 from market_data_feed.store import Pending, seal
 from microexchange.commands import NewOrder, OpenAccount
 from microexchange.enums import OrderType, SettlementStatus, Side
@@ -23,36 +23,36 @@ from microexchange.web import json_frame, json_text
 from tests.unit.market import Floor
 
 
-def fold(floor: Floor, *steps: Any) -> tuple[Market, list[Any]]:
+def fold(floor: Floor, *steps: Any) -> tuple[MarketData, list[Any]]:
     """Replay the commands of a floor. Return the market of the feed after all reports, and the reports."""
     from matching_engine.engine import Engine
 
-    engine, market = Engine(), Market()
+    engine, market = Engine(), MarketData()
     reports = [e for c in floor.log for e in engine.apply(c) if not isinstance(e, (Execution, Transfer))]
     for report in reports:
         market.apply(report)
     return market, reports
 
 
-def settled(market: Market, client: str, cash: int, lots: int) -> None:
+def settled(market: MarketData, client: str, cash: int, lots: int) -> None:
     market.apply(
         SettlementReport(1, 1, SettlementStatus.SETTLED, 1, 0, [(client, cash)], [(client, "X", lots)]),
     )
 
 
-def given(market: Market, client: str, cash: int, lots: int) -> None:
+def given(market: MarketData, client: str, cash: int, lots: int) -> None:
     """Apply a settled transfer from the issuer, with the balances of the client after it."""
     market.apply(
         SettlementReport(1, 1, SettlementStatus.SETTLED, 0, 1, [(client, cash)], [(client, "X", lots)]),
     )
 
 
-def leader(market: Market, client: str) -> LeaderView:
+def leader(market: MarketData, client: str) -> LeaderView:
     """Return the row of a client on the leaderboard."""
     return next(row for row in market.leaderboard(10) if row.client_id == client)
 
 
-def traded_at(floor: Floor, price: int) -> Market:
+def traded_at(floor: Floor, price: int) -> MarketData:
     """Return a market whose last trade was at `price`."""
     floor.sell("b", 1, price)
     floor.buy("c", 1, price)
@@ -110,10 +110,10 @@ def test_a_deposit_and_a_withdrawal_at_the_last_price_change_no_profit() -> None
 def test_an_account_has_no_profit_before_its_first_deposit_is_settled() -> None:
     market, _ = fold(Floor())
     market.apply(AccountOpened(1, 1, "d", 10_000 * 10**8, {}))
-    market.at(SAMPLE_NANOSECONDS)
+    market.advance_to(SAMPLE_INTERVAL_NS)
     assert leader(market, "d").profit == "0.00"
     given(market, "d", 10_000 * 10**8, 0)
-    market.at(2 * SAMPLE_NANOSECONDS)
+    market.advance_to(2 * SAMPLE_INTERVAL_NS)
     assert (leader(market, "d").profit, leader(market, "d").drawdown) == ("0.00", "0.00")
 
 
@@ -121,7 +121,7 @@ def test_a_withdrawal_does_not_count_as_a_drawdown() -> None:
     market, _ = fold(Floor())
     for number, (step, cash) in enumerate([(given, 10_000), (settled, 10_400), (given, 400), (settled, 100)], 1):
         step(market, "a", cash * 10**8, 0)
-        market.at(number * SAMPLE_NANOSECONDS)
+        market.advance_to(number * SAMPLE_INTERVAL_NS)
     assert leader(market, "a").drawdown == "300.00"
 
 
@@ -131,7 +131,7 @@ def test_the_sharpe_ratio_is_the_mean_change_of_profit_divided_by_its_deviation_
     given(market, "a", 10_000 * 10**8, 0)
     for number, profit in enumerate(profits, 1):
         settled(market, "a", (10_000 + profit) * 10**8, 0)
-        market.at(number * SAMPLE_NANOSECONDS)
+        market.advance_to(number * SAMPLE_INTERVAL_NS)
     changes = [after - before for before, after in zip([0, *profits], profits, strict=False)]
     expected = statistics.mean(changes) / statistics.pstdev(changes)
     assert leader(market, "a").sharpe == f"{expected:.4f}"
@@ -139,21 +139,21 @@ def test_the_sharpe_ratio_is_the_mean_change_of_profit_divided_by_its_deviation_
 
 def test_there_is_no_sharpe_ratio_in_the_first_minute_or_without_a_change_of_profit() -> None:
     market, _ = fold(Floor())
-    for number in range(1, LEAST_SAMPLES + 1):
+    for number in range(1, MIN_RATIO_SAMPLES + 1):
         given(market, "b", 10_000 * 10**8, 0)
         settled(market, "a", number * number * 10**8, 0)
-        market.at(number * SAMPLE_NANOSECONDS)
-        assert (leader(market, "a").sharpe is None) is (number < LEAST_SAMPLES)
+        market.advance_to(number * SAMPLE_INTERVAL_NS)
+        assert (leader(market, "a").sharpe is None) is (number < MIN_RATIO_SAMPLES)
         assert leader(market, "b").sharpe is None
 
 
 def test_a_loss_counts_in_its_sample_even_if_a_deposit_replaces_it() -> None:
     market, _ = fold(Floor())
     given(market, "a", 100 * 10**8, 0)
-    market.at(SAMPLE_NANOSECONDS)
+    market.advance_to(SAMPLE_INTERVAL_NS)
     settled(market, "a", 70 * 10**8, 0)
     given(market, "a", 100 * 10**8, 0)
-    market.at(2 * SAMPLE_NANOSECONDS)
+    market.advance_to(2 * SAMPLE_INTERVAL_NS)
     client = market.clients["a"]
     assert (client.profit, client.gains, client.drawdown) == (-30 * 10**8, -30 * 10**8, 30 * 10**8)
 
@@ -177,22 +177,22 @@ def test_a_security_is_quiet_ten_seconds_after_the_last_order_of_a_house_bot() -
     floor.apply(OpenAccount(floor.id(), 1, "maker", 0, {"X": 10}, house=True))
     floor.sell("a", 1, 11_000)
     market, _ = fold(floor)
-    market.at(QUIET_NANOSECONDS)
+    market.advance_to(QUIET_AFTER_NS)
     assert market.security_view("X").quiet, "orders of other clients do not count"
     offer, _ = floor.sell("maker", 1, 11_000)
     market, _ = fold(floor)
-    market.at(QUIET_NANOSECONDS)
+    market.advance_to(QUIET_AFTER_NS)
     assert not market.security_view("X").quiet
     for event in floor.cancel("maker", offer):
         market.apply(event)
     assert not market.ticker_view("X", 0).quiet, "the bot may replace its quote"
-    market.at(2 * QUIET_NANOSECONDS)
+    market.advance_to(2 * QUIET_AFTER_NS)
     assert market.ticker_view("X", 0).quiet
 
 
 def test_no_security_is_quiet_in_a_market_without_house_bots() -> None:
     market, _ = fold(Floor())
-    market.at(QUIET_NANOSECONDS)
+    market.advance_to(QUIET_AFTER_NS)
     assert not market.security_view("X").quiet
 
 
@@ -230,11 +230,11 @@ def content(frame: bytes) -> bytes:
     return frame[2 + size :]
 
 
-def drain(subscriber: Subscriber, market: Market) -> list[Any]:
+def drain(subscriber: Subscriber, market: MarketData) -> list[Any]:
     """Return all messages that the connection of a subscriber would send."""
     messages = []
     while (item := subscriber.take()) is not None:
-        frame = item if isinstance(item, bytes) else json_frame(message_for(market, *item))
+        frame = item if isinstance(item, bytes) else json_frame(conflated_message(market, *item))
         messages.append(json.loads(content(frame)))
     return messages
 
@@ -251,7 +251,7 @@ def rebuilt(snapshot: dict[str, Any], messages: list[Any]) -> tuple[int, dict[st
     return sequence, {side: {p: q for p, q in levels.items() if q != "0"} for side, levels in sides.items()}
 
 
-def walk(floor: Floor, hub: Hub, market: Market, steps: int) -> None:
+def walk(floor: Floor, hub: Hub, market: MarketData, steps: int) -> None:
     """Enter `steps` orders and publish their reports."""
     for number in range(steps):
         step = floor.sell if number % 3 else floor.buy
@@ -273,7 +273,7 @@ def test_a_slow_reader_of_a_book_receives_the_newest_state_and_misses_no_change(
     for _ in range(10):
         walk(floor, hub, market, 50)
         received += drain(quick, market)
-    assert len(slow) <= SOON + 1, "a reader that is 500 changes behind has no backlog"
+    assert len(slow) <= CONFLATION_QUEUE_LENGTH + 1, "a reader that is 500 changes behind has no backlog"
     late = drain(slow, market)
     books = [[message for message in messages if message["channel"] == "book"] for messages in (received, late)]
     assert rebuilt(snapshot, books[0]) == rebuilt(snapshot, books[1])
@@ -292,7 +292,7 @@ def test_the_orders_of_a_full_book_sum_to_its_levels_for_a_slow_reader_as_well()
     for _ in range(10):
         walk(floor, hub, market, 40)
         messages += drain(quick, market)
-    assert len(slow) <= SOON
+    assert len(slow) <= CONFLATION_QUEUE_LENGTH
     books = []
     for updates in (messages, drain(slow, market)):
         orders: dict[str, tuple[str, str, int]] = {}
@@ -349,7 +349,7 @@ def test_equity_is_sampled_when_it_changes_and_the_drawdown_includes_every_chang
     second = 10**9
     for at, cash in ((5, 100), (10, 100), (12, 50), (15, 150), (20, 90), (25, 200), (30, 180)):
         settled(market, "a", cash * 10**8, 0)
-        market.at(at * second)
+        market.advance_to(at * second)
     sampled = [(at // second, units // 10**8) for client, at, units in market.changes.equity if client == "a"]
     assert sampled == [(5, 100), (15, 150), (20, 90), (25, 200), (30, 180)]
     assert leader(market, "a").drawdown == "60.00"
@@ -455,7 +455,7 @@ def test_a_sample_of_equity_requests_the_partition_of_its_day() -> None:
 
 
 def test_a_key_that_is_revoked_before_it_is_stored_keeps_its_time_of_issue() -> None:
-    market = Market()
+    market = MarketData()
     market.apply(KeyIssued("a", "k", 5))
     market.apply(KeyRevoked("a", "k", 9))
     assert market.changes.keys == {"k": ("a", 5, 9)}

@@ -243,6 +243,6 @@ def test_the_order_form_of_the_dashboard_offers_every_order_type_with_its_fields
         return set(re.findall(r"(\w+):" if text[0] == "{" else r'"(\w+)"', text))
 
     assert listed("TYPES") == {order_type.value for order_type in OrderType}
-    assert listed("LIVES") == {time_in_force.value for time_in_force in TimeInForce}
+    assert listed("TIMES_IN_FORCE") == {time_in_force.value for time_in_force in TimeInForce}
     assert listed("PRICED") == {order_type.value for order_type in kinds.WITH_PRICE}
     assert listed("TRIGGERED") == {order_type.value for order_type in kinds.WITH_TRIGGER}

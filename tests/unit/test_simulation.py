@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from exchange_db.accounts import FEES, ISSUER, SPREAD
-from market_data_feed.market import Market
+from market_data_feed.market import MarketData
 from microexchange.enums import TradingState
 from microexchange.numbers import CASH_SCALE
 from microexchange.reports import AccountOpened
@@ -477,9 +477,9 @@ def test_an_equity_curve_begins_with_the_first_deposit_and_has_an_entry_for_each
     assert None not in early
     assert record.clients["late"].drawdown == 0
     made.market.changes.equity.clear()
-    fresh = Market()
+    fresh = MarketData()
     fresh.apply(AccountOpened(0, START, "late", 50 * CASH_SCALE, {}))
-    fresh.at(START + 10 * SECOND)
+    fresh.advance_to(START + 10 * SECOND)
     assert fresh.changes.equity == []
 
 

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from market_data_feed.market import Changes, Market
+from market_data_feed.market import Changes, MarketData
 from microexchange.batches import decode_batch
 from microexchange.enums import ExecType, OrderStatus, Side, TradingState
 from microexchange.producer_cursors import ProducerCursors
@@ -97,7 +97,7 @@ class Tape:
 class Record:
     """Everything that a report needs to know of a round."""
 
-    def __init__(self, market: Market) -> None:
+    def __init__(self, market: MarketData) -> None:
         self.market = market
         """The feed's, which has heard what `hear` is told."""
         self._initial: dict[str, dict[str, int]] = {}
@@ -205,7 +205,7 @@ class Record:
 def record_of(bodies: Iterable[bytes], began: int, every: int, initial: Mapping[str, dict[str, int]]) -> Record:
     """The record of a live round, from the bodies on `data_feed`, with a sample every so many nanoseconds from `began` on;
     `initial` is what each client began with, in lots."""
-    market, cursors, due = Market(), ProducerCursors(), began
+    market, cursors, due = MarketData(), ProducerCursors(), began
     record = Record(market)
     for client_id, lots in initial.items():
         record.began_with(client_id, lots)

@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 from clearinghouse.ledger import Ledger
-from market_data_feed.market import Market
+from market_data_feed.market import MarketData
 from matching_engine.engine import Engine
 from microexchange.batches import ENGINE, VERSION, Batch, encode_batch, gateway_name
 from microexchange.commands import CancelOrder, Command, GatewayLogon, ListSecurity, OpenAccount, SetTradingState, TimeTick
@@ -260,7 +260,7 @@ class SimulatedExchange:
         ends a bot that does not return."""
         self.now = start
         """Nanoseconds of Unix time."""
-        self.engine, self.ledger, self.market = Engine(), Ledger(), Market()
+        self.engine, self.ledger, self.market = Engine(), Ledger(), MarketData()
         self.terms: dict[str, Terms] = self.market.securities
         self.clients: dict[str, Client] = {}
         self.listeners: list[Listener] = []
@@ -309,7 +309,7 @@ class SimulatedExchange:
 
     def _tick(self) -> None:
         self.apply(TimeTick(self.next_id(), self.now))
-        self.market.at(self.now)
+        self.market.advance_to(self.now)
         self.at(self.now + TICK, self._tick)
 
     def next_id(self) -> int:
