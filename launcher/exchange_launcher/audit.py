@@ -24,7 +24,7 @@ from matching_engine.snapshots import Snapshot, read_snapshots
 from microexchange.batches import CLEARING, ENGINE, Batch, decode_batch
 from microexchange.databases import CLEARING_DATA, MARKET_DATA, database_url
 from microexchange.enums import Side
-from microexchange.instructions import Execution, Instruction, Transfer
+from microexchange.instructions import Instruction
 from microexchange.log import open_log
 from microexchange.numbers import cash_to_text
 from microexchange.records import ORDER_ENTRY
@@ -187,12 +187,11 @@ async def _replay(places: Places, report_sequence: int) -> _Replayed:
             for command in engine.fresh(batch):
                 if result.report_sequence >= report_sequence:
                     return result
-                for event in engine.apply(command):
-                    if isinstance(event, (Execution, Transfer)):
-                        result.instruction_sequence += 1
-                        result.instructions[result.instruction_sequence] = event
-                    else:
-                        result.report_sequence += 1
+                outcome = engine.apply(command)
+                for instruction in outcome.instructions:
+                    result.instruction_sequence += 1
+                    result.instructions[result.instruction_sequence] = instruction
+                result.report_sequence += len(outcome.reports)
     return result
 
 

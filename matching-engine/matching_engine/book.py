@@ -10,7 +10,7 @@ from microexchange.commands import NewOrder
 from microexchange.enums import Side
 
 if TYPE_CHECKING:
-    from matching_engine.credit import Account
+    from matching_engine.account import Account
 
 _BUY = Side.BUY
 
@@ -133,8 +133,8 @@ class BookSide:
             del levels[price]
         return None
 
-    def add(self, order: Order, price: int) -> None:
-        """Puts `order` behind all others at `price`."""
+    def add(self, order: Order, price: int) -> Level:
+        """Add `order` behind all others at `price`, and return its level."""
         level = self.levels.get(price)
         if level is None:
             level = self.levels[price] = Level(price)
@@ -150,6 +150,7 @@ class BookSide:
         level.quantity += order.visible
         level.count += 1
         order.level = level
+        return level
 
     def remove(self, order: Order) -> None:
         """Takes `order`, with what is visible of it, out of its level."""

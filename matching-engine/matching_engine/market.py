@@ -3,22 +3,39 @@
 from decimal import Decimal
 
 from matching_engine.auction import NOTHING
-from matching_engine.book import Book
-from matching_engine.credit import BPS
+from matching_engine.book import Book, Order
+from matching_engine.limits import BPS
 from matching_engine.stops import StopBook
 from microexchange.enums import PricingRule
 from microexchange.kinds import COLLECTING
-from microexchange.numbers import MAX_CASH, MAX_LOTS, MAX_TICKS
+from microexchange.numbers import MAX_CASH, MAX_LOTS, MAX_TICKS, divide_half_even
 from microexchange.reports import SecurityListed
 
 
-class Market:
+class FeeRate:
+    """A fee as a part of the notional."""
+
+    __slots__ = ("bps", "per_tick")
+
+    def __init__(self, bps: int, tick_value: int) -> None:
+        units, remainder = divmod(tick_value * bps, BPS)
+        self.bps = bps
+        self.per_tick = None if remainder else units
+        """Cash units for each tick of each lot. None if that is not a whole number: then each fee is rounded."""
+
+    def rounded_fee(self, notional: int) -> int:
+        """Return the fee for a notional, both in cash units, rounded half to even."""
+        return divide_half_even(notional * self.bps, BPS)
+
+
+class SecurityMarket:
     """One listed security. Terms are copied out of the listing where the hot path needs them."""
 
     __slots__ = (
         "auction",
         "book",
         "book_sequence",
+        "cost_per_tick",
         "ends_at",
         "has_band",
         "held_fee_bps",
@@ -27,8 +44,9 @@ class Market:
         "listing",
         "lot_size",
         "low",
-        "maker_fee_bps",
+        "maker_fee",
         "max_quantity",
+        "max_ticks",
         "max_value",
         "position_limit",
         "reference_price",
@@ -38,7 +56,7 @@ class Market:
         "state",
         "stops",
         "symbol",
-        "taker_fee_bps",
+        "taker_fee",
         "tick_value",
     )
 
@@ -46,13 +64,18 @@ class Market:
         self.listing = listing
         self.symbol = listing.symbol
         self.tick_value = listing.tick_value
-        self.maker_fee_bps = listing.maker_fee_bps
-        self.taker_fee_bps = listing.taker_fee_bps
+        self.maker_fee = FeeRate(listing.maker_fee_bps, listing.tick_value)
+        self.taker_fee = FeeRate(listing.taker_fee_bps, listing.tick_value)
         self.held_fee_bps = max(listing.maker_fee_bps, listing.taker_fee_bps, 0)
         """The highest fee that an order may have to pay: what a buy holds for it."""
+        fee, remainder = divmod(listing.tick_value * self.held_fee_bps, BPS)
+        self.cost_per_tick = 0 if remainder else listing.tick_value + fee
+        """Cash units that one tick of one lot can cost with the highest fee; 0 if this is not a whole number."""
         self.lot_size = Decimal(listing.lot_size)
         self.max_quantity = listing.max_order_quantity or MAX_LOTS
         self.max_value = listing.max_order_value or MAX_CASH
+        self.max_ticks = self.max_value // listing.tick_value
+        """The greatest product of price and quantity of one order, in ticks times lots."""
         self.rests = listing.pricing_rule is PricingRule.RESTING
         """Whether trades are at the resting order's price."""
         self.short_limit = listing.short_limit
@@ -87,3 +110,11 @@ class Market:
     def is_collecting(self) -> bool:
         """Whether orders come to rest without trading."""
         return self.state in COLLECTING
+
+    def resting_orders(self) -> list[Order]:
+        """Return the orders in the book: the bids, then the asks, each in priority."""
+        return [*self.book.bids, *self.book.asks]
+
+    def open_orders(self) -> list[Order]:
+        """Return the resting orders, then those that wait for a trigger, oldest first."""
+        return [*self.book.bids, *self.book.asks, *self.stops]

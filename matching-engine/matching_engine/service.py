@@ -12,12 +12,10 @@ from matching_engine.engine import Engine
 from matching_engine.snapshots import Snapshot, SnapshotStore
 from microexchange.batches import ENGINE
 from microexchange.health import Health
-from microexchange.instructions import Execution, Transfer
 from microexchange.listening import bind
 from microexchange.log import Backoff, LogUnavailableError, open_log
 from microexchange.outbox import Outbox
 from microexchange.records import DATA_FEED, ORDER_ENTRY, ORDER_EXECUTION
-from microexchange.reports import Event
 from microexchange.service import background, check_position, read_batches, run_until, until_replaced
 from microexchange.settings import ServiceSettings
 from microexchange.web import make_app, serve
@@ -96,16 +94,9 @@ class EngineService:
             for offset, batch in batches:
                 reports.cause = batch.stamp, read_at
                 for command in engine.fresh(batch):
-                    to_settle: list[Event] = []
-                    to_tell: list[Event] = []
-                    for event in engine.apply(command):
-                        if isinstance(event, (Execution, Transfer)):
-                            to_settle.append(event)
-                        else:
-                            to_tell.append(event)
-                    # Who waits for an answer goes first.
-                    reports.put(to_tell)
-                    instructions.put(to_settle)
+                    outcome = engine.apply(command)
+                    reports.put(outcome.reports)  # first: a client waits for its answer
+                    instructions.put(outcome.instructions)
                 self._offset = offset + 1
             await instructions.room()
             await reports.room()

@@ -2,11 +2,12 @@
 
 import msgspec
 
+from matching_engine.account import Account
 from matching_engine.auction import Uncrossing
 from matching_engine.book import Order
-from matching_engine.credit import Account
 from matching_engine.engine import Engine
-from matching_engine.market import Market
+from matching_engine.market import SecurityMarket
+from matching_engine.risk import hold_per_lot, reserve
 from microexchange.commands import NewOrder
 from microexchange.enums import SelfTradePrevention, TradingState
 from microexchange.reports import SecurityListed
@@ -142,7 +143,7 @@ def restore(state: EngineState) -> Engine:
     engine.issued_cash = state.issued_cash
     engine.saved_books = {(symbol, name): list(orders) for symbol, name, orders in state.saved_books}
     for listed in state.markets:
-        market = engine.markets[listed.listing.symbol] = Market(listed.listing)
+        market = engine.markets[listed.listing.symbol] = SecurityMarket(listed.listing)
         market.state = listed.state
         market.book_sequence = listed.book_sequence
         market.last_price = listed.last_price
@@ -166,5 +167,17 @@ def restore(state: EngineState) -> Engine:
         order.visible = kept.visible
         order.notional = kept.notional
         order.arrival = kept.arrival
-        engine.put_back(order, kept.rests)
+        _add(engine, order, kept.rests)
     return engine
+
+
+def _add(engine: Engine, order: Order, rests: bool) -> None:
+    """Add a restored order behind those that were added before it."""
+    market = engine.markets[order.entry.symbol]
+    reserve(order, hold_per_lot(order, order.price, market))
+    if rests:
+        assert order.price is not None, "only an order with a price can rest"  # noqa: S101
+        market.book.side(order.entry.side).add(order, order.price)
+    else:
+        market.stops.add(order)
+    engine.add_order(order)

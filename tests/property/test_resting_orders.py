@@ -39,7 +39,7 @@ def follow(commands: list[Any]) -> int:
     """
     engine, resting, partly = Engine(), RestingOrders(), 0
     for number, command in enumerate(commands):
-        events = engine.apply(command)
+        events = engine.apply(command).reports
         if not isinstance(command, ENTRIES) and any(isinstance(event, Trade) for event in events):
             break
         for event in events:

@@ -13,6 +13,7 @@ from microexchange.enums import ExecType, PricingRule, TradingState
 from microexchange.reports import AuctionUpdate, BookLoaded, OrderReport, TradingStateChanged
 from tests.property.picture import picture
 from tests.property.test_engine import busy_day, commands_of, days, digest, run
+from tests.unit.market import events_of
 
 FOLLOWED = 12
 """For so many commands the records of each restored engine are compared."""
@@ -29,11 +30,13 @@ def follow(commands: list[Any]) -> list[Any]:
     """Applies the commands, restores a twin after every one of them, and compares what the newest twins make of each."""
     engine, twins, made = Engine(), [Engine()], []
     for number, command in enumerate(commands):
-        events = engine.apply(command)
+        events = events_of(engine.apply(command))
         made += events
         records = msgspec.msgpack.encode(events)
         for age, twin in enumerate(reversed(twins), 1):
-            assert msgspec.msgpack.encode(twin.apply(command)) == records, f"command {number}, restored {age} before it"
+            assert msgspec.msgpack.encode(events_of(twin.apply(command))) == records, (
+                f"command {number}, restored {age} before it"
+            )
         twins = [*twins[1 - FOLLOWED :], restored(engine)]
     return made
 

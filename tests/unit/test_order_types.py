@@ -34,7 +34,7 @@ from microexchange.instructions import Execution
 from microexchange.numbers import CASH_SCALE
 from microexchange.refusals import Code
 from microexchange.reports import AuctionUpdate, CommandRejected, OrderReport, PriceUpdate, Trade, TradingStateChanged
-from tests.unit.market import TICK_VALUE, Floor, fills, last_report, of
+from tests.unit.market import TICK_VALUE, Floor, events_of, fills, last_report, of
 
 S, T = OrderStatus, TradingState
 SECOND = 1_000_000_000
@@ -216,7 +216,7 @@ def test_the_price_update_of_a_refill_tells_what_the_book_shows(side: str, other
     assert of(Trade, events), "a slice has traded"
     update = [update for update in of(PriceUpdate, events) if update.side == side][-1]
     assert (update.price, update.quantity, update.order_count) == (500, 10, 1) == pit.levels(side, "Y")[0]
-    assert [event for command in pit.log[commands:] for event in twin.apply(command)] == events
+    assert [event for command in pit.log[commands:] for event in events_of(twin.apply(command))] == events
 
 
 # --- stops and take-profits ---------------------------------------------------------------------------------------------
