@@ -11,7 +11,7 @@ class Side(StrEnum):
 
 
 class OrderType(StrEnum):
-    """Type of an order (FIX tag 40). What each asks for and allows is in `kinds.ORDER_KINDS`."""
+    """Type of an order (FIX tag 40). What each asks for and allows is in `enum_terms.ORDER_TYPES`."""
 
     LIMIT = "limit"
     MARKET = "market"

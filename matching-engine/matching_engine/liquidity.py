@@ -4,8 +4,8 @@ from matching_engine.account import Account
 from matching_engine.book import Order
 from matching_engine.market import SecurityMarket
 from matching_engine.risk import cost_per_lot
+from microexchange.enum_terms import PASSING, SELF_TRADING
 from microexchange.enums import Side
-from microexchange.kinds import PASSING, SELF_TRADING
 
 _BUY = Side.BUY
 

@@ -6,7 +6,7 @@ from matching_engine.limits import BPS, MAX_AUCTION_SECONDS
 from matching_engine.market import SecurityMarket
 from matching_engine.reports import rejected
 from microexchange.commands import ListSecurity
-from microexchange.kinds import STATES
+from microexchange.enum_terms import STATES
 from microexchange.numbers import MAX_CASH, MAX_LOTS, MAX_TICKS, NotExactError, tick_value
 from microexchange.refusals import Code
 from microexchange.reports import SecurityListed

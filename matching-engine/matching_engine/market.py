@@ -6,8 +6,8 @@ from matching_engine.auction import NOTHING
 from matching_engine.book import Book, Order
 from matching_engine.limits import BPS
 from matching_engine.stops import StopBook
+from microexchange.enum_terms import COLLECTING
 from microexchange.enums import PricingRule
-from microexchange.kinds import COLLECTING
 from microexchange.numbers import MAX_CASH, MAX_LOTS, MAX_TICKS, divide_half_even
 from microexchange.reports import SecurityListed
 

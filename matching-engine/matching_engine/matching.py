@@ -9,8 +9,8 @@ from matching_engine.market import SecurityMarket
 from matching_engine.reports import price_update, trade_reports
 from matching_engine.risk import settle
 from matching_engine.self_trade import prevent
+from microexchange.enum_terms import SELF_TRADING
 from microexchange.enums import PricingRule, Side
-from microexchange.kinds import SELF_TRADING
 from microexchange.numbers import divide_half_even
 from microexchange.refusals import Code
 from microexchange.reports import Trade

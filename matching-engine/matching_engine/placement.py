@@ -8,8 +8,8 @@ from matching_engine.market import SecurityMarket
 from matching_engine.matching import match
 from matching_engine.reports import canceled, level_update, state_changed
 from microexchange.commands import Command
+from microexchange.enum_terms import AT_ONCE
 from microexchange.enums import Side, TimeInForce, TradingState
-from microexchange.kinds import AT_ONCE
 from microexchange.refusals import Code
 from microexchange.reports import Report
 

@@ -4,8 +4,8 @@ from matching_engine import risk
 from matching_engine.book import Order
 from matching_engine.context import Matching, Reason
 from matching_engine.reports import canceled, open_status, order_report
+from microexchange.enum_terms import PREVENTIONS
 from microexchange.enums import ExecType
-from microexchange.kinds import PREVENTIONS
 from microexchange.refusals import Code
 
 _RESTATED = ExecType.RESTATED

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 
 from matching_engine.book import Order
-from microexchange.kinds import ORDER_KINDS
+from microexchange.enum_terms import ORDER_TYPES
 
 MAX_ENDED = 64
 """Up to so many places a heap keeps those of orders that have ended. When it drops them changes no event."""
@@ -29,7 +29,7 @@ class StopBook:
     def add(self, order: Order) -> None:
         """The order waits from now on. Its `arrival` is its place among those with the same trigger."""
         self.orders[order.entry.command_id] = order
-        trigger = ORDER_KINDS[order.entry.order_type].trigger
+        trigger = ORDER_TYPES[order.entry.order_type].trigger
         assert trigger is not None and order.trigger_price is not None, "the order has a trigger"  # noqa: S101, PT018
         if trigger.rises(order.entry.side):
             heappush(self._rising, (order.trigger_price, order.arrival, order.entry.command_id))

@@ -8,8 +8,8 @@ from matching_engine.matching import uncross
 from matching_engine.reports import accepted, rejected, state_changed, unknown_symbol
 from matching_engine.triggers import fire
 from microexchange.commands import Command, SetTradingState
+from microexchange.enum_terms import TIMES_IN_FORCE
 from microexchange.enums import TradingState
-from microexchange.kinds import TIMES_IN_FORCE
 from microexchange.refusals import Code
 
 

@@ -10,8 +10,8 @@ from matching_engine.limits import MAX_INT
 from matching_engine.liquidity import is_fillable, market_cost, would_trade
 from matching_engine.market import SecurityMarket
 from microexchange.commands import ReplaceOrder
+from microexchange.enum_terms import AT_ONCE, ORDER_TYPES, STATES, TIMES_IN_FORCE, WHOLE, WITH_PRICE
 from microexchange.enums import OrderType, Side, TimeInForce, TradingState
-from microexchange.kinds import AT_ONCE, ORDER_KINDS, STATES, TIMES_IN_FORCE, WHOLE, WITH_PRICE
 from microexchange.numbers import MAX_TICKS, cash_to_text, from_steps
 from microexchange.refusals import Code
 
@@ -69,7 +69,7 @@ def _refuse_terms(now: int, order: Order, market: SecurityMarket) -> Reason | No
     """Return what is wrong with the time in force, trigger, display quantity or `post_only` of an order, or None."""
     entry = order.entry
     order_type, time_in_force = entry.order_type, entry.time_in_force
-    order_terms, time_terms = ORDER_KINDS[order_type], TIMES_IN_FORCE[time_in_force]
+    order_terms, time_terms = ORDER_TYPES[order_type], TIMES_IN_FORCE[time_in_force]
     if (order_terms.trigger is not None) != (entry.trigger_price is not None):
         need = "has no" if order_terms.trigger is None else "needs a"
         return Code.INVALID_FIELD, f"a {order_type} order {need} trigger price"

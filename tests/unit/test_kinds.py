@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from microexchange import enums, kinds
+from microexchange import enum_terms, enums
 from microexchange.commands import OpenAccount
+from microexchange.enum_terms import ORDER_TYPES, PREVENTIONS, STATES, TIMES_IN_FORCE, Trigger
 from microexchange.enums import ExecType, OrderStatus, OrderType, SelfTradePrevention, Side, TimeInForce, TradingState
-from microexchange.kinds import ORDER_KINDS, PREVENTIONS, STATES, TIMES_IN_FORCE, Trigger
 from microexchange.numbers import CASH_SCALE
 from microexchange.refusals import Code, Refusal
 from microexchange.reports import OrderReport, Trade
@@ -26,7 +26,7 @@ from trading_bots.live import LiveVenue
 from trading_bots.simulation.exchange import _TYPES
 
 ROOT = Path(__file__).parents[2]
-TABLES = {OrderType: ORDER_KINDS, TimeInForce: TIMES_IN_FORCE, SelfTradePrevention: PREVENTIONS, TradingState: STATES}
+TABLES = {OrderType: ORDER_TYPES, TimeInForce: TIMES_IN_FORCE, SelfTradePrevention: PREVENTIONS, TradingState: STATES}
 
 
 # --- the tables ---------------------------------------------------------------------------------------------------------
@@ -42,7 +42,7 @@ def test_a_new_value_without_a_row_is_found_when_the_table_is_made(kind: type[En
     wider = StrEnum("Wider", {**{value.name: value.value for value in kind}, "PEGGED": "pegged"})  # type: ignore[misc]
     rows = {wider(value.value): row for value, row in TABLES[kind].items()}
     with pytest.raises(LookupError, match="PEGGED"):
-        kinds.complete(wider, rows)
+        enum_terms.complete(wider, rows)
 
 
 def test_every_order_status_is_final_or_is_not() -> None:
@@ -50,14 +50,14 @@ def test_every_order_status_is_final_or_is_not() -> None:
 
 
 def test_every_trigger_rises_for_one_side_and_falls_for_the_other() -> None:
-    assert set(kinds.RISES) == set(product(Trigger, Side))
+    assert set(enum_terms.RISES) == set(product(Trigger, Side))
     assert all(trigger.rises(Side.BUY) is not trigger.rises(Side.SELL) for trigger in Trigger)
 
 
 @pytest.mark.parametrize("kind", OrderType)
 def test_an_order_type_becomes_one_with_the_same_limit_that_waits_for_nothing(kind: OrderType) -> None:
-    row = ORDER_KINDS[kind]
-    after = ORDER_KINDS[row.becomes]
+    row = ORDER_TYPES[kind]
+    after = ORDER_TYPES[row.becomes]
     assert (after.has_price, after.trigger) == (row.has_price, None)
     assert (row.becomes is kind) is (row.trigger is None)
     assert row.times_in_force <= after.times_in_force
@@ -74,7 +74,7 @@ def test_a_market_trades_collects_or_refuses(state: TradingState) -> None:
 
 def terms_of(kind: OrderType, price: int = 1000, trigger_price: int = 1000) -> dict[str, Any]:
     """What an order of that type must say."""
-    row = ORDER_KINDS[kind]
+    row = ORDER_TYPES[kind]
     terms: dict[str, Any] = {"order_type": kind}
     terms |= {"price": price} if row.has_price else {}
     return terms | ({"trigger_price": trigger_price} if row.trigger else {})
@@ -82,7 +82,7 @@ def terms_of(kind: OrderType, price: int = 1000, trigger_price: int = 1000) -> d
 
 @pytest.mark.parametrize("kind", OrderType)
 def test_the_engine_takes_what_the_row_of_an_order_type_allows_and_refuses_the_rest(kind: OrderType) -> None:
-    row = ORDER_KINDS[kind]
+    row = ORDER_TYPES[kind]
     for life, post_only, display in product(TimeInForce, (False, True), (0, 2)):
         allowed = (
             life in row.times_in_force
@@ -107,9 +107,9 @@ def test_the_engine_wants_a_price_and_a_trigger_exactly_where_the_row_says_so(ki
 
 
 @pytest.mark.parametrize("side", Side)
-@pytest.mark.parametrize("kind", [kind for kind in OrderType if ORDER_KINDS[kind].trigger])
+@pytest.mark.parametrize("kind", [kind for kind in OrderType if ORDER_TYPES[kind].trigger])
 def test_an_order_waits_until_the_price_comes_from_where_its_row_says(kind: OrderType, side: Side) -> None:
-    trigger = ORDER_KINDS[kind].trigger
+    trigger = ORDER_TYPES[kind].trigger
     assert trigger is not None
     rises = trigger.rises(side)
     pit = Pit()
@@ -160,7 +160,7 @@ def test_a_client_may_ask_for_every_order_type_and_for_every_life_in_which_nothi
 
 @pytest.mark.parametrize("kind", OrderType)
 def test_the_gateway_wants_a_price_and_a_trigger_exactly_where_the_row_says_so(kind: OrderType) -> None:
-    row = ORDER_KINDS[kind]
+    row = ORDER_TYPES[kind]
     securities = {"X": Security(Pit().engine.markets["X"].listing)}
     for price, trigger_price in product((None, 10), repeat=2):
         body = {"symbol": "X", "side": "buy", "quantity": 1, "order_type": kind.value}
@@ -183,7 +183,7 @@ def test_a_bot_sends_the_order_type_of_the_table_with_all_its_terms(price: int |
     listing = Pit().engine.markets["X"].listing
     bot.securities["X"] = sdk.Security("X", sdk.Decimal(listing.tick_size), sdk.Decimal(listing.lot_size), sdk.Decimal(10))
     bot.buy("X", 1, price, trigger_price=trigger, time_in_force="day")
-    kind = kinds.order_type_of(price is not None, None if trigger is None else Trigger.STOP)
+    kind = enum_terms.order_type_of(price is not None, None if trigger is None else Trigger.STOP)
     assert (sent[0]["order_type"], sent[0]["time_in_force"]) == (kind, "day")
 
 
@@ -210,7 +210,7 @@ def test_the_rule_books_table_of_order_types_is_the_rows() -> None:
             "yes" if row.post_only else "no",
             "yes" if row.display else "no",
         ]
-        for kind, row in ORDER_KINDS.items()
+        for kind, row in ORDER_TYPES.items()
     ]
 
 
@@ -230,5 +230,5 @@ def test_the_dashboards_ticket_offers_every_order_type_with_its_fields() -> None
 
     assert listed("TYPES") == {kind.value for kind in OrderType}
     assert listed("LIVES") == {life.value for life in TimeInForce}
-    assert listed("PRICED") == {kind.value for kind in kinds.WITH_PRICE}
-    assert listed("TRIGGERED") == {kind.value for kind in kinds.WITH_TRIGGER}
+    assert listed("PRICED") == {kind.value for kind in enum_terms.WITH_PRICE}
+    assert listed("TRIGGERED") == {kind.value for kind in enum_terms.WITH_TRIGGER}
