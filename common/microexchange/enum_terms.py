@@ -192,7 +192,7 @@ STATES = complete(
         TradingState.VOLATILITY_AUCTION: TradingStateTerms(collects=True, can_begin=False),
         TradingState.CLOSING_AUCTION: TradingStateTerms(collects=True),
         TradingState.CLOSED: TradingStateTerms(refusal=(Code.MARKET_CLOSED, "{symbol} is closed")),
-        TradingState.DELISTED: TradingStateTerms(refusal=(Code.DELISTED, "{symbol} is listed no more"), can_begin=False),
+        TradingState.DELISTED: TradingStateTerms(refusal=(Code.DELISTED, "{symbol} is delisted"), can_begin=False),
     },
 )
 COLLECTING = frozenset(state for state, terms in STATES.items() if terms.collects)

@@ -39,7 +39,7 @@ def cancel_all(exchange: Exchange, command: CancelAll, outcome: Outcome) -> None
 
 def expire(exchange: Exchange, order: Order, command: Command, reports: list[Report]) -> None:
     """End an open order whose time in force is over."""
-    text = "its time is over"
+    text = "the order has expired"
     cancel(exchange, order, command, reports, Code.EXPIRED, text, ExecType.EXPIRED, OrderStatus.EXPIRED)
 
 

@@ -43,7 +43,7 @@ def _refuse_account(exchange: Exchange, command: OpenAccount) -> Reason | None:
     if not all(0 <= units <= MAX_CASH for units in (cash, credit, command.short_limit)) or not all(
         0 <= lots <= MAX_LOTS for lots in command.shares.values()
     ):
-        return Code.LIMIT_EXCEEDED, "an account cannot be opened with that much"
+        return Code.LIMIT_EXCEEDED, "an account cannot be opened with this much"
     if exchange.issued_cash + exchange.granted_credit + cash + credit > MAX_ISSUED_CASH:
         return Code.LIMIT_EXCEEDED, "the exchange has issued all the cash that it can count"
     return None

@@ -1,6 +1,6 @@
-"""What functions of the core pass to each other while they apply one command.
+"""The objects that the functions of the core pass to each other while they apply one command.
 
-These classes are msgspec structs because those are the fastest to make: one or two are made for each command.
+They are msgspec structs because these are the fastest to make, and each command makes one or two.
 """
 
 import msgspec

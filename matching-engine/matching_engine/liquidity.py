@@ -1,4 +1,4 @@
-"""What an order would meet in the book now. These functions only read."""
+"""The part of the book that an order would trade with now. These functions change nothing."""
 
 from matching_engine.account import Account
 from matching_engine.book import Order

@@ -25,8 +25,8 @@ def list_security(exchange: Exchange, command: ListSecurity, outcome: Outcome) -
         return
     if not _terms_are_in_range(command):
         text = (
-            f"the reference price must be between 1 and {MAX_TICKS} ticks, fees between {-BPS} and {BPS} bps and "
-            f"together not negative, the band below {BPS} bps, limits and times in range, the state one to begin in"
+            f"the reference price must be between 1 and {MAX_TICKS} ticks, each fee between {-BPS} and {BPS} bps, their sum "
+            f"not negative, the band below {BPS} bps, limits and times in range, and the state one to begin in"
         )
         outcome.reports.append(rejected(command, "", Code.INVALID_FIELD, text))
         return

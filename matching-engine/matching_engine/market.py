@@ -1,4 +1,4 @@
-"""One listed security: its terms, its book, its waiting orders, its state."""
+"""The market of one listed security: its terms, book, waiting orders and state."""
 
 from decimal import Decimal
 
@@ -29,7 +29,7 @@ class FeeRate:
 
 
 class SecurityMarket:
-    """One listed security. Terms are copied out of the listing where the hot path needs them."""
+    """The market of one listed security. The hot path reads copies of the listing's terms."""
 
     __slots__ = (
         "auction",
@@ -67,7 +67,7 @@ class SecurityMarket:
         self.maker_fee = FeeRate(listing.maker_fee_bps, listing.tick_value)
         self.taker_fee = FeeRate(listing.taker_fee_bps, listing.tick_value)
         self.held_fee_bps = max(listing.maker_fee_bps, listing.taker_fee_bps, 0)
-        """The highest fee that an order may have to pay: what a buy holds for it."""
+        """The highest fee that an order can pay. A buy holds it."""
         fee, remainder = divmod(listing.tick_value * self.held_fee_bps, BPS)
         self.cost_per_tick = 0 if remainder else listing.tick_value + fee
         """Cash units that one tick of one lot can cost with the highest fee; 0 if this is not a whole number."""
@@ -77,27 +77,27 @@ class SecurityMarket:
         self.max_ticks = self.max_value // listing.tick_value
         """The greatest product of price and quantity of one order, in ticks times lots."""
         self.rests = listing.pricing_rule is PricingRule.RESTING
-        """Whether trades are at the resting order's price."""
+        """Whether all trades are at the resting order's price."""
         self.short_limit = listing.short_limit
         self.short_value = listing.reference_price * listing.tick_value
-        """Cash units that a lot counts for against an account's short limit."""
+        """Cash units for which a short lot counts against an account's short limit."""
         self.position_limit = listing.position_limit
         self.has_band = listing.band_bps > 0
         self.book = Book()
         self.stops = StopBook()
         self.state = listing.state
         self.ends_at = 0
-        """When the state ends by itself; 0 if it does not."""
+        """The time in nanoseconds at which the state ends by itself; 0 for never."""
         self.auction = NOTHING
-        """The indicative uncrossing that was told last."""
+        """The uncrossing of the last auction report."""
         self.book_sequence = 0
-        """Price updates of this book so far."""
+        """The number of price updates of this book so far."""
         self.last_price = 0
-        """Ticks of the last trade; 0 before the first."""
+        """The price of the last trade in ticks; 0 before the first."""
         self.set_reference(listing.reference_price)
 
     def set_reference(self, price: int) -> None:
-        """The band is around this price from now on: it follows the last trade or auction."""
+        """Set the reference price, in ticks, and the price band around it."""
         self.reference_price = price
         if self.has_band:
             band = self.listing.band_bps
@@ -108,7 +108,7 @@ class SecurityMarket:
 
     @property
     def is_collecting(self) -> bool:
-        """Whether orders come to rest without trading."""
+        """Whether orders rest without trading."""
         return self.state in COLLECTING
 
     def resting_orders(self) -> list[Order]:

@@ -36,15 +36,15 @@ def place(exchange: Exchange, market: SecurityMarket, order: Order, command: Com
     else:
         if ended_by is None:
             ended_by = (
-                (Code.NO_LIQUIDITY, "nothing more on the other side")
+                (Code.NO_LIQUIDITY, "there are no more orders on the other side")
                 if limit is None
-                else (Code.UNFILLED, "what did not trade at once is cancelled")
+                else (Code.UNFILLED, "the quantity that did not trade at once is cancelled")
             )
         risk.release(order, order.leaves)
         order.account.drop(order)
         outcome.reports.append(canceled(order, command, *ended_by))
     if market.has_band and market.state is _CONTINUOUS and market.book.is_crossed:
-        reason = f"a trade would have left the band {market.low} to {market.high}"
+        reason = f"a trade would have been outside the price band of {market.low} to {market.high} ticks"
         exchange.set_state(market, TradingState.VOLATILITY_AUCTION)
         outcome.reports.append(state_changed(market, command, reason))
 

@@ -1,4 +1,4 @@
-"""The reports of the engine, made from the state of orders, books and markets."""
+"""The reports that the engine makes from the state of orders, books and markets."""
 
 import msgspec
 
@@ -49,7 +49,7 @@ def unknown_client(command: Command, client_id: str) -> CommandRejected:
 
 def unknown_order(command: CancelOrder | ReplaceOrder) -> CommandRejected:
     """Return the refusal of a command for an order that is not open."""
-    text = "this client has no open order of that id"
+    text = "the client has no open order with this id"
     return CommandRejected(
         command.command_id, command.timestamp, command.client_id, Code.UNKNOWN_ORDER, text, command.order_id
     )

@@ -1,4 +1,4 @@
-"""Risk: what a client can still spend and sell. Only this module changes what orders reserve.
+"""Risk: the cash and shares that orders reserve, and the settlement of trades. Only this module changes reservations.
 
 Buying power is cash and credit, less the amount that open buys hold. A buy holds, for each open lot, the lot's price and the
 highest fee, **rounded up for each lot**. Each fill rounds its own fee, so an order never costs more than it held, however
@@ -8,7 +8,8 @@ A client can sell its holding and the lots that it may be short, less the lots t
 short limit comes first. The account's short limit counts the rest, over all securities, each lot at the reference price of
 its listing. Only the client's own orders and trades change this sum.
 
-No function here reads a book. The checks change nothing: `refuse` answers, and `reserve`, `release` and `settle` change.
+No function here reads a book, so that accounts can be in another process than books. `refuse` and the other checks change
+nothing. `reserve`, `release` and `settle` do.
 """
 
 from collections.abc import Mapping
@@ -173,18 +174,18 @@ def _short_room(markets: Mapping[str, SecurityMarket], account: Account, market:
 
 def _too_few_shares(market: SecurityMarket, lots: int, sellable: int) -> Reason:
     needed, has, short = (from_steps(n, market.lot_size) for n in (lots, sellable, lots - sellable))
-    return Code.INSUFFICIENT_SHARES, f"the order sells {needed}, {has} can be sold: {short} too few"
+    return Code.INSUFFICIENT_SHARES, f"the order sells {needed}, but {has} can be sold: {short} too few"
 
 
 def _beyond_position_limit(market: SecurityMarket, exposure: int) -> Reason:
     position, limit = from_steps(exposure, market.lot_size), from_steps(market.position_limit, market.lot_size)
-    return Code.POSITION_LIMIT, f"it could come to hold {position}, the limit is {limit}"
+    return Code.POSITION_LIMIT, f"the position could reach {position}, but the limit is {limit}"
 
 
 def _too_little_cash(cost: int, power: int) -> Reason:
     return (
         Code.INSUFFICIENT_CASH,
-        f"the order can cost {cash_to_text(cost)}, buying power is {cash_to_text(power)}: "
+        f"the order can cost {cash_to_text(cost)}, but the buying power is {cash_to_text(power)}: "
         f"{cash_to_text(cost - power)} too little",
     )
 

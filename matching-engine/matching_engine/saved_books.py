@@ -28,7 +28,7 @@ def save_book(exchange: Exchange, command: SaveBook, outcome: Outcome) -> None:
         return
     key = (command.symbol, command.name)
     if key not in exchange.saved_books and len(exchange.saved_books) >= MAX_SAVED_BOOKS:
-        text = f"{MAX_SAVED_BOOKS} books are saved already"
+        text = f"there are {MAX_SAVED_BOOKS} saved books already"
         outcome.reports.append(rejected(command, "", Code.LIMIT_EXCEEDED, text))
         return
     replace = msgspec.structs.replace
@@ -50,7 +50,7 @@ def load_book(exchange: Exchange, command: LoadBook, outcome: Outcome) -> None:
     saved = exchange.saved_books.get((command.symbol, command.name))
     reports = outcome.reports
     if market is not None and market.state is TradingState.DELISTED:
-        reports.append(rejected(command, "", Code.DELISTED, f"{command.symbol} is listed no more"))
+        reports.append(rejected(command, "", Code.DELISTED, f"{command.symbol} is delisted"))
         return
     if market is None or saved is None:
         text = f"no book of {command.symbol} was saved as {command.name}"
@@ -58,7 +58,7 @@ def load_book(exchange: Exchange, command: LoadBook, outcome: Outcome) -> None:
         return
     reports.append(accepted(command))
     for order in market.resting_orders():
-        cancel(exchange, order, command, reports, Code.BOOK_LOADED, f"the book was put back to {command.name}")
+        cancel(exchange, order, command, reports, Code.BOOK_LOADED, f"the saved book {command.name} was loaded")
     orders = _enter(exchange, market, saved, command, reports)
     refused = len(saved) - orders
     reports.append(BookLoaded(command.command_id, command.timestamp, market.symbol, command.name, orders, refused))
@@ -95,7 +95,7 @@ def _refuse(exchange: Exchange, market: SecurityMarket, order: Order, hold: int)
     if account.suspended:
         return Code.CLIENT_SUSPENDED, f"{account.client_id} is suspended"
     if entry.client_order_id in account.by_client_order_id:
-        return Code.DUPLICATE_CLIENT_ORDER_ID, f"{entry.client_order_id} is another open order by now"
+        return Code.DUPLICATE_CLIENT_ORDER_ID, f"{entry.client_order_id} is the client_order_id of another open order"
     if entry.expire_at and entry.expire_at <= exchange.now:
-        return Code.EXPIRED, "its time is over"
+        return Code.EXPIRED, "the order has expired"
     return risk.refuse(exchange.markets, order, market, order.leaves, order.leaves * hold)

@@ -25,7 +25,7 @@ def prevent(matching: Matching, taker: Order, maker: Order) -> Reason | None:
 
 
 def _reason(other: Order) -> Reason:
-    return Code.SELF_TRADE, f"it would have traded with this client's order {other.entry.command_id}"
+    return Code.SELF_TRADE, f"the order would have traded with this client's order {other.entry.command_id}"
 
 
 def _decrement(matching: Matching, taker: Order, maker: Order) -> Reason | None:

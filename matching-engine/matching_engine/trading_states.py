@@ -21,7 +21,7 @@ def set_trading_state(exchange: Exchange, command: SetTradingState, outcome: Out
     elif market.state is command.state:
         outcome.reports.append(accepted(command))
     elif market.state is TradingState.DELISTED:
-        outcome.reports.append(rejected(command, "", Code.DELISTED, f"{command.symbol} is listed no more"))
+        outcome.reports.append(rejected(command, "", Code.DELISTED, f"{command.symbol} is delisted"))
     else:
         outcome.reports.append(accepted(command))
         enter_state(exchange, market, command.state, command, outcome, "")
@@ -41,7 +41,7 @@ def enter_state(
         uncross(Matching(exchange, market, command, outcome.instructions, reports))
     if state is TradingState.DELISTED:
         for order in market.open_orders():
-            cancel(exchange, order, command, reports, Code.DELISTED, f"{market.symbol} is listed no more")
+            cancel(exchange, order, command, reports, Code.DELISTED, f"{market.symbol} is delisted")
     elif state is TradingState.CLOSED:
         for order in market.open_orders():
             if TIMES_IN_FORCE[order.entry.time_in_force].is_session:

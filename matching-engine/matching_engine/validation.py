@@ -1,4 +1,4 @@
-"""The checks of orders before they enter or change. Each returns why not, or None. None of them changes anything."""
+"""The checks of orders before they enter or change. Each returns the reason of a refusal, or None. They change nothing."""
 
 import msgspec
 
@@ -30,12 +30,12 @@ def refuse_order(exchange: Exchange, order: Order, market: SecurityMarket, hold:
     quantity, price, order_type, time_in_force = entry.quantity, entry.price, entry.order_type, entry.time_in_force
     if not 1 <= quantity <= market.max_quantity:
         greatest = from_steps(market.max_quantity, market.lot_size)
-        return Code.LIMIT_EXCEEDED, f"quantity must be at most {greatest}, and one lot at least"
+        return Code.LIMIT_EXCEEDED, f"the quantity must be at least one lot and at most {greatest}"
     if order_type is _LIMIT or order_type in WITH_PRICE:
         if price is None or not 1 <= price <= MAX_TICKS:
             return Code.INVALID_FIELD, f"a {order_type} order needs a price between 1 and {MAX_TICKS} ticks"
         if price * quantity > market.max_ticks:
-            return Code.LIMIT_EXCEEDED, f"the order's value is over {cash_to_text(market.max_value)}"
+            return Code.LIMIT_EXCEEDED, f"the value of the order is more than {cash_to_text(market.max_value)}"
     elif price is not None:
         return Code.INVALID_FIELD, f"a {order_type} order has no price"
     refusal = None
@@ -54,14 +54,14 @@ def refuse_order(exchange: Exchange, order: Order, market: SecurityMarket, hold:
         return refusal
     if entry.client_order_id and entry.client_order_id in account.by_client_order_id:
         open_id = account.by_client_order_id[entry.client_order_id]
-        return Code.DUPLICATE_CLIENT_ORDER_ID, f"{entry.client_order_id} is the open order {open_id}"
+        return Code.DUPLICATE_CLIENT_ORDER_ID, f"{entry.client_order_id} is the client_order_id of the open order {open_id}"
     if price is not None or entry.side is _SELL:
         refusal = risk.refuse(exchange.markets, order, market, quantity, quantity * hold)
     elif entry.trigger_price is None:
         cost = market_cost(account, market, quantity)
         refusal = risk.refuse(exchange.markets, order, market, quantity, cost)
     if refusal is None and time_in_force is not _GTC and time_in_force in WHOLE and not is_fillable(order, market):
-        return Code.NOT_FILLABLE, "not all of it could trade at once"
+        return Code.NOT_FILLABLE, "the whole quantity cannot trade at once"
     return refusal
 
 
@@ -76,10 +76,10 @@ def _refuse_terms(now: int, order: Order, market: SecurityMarket) -> Reason | No
     if entry.trigger_price is not None and not 1 <= entry.trigger_price <= MAX_TICKS:
         return Code.INVALID_FIELD, f"the trigger price must be between 1 and {MAX_TICKS} ticks"
     if time_terms.has_end != (entry.expire_at != 0):
-        need = "must say when it ends" if time_terms.has_end else "does not say when it ends: leave expire_at out"
+        need = "needs expire_at" if time_terms.has_end else "cannot have expire_at: leave it out"
         return Code.INVALID_FIELD, f"a {time_in_force} order {need}"
     if time_terms.has_end and not now < entry.expire_at <= MAX_INT:
-        return Code.INVALID_FIELD, f"a {time_in_force} order must end in the future"
+        return Code.INVALID_FIELD, f"a {time_in_force} order needs an expire_at in the future"
     if not 0 <= entry.display_quantity <= entry.quantity:
         return Code.INVALID_FIELD, "the display quantity must be between one lot and the quantity"
     if time_in_force not in order_terms.times_in_force:
@@ -87,11 +87,11 @@ def _refuse_terms(now: int, order: Order, market: SecurityMarket) -> Reason | No
     if entry.post_only and not order_terms.post_only:
         return Code.INVALID_FIELD, f"a {order_type} order cannot be post_only: leave it out"
     if entry.display_quantity and not order_terms.display:
-        return Code.INVALID_FIELD, f"a {order_type} order cannot show a part of itself: leave display_quantity out"
+        return Code.INVALID_FIELD, f"a {order_type} order cannot have a display_quantity: leave it out"
     if not time_terms.rests and (entry.post_only or entry.display_quantity):
-        return Code.INVALID_FIELD, "an order that never rests can be neither post_only nor show a part of itself"
+        return Code.INVALID_FIELD, "an order that never rests can have neither post_only nor display_quantity"
     if entry.post_only and market.state is _CONTINUOUS and would_trade(order, entry.price, market):
-        return Code.WOULD_TRADE, "it would trade on entry, and is post_only"
+        return Code.WOULD_TRADE, "the order is post_only and would trade on entry"
     return None
 
 
@@ -120,17 +120,17 @@ def refuse_replace(
     if not traded < quantity <= market.max_quantity:
         return (
             Code.INVALID_FIELD,
-            f"the new quantity must be more than the {from_steps(traded, market.lot_size)} that have traded, and at "
+            f"the new quantity must be more than {from_steps(traded, market.lot_size)}, which have traded, and at "
             f"most {from_steps(market.max_quantity, market.lot_size)}",
         )
     if command.price is not None and order.price is None:
         return Code.INVALID_FIELD, f"a {order.entry.order_type} order has no price"
     if command.trigger_price is not None and not waits:
-        return Code.INVALID_FIELD, "the order has no trigger to wait for"
+        return Code.INVALID_FIELD, "the order does not wait for a trigger: leave trigger_price out"
     if any(ticks is not None and not 1 <= ticks <= MAX_TICKS for ticks in (price, new.trigger_price)):
         return Code.INVALID_FIELD, f"prices must be between 1 and {MAX_TICKS} ticks"
     if price is not None and price * leaves > market.max_ticks:
-        return Code.LIMIT_EXCEEDED, f"the value of what is left is over {cash_to_text(market.max_value)}"
+        return Code.LIMIT_EXCEEDED, f"the value of the open quantity is more than {cash_to_text(market.max_value)}"
     if quantity < order.entry.display_quantity <= order.quantity:
         # The quantity of an order that prevention decremented, or of a saved book, can be below its display quantity
         # already. Such an order may have any quantity.
@@ -139,7 +139,7 @@ def refuse_replace(
     if refusal is not None:
         return refusal
     if order.entry.post_only and market.state is _CONTINUOUS and would_trade(order, price, market):
-        return Code.WOULD_TRADE, "it would trade on entry, and is post_only"
+        return Code.WOULD_TRADE, "the order is post_only and would trade on entry"
     if waits and order.entry.side is not _SELL and price is None:
         return None
     return risk.refuse(exchange.markets, order, market, leaves, leaves * new.hold, order.leaves, grows=leaves > order.leaves)
