@@ -51,7 +51,7 @@ def _reduce(
     level.quantity += order.visible
     outcome.reports.append(order_report(order, command, _REPLACED, open_status(order), leaves))
     side = market.book.side(order.entry.side)
-    outcome.reports.append(price_update(market, side, level.price, command.timestamp))
+    outcome.reports.append(price_update(market, side, level, command.timestamp))
 
 
 def _move(
@@ -73,7 +73,7 @@ def _move(
     if level is None:
         wait(exchange, market, order)
     else:
-        outcome.reports.append(price_update(market, side, level.price, command.timestamp))
+        outcome.reports.append(price_update(market, side, level, command.timestamp))
         if market.state is TradingState.CONTINUOUS:
             place(exchange, market, order, command, outcome)
         else:

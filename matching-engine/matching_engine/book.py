@@ -107,8 +107,10 @@ class BookSide:
     `levels` has every price with orders, and some prices that had orders. An empty price stays until it is at the top of the
     heap, or until the side drops all empty prices. The heap has the same prices as `levels`.
 
-    A record must not depend on whether an empty price is still there. Therefore do not keep a level while orders leave the
-    side: look it up afterwards. The best price costs O(1) amortised, a new price O(log n), all else O(1).
+    A level that was dropped stays empty: its price gets a new level. Therefore do not keep a level while orders are added. A
+    record must not depend on whether an empty price is still there.
+
+    The best price costs O(1) amortised, a new price O(log n), all else O(1).
     """
 
     __slots__ = ("_heap", "_sign", "levels", "live", "side")

@@ -63,4 +63,4 @@ def cancel(
         return
     own = market.book.bids if side is _BUY else market.book.asks
     own.remove(order)
-    reports.append(price_update(market, own, level.price, command.timestamp))
+    reports.append(price_update(market, own, level, command.timestamp))

@@ -19,9 +19,9 @@ Reason = tuple[Code, str]
 class Outcome(msgspec.Struct, gc=False):
     """The records that one command caused, each kind in order."""
 
-    instructions: list[Instruction] = []
+    instructions: list[Instruction]
     """For `order_execution`."""
-    reports: list[Report] = []
+    reports: list[Report]
     """For `data_feed`."""
 
 

@@ -84,7 +84,7 @@ class Engine(Exchange):
         The outcome is empty if the command's id is not new, or if no gateway can have given it that id or time. A
         `GatewayLogon` is applied in any case.
         """
-        outcome = Outcome()
+        outcome = Outcome([], [])
         command_id, now, last_ids = command.command_id, command.timestamp, self.last_command_ids
         gateway = (command_id >> COUNTER_BITS) & MAX_GATEWAY  # as gateway_of, without a call for each command
         if not (last_ids.get(gateway, 0) < command_id <= MAX_INT and 0 <= now <= MAX_NOW):

@@ -26,7 +26,7 @@ def match(matching: Matching, taker: Order, best: Level, opposite: BookSide) -> 
     """
     market, exchange = matching.market, matching.exchange
     limit, is_buy, account = taker.price, taker.entry.side is _BUY, taker.account
-    changed_prices: list[int] = []
+    changed: list[Level] = []
     ended_by: Reason | None = None
     first_trade = exchange.next_trade_id
     level: Level | None = best
@@ -38,7 +38,7 @@ def match(matching: Matching, taker: Order, best: Level, opposite: BookSide) -> 
             if limit is None:
                 ended_by = Code.PRICE_BAND, "the rest would have traded outside the price band"
             break
-        changed_prices.append(price)
+        changed.append(level)
         while taker.leaves and (maker := level.head) is not None:
             if maker.account is account and account.self_trade_prevention not in SELF_TRADING:
                 ended_by = prevent(matching, taker, maker)
@@ -52,8 +52,8 @@ def match(matching: Matching, taker: Order, best: Level, opposite: BookSide) -> 
         if not taker.leaves or ended_by is not None:
             break
         level = opposite.best()
-    for price in changed_prices:
-        matching.reports.append(price_update(market, opposite, price, matching.command.timestamp))
+    for level in changed:
+        matching.reports.append(price_update(market, opposite, level, matching.command.timestamp))
     if not market.has_band:
         market.reference_price = market.last_price or market.reference_price
     elif exchange.next_trade_id != first_trade:
@@ -67,13 +67,13 @@ def uncross(matching: Matching) -> None:
     book, result = market.book, uncrossing(market.book, market.reference_price)
     if not result.quantity:
         return
-    changed_prices: dict[tuple[Side, int], None] = {}
-    """Each side and price once, in the order of their first trades."""
+    changed: dict[tuple[Side, int], Level] = {}
+    """The levels by side and price, in the order of their first trades."""
     lots, price = result.quantity, result.price
     while lots:
         bids, asks = book.bids.best(), book.asks.best()
         assert bids is not None and asks is not None, "there is volume"  # noqa: S101, PT018
-        changed_prices[_BUY, bids.price] = changed_prices[_SELL, asks.price] = None
+        changed[_BUY, bids.price], changed[_SELL, asks.price] = bids, asks
         buy, sell = bids.head, asks.head
         assert buy is not None and sell is not None, "a level of the best price has orders"  # noqa: S101, PT018
         before = buy.leaves
@@ -83,8 +83,8 @@ def uncross(matching: Matching) -> None:
             _trade(matching, buy, sell, asks, price, price, bids)
         lots -= before - buy.leaves
     market.set_reference(price)
-    for side, changed in changed_prices:
-        matching.reports.append(price_update(market, book.side(side), changed, matching.command.timestamp))
+    for (side, _), level in changed.items():
+        matching.reports.append(price_update(market, book.side(side), level, matching.command.timestamp))
 
 
 def _prices_by_rule(market: SecurityMarket, resting_price: int, limit: int | None) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from matching_engine.context import Matching, Outcome
 from matching_engine.exchange import Exchange
 from matching_engine.market import SecurityMarket
 from matching_engine.matching import match
-from matching_engine.reports import canceled, level_update, state_changed
+from matching_engine.reports import canceled, price_update, state_changed
 from microexchange.commands import Command
 from microexchange.enum_terms import AT_ONCE
 from microexchange.enums import Side, TimeInForce, TradingState
@@ -61,4 +61,4 @@ def rest(exchange: Exchange, market: SecurityMarket, order: Order, command: Comm
         order.account.orders[entry.command_id] = order  # as add_order, without a call for most orders
     side = market.book.bids if entry.side is _BUY else market.book.asks
     level = side.add(order, price)
-    reports.append(level_update(market, side, level, command.timestamp))
+    reports.append(price_update(market, side, level, command.timestamp))

@@ -63,17 +63,8 @@ def state_changed(market: SecurityMarket, command: Command, reason: str) -> Trad
     return TradingStateChanged(market.symbol, command.timestamp, market.state, market.ends_at, reason)
 
 
-def price_update(market: SecurityMarket, side: BookSide, price: int, timestamp: int) -> PriceUpdate:
-    """Return the report of one price of a book after a change. Count it in the book's sequence."""
-    market.book_sequence = sequence = market.book_sequence + 1
-    level = side.levels.get(price)
-    if level is None:
-        return PriceUpdate(market.symbol, sequence, timestamp, side.side, price, 0, 0)
-    return PriceUpdate(market.symbol, sequence, timestamp, side.side, price, level.quantity, level.count)
-
-
-def level_update(market: SecurityMarket, side: BookSide, level: Level, timestamp: int) -> PriceUpdate:
-    """Return the report of a level that has orders. Count it in the book's sequence."""
+def price_update(market: SecurityMarket, side: BookSide, level: Level, timestamp: int) -> PriceUpdate:
+    """Return the report of a level after a change: zeros if it is empty. Count it in the book's sequence."""
     market.book_sequence = sequence = market.book_sequence + 1
     return PriceUpdate(market.symbol, sequence, timestamp, side.side, level.price, level.quantity, level.count)
 
