@@ -9,8 +9,8 @@ from typing import Any
 from benchmarks import harness
 from benchmarks.flow import Step, flow
 from benchmarks.peers import peers
+from matching_engine.account import Account
 from matching_engine.book import Book, Order
-from matching_engine.credit import Account
 from microexchange.commands import NewOrder
 from microexchange.enums import OrderType, Side
 

@@ -59,7 +59,8 @@ def prepare(start: list[Command], commands: list[Command]) -> Callable[[], Any]:
     def run() -> int:
         apply, events = engine.apply, 0
         for command in commands:
-            events += len(apply(command))
+            outcome = apply(command)
+            events += len(outcome.instructions) + len(outcome.reports)
         return events
 
     return run

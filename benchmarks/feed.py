@@ -27,7 +27,6 @@ from benchmarks.engine import commands_of
 from matching_engine.engine import Engine
 from microexchange.batches import ENGINE, VERSION, Batch, encode_batch
 from microexchange.enums import Side
-from microexchange.instructions import Execution, Transfer
 from microexchange.log import Log, open_log
 from microexchange.records import DATA_FEED, Record
 from microexchange.reports import PriceUpdate, Trade
@@ -64,7 +63,7 @@ def reports_of(count: int) -> tuple[list[Record], list[list[Record]]]:
     start, commands = commands_of(count)
 
     def told(command: Any) -> list[Record]:
-        return [event for event in engine.apply(command) if not isinstance(event, (Execution, Transfer))]
+        return list(engine.apply(command).reports)
 
     opening = [report for command in start for report in told(command)]
     bodies = [

@@ -10,7 +10,6 @@ from clearinghouse.ledger import Ledger
 from market_data_feed.market import MarketData
 from matching_engine.engine import Engine
 from microexchange.batches import decode_batch
-from microexchange.instructions import Execution, Transfer
 from microexchange.records import ORDER_ENTRY
 from trading_bots.simulation.exchange import SECOND, SimulatedExchange
 from trading_bots.simulation.rounds import START
@@ -45,9 +44,11 @@ def cores_alone(exchange: SimulatedExchange, before: int) -> float:
     for number, command in enumerate(commands):
         if number == before:
             began = time.perf_counter()
-        for event in engine.apply(command):
-            settles = isinstance(event, (Execution, Transfer))
-            market.apply(ledger.settle(next(instruction), event) if settles else event)
+        outcome = engine.apply(command)
+        for report in outcome.reports:
+            market.apply(report)
+        for one in outcome.instructions:
+            market.apply(ledger.settle(next(instruction), one))
     return time.perf_counter() - began
 
 

@@ -11,7 +11,7 @@ class Side(StrEnum):
 
 
 class OrderType(StrEnum):
-    """Type of an order (FIX tag 40)."""
+    """Type of an order (FIX tag 40). `enum_terms.ORDER_TYPES` has the terms of each."""
 
     LIMIT = "limit"
     MARKET = "market"

@@ -195,12 +195,11 @@ async def _replay(places: Places, report_sequence: int) -> _Replayed:
             for command in engine.fresh(batch):
                 if result.report_sequence >= report_sequence:
                     return result
-                for event in engine.apply(command):
-                    if isinstance(event, (Execution, Transfer)):
-                        result.instruction_sequence += 1
-                        result.instructions[result.instruction_sequence] = event
-                    else:
-                        result.report_sequence += 1
+                outcome = engine.apply(command)
+                for instruction in outcome.instructions:
+                    result.instruction_sequence += 1
+                    result.instructions[result.instruction_sequence] = instruction
+                result.report_sequence += len(outcome.reports)
     return result
 
 

@@ -4,16 +4,18 @@ import asyncio
 import contextlib
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from exchange_launcher.audit import AuditError, Check, Places, audit
 from exchange_launcher.data_folder import running_postgres
 from exchange_launcher.options import DATABASE_SCHEMES, LOG_SCHEMES, Data, check_namespace, check_url
 from exchange_launcher.running import running_place
 from exchange_launcher.terminal import CommandError, console, place_settings
+
+if TYPE_CHECKING:
+    from exchange_launcher.audit import Check, Places
 
 
 def audit_command(
@@ -50,6 +52,8 @@ def audit_command(
     """Check that all cash and all shares are accounted for, also while the exchange runs.
 
     The audit compares engine, ledger and feed. It changes nothing. The exit status is 1 if it finds a difference."""
+    from exchange_launcher.audit import AuditError, audit  # it needs SQLAlchemy, which takes most of a second to import
+
     check_url("--log", log, LOG_SCHEMES)
     check_url("--database", database, DATABASE_SCHEMES)
     check_namespace(namespace or "")
@@ -75,7 +79,7 @@ def _places(
     database: str | None,
     namespace: str | None,
     whole: bool,
-) -> Places:
+) -> "Places":
     """Return where the exchange stores its data.
 
     A flag has priority over the environment, and the environment over the exchanges that run on this machine. If the data is
@@ -84,6 +88,8 @@ def _places(
     Raises:
         CommandError: There is no such exchange, or several run.
     """
+    from exchange_launcher.audit import Places
+
     settings = place_settings()
     given = settings.model_fields_set
     if data is None and "data_dir" in given:
@@ -103,7 +109,7 @@ def _places(
     return Places(server, log or server, namespace or "", folder, whole)
 
 
-def _print_checks(checks: list[Check]) -> None:
+def _print_checks(checks: "list[Check]") -> None:
     table = Table(title="Audit", title_justify="left")
     for heading in ("", "as of", "compared", ""):
         table.add_column(heading, justify="right" if heading == "compared" else "left")

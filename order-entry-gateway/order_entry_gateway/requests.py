@@ -9,8 +9,8 @@ import msgspec
 
 from microexchange.access import checked_client_id
 from microexchange.commands import ListSecurity, NewOrder, OpenAccount, ReplaceOrder, TransferAssets
+from microexchange.enum_terms import AT_ONCE, TIMES_IN_FORCE, WITH_PRICE, WITH_TRIGGER
 from microexchange.enums import OrderType, PricingRule, SelfTradePrevention, Side, TimeInForce, TradingState
-from microexchange.kinds import AT_ONCE, TIMES_IN_FORCE, WITH_PRICE, WITH_TRIGGER
 from microexchange.numbers import MAX_CASH, MAX_LOTS, NotExactError, cash_to_units, tick_value, to_steps
 from microexchange.refusals import Code, Refusal
 from microexchange.securities import SYMBOL, Security

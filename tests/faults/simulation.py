@@ -27,7 +27,6 @@ from microexchange.batches import CLEARING, ENGINE, VERSION, Batch, decode_batch
 from microexchange.commands import CancelOrder, Command, GatewayLogon, ListSecurity, NewOrder, OpenAccount, TransferAssets
 from microexchange.enums import OrderStatus, OrderType, SettlementStatus, Side
 from microexchange.ids import IdSequence
-from microexchange.instructions import Execution, Transfer
 from microexchange.producer_cursors import ProducerCursor, ProducerCursors, SequenceGapError
 from microexchange.records import DATA_FEED, ORDER_ENTRY, ORDER_EXECUTION, TOPICS, Record
 from microexchange.reports import GatewayLoggedOn, OrderReport, SettlementReport
@@ -289,10 +288,8 @@ class EngineNode:
         for offset, batch in bodies(self.world, ORDER_ENTRY, self.offset):
             self.offset = offset + 1
             for command in self.core.fresh(batch):
-                events = self.core.apply(command)
-                settle = [event for event in events if isinstance(event, (Execution, Transfer))]
-                tell = [event for event in events if not isinstance(event, (Execution, Transfer))]
-                for pipe, records in ((self.instructions, settle), (self.reports, tell)):
+                outcome = self.core.apply(command)
+                for pipe, records in ((self.instructions, outcome.instructions), (self.reports, outcome.reports)):
                     if records:
                         pipe.waiting.append(records)
 
@@ -438,16 +435,16 @@ def fresh(cursors: ProducerCursors, batch: Batch[Any]) -> list[Any]:
 def check(world: World) -> None:
     """All that must be true when everything is at rest."""
     core = Engine()
-    events: list[Any] = []
+    instructions: list[Any] = []
+    reports: list[Any] = []
     applied: dict[int, Command] = {}
     for body in world.log[ORDER_ENTRY]:
         for command in core.fresh(decode_batch(ORDER_ENTRY, body)):
-            caused = core.apply(command)
-            events += caused
-            if caused:
+            outcome = core.apply(command)
+            instructions += outcome.instructions
+            reports += outcome.reports
+            if outcome.reports:
                 applied[command.command_id] = command
-    instructions = [event for event in events if isinstance(event, (Execution, Transfer))]
-    reports = [event for event in events if not isinstance(event, (Execution, Transfer))]
     told = [report for report in world.feed.stored if not isinstance(report, SettlementReport)]
 
     assert state.take(world.engine.core) == state.take(core), "the engine is where an undisturbed one is"

@@ -38,6 +38,7 @@ from microexchange.reports import (
     PriceUpdate,
     TradingStateChanged,
 )
+from tests.unit.market import events_of
 
 SECOND = 1_000_000_000
 CLIENTS = ("alice", "bob", "carol")
@@ -74,7 +75,7 @@ class ScriptRunner:
             return []
         if not self._open:
             self._begin()
-        return [text for event in self._engine.apply(self._command(verb, words)) if (text := self._line(event))]
+        return [text for event in events_of(self._engine.apply(self._command(verb, words))) if (text := self._line(event))]
 
     def _id(self) -> int:
         return self._ids.next(1_800_000_000 * SECOND)

@@ -6,8 +6,8 @@ effect that a snapshot does not contain: empty prices, timers and triggers of en
 
 from typing import Any
 
+from matching_engine.account import Account, Holding
 from matching_engine.book import BookSide, Level, Order
-from matching_engine.credit import Account, Holding
 from matching_engine.engine import Engine
 from matching_engine.stops import StopBook
 
@@ -15,8 +15,7 @@ from matching_engine.stops import StopBook
 def attributes_of(engine: Engine) -> dict[str, Any]:
     """Return the attributes of an engine and of all objects that it contains."""
     own = dict(vars(engine))
-    del own["_handlers"]
-    own["_timers"] = sorted({timer for timer in own["_timers"] if _has_effect(engine, timer)})
+    own["timers"] = sorted({timer for timer in own["timers"] if _has_effect(engine, timer)})
     own["markets"] = list(own["markets"].items())
     return {name: _plain(value) for name, value in own.items()}
 

@@ -41,7 +41,7 @@ from microexchange.instructions import Execution, Transfer
 from microexchange.records import ORDER_ENTRY
 from microexchange.reports import Event, OrderReport, PriceUpdate, Trade, TradingStateChanged
 from tests.property import invariants
-from tests.unit.market import Floor
+from tests.unit.market import Floor, events_of
 
 CLIENTS = ("a", "b", "c")
 SYMBOLS = ("X", "Y")
@@ -274,7 +274,7 @@ def commands_of(steps: list[Any], pricing_rule: PricingRule = PricingRule.SPREAD
 
 def run(commands: list[Any], engine: Engine | None = None) -> tuple[Engine, list[Event]]:
     engine = engine or Engine()
-    return engine, [event for command in commands for event in engine.apply(command)]
+    return engine, [event for command in commands for event in events_of(engine.apply(command))]
 
 
 def digest(events: list[Event]) -> str:
@@ -317,7 +317,7 @@ def test_no_trade_passes_over_a_better_price(steps: list[Any]) -> None:
             for symbol, market in engine.markets.items()
             for side in Side
         }
-        events = engine.apply(command)
+        events = engine.apply(command).reports
         if not isinstance(command, NewOrder) or command.symbol not in engine.markets:
             continue
         if any(isinstance(event, TradingStateChanged) for event in events):

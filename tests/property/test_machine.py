@@ -30,6 +30,7 @@ from microexchange.enums import OrderStatus, OrderType, PricingRule, Side, Tradi
 from microexchange.reports import Event, OrderReport
 from tests.property import invariants
 from tests.property.test_engine import CLIENTS, ENTRIES, SECOND, STATES, SYMBOLS, commands_of, digest, prices, run
+from tests.unit.market import events_of
 
 CLIENT, SYMBOL = st.sampled_from(CLIENTS), st.sampled_from(SYMBOLS)
 
@@ -54,7 +55,7 @@ class Exchange(RuleBasedStateMachine):
 
     def apply(self, command: Command) -> list[Event]:
         self.commands.append(command)
-        events = self.engine.apply(command)
+        events = events_of(self.engine.apply(command))
         self.events += events
         return events
 
@@ -130,7 +131,7 @@ class Exchange(RuleBasedStateMachine):
 
     @rule()
     def repeat_the_last_command(self) -> None:
-        assert self.engine.apply(self.commands[-1]) == []
+        assert events_of(self.engine.apply(self.commands[-1])) == []
 
     @rule()
     def restart_from_a_snapshot(self) -> None:

@@ -43,18 +43,18 @@ def test_the_engine_agrees_with_the_naive_book() -> None:
             command = NewOrder(
                 command_id, 1, owner, "X", side, order_type, quantity, price, "", time_in_force, 0, None, post, display
             )
-            events = engine.apply(command)
+            events = engine.apply(command).reports
             naive.enter(command_id, is_buy, price, quantity, time_in_force.value, display, post)
             owners[command_id] = owner
             numbers.append(command_id)
         else:
             target = numbers[-1 - min(int(rng.expovariate(0.05)), len(numbers) - 1)]
             if draw < 0.85:
-                events = engine.apply(CancelOrder(command_id, 1, owners[target], target))
+                events = engine.apply(CancelOrder(command_id, 1, owners[target], target)).reports
                 naive.cancel(target)
             else:
                 quantity, price = rng.randint(1, 12), 1000 + rng.randint(-6, 6)
-                events = engine.apply(ReplaceOrder(command_id, 1, owners[target], target, quantity, price))
+                events = engine.apply(ReplaceOrder(command_id, 1, owners[target], target, quantity, price)).reports
                 naive.amend(target, quantity, price)
         trades = [(t.maker_order_id, t.taker_order_id, t.price, t.quantity) for t in of(Trade, events)]
         assert trades == naive.trades, f"step {step}: {command_id}"

@@ -40,7 +40,7 @@ def follow(commands: list[Any]) -> int:
     """
     engine, resting, partly_shown = Engine(), RestingOrders(), 0
     for number, command in enumerate(commands):
-        events = engine.apply(command)
+        events = engine.apply(command).reports
         if not isinstance(command, ENTRIES) and any(isinstance(event, Trade) for event in events):
             break
         for event in events:

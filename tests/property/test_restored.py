@@ -13,6 +13,7 @@ from microexchange.enums import ExecType, PricingRule, TradingState
 from microexchange.reports import AuctionUpdate, BookLoaded, OrderReport, TradingStateChanged
 from tests.property.engine_attributes import attributes_of
 from tests.property.test_engine import busy_day, commands_of, days, digest, run
+from tests.unit.market import events_of
 
 COMPARED_COMMANDS = 12
 """The number of commands for which the records of each restored engine are compared."""
@@ -32,11 +33,13 @@ def follow(commands: list[Any]) -> list[Any]:
     """
     engine, restored_engines, all_events = Engine(), [Engine()], []
     for number, command in enumerate(commands):
-        events = engine.apply(command)
+        events = events_of(engine.apply(command))
         all_events += events
         records = msgspec.msgpack.encode(events)
         for age, other in enumerate(reversed(restored_engines), 1):
-            assert msgspec.msgpack.encode(other.apply(command)) == records, f"command {number}, restored {age} before it"
+            assert msgspec.msgpack.encode(events_of(other.apply(command))) == records, (
+                f"command {number}, restored {age} before it"
+            )
         restored_engines = [*restored_engines[1 - COMPARED_COMMANDS :], restored(engine)]
     return all_events
 

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+from matching_engine.context import Outcome
 from matching_engine.engine import Engine
 from microexchange.commands import CancelOrder, ListSecurity, NewOrder, OpenAccount, SuspendClient
 from microexchange.enums import ExecType, OrderType, Side
 from microexchange.ids import IdSequence
 from microexchange.numbers import CASH_SCALE
-from microexchange.reports import Event, OrderReport, PriceUpdate
+from microexchange.reports import AccountOpened, AssetsTransferred, Event, OrderReport, PriceUpdate, Trade
 
 E = TypeVar("E")
 TICK_VALUE = CASH_SCALE // 100
@@ -32,7 +33,7 @@ class Floor:
 
     def apply(self, command: Any) -> list[Event]:
         self.log.append(command)
-        return self.engine.apply(command)
+        return events_of(self.engine.apply(command))
 
     def listing(self, symbol: str, maker: int = 10, taker: int = 20) -> list[Event]:
         return self.apply(ListSecurity(self.id(), 1, symbol, f"{symbol} Inc.", "0.01", "1", 10_000, maker, taker))
@@ -62,6 +63,17 @@ class Floor:
         """Return the levels of a side as (price, lots, orders), best first."""
         book = self.engine.markets[symbol].book
         return [(level.price, level.quantity, level.count) for level in book.side(Side(side)).best_first()]
+
+
+def events_of(outcome: Outcome) -> list[Event]:
+    """Return the records of an outcome in one list: each instruction before the report of the same trade or transfer."""
+    instructions, events = iter(outcome.instructions), list[Event]()
+    for report in outcome.reports:
+        if isinstance(report, (Trade, AccountOpened, AssetsTransferred)):
+            events.append(next(instructions))
+        events.append(report)
+    assert next(instructions, None) is None
+    return events
 
 
 def of(event_type: type[E], events: Sequence[Any]) -> list[E]:

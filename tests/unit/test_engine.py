@@ -2,7 +2,8 @@
 
 import pytest
 
-from matching_engine.engine import MAX_ISSUED_CASH, Engine
+from matching_engine.engine import Engine
+from matching_engine.limits import MAX_ISSUED_CASH
 from microexchange.commands import GatewayLogon, ListSecurity, NewOrder, OpenAccount
 from microexchange.enums import OrderStatus, OrderType, Side
 from microexchange.ids import IdSequence
@@ -19,7 +20,7 @@ from microexchange.reports import (
     SecurityListed,
     Trade,
 )
-from tests.unit.market import TICK_VALUE, Floor, fills, last_report, of, prices
+from tests.unit.market import TICK_VALUE, Floor, events_of, fills, last_report, of, prices
 
 S = OrderStatus
 
@@ -364,7 +365,7 @@ def test_a_security_with_terms_out_of_range_is_refused(reference: int, maker: in
 def test_a_repeated_command_has_no_effect() -> None:
     floor = Floor()
     floor.buy("a", 5, 1000)
-    assert floor.engine.apply(floor.log[-1]) == []
+    assert events_of(floor.engine.apply(floor.log[-1])) == []
     assert floor.levels("buy") == [(1000, 5, 1)]
 
 
@@ -373,15 +374,15 @@ def test_each_gateway_has_its_own_sequence_of_command_ids() -> None:
     late, early = IdSequence(1), IdSequence(2)
     first = ListSecurity(late.next(2 * 10**18), 1, "X", "X", "0.01", "1", 1)
     second = ListSecurity(early.next(1_900_000_000_000_000_000), 1, "Y", "Y", "0.01", "1", 1)
-    assert engine.apply(first)
-    assert engine.apply(second), "a smaller id of another gateway is not a duplicate"
+    assert engine.apply(first).reports
+    assert engine.apply(second).reports, "a smaller id of another gateway is not a duplicate"
 
 
 def test_a_gateway_receives_the_highest_used_id_when_it_logs_on() -> None:
     floor = Floor()
-    (answer,) = floor.engine.apply(GatewayLogon(0, 5, 0, 77))
+    (answer,) = floor.engine.apply(GatewayLogon(0, 5, 0, 77)).reports
     assert answer == GatewayLoggedOn(0, 77, 5, floor.log[-1].command_id)
-    assert floor.engine.apply(GatewayLogon(0, 5, 9, 78)) == [GatewayLoggedOn(9, 78, 5, 0)]
+    assert floor.engine.apply(GatewayLogon(0, 5, 9, 78)).reports == [GatewayLoggedOn(9, 78, 5, 0)]
 
 
 def test_price_updates_of_a_book_are_numbered_without_a_gap() -> None:

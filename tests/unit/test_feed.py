@@ -28,7 +28,7 @@ def fold(floor: Floor, *steps: Any) -> tuple[MarketData, list[Any]]:
     from matching_engine.engine import Engine
 
     engine, market = Engine(), MarketData()
-    reports = [e for c in floor.log for e in engine.apply(c) if not isinstance(e, (Execution, Transfer))]
+    reports = [report for command in floor.log for report in engine.apply(command).reports]
     for report in reports:
         market.apply(report)
     return market, reports

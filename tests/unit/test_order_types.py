@@ -34,7 +34,7 @@ from microexchange.instructions import Execution
 from microexchange.numbers import CASH_SCALE
 from microexchange.refusals import Code
 from microexchange.reports import AuctionUpdate, CommandRejected, OrderReport, PriceUpdate, Trade, TradingStateChanged
-from tests.unit.market import TICK_VALUE, Floor, fills, last_report, of
+from tests.unit.market import TICK_VALUE, Floor, events_of, fills, last_report, of
 
 S, T = OrderStatus, TradingState
 SECOND = 1_000_000_000
@@ -218,7 +218,7 @@ def test_the_price_update_after_a_refill_of_an_iceberg_matches_the_book(side: st
     assert of(Trade, events), "a slice trades"
     update = [update for update in of(PriceUpdate, events) if update.side == side][-1]
     assert (update.price, update.quantity, update.order_count) == (500, 10, 1) == pit.levels(side, "Y")[0]
-    assert [event for command in pit.log[commands:] for event in twin.apply(command)] == events
+    assert [event for command in pit.log[commands:] for event in events_of(twin.apply(command))] == events
 
 
 # --- stops and take-profits ---------------------------------------------------------------------------------------------

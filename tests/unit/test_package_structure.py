@@ -31,14 +31,10 @@ MAY_IMPORT = {
     "exchange_launcher": SHARED | {"matching_engine", "trading_bots"},  # the audit replays commands in an engine
 }
 SDK = ["bot.py", "session.py", "live.py", "runner.py", "client.py", "strategies"]
+ENGINE = sorted((ROOT / "matching-engine" / "matching_engine").glob("*.py"))
+ENGINE_SHELL = {"__init__.py", "__main__.py", "service.py", "snapshots.py"}
 CORES = [
-    "matching-engine/matching_engine/book.py",
-    "matching-engine/matching_engine/credit.py",
-    "matching-engine/matching_engine/auction.py",
-    "matching-engine/matching_engine/engine.py",
-    "matching-engine/matching_engine/market.py",
-    "matching-engine/matching_engine/stops.py",
-    "matching-engine/matching_engine/state.py",
+    *(f"matching-engine/matching_engine/{path.name}" for path in ENGINE if path.name not in ENGINE_SHELL),
     "clearinghouse/clearinghouse/ledger.py",
     "market-data-feed/market_data_feed/market.py",
     "order-entry-gateway/order_entry_gateway/requests.py",
@@ -93,6 +89,16 @@ def test_the_sdk_imports_no_package_of_the_exchange(name: str) -> None:
 @pytest.mark.parametrize("core", CORES + FOLDS)
 def test_a_core_has_no_input_output_no_clock_and_no_random_numbers(core: str) -> None:
     assert not imports_of(ROOT / core) & IMPURE
+
+
+@pytest.mark.parametrize("path", [path for path in ENGINE if path.name != "risk.py"], ids=lambda path: path.name)
+def test_only_risk_changes_what_orders_reserve(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AugAssign) else []
+        for target in (part for one in targets for part in ast.walk(one)):
+            if isinstance(target, ast.Attribute) and target.attr in ("held", "offered", "bid", "hold_per_lot"):
+                assert isinstance(target.value, ast.Name), f"{path.name}:{node.lineno}"
+                assert target.value.id == "self", f"{path.name}:{node.lineno}: {target.attr}"
 
 
 def test_a_core_uses_no_floating_point_numbers() -> None:

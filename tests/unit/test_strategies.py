@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from microexchange.enum_terms import STATES
 from microexchange.enums import TradingState
-from microexchange.kinds import STATES
 from trading_bots import live
 from trading_bots.bot import Bot, Levels, Order, Security, Trade
 from trading_bots.strategies import InformedTrader, MeanReversion, Momentum, NoiseTrader, OrderSplitter

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from microexchange.enum_terms import Trigger, order_type_of
 from microexchange.enums import OrderStatus
-from microexchange.kinds import Trigger, order_type_of
 
 Number = Decimal | int | float | str
 NOTHING = Decimal(0)

@@ -9,7 +9,6 @@ from typing import Any
 from matching_engine.engine import Engine
 from microexchange.batches import ENGINE, decode_batch
 from microexchange.commands import Command, OpenAccount
-from microexchange.instructions import Execution, Transfer
 from microexchange.records import DATA_FEED, ORDER_ENTRY, Record
 from trading_bots.bot import Bot
 from trading_bots.competition.record import Record as RoundRecord
@@ -58,13 +57,11 @@ def compare(folder: Path) -> Comparison:
         if not engine.fresh(batch):
             continue
         result.commands += 1
-        for event in engine.apply(command):
-            if isinstance(event, (Execution, Transfer)):
-                continue
+        for report in engine.apply(command).reports:
             told = next(recorded, None)
             result.events += 1
-            if told != event and len(result.differences) < MAX_SHOWN:
-                result.differences.append(f"command {command.command_id}: recorded {told}, decided {event}")
+            if told != report and len(result.differences) < MAX_SHOWN:
+                result.differences.append(f"command {command.command_id}: recorded {told}, decided {report}")
     left = sum(1 for _ in recorded)
     if left:
         result.differences.append(f"{left} recorded reports were not decided again")

@@ -16,12 +16,12 @@ from typing import Any
 
 from clearinghouse.ledger import Ledger
 from market_data_feed.market import MarketData
+from matching_engine.context import Outcome
 from matching_engine.engine import Engine
 from microexchange.batches import ENGINE, VERSION, Batch, encode_batch, gateway_name
 from microexchange.commands import CancelOrder, Command, GatewayLogon, ListSecurity, OpenAccount, SetTradingState, TimeTick
 from microexchange.enums import Side, TimeInForce, TradingState
 from microexchange.ids import IdSequence
-from microexchange.instructions import Execution, Transfer
 from microexchange.limits import RateLimiter
 from microexchange.numbers import CASH_SCALE
 from microexchange.refusals import Code, Refusal
@@ -218,7 +218,7 @@ class Client:
             return
         exchange = self._exchange
         command = CancelOrder(exchange.next_id(), exchange.now, self.bot.client_id, int(order.order_id))
-        if any(isinstance(event, CommandRejected) for event in exchange.apply(command)):
+        if any(isinstance(report, CommandRejected) for report in exchange.apply(command).reports):
             self._later(self._distance.latency, self._not_cancelled, order)
 
     def _not_cancelled(self, order: Order) -> None:
@@ -318,27 +318,24 @@ class SimulatedExchange:
 
     # --- the market -----------------------------------------------------------------------------------------
 
-    def apply(self, command: Command) -> list[Event]:
-        """Matches, settles and publishes one command. Returns all that it caused."""
+    def apply(self, command: Command) -> Outcome:
+        """Match, settle and publish one command. Return the engine's records."""
         if self._keeps_commands:
             batch = Batch(VERSION, self._name, 1, len(self.commands) + 1, self.now, [command])
             self.commands.append(encode_batch(batch))
-        events = self.engine.apply(command)
-        reports = [
-            self.ledger.settle(next(self._instruction), event) if isinstance(event, (Execution, Transfer)) else event
-            for event in events
-        ]
+        outcome = self.engine.apply(command)
+        settlements = [self.ledger.settle(next(self._instruction), one) for one in outcome.instructions]
         if self._keeps:
-            told = [event for event in events if not isinstance(event, (Execution, Transfer))]
-            self.reports.append(encode_batch(Batch(VERSION, ENGINE, 1, self._reported, self.now, told)))
-            self._reported += len(told)
+            self.reports.append(encode_batch(Batch(VERSION, ENGINE, 1, self._reported, self.now, outcome.reports)))
+            self._reported += len(outcome.reports)
+        reports: list[Event] = [*outcome.reports, *settlements]
         market = self.market
         for report in reports:
             market.apply(report)
         for listener in self.listeners:
             listener(self.now, reports)
         self._tell(reports)
-        return events
+        return outcome
 
     def _tell(self, reports: Sequence[Event]) -> None:
         """Sends reports on their way: to their owners, and to everybody who watches that market."""
@@ -453,9 +450,9 @@ class SimulatedExchange:
         return client
 
     def _do(self, command: Command) -> None:
-        for event in self.apply(command):
-            if isinstance(event, CommandRejected):
-                raise Refusal(Code(event.code), event.text)
+        for report in self.apply(command).reports:
+            if isinstance(report, CommandRejected):
+                raise Refusal(Code(report.code), report.text)
 
     def digest(self) -> str:
         """A fingerprint of everything that was ordered, and when: two markets with the same one are the same."""

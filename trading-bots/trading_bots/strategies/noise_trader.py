@@ -9,8 +9,8 @@ processes" (1971); Bacry, Mastromatteo and Muzy, "Hawkes processes in finance" (
 import math
 from decimal import Decimal
 
+from microexchange.enum_terms import STATES
 from microexchange.enums import TradingState
-from microexchange.kinds import STATES
 from trading_bots.bot import Order, Trade
 from trading_bots.strategies.trader import Trader
 

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from microexchange import enums, kinds
+from microexchange import enum_terms, enums
 from microexchange.commands import OpenAccount
+from microexchange.enum_terms import ORDER_TYPES, PREVENTIONS, STATES, TIMES_IN_FORCE, Trigger
 from microexchange.enums import ExecType, OrderStatus, OrderType, SelfTradePrevention, Side, TimeInForce, TradingState
-from microexchange.kinds import ORDER_KINDS, PREVENTIONS, STATES, TIMES_IN_FORCE, Trigger
 from microexchange.numbers import CASH_SCALE
 from microexchange.refusals import Code, Refusal
 from microexchange.reports import OrderReport, Trade
@@ -26,7 +26,7 @@ from trading_bots.live import LiveVenue
 from trading_bots.simulation.exchange import _TYPES
 
 ROOT = Path(__file__).parents[2]
-TABLES = {OrderType: ORDER_KINDS, TimeInForce: TIMES_IN_FORCE, SelfTradePrevention: PREVENTIONS, TradingState: STATES}
+TABLES = {OrderType: ORDER_TYPES, TimeInForce: TIMES_IN_FORCE, SelfTradePrevention: PREVENTIONS, TradingState: STATES}
 
 
 # --- the tables ---------------------------------------------------------------------------------------------------------
@@ -42,7 +42,7 @@ def test_a_value_without_a_row_raises_an_error_when_the_table_is_built(enum_type
     wider = StrEnum("Wider", {**{value.name: value.value for value in enum_type}, "PEGGED": "pegged"})  # type: ignore[misc]
     rows = {wider(value.value): row for value, row in TABLES[enum_type].items()}
     with pytest.raises(LookupError, match="PEGGED"):
-        kinds.complete(wider, rows)
+        enum_terms.complete(wider, rows)
 
 
 def test_every_order_status_states_if_it_is_final() -> None:
@@ -50,14 +50,14 @@ def test_every_order_status_states_if_it_is_final() -> None:
 
 
 def test_every_trigger_rises_for_one_side_and_falls_for_the_other() -> None:
-    assert set(kinds.RISES) == set(product(Trigger, Side))
+    assert set(enum_terms.RISES) == set(product(Trigger, Side))
     assert all(trigger.rises(Side.BUY) is not trigger.rises(Side.SELL) for trigger in Trigger)
 
 
 @pytest.mark.parametrize("order_type", OrderType)
 def test_a_triggered_order_has_an_order_type_without_a_trigger_and_with_the_same_limit(order_type: OrderType) -> None:
-    row = ORDER_KINDS[order_type]
-    after = ORDER_KINDS[row.becomes]
+    row = ORDER_TYPES[order_type]
+    after = ORDER_TYPES[row.becomes]
     assert (after.has_price, after.trigger) == (row.has_price, None)
     assert (row.becomes is order_type) is (row.trigger is None)
     assert row.times_in_force <= after.times_in_force
@@ -74,7 +74,7 @@ def test_every_trading_state_either_trades_collects_orders_or_refuses_them(state
 
 def terms_of(order_type: OrderType, price: int = 1000, trigger_price: int = 1000) -> dict[str, Any]:
     """Return the required terms of an order type."""
-    row = ORDER_KINDS[order_type]
+    row = ORDER_TYPES[order_type]
     terms: dict[str, Any] = {"order_type": order_type}
     terms |= {"price": price} if row.has_price else {}
     return terms | ({"trigger_price": trigger_price} if row.trigger else {})
@@ -82,7 +82,7 @@ def terms_of(order_type: OrderType, price: int = 1000, trigger_price: int = 1000
 
 @pytest.mark.parametrize("order_type", OrderType)
 def test_the_engine_accepts_exactly_the_combinations_that_the_row_of_an_order_type_allows(order_type: OrderType) -> None:
-    row = ORDER_KINDS[order_type]
+    row = ORDER_TYPES[order_type]
     for time_in_force, post_only, display in product(TimeInForce, (False, True), (0, 2)):
         allowed = (
             time_in_force in row.times_in_force
@@ -116,11 +116,11 @@ def test_the_engine_requires_a_price_and_a_trigger_as_the_row_of_the_order_type_
 
 
 @pytest.mark.parametrize("side", Side)
-@pytest.mark.parametrize("order_type", [order_type for order_type in OrderType if ORDER_KINDS[order_type].trigger])
+@pytest.mark.parametrize("order_type", [order_type for order_type in OrderType if ORDER_TYPES[order_type].trigger])
 def test_an_order_waits_until_the_price_reaches_its_trigger_from_the_side_that_its_row_states(
     order_type: OrderType, side: Side
 ) -> None:
-    trigger = ORDER_KINDS[order_type].trigger
+    trigger = ORDER_TYPES[order_type].trigger
     assert trigger is not None
     rises = trigger.rises(side)
     pit = Pit()
@@ -174,7 +174,7 @@ def test_a_request_may_have_every_order_type_and_every_time_in_force_that_does_n
 
 @pytest.mark.parametrize("order_type", OrderType)
 def test_the_gateway_requires_a_price_and_a_trigger_as_the_row_of_the_order_type_states(order_type: OrderType) -> None:
-    row = ORDER_KINDS[order_type]
+    row = ORDER_TYPES[order_type]
     securities = {"X": Security(Pit().engine.markets["X"].listing)}
     for price, trigger_price in product((None, 10), repeat=2):
         body = {"symbol": "X", "side": "buy", "quantity": 1, "order_type": order_type.value}
@@ -197,7 +197,7 @@ def test_a_bot_sends_the_order_type_of_the_table_with_all_its_terms(price: int |
     listing = Pit().engine.markets["X"].listing
     bot.securities["X"] = sdk.Security("X", sdk.Decimal(listing.tick_size), sdk.Decimal(listing.lot_size), sdk.Decimal(10))
     bot.buy("X", 1, price, trigger_price=trigger, time_in_force="day")
-    order_type = kinds.order_type_of(price is not None, None if trigger is None else Trigger.STOP)
+    order_type = enum_terms.order_type_of(price is not None, None if trigger is None else Trigger.STOP)
     assert (sent[0]["order_type"], sent[0]["time_in_force"]) == (order_type, "day")
 
 
@@ -224,7 +224,7 @@ def test_the_table_of_order_types_in_the_rule_book_equals_the_rows() -> None:
             "yes" if row.post_only else "no",
             "yes" if row.display else "no",
         ]
-        for order_type, row in ORDER_KINDS.items()
+        for order_type, row in ORDER_TYPES.items()
     ]
 
 
@@ -244,5 +244,5 @@ def test_the_order_form_of_the_dashboard_offers_every_order_type_with_its_fields
 
     assert listed("TYPES") == {order_type.value for order_type in OrderType}
     assert listed("TIMES_IN_FORCE") == {time_in_force.value for time_in_force in TimeInForce}
-    assert listed("PRICED") == {order_type.value for order_type in kinds.WITH_PRICE}
-    assert listed("TRIGGERED") == {order_type.value for order_type in kinds.WITH_TRIGGER}
+    assert listed("PRICED") == {order_type.value for order_type in enum_terms.WITH_PRICE}
+    assert listed("TRIGGERED") == {order_type.value for order_type in enum_terms.WITH_TRIGGER}
