@@ -63,47 +63,6 @@ class Code(StrEnum):
     SETTLEMENT_FAULT = "SETTLEMENT_FAULT"
 
 
-HTTP_STATUS: dict[Code, int] = {
-    Code.MALFORMED: 400,
-    Code.INVALID_FIELD: 422,
-    Code.UNKNOWN_SYMBOL: 404,
-    Code.UNAUTHENTICATED: 401,
-    Code.FORBIDDEN: 403,
-    Code.NOT_FOUND: 404,
-    Code.METHOD_NOT_ALLOWED: 405,
-    Code.TOO_LARGE: 413,
-    Code.UNAVAILABLE: 503,
-    Code.OUTCOME_UNKNOWN: 504,
-    Code.INTERNAL: 500,
-    Code.CLIENT_EXISTS: 409,
-    Code.UNKNOWN_CLIENT: 404,
-    Code.CLIENT_SUSPENDED: 403,
-    Code.SECURITY_EXISTS: 409,
-    Code.UNKNOWN_ORDER: 404,
-    Code.ORDER_CLOSED: 409,
-    Code.DUPLICATE_CLIENT_ORDER_ID: 409,
-    Code.INSUFFICIENT_CASH: 409,
-    Code.INSUFFICIENT_SHARES: 409,
-    Code.LIMIT_EXCEEDED: 422,
-    Code.NO_LIQUIDITY: 409,
-    Code.SELF_TRADE: 409,
-    Code.MARKET_HALTED: 409,
-    Code.MARKET_CLOSED: 409,
-    Code.NOT_IN_AUCTION: 409,
-    Code.WOULD_TRADE: 409,
-    Code.NOT_FILLABLE: 409,
-    Code.POSITION_LIMIT: 409,
-    Code.UNKNOWN_SAVED_BOOK: 404,
-    Code.PRICE_BAND: 409,
-    Code.UNFILLED: 409,
-    Code.EXPIRED: 409,
-    Code.BOOK_LOADED: 409,
-    Code.RATE_LIMITED: 429,
-    Code.DELISTED: 409,
-    Code.SETTLEMENT_FAULT: 500,
-}
-"""The HTTP status that goes with each code."""
-
 MEANING: dict[Code, str] = {
     Code.MALFORMED: "The body or message is not valid JSON, or not an object.",
     Code.INVALID_FIELD: "A field is missing, of the wrong type or out of range; `field` names it.",
@@ -165,11 +124,6 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, not an accident
         """Seconds after which it is of use to ask again."""
         self.limit = limit
         """How many requests a second are allowed."""
-
-    @property
-    def http_status(self) -> int:
-        """The HTTP status that goes with the code."""
-        return HTTP_STATUS[self.code]
 
     def as_json(self) -> dict[str, object]:
         """The one shape of an error: `{"error": {"code", "message", "field"?, "retry_after"?}}`."""

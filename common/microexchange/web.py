@@ -27,7 +27,7 @@ from microexchange.forwarding import FromGateway
 from microexchange.frames import Connection, frame
 from microexchange.health import Health
 from microexchange.limits import RateLimiter
-from microexchange.refusals import HTTP_STATUS, Code, Refusal
+from microexchange.refusals import Code, Refusal
 from microexchange.schemas import ErrorView
 
 _logger = structlog.get_logger(__name__)
@@ -35,11 +35,51 @@ _encoder = msgspec.json.Encoder(enc_hook=str)
 _number_encoder = msgspec.json.Encoder(decimal_format="number")
 _msgpack_encoder = msgspec.msgpack.Encoder(enc_hook=str)
 
-MAX_BODY = 1 << 20
+HTTP_STATUS: dict[Code, int] = {
+    Code.MALFORMED: 400,
+    Code.INVALID_FIELD: 422,
+    Code.UNKNOWN_SYMBOL: 404,
+    Code.UNAUTHENTICATED: 401,
+    Code.FORBIDDEN: 403,
+    Code.NOT_FOUND: 404,
+    Code.METHOD_NOT_ALLOWED: 405,
+    Code.TOO_LARGE: 413,
+    Code.UNAVAILABLE: 503,
+    Code.OUTCOME_UNKNOWN: 504,
+    Code.INTERNAL: 500,
+    Code.CLIENT_EXISTS: 409,
+    Code.UNKNOWN_CLIENT: 404,
+    Code.CLIENT_SUSPENDED: 403,
+    Code.SECURITY_EXISTS: 409,
+    Code.UNKNOWN_ORDER: 404,
+    Code.ORDER_CLOSED: 409,
+    Code.DUPLICATE_CLIENT_ORDER_ID: 409,
+    Code.INSUFFICIENT_CASH: 409,
+    Code.INSUFFICIENT_SHARES: 409,
+    Code.LIMIT_EXCEEDED: 422,
+    Code.NO_LIQUIDITY: 409,
+    Code.SELF_TRADE: 409,
+    Code.MARKET_HALTED: 409,
+    Code.MARKET_CLOSED: 409,
+    Code.NOT_IN_AUCTION: 409,
+    Code.WOULD_TRADE: 409,
+    Code.NOT_FILLABLE: 409,
+    Code.POSITION_LIMIT: 409,
+    Code.UNKNOWN_SAVED_BOOK: 404,
+    Code.PRICE_BAND: 409,
+    Code.UNFILLED: 409,
+    Code.EXPIRED: 409,
+    Code.BOOK_LOADED: 409,
+    Code.RATE_LIMITED: 429,
+    Code.DELISTED: 409,
+    Code.SETTLEMENT_FAULT: 500,
+}
+"""The HTTP status of each code of a refusal."""
+MAX_BODY_BYTES = 1 << 20
 """The largest request body, in bytes."""
-BODY_SECONDS = 10.0
+BODY_TIMEOUT_SECONDS = 10.0
 """How long a request's body may take to come."""
-FLOOD_PAUSE = 0.05
+FLOOD_PAUSE_SECONDS = 0.05
 """Seconds that a refusal for asking too often is kept back, and a WebSocket that earned one is not read: whoever floods is
 slowed, and nobody else."""
 RETRY_AFTER = "1"
@@ -73,12 +113,12 @@ def json_text(content: Any) -> str:
 
 def refuse(refusal: Refusal) -> Response:
     """A refusal as an HTTP answer."""
-    headers = {"Retry-After": RETRY_AFTER} if refusal.http_status == 503 else None
+    headers = {"Retry-After": RETRY_AFTER} if HTTP_STATUS[refusal.code] == 503 else None
     if refusal.retry_after is not None:
         headers = {"Retry-After": str(math.ceil(refusal.retry_after)), "RateLimit-Limit": f"{refusal.limit:g}"}
     if refusal.code is Code.UNAUTHENTICATED:
         headers = {"WWW-Authenticate": "Bearer"}
-    return json_response(refusal.as_json(), refusal.http_status, headers)
+    return json_response(refusal.as_json(), HTTP_STATUS[refusal.code], headers)
 
 
 def decode_json(decoder: "msgspec.json.Decoder[Any] | msgspec.msgpack.Decoder[Any]", body: bytes) -> Any:
@@ -111,17 +151,21 @@ def _invalid(text: str) -> Refusal:
 
 
 async def read_body(request: Request) -> bytes:
-    """The request's body. Raises `Refusal`: `TOO_LARGE` as soon as more than `MAX_BODY` bytes have come, `MALFORMED` if it
-    is not whole in `BODY_SECONDS`."""
+    """Return the request's body.
+
+    Raises:
+        Refusal: `TOO_LARGE`: the body has more than `MAX_BODY_BYTES` bytes. `MALFORMED`: it is not complete within
+            `BODY_TIMEOUT_SECONDS`.
+    """
     body = bytearray()
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
             async for chunk in request.stream():
                 body += chunk
-                if len(body) > MAX_BODY:
-                    raise Refusal(Code.TOO_LARGE, f"the body is larger than {MAX_BODY} bytes")
+                if len(body) > MAX_BODY_BYTES:
+                    raise Refusal(Code.TOO_LARGE, f"the body is larger than {MAX_BODY_BYTES} bytes")
     except TimeoutError as error:
-        raise Refusal(Code.MALFORMED, f"the body did not come within {BODY_SECONDS:g} s: send it whole") from error
+        raise Refusal(Code.MALFORMED, f"the body did not come within {BODY_TIMEOUT_SECONDS:g} s: send it whole") from error
     return bytes(body)
 
 
@@ -172,7 +216,7 @@ class AddressLimit:
                     await receive()
                     await send({"type": "websocket.close", "code": 1013, "reason": "too many connections a second"})
                 else:
-                    await asyncio.sleep(FLOOD_PAUSE)
+                    await asyncio.sleep(FLOOD_PAUSE_SECONDS)
                     await refuse(refusal)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -228,7 +272,7 @@ def make_app(
     @app.exception_handler(Refusal)
     async def _refusal(_: Request, refusal: Refusal) -> Response:
         if refusal.code is Code.RATE_LIMITED:
-            await asyncio.sleep(FLOOD_PAUSE)
+            await asyncio.sleep(FLOOD_PAUSE_SECONDS)
         return refuse(refusal)
 
     @app.exception_handler(HTTPException)
@@ -334,7 +378,7 @@ async def serve(app: Any, listener: socket.socket, stop: asyncio.Event) -> None:
         access_log=False,
         timeout_graceful_shutdown=5,
         ws=Connection,
-        ws_max_size=MAX_BODY,
+        ws_max_size=MAX_BODY_BYTES,
         ws_per_message_deflate=False,
         server_header=False,
     )

@@ -33,10 +33,10 @@ from microexchange.numbers import (
     to_steps,
 )
 from microexchange.producer_cursors import ProducerCursor, ProducerCursors, SequenceGapError
-from microexchange.refusals import HTTP_STATUS, MEANING, Code, Refusal
+from microexchange.refusals import MEANING, Code, Refusal
 from microexchange.schemas import time_text
 from microexchange.securities import LIQUID, ListingError, listing_json, most_traded, read_listing, unknown_columns
-from microexchange.web import make_app
+from microexchange.web import HTTP_STATUS, make_app
 from order_entry_gateway.requests import ListingRequest, list_security
 
 # --- numbers ------------------------------------------------------------------------------------------------------------
