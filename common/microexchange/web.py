@@ -1,4 +1,4 @@
-"""What the services' HTTP sides share: the server, the one shape of errors, health and metrics."""
+"""HTTP for all services: the server, the JSON form of errors, health and metrics."""
 
 import asyncio
 import contextlib
@@ -78,41 +78,42 @@ HTTP_STATUS: dict[Code, int] = {
 MAX_BODY_BYTES = 1 << 20
 """The largest request body, in bytes."""
 BODY_TIMEOUT_SECONDS = 10.0
-"""How long a request's body may take to come."""
+"""Time for a request's body to arrive."""
 FLOOD_PAUSE_SECONDS = 0.05
-"""Seconds that a refusal for asking too often is kept back, and a WebSocket that earned one is not read: whoever floods is
-slowed, and nobody else."""
+"""Time before a refusal for too many requests is sent, and during which its WebSocket is not read. It slows down the client
+that sends them, and no other."""
+SHUTDOWN_TIMEOUT_SECONDS = 5
 RETRY_AFTER = "1"
-"""Seconds, for the header of a 503."""
+"""Seconds, in the header of a 503."""
 
 
 def json_response(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A JSON answer, encoded by msgspec."""
+    """Return a JSON answer."""
     return Response(_encoder.encode(content), status, headers, "application/json")
 
 
 def number_json(content: Any) -> bytes:
-    """JSON in which decimals are numbers, exact to the last digit, for clients that expect such."""
+    """Return JSON in which decimals are numbers, exact to the last digit."""
     return _number_encoder.encode(content)
 
 
 def msgpack_bytes(content: Any) -> bytes:
-    """The same in msgpack, for a WebSocket that speaks it."""
+    """Return a message in msgpack."""
     return _msgpack_encoder.encode(content)
 
 
 def json_frame(content: Any) -> bytes:
-    """JSON text in a WebSocket's frame."""
+    """Return a WebSocket frame with JSON text."""
     return frame(_encoder.encode(content))
 
 
 def json_text(content: Any) -> str:
-    """JSON text for a WebSocket."""
+    """Return JSON text."""
     return _encoder.encode(content).decode()
 
 
 def refuse(refusal: Refusal) -> Response:
-    """A refusal as an HTTP answer."""
+    """Return the HTTP answer of a refusal."""
     headers = {"Retry-After": RETRY_AFTER} if HTTP_STATUS[refusal.code] == 503 else None
     if refusal.retry_after is not None:
         headers = {"Retry-After": str(math.ceil(refusal.retry_after)), "RateLimit-Limit": f"{refusal.limit:g}"}
@@ -122,31 +123,32 @@ def refuse(refusal: Refusal) -> Response:
 
 
 def decode_json(decoder: "msgspec.json.Decoder[Any] | msgspec.msgpack.Decoder[Any]", body: bytes) -> Any:
-    """Decodes and checks a JSON body, or one of msgpack with such a decoder.
+    """Decode and check a body in JSON, or in msgpack if the decoder is one of msgpack.
 
-    Raises `Refusal` (`MALFORMED`, or `INVALID_FIELD` with the field's name).
+    Raises:
+        Refusal: `MALFORMED`, or `INVALID_FIELD` with the field.
     """
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        kind = "JSON" if isinstance(decoder, msgspec.json.Decoder) else "msgpack"
-        raise Refusal(Code.MALFORMED, f"the body is not valid {kind}: {error}") from error
+        encoding = "JSON" if isinstance(decoder, msgspec.json.Decoder) else "msgpack"
+        raise Refusal(Code.MALFORMED, f"the body is not valid {encoding}: {error}") from error
 
 
 def _invalid(text: str) -> Refusal:
-    """msgspec says "Expected `str`, got `int` - at `$.symbol`"; ours names the field apart."""
+    """Return the refusal of a message of msgspec, such as "Expected `str`, got `int` - at `$.symbol`"."""
     message, _, path = text.partition(" - at `")
     field = path.rstrip("`").removeprefix("$").lstrip(".")
     if "required field `" in message:
         missing = message.split("required field `", 1)[1].rstrip("`")
-        return Refusal(Code.INVALID_FIELD, f"{missing} is missing", f"{field}.{missing}" if field else missing)
+        return Refusal(Code.INVALID_FIELD, f"{missing} is missing: add it", f"{field}.{missing}" if field else missing)
     if "unknown field `" in message:
         unknown = message.split("unknown field `", 1)[1].rstrip("`")
-        return Refusal(Code.INVALID_FIELD, f"there is no field {unknown!r} here", unknown)
+        return Refusal(Code.INVALID_FIELD, f"there is no field {unknown!r} here: leave it out", unknown)
     if not field:
-        return Refusal(Code.MALFORMED, f"the body is not a JSON object of this kind: {message}")
+        return Refusal(Code.MALFORMED, f"the body is not a JSON object of the right type: {message}")
     return Refusal(Code.INVALID_FIELD, f"{field}: {message.replace('`', '')}", field)
 
 
@@ -165,12 +167,12 @@ async def read_body(request: Request) -> bytes:
                 if len(body) > MAX_BODY_BYTES:
                     raise Refusal(Code.TOO_LARGE, f"the body is larger than {MAX_BODY_BYTES} bytes")
     except TimeoutError as error:
-        raise Refusal(Code.MALFORMED, f"the body did not come within {BODY_TIMEOUT_SECONDS:g} s: send it whole") from error
+        raise Refusal(Code.MALFORMED, f"the body did not arrive within {BODY_TIMEOUT_SECONDS:g} s: send it whole") from error
     return bytes(body)
 
 
 class SecurityHeaders:
-    """Adds to every answer what keeps a browser from guessing, framing and keeping it."""
+    """Middleware that adds headers to every answer: browsers must not guess its type, frame it or store it."""
 
     HEADERS = (
         (b"x-content-type-options", b"nosniff"),
@@ -183,29 +185,29 @@ class SecurityHeaders:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves a request."""
+        """Serve a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                there = {name for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(one for one in self.HEADERS if one[0] not in there)]
+                present = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(header for header in self.HEADERS if header[0] not in present)]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
 
 
 class AddressLimit:
-    """Refuses what an address asks too often, before anything else is done for it."""
+    """Middleware that refuses requests of an address that sends too many, before they are processed."""
 
     def __init__(self, app: ASGIApp, limiter: RateLimiter) -> None:
         self._app = app
         self._limiter = limiter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves a request, or refuses it."""
+        """Serve a request, or refuse it."""
         client = scope.get("client")
         if scope["type"] in ("http", "websocket") and client is not None:
             seconds = self._limiter.take(client[0], time.monotonic())
@@ -223,23 +225,23 @@ class AddressLimit:
 
 
 _TAGS = [{"name": name} for name in ("clients", "orders", "market", "accounts", "admin", "operations")]
-"""Their order on the page."""
+"""The tags in the order of the OpenAPI page."""
 
 
 class _StatusCollector(Collector):
-    """The numbers of a service's status as gauges `microexchange_…`; those of a table have its keys as the label `name`."""
+    """The numbers of a service's status as gauges `microexchange_…`. In a table, the key is the label `name`."""
 
     def __init__(self, health: Health, status: Callable[[], dict[str, Any]]) -> None:
         self._health = health
         self._status = status
 
     def collect(self) -> Iterator[Metric]:
-        ready = GaugeMetricFamily("microexchange_ready", "Whether the service does its work.")
+        ready = GaugeMetricFamily("microexchange_ready", "1 if the service is ready, else 0.")
         ready.add_metric([], float(not self._health.waiting_for))
         yield ready
         for field, value in self._status().items():
             values = value if isinstance(value, dict) else {"": value}
-            numbers = {name: one for name, one in values.items() if isinstance(one, (int, float))}
+            numbers = {name: number for name, number in values.items() if isinstance(number, (int, float))}
             if numbers:
                 labels = ["name"] if isinstance(value, dict) else []
                 gauge = GaugeMetricFamily(f"microexchange_{field}", f"{field} of /status.", labels=labels)
@@ -257,9 +259,12 @@ def make_app(
     address_rate: float = 0,
     gateway_token: str = "",
 ) -> FastAPI:
-    """A FastAPI application with errors of one shape, `/health/live`, `/health/ready`, `/status` and `/metrics`. Pages of
-    `cors_origins` may ask it; `*` is all. One address may ask `address_rate` times a second, at once twice as often; 0 for
-    any. What the gateway forwards with `gateway_token` counts as asked by the gateway's client."""
+    """Return a FastAPI application with `/health/live`, `/health/ready`, `/status`, `/metrics` and the form of errors.
+
+    Pages of `cors_origins` may send requests; `*` is all. One address may send `address_rate` requests a second, and twice
+    as many at once; 0 for no limit. A request that the gateway forwards with `gateway_token` counts for the gateway's
+    client.
+    """
     app = FastAPIOffline(title=title, description=description, version=__version__, openapi_tags=_TAGS)
     if address_rate:
         app.add_middleware(AddressLimit, limiter=RateLimiter(address_rate, 2 * address_rate))
@@ -278,7 +283,7 @@ def make_app(
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
         code = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED}.get(error.status_code, Code.MALFORMED)
-        message = f"there is no {request.method} {request.url.path} here; GET /docs lists what there is"
+        message = f"there is no {request.method} {request.url.path} here: GET /docs has all routes"
         body = Refusal(code, message if error.status_code in (404, 405) else str(error.detail)).as_json()
         return json_response(body, error.status_code, dict(error.headers or {}))
 
@@ -318,10 +323,9 @@ def make_app(
 
 
 def document(app: FastAPI, *types: type) -> Callable[..., dict[str, Any]]:
-    """Adds the schemas of `types` to the app's OpenAPI page, and returns what describes a route in terms of them.
+    """Add the schemas of `types` to the app's OpenAPI page. Return a function that describes a route with them.
 
-    Requests and answers are msgspec structures, which FastAPI does not know; so the route's own decoding and the page come
-    from the same types.
+    FastAPI does not support msgspec structures. This way, the decoders of a route and the page use the same types.
     """
     _, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     make_openapi = app.openapi
@@ -331,7 +335,7 @@ def document(app: FastAPI, *types: type) -> Callable[..., dict[str, Any]]:
         schemas = page.setdefault("components", {}).setdefault("schemas", {})
         schemas.update(components)
         page["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-        # FastAPI's own shape of a bad parameter, which ours takes the place of.
+        # FastAPI's own form of an error, which `ErrorView` replaces.
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
         for route in page["paths"].values():
@@ -362,21 +366,21 @@ def document(app: FastAPI, *types: type) -> Callable[..., dict[str, Any]]:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn inside our own loop: signals are the service's business."""
+    """A uvicorn server inside the service's event loop. The service handles signals."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leaves signals alone."""
+        """Do nothing: the service handles signals."""
         yield
 
 
 async def serve(app: Any, listener: socket.socket, stop: asyncio.Event) -> None:
-    """Serves `app` on `listener` until `stop`; then finishes the requests that are under way, for five seconds at most."""
+    """Serve `app` on `listener` until `stop` is set. Then finish the open requests, for up to `SHUTDOWN_TIMEOUT_SECONDS`."""
     config = uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_SECONDS,
         ws=Connection,
         ws_max_size=MAX_BODY_BYTES,
         ws_per_message_deflate=False,

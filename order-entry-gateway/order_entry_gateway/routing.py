@@ -1,4 +1,4 @@
-"""What the routes of all resources share."""
+"""The parts that the routes of all resources share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -80,7 +80,7 @@ async def test_a_body_that_does_not_come_whole_is_refused(monkeypatch: pytest.Mo
         writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")
         answer = await reader.readuntil(b"}}")
     assert answer.startswith(b"HTTP/1.1 400")
-    assert b"the body did not come within 0.3 s" in answer
+    assert b"the body did not arrive within 0.3 s" in answer
     writer.close()
     stop.set()
     await serving
