@@ -274,29 +274,7 @@ def make_app(
     if gateway_token:
         app.add_middleware(FromGateway, token=gateway_token)
 
-    @app.exception_handler(Refusal)
-    async def _refusal(_: Request, refusal: Refusal) -> Response:
-        if refusal.code is Code.RATE_LIMITED:
-            await asyncio.sleep(FLOOD_PAUSE_SECONDS)
-        return refuse(refusal)
-
-    @app.exception_handler(HTTPException)
-    async def _http(request: Request, error: HTTPException) -> Response:
-        code = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED}.get(error.status_code, Code.MALFORMED)
-        message = f"there is no {request.method} {request.url.path} here: GET /docs has all routes"
-        body = Refusal(code, message if error.status_code in (404, 405) else str(error.detail)).as_json()
-        return json_response(body, error.status_code, dict(error.headers or {}))
-
-    @app.exception_handler(RequestValidationError)
-    async def _invalid_parameter(_: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        field = str(first["loc"][-1])
-        return refuse(Refusal(Code.INVALID_FIELD, f"{field}: {first['msg']}", field))
-
-    @app.exception_handler(Exception)
-    async def _fault(request: Request, error: Exception) -> Response:
-        _logger.error("fault in a request", path=request.url.path, exc_info=error)
-        return refuse(Refusal(Code.INTERNAL, "a fault in the exchange; its log has the details"))
+    _add_error_handlers(app)
 
     @app.get("/health/live", tags=["operations"], summary="The process runs")
     async def live() -> dict[str, str]:
@@ -320,6 +298,34 @@ def make_app(
         return Response(generate_latest() + generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     return app
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    """Answer every error in the common form."""
+
+    @app.exception_handler(Refusal)
+    async def _refusal(_: Request, refusal: Refusal) -> Response:
+        if refusal.code is Code.RATE_LIMITED:
+            await asyncio.sleep(FLOOD_PAUSE_SECONDS)
+        return refuse(refusal)
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> Response:
+        code = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED}.get(error.status_code, Code.MALFORMED)
+        message = f"there is no {request.method} {request.url.path} here: GET /docs has all routes"
+        body = Refusal(code, message if error.status_code in (404, 405) else str(error.detail)).as_json()
+        return json_response(body, error.status_code, dict(error.headers or {}))
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid_parameter(_: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        field = str(first["loc"][-1])
+        return refuse(Refusal(Code.INVALID_FIELD, f"{field}: {first['msg']}", field))
+
+    @app.exception_handler(Exception)
+    async def _fault(request: Request, error: Exception) -> Response:
+        _logger.error("fault in a request", path=request.url.path, exc_info=error)
+        return refuse(Refusal(Code.INTERNAL, "a fault in the exchange; its log has the details"))
 
 
 def document(app: FastAPI, *types: type) -> Callable[..., dict[str, Any]]:
