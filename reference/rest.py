@@ -10,6 +10,7 @@ from microexchange import __version__
 from microexchange.health import Health
 from microexchange.web import make_app
 from order_entry_gateway import rest as gateway_rest
+from order_entry_gateway.account_routes import Registration
 from reference.fields import describe
 
 Json = dict[str, Any]
@@ -21,7 +22,7 @@ _NOBODY = cast(Any, None)
 def gateway() -> FastAPI:
     """The gateway's routes."""
     app = make_app("Order entry", "", Health(), dict)
-    gateway_rest.add_routes(app, _NOBODY, _NOBODY, gateway_rest.Registration("open", ""))
+    gateway_rest.add_routes(app, _NOBODY, _NOBODY, Registration("open", ""))
     return app
 
 

@@ -18,7 +18,7 @@ from microexchange.listening import bind
 from microexchange.log.memory import MemoryLog
 from microexchange.refusals import Code, Refusal
 from microexchange.web import json_response, make_app, read_body, serve
-from order_entry_gateway.desk import Limits, OrderDesk
+from order_entry_gateway.order_service import Limits, OrderService
 from order_entry_gateway.requests import Endowment
 from tests.integration.running import free_ports
 
@@ -61,7 +61,7 @@ async def test_a_statement_of_an_account_that_does_not_come_in_time_is_refused(
 
 
 async def test_a_body_that_does_not_come_whole_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web, "BODY_SECONDS", 0.3)
+    monkeypatch.setattr(web, "BODY_TIMEOUT_SECONDS", 0.3)
     app = make_app("a service", "", Health(), dict)
 
     @app.post("/")
@@ -80,33 +80,33 @@ async def test_a_body_that_does_not_come_whole_is_refused(monkeypatch: pytest.Mo
         writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")
         answer = await reader.readuntil(b"}}")
     assert answer.startswith(b"HTTP/1.1 400")
-    assert b"the body did not come within 0.3 s" in answer
+    assert b"the body did not arrive within 0.3 s" in answer
     writer.close()
     stop.set()
     await serving
 
 
-def desk(folder: Path, log: MemoryLog) -> OrderDesk:
+def order_service(folder: Path, log: MemoryLog) -> OrderService:
     limits = Limits(RateLimiter(0, 0))
-    return OrderDesk(log, 0, "postgresql://x", "", Health(), 0.3, folder / "epoch", limits, Endowment(0, {}, 0))
+    return OrderService(log, 0, "postgresql://x", "", Health(), 0.3, folder / "epoch", limits, Endowment(0, {}, 0))
 
 
 async def test_a_revoked_key_that_this_gateway_does_not_read_of_in_time_is_told(tmp_path: Path) -> None:
-    deaf = desk(tmp_path, MemoryLog())
-    appending = asyncio.create_task(deaf.append())
+    service = order_service(tmp_path, MemoryLog())
+    appending = asyncio.create_task(service.append())
     async with asyncio.timeout(20):
         with pytest.raises(Refusal) as refused:
-            await deaf.revoke("ada", "key")
+            await service.keys.revoke("ada", "key")
     assert refused.value.code is Code.OUTCOME_UNKNOWN
     assert "this gateway has not read it within 0.3 s" in refused.value.message
     assert "GET /clients/ada/keys" in refused.value.message
-    assert deaf.key_listeners == {}, "nobody waits any more"
+    assert service.subscriptions.revocation_subscribers("key") == 0
     appending.cancel()
 
 
 async def test_a_report_that_the_log_does_not_confirm_in_time_is_told(tmp_path: Path) -> None:
     async with asyncio.timeout(20):
         with pytest.raises(Refusal) as refused:
-            await desk(tmp_path, MemoryLog()).revoke("ada", "key")  # nothing appends
+            await order_service(tmp_path, MemoryLog()).keys.revoke("ada", "key")  # nothing appends
     assert refused.value.code is Code.OUTCOME_UNKNOWN
     assert "has not confirmed it" in refused.value.message

@@ -263,8 +263,8 @@ async def test_an_answer_that_breaks_off_is_not_taken_for_a_whole_one(pair: Pair
 async def test_requests_beyond_those_that_may_be_under_way_wait_and_are_then_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(market_data, "MAX_OF_ADDRESS", 2)
-    monkeypatch.setattr(market_data, "TURN_SECONDS", 0.3)
+    monkeypatch.setattr(market_data, "MAX_FORWARDS_PER_ADDRESS", 2)
+    monkeypatch.setattr(market_data, "TURN_TIMEOUT_SECONDS", 0.3)
     pair = Pair(tmp_path)
     add_feed_routes(pair.app, pair)
     async with pair.open(), httpx.AsyncClient(timeout=30) as http:
@@ -282,10 +282,10 @@ async def test_requests_beyond_those_that_may_be_under_way_wait_and_are_then_ref
 
 
 async def test_one_address_cannot_fill_the_queue_for_all_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(market_data, "MAX_OF_ADDRESS", 1)
-    monkeypatch.setattr(market_data, "MAX_WAITING_OF_ADDRESS", 1)
+    monkeypatch.setattr(market_data, "MAX_FORWARDS_PER_ADDRESS", 1)
+    monkeypatch.setattr(market_data, "MAX_WAITING_PER_ADDRESS", 1)
     monkeypatch.setattr(market_data, "MAX_WAITING", 1)
-    monkeypatch.setattr(market_data, "TURN_SECONDS", 20)
+    monkeypatch.setattr(market_data, "TURN_TIMEOUT_SECONDS", 20)
     pair = Pair(tmp_path)
     add_feed_routes(pair.app, pair)
     async with pair.open(), httpx.AsyncClient(timeout=30) as http:
@@ -302,7 +302,7 @@ async def test_one_address_cannot_fill_the_queue_for_all_others(tmp_path: Path, 
 
 
 async def test_a_feed_that_does_not_answer_in_time_is_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(market_data, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(market_data, "ANSWER_TIMEOUT_SECONDS", 0.3)
     pair = Pair(tmp_path)
     add_feed_routes(pair.app, pair)
     async with pair.open(), httpx.AsyncClient(timeout=30) as http:

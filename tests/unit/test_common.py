@@ -33,7 +33,7 @@ from microexchange.numbers import (
     to_steps,
 )
 from microexchange.producer_cursors import ProducerCursor, ProducerCursors, SequenceGapError
-from microexchange.refusals import HTTP_STATUS, MEANING, Code, Refusal
+from microexchange.refusals import MEANING, Code, Refusal
 from microexchange.schemas import time_text
 from microexchange.securities import (
     MOST_TRADED_SYMBOLS,
@@ -43,7 +43,7 @@ from microexchange.securities import (
     read_listing,
     unknown_columns,
 )
-from microexchange.web import make_app
+from microexchange.web import HTTP_STATUS, make_app
 from order_entry_gateway.requests import ListingRequest, list_security
 
 # --- numbers ------------------------------------------------------------------------------------------------------------

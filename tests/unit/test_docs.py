@@ -8,7 +8,8 @@ import pytest
 
 from microexchange.batches import RECORD_TYPES
 from microexchange.records import TOPICS
-from microexchange.refusals import HTTP_STATUS, MEANING, Code
+from microexchange.refusals import MEANING, Code
+from microexchange.web import HTTP_STATUS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

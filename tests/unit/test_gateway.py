@@ -21,12 +21,18 @@ from microexchange.frames import EXTENSION
 from microexchange.health import Health
 from microexchange.limits import RateLimiter
 from microexchange.numbers import CASH_SCALE
+from microexchange.records import Record
 from microexchange.refusals import Code, Refusal
 from microexchange.reports import AccountOpened, CommandRejected, OrderReport, SecurityListed, SettlementReport
 from microexchange.securities import Security
 from microexchange.web import decode_json, make_app
-from order_entry_gateway.classroom import in_class
-from order_entry_gateway.desk import Limits, OnAnswer, OrderDesk, changed
+from order_entry_gateway.account_routes import Registration
+from order_entry_gateway.classroom import classroom_terms
+from order_entry_gateway.client_session import ClientSession, changed_order
+from order_entry_gateway.gateway_state import GatewayState, clients_of_failed_settlement
+from order_entry_gateway.market_policy import ClassroomPolicy, MarketPolicy
+from order_entry_gateway.order_service import Limits, OrderService
+from order_entry_gateway.pending_commands import OnResult, PendingCommands
 from order_entry_gateway.requests import (
     ClientRequest,
     Endowment,
@@ -37,9 +43,9 @@ from order_entry_gateway.requests import (
     open_funded,
     order_id,
 )
-from order_entry_gateway.rest import Registration, add_routes
-from order_entry_gateway.view import MarketView, faulted_clients
-from order_entry_gateway.websocket import Session
+from order_entry_gateway.rest import add_routes
+from order_entry_gateway.subscriptions import Subscriptions
+from order_entry_gateway.websocket import WebSocketSession
 from tests.unit.market import Floor, of
 from tests.unit.test_frames import masked, open_connection
 
@@ -175,33 +181,33 @@ def test_an_invalid_order_id_is_refused_as_unknown(text: str) -> None:
     assert refusal.value.code is Code.UNKNOWN_ORDER
 
 
-def test_the_view_keeps_the_newest_report_of_an_order() -> None:
-    floor, view = Floor(), MarketView()
+def test_the_gateway_state_keeps_the_newest_report_of_an_order() -> None:
+    floor, state = Floor(), GatewayState()
     order, events = floor.buy("a", 5, 1000)
     _, more = floor.sell("b", 2, 1000)
     for report in of(OrderReport, events + more):
-        view.apply(report)
-    assert view.orders[order].cumulative_quantity == 2
-    view.pending(events[0])
-    assert view.orders[order].cumulative_quantity == 2, "a report of the engine takes precedence over a pending order"
+        state.apply(report)
+    assert state.orders[order].cumulative_quantity == 2
+    state.add_pending(events[0])
+    assert state.orders[order].cumulative_quantity == 2, "a report of the engine takes precedence over a pending order"
 
 
-def test_the_view_removes_the_oldest_orders_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MarketView, "MAX_ORDERS", 2)
-    floor, view = Floor(), MarketView()
+def test_the_gateway_state_removes_the_oldest_orders_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GatewayState, "MAX_ORDERS", 2)
+    floor, state = Floor(), GatewayState()
     orders = []
     for _ in range(3):
         order, events = floor.buy("a", 1, 1000)
         orders.append(order)
-        view.apply(events[0])
-    assert list(view.orders) == orders[1:]
+        state.apply(events[0])
+    assert list(state.orders) == orders[1:]
 
 
 def test_a_trade_that_is_not_settled_names_both_clients_for_suspension() -> None:
     report = SettlementReport(1, 1, SettlementStatus.REJECTED, 5, 0, [("a", 1), ("b", 2)], [])
-    assert faulted_clients(report) == ["a", "b"]
-    assert faulted_clients(msgspec.structs.replace(report, status=SettlementStatus.SETTLED)) == []
-    assert faulted_clients(msgspec.structs.replace(report, trade_id=0, transfer_id=9)) == []
+    assert clients_of_failed_settlement(report) == ["a", "b"]
+    assert clients_of_failed_settlement(msgspec.structs.replace(report, status=SettlementStatus.SETTLED)) == []
+    assert clients_of_failed_settlement(msgspec.structs.replace(report, trade_id=0, transfer_id=9)) == []
 
 
 async def test_the_openapi_page_has_the_request_schemas_and_loads_only_local_files() -> None:
@@ -225,7 +231,7 @@ async def test_the_openapi_page_has_the_request_schemas_and_loads_only_local_fil
 def test_a_classroom_can_have_eight_hundred_accounts() -> None:
     floor = Floor()
     for number in range(800):
-        events = floor.apply(in_class(OpenAccount(floor.id(), 1, f"pupil-{number}", 10**12, {"X": 100})))
+        events = floor.apply(classroom_terms(OpenAccount(floor.id(), 1, f"pupil-{number}", 10**12, {"X": 100})))
         assert isinstance(events[-1], AccountOpened), events
 
 
@@ -233,8 +239,8 @@ def test_a_classroom_can_have_eight_hundred_accounts() -> None:
 def test_a_refused_request_leaves_no_garbage_for_the_cycle_collector(message: bytes) -> None:
     wire = SimpleNamespace(put_soon=lambda _: False)
     socket: Any = SimpleNamespace(scope={"extensions": {EXTENSION: wire}})
-    desk: Any = SimpleNamespace(classroom=False)
-    session = Session(socket, desk, desk)
+    order_service: Any = SimpleNamespace(classroom=False)
+    session = WebSocketSession(socket, order_service, order_service)
     gc.collect()
     gc.disable()
     try:
@@ -248,12 +254,12 @@ def test_a_refused_request_leaves_no_garbage_for_the_cycle_collector(message: by
 def test_a_late_cancel_leaves_no_garbage_for_the_cycle_collector() -> None:
     wire = SimpleNamespace(put_soon=lambda _: False)
     socket: Any = SimpleNamespace(scope={"extensions": {EXTENSION: wire}})
-    desk: Any = SimpleNamespace(remembered=lambda _: "its last report")
-    session = Session(socket, desk, desk)
+    order_service: Any = SimpleNamespace(known_report=lambda _: "its last report")
+    session = WebSocketSession(socket, order_service, order_service)
     gc.collect()
     gc.disable()
     try:
-        session._on_answer(1, changed, 7, [CommandRejected(8, 1, "a", Code.UNKNOWN_ORDER, "", 7)])
+        session._on_order_result(1, changed_order, 7, [CommandRejected(8, 1, "a", Code.UNKNOWN_ORDER, "", 7)])
         assert gc.collect() == 0
     finally:
         gc.enable()
@@ -263,36 +269,46 @@ def test_a_late_cancel_leaves_no_garbage_for_the_cycle_collector() -> None:
 # --- the order of requests ----------------------------------------------------------------------------------------
 
 
-class RecordingDesk(OrderDesk):
-    """An order desk that records its commands. Reports that only the database has are found after a delay."""
+class StoredReports:
+    """A database of orders that answers after a delay."""
+
+    def __init__(self, stored: Mapping[int, OrderReport]) -> None:
+        self._stored = stored
+
+    async def newest_report(self, client_id: str, order_id: int) -> OrderReport | None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return self._stored.get(order_id)
+
+
+class RecordingService(OrderService):
+    """An order service that records its commands. Only the opening of an account is answered, after a delay."""
 
     def __init__(self, stored: Mapping[int, OrderReport], is_class: bool = False) -> None:
-        self.view = MarketView()
-        self.view.securities.update(SECURITIES)
-        self.board = cast(Any, object()) if is_class else None
+        self.state = GatewayState()
+        self.state.securities.update(SECURITIES)
+        self.policy = ClassroomPolicy() if is_class else MarketPolicy()
         self.limits = Limits(RateLimiter(0, 1))
-        self.listeners, self.key_listeners = {}, {}
+        self.endowment = Endowment(0, {})
+        self.subscriptions = Subscriptions()
+        self.history = cast(Any, StoredReports(stored))
         self.report_id = 0
         self.commands: list[Command] = []
-        self._stored_reports = stored
-        self._waiting, self._leaving = {}, {}
+        self._pending, self._planned_cancels = PendingCommands(1), {}
         self._numbers = itertools.count(1000)
 
     def next_command(self) -> tuple[int, int]:
         return next(self._numbers), 1
 
-    def send(self, command: Command, then: OnAnswer) -> None:
+    def send(self, command: Command, on_result: OnResult) -> None:
         self.commands.append(command)
 
-    async def _find_stored(self, client_id: str, order_id: int) -> OrderReport | None:
+    async def request(self, command: Command) -> list[Record]:
+        assert isinstance(command, OpenAccount)
         for _ in range(20):
             await asyncio.sleep(0)
-        return self._stored_reports.get(order_id)
-
-    async def open_for(self, client_id: str) -> None:
-        for _ in range(20):
-            await asyncio.sleep(0)
-        self.view.clients.add(client_id)
+        self.state.clients.add(command.client_id)
+        return []
 
 
 def resting(number: int, client_id: str = "alice") -> OrderReport:
@@ -317,16 +333,18 @@ def resting(number: int, client_id: str = "alice") -> OrderReport:
     return OrderReport(*terms)
 
 
-async def commands_of(desk: RecordingDesk, requests: Sequence[dict[str, Any]]) -> list[str]:
+async def commands_of(order_service: RecordingService, requests: Sequence[dict[str, Any]]) -> list[str]:
     """Send all requests at once on one connection. Return the names of the commands that they cause."""
     access: Any = SimpleNamespace(classroom=False)
-    sessions: list[Session] = []
+    sessions: list[WebSocketSession] = []
     peer = await open_connection(lambda text: sessions[0]._on_message(text))
-    session = Session(cast(Any, SimpleNamespace(scope={"extensions": {EXTENSION: peer.connection}})), desk, access)
-    session._client_id = "alice"
+    session = WebSocketSession(
+        cast(Any, SimpleNamespace(scope={"extensions": {EXTENSION: peer.connection}})), order_service, access
+    )
+    session._client = ClientSession(order_service, "alice")
     sessions.append(session)
     await peer.feed(b"".join(masked(Opcode.TEXT, json.dumps(request).encode()) for request in requests), 1 << 16)
-    return [type(command).__name__ for command in desk.commands]
+    return [type(command).__name__ for command in order_service.commands]
 
 
 ORDER = {"op": "order", **GOOD}
@@ -340,23 +358,23 @@ COMMANDS = {"order": "NewOrder", "cancel": "CancelOrder", "amend": "ReplaceOrder
 async def test_requests_of_one_connection_are_processed_in_their_order_of_arrival(
     requests: Sequence[dict[str, Any]], is_remembered: bool
 ) -> None:
-    desk = RecordingDesk({7: resting(7)})
+    order_service = RecordingService({7: resting(7)})
     if is_remembered:
-        desk.view.apply(resting(7))
-    assert await commands_of(desk, requests) == [COMMANDS[request["op"]] for request in requests]
+        order_service.state.apply(resting(7))
+    assert await commands_of(order_service, requests) == [COMMANDS[request["op"]] for request in requests]
 
 
 async def test_later_requests_wait_for_the_first_order_of_a_classroom_client() -> None:
     requests = [ORDER, CANCEL_ALL, ORDER]
-    assert await commands_of(RecordingDesk({}, is_class=True), requests) == ["NewOrder", "CancelAll", "NewOrder"]
+    assert await commands_of(RecordingService({}, is_class=True), requests) == ["NewOrder", "CancelAll", "NewOrder"]
 
 
 async def test_requests_continue_after_a_request_that_is_refused_late() -> None:
-    desk = RecordingDesk({7: resting(7, "bob")})
-    assert await commands_of(desk, [AMEND, ORDER]) == ["NewOrder"]
+    order_service = RecordingService({7: resting(7, "bob")})
+    assert await commands_of(order_service, [AMEND, ORDER]) == ["NewOrder"]
 
 
 async def test_an_amend_and_a_cancel_of_another_clients_order_are_refused() -> None:
-    desk = RecordingDesk({})
-    desk.view.apply(resting(7, "bob"))
-    assert await commands_of(desk, [AMEND, CANCEL]) == []
+    order_service = RecordingService({})
+    order_service.state.apply(resting(7, "bob"))
+    assert await commands_of(order_service, [AMEND, CANCEL]) == []
