@@ -228,7 +228,7 @@ class LiveRound:
 
     async def _start_house(self, exchange: Exchange, start: float) -> None:
         keys = {name: self.keys[name] for name in self.house}
-        orders = house_process.Orders(
+        orders = house_process.HouseTask(
             str(self.file), self.number, start, keys, exchange.gateway_url, exchange.feed_url, self.season.seed
         )
         process, _ = await self._spawn("trading_bots.competition.house", orders, "house", asyncio.subprocess.DEVNULL)
@@ -236,7 +236,7 @@ class LiveRound:
 
     async def _start_contestant(self, exchange: Exchange, one: Contestant) -> None:
         limits = self.season.limits
-        orders = contestant_process.Orders(
+        orders = contestant_process.ContestantTask(
             one.name,
             self.keys[one.name],
             exchange.gateway_url,

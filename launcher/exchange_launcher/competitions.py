@@ -51,11 +51,11 @@ from trading_bots.competition.tournament import (
     tournament_of,
     with_contestants,
 )
+from trading_bots.connections import AccountError
 from trading_bots.faults import plain
-from trading_bots.live import AccountError
 from trading_bots.runner import run
 from trading_bots.simulation.rounds import play
-from trading_bots.simulation.watchdog import PATIENCE, StuckError, Watchdog
+from trading_bots.simulation.watchdog import CALLBACK_TIMEOUT_SECONDS, StuckError, Watchdog
 
 SeasonFile = Annotated[Path, typer.Argument(help="The season: a TOML file.")]
 OptionalSeasonFile = Annotated[
@@ -105,7 +105,7 @@ def simulate(
     ] = None,
     seed: Seed = None,
     speed: Annotated[str, typer.Option(help="max, or how many times faster than real time: 1, 10.")] = "max",
-    patience: Patience = PATIENCE,
+    patience: Patience = CALLBACK_TIMEOUT_SECONDS,
     out: Out = Path("results"),
 ) -> None:
     """Play a season in one process, on a clock of its own. The same seed gives the same results, to the byte.
@@ -178,7 +178,7 @@ def _simulate_round(season: Season, number: int, folder: Path, pace: float, pati
             if len(lines) <= MAX_SHOWN:
                 progress.console.print(f"{who}: {line}", markup=False, highlight=False, soft_wrap=True)
 
-        played = play(season, number, folder, tell, keep=True, patience=patience, said=said)
+        played = play(season, number, folder, tell, keep=True, timeout_seconds=patience, on_line=said)
     elapsed = time.perf_counter() - began
     place = out / season.name / f"round-{number}"
     write_played(place, played)
@@ -266,7 +266,7 @@ def tournament(
     season_file: Annotated[Path | None, typer.Option("--season", help="The season to play; there is one built in.")] = None,
     seed: Seed = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; as many as processors.")] = None,
-    patience: Patience = PATIENCE,
+    patience: Patience = CALLBACK_TIMEOUT_SECONDS,
     show_output: Annotated[
         bool, typer.Option("--show-output", help="Print what the bots have printed, at the end.")
     ] = False,

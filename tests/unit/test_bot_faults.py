@@ -15,8 +15,9 @@ from microexchange.numbers import CASH_SCALE
 from tests.integration.running import free_ports
 from trading_bots import Bot
 from trading_bots.competition.output import MAX_CHARACTERS, captured
-from trading_bots.faults import Complaints, complaint, plain
-from trading_bots.simulation.exchange import SECOND, SimulatedExchange
+from trading_bots.faults import ErrorLog, error_text, plain
+from trading_bots.simulation.client import SECOND
+from trading_bots.simulation.exchange import SimulatedExchange
 from trading_bots.simulation.rounds import START
 from trading_bots.simulation.watchdog import EXIT_STUCK
 
@@ -125,7 +126,7 @@ def test_bots_that_answer_each_other_without_a_pause_are_found(tmp_path: Path) -
 
 @pytest.mark.parametrize("pause", [0, -1, 1e-9, float("nan")])
 def test_a_timer_without_a_pause_is_refused(pause: float) -> None:
-    with pytest.raises(ValueError, match="pause must be"):
+    with pytest.raises(ValueError, match="interval must be"):
         Bot().every(pause, lambda: None)
 
 
@@ -176,7 +177,7 @@ class Stuck(Bot):
 
 async def main():
     bot, stop = Stuck(), asyncio.Event()
-    with Guard(bot, stop, lambda text: print(text, flush=True), patience=1.0).installed():
+    with Guard(bot, stop, lambda text: print(text, flush=True), timeout_seconds=1.0).installed():
         print("ready", flush=True)
         bot.work()
         await stop.wait()
@@ -244,7 +245,7 @@ def raised(function: object) -> Exception:
 
 def test_errors_that_repeat_are_told_once_and_counted() -> None:
     bot = Fails()
-    complaints = Complaints(bot)
+    complaints = ErrorLog(bot)
     told = [complaints.add(raised(bot.first)) for _ in range(250)]
     assert [number for number, text in enumerate(told, 1) if text] == [1, 10, 100]
     assert "100 times so far" in told[99]
@@ -256,7 +257,7 @@ def test_errors_that_repeat_are_told_once_and_counted() -> None:
 
 def test_what_a_bot_says_reaches_no_terminal_as_an_escape() -> None:
     assert plain("a\tb\n\x1b[31m\x9b\r\x07") == "a\tb\n\\x1b[31m\\x9b\\r\\x07"
-    assert "\x1b" not in complaint(Fails(), raised(Fails().first))
+    assert "\x1b" not in error_text(Fails(), raised(Fails().first))
 
 
 def test_an_error_of_a_strategy_that_ships_shows_its_line() -> None:
@@ -265,7 +266,7 @@ def test_an_error_of_a_strategy_that_ships_shows_its_line() -> None:
     bot = MarketMaker()
     with pytest.raises(RuntimeError) as caught:
         bot.on_start()  # it is connected to nothing
-    assert "market_maker.py" in complaint(bot, caught.value)
+    assert "market_maker.py" in error_text(bot, caught.value)
 
 
 def test_what_bots_print_is_kept_by_bot_and_without_end_it_is_cut() -> None:
@@ -281,7 +282,7 @@ def test_what_bots_print_is_kept_by_bot_and_without_end_it_is_cut() -> None:
     assert said[:3] == [("ada", "one"), ("ada", "two \\x1b[31m"), ("bob", "other")]
     assert ("ada", "half") in said
     assert said[-1][0] == "bob"
-    assert said[-1][1].endswith("characters more are left out")
+    assert said[-1][1].endswith("more characters are left out")
 
 
 def test_a_bot_that_calls_exit_ends_alone() -> None:
@@ -301,7 +302,7 @@ def test_a_bot_that_calls_exit_ends_alone() -> None:
     exits = made.join(Exits(), "exits", CASH_SCALE, {}, 1)
     made.join(goes, "goes", CASH_SCALE, {}, 1)
     made.run_until(START + 5 * SECOND)
-    assert "exit()" in exits.ended
+    assert "exit()" in exits.end_reason
     assert goes.ticks >= 4
 
 

@@ -30,7 +30,17 @@ MAY_IMPORT = {
     "trading_bots": {"microexchange", "order_entry_gateway", "matching_engine", "clearinghouse", "market_data_feed"},
     "exchange_launcher": SHARED | {"matching_engine", "trading_bots"},  # the audit runs an engine of its own
 }
-SDK = ["bot.py", "session.py", "live.py", "runner.py", "client.py", "strategies"]
+SDK = [
+    "bot.py",
+    "bot_state.py",
+    "connections.py",
+    "live.py",
+    "runner.py",
+    "client_requests.py",
+    "client.py",
+    "async_client.py",
+    "strategies",
+]
 CORES = [
     "matching-engine/matching_engine/book.py",
     "matching-engine/matching_engine/credit.py",
@@ -50,7 +60,7 @@ CORES = [
 ]
 FOLDS = [
     "trading-bots/trading_bots/bot.py",
-    "trading-bots/trading_bots/session.py",
+    "trading-bots/trading_bots/bot_state.py",
     "trading-bots/trading_bots/competition/record.py",
 ]
 """Pure too, but they speak to people and statistics, who have floats."""

@@ -23,7 +23,7 @@ from tests.unit.test_order_types import Pit
 from trading_bots import Bot, Order
 from trading_bots import bot as sdk
 from trading_bots.live import LiveVenue
-from trading_bots.simulation.exchange import _TYPES
+from trading_bots.simulation.client import _ORDER_TYPES
 
 ROOT = Path(__file__).parents[2]
 TABLES = {OrderType: ORDER_KINDS, TimeInForce: TIMES_IN_FORCE, SelfTradePrevention: PREVENTIONS, TradingState: STATES}
@@ -153,7 +153,7 @@ def test_the_engine_trades_collects_or_refuses_as_the_row_of_the_state_says(stat
 
 def test_a_client_may_ask_for_every_order_type_and_for_every_life_in_which_nothing_rests() -> None:
     wanted = {*(kind.value for kind in OrderType), *(life.value for life, row in TIMES_IN_FORCE.items() if not row.rests)}
-    assert {kind.value for kind in EntryType} == set(_TYPES) == wanted
+    assert {kind.value for kind in EntryType} == set(_ORDER_TYPES) == wanted
     (_, components) = msgspec.json.schema_components([OrderRequest])
     assert set(components["EntryType"]["enum"]) == wanted
 
