@@ -121,7 +121,7 @@ class LiveVenue:
         """Set when the bot calls `exit()`."""
         bot.client_id, bot._venue, bot._order_prefix = client_id, self, secrets.token_hex(4)
 
-    # --- requests of the bot --- ---------------------------------------------------------------------------
+    # --- requests of the bot --------------------------------------------------------------------------------
 
     def send_order(self, order: Order) -> None:
         """See `Venue`. If too many requests are open, the order is rejected."""

@@ -90,7 +90,7 @@ def play_along(folder: Path, bot: Bot, name: str, latency: int) -> tuple[Client,
     for command in commands:
         exchange.at(max(command.timestamp, start), exchange.apply, command)
     opening = next(command for command in commands if isinstance(command, OpenAccount))
-    # At this time all securities are listed. Accounts are opened before the first order.
+    # A recording lists its securities and opens its accounts before the first order.
     exchange.run_until(opening.timestamp)
     client = exchange.join(bot, name, opening.cash, dict(opening.shares), latency, credit_limit=opening.credit_limit)
     record.set_initial_holdings(name, dict(opening.shares))

@@ -234,7 +234,7 @@ class SimulatedExchange:
             report.text,
         )
 
-    # --- securities and clients --- ----------------------------------------------------------------------------------
+    # --- securities and clients -----------------------------------------------------------------------------
 
     def list_security(self, **terms: Any) -> None:
         """List a security. `terms` are fields of `ListSecurity`.
