@@ -63,7 +63,11 @@ def report(result: RoundResult, record: Record, values: Mapping[str, Sequence[fl
         ("Quality of the markets", "Means of the samples. Volatility is that of the mid price, scaled to a minute.",
          _quality(result)),
     ]  # fmt: skip
-    faults = [one for one in result.ranking if one.errors or one.ended or one.note or (idle(one) and not one.house)]
+    faults = [
+        client
+        for client in result.ranking
+        if client.errors or client.ended or client.note or (idle(client) and not client.house)
+    ]
     if faults:
         sections.append(("Problems", "", "".join(map(_fault, faults))))
     facts = f"{result.mode}, {result.seconds:g} s, {result.orders:,} orders, {result.trades:,} trades, seed {result.seed}"
@@ -147,15 +151,17 @@ def _about_market(result: RoundResult, symbol: str) -> str:
 
 
 def _table(heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
-    head = "".join(f"<th>{escape(one)}</th>" for one in heads)
-    lines = (f'<tr class="{kind}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" for kind, cells in rows)
+    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
+    lines = (
+        f'<tr class="{row_class}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" for row_class, cells in rows
+    )
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
 
 
 def _money(text: str) -> str:
     amount = float(text)
-    kind = "good" if amount > 0 else "bad" if amount < 0 else ""
-    return f'<span class="{kind}">{amount:,.2f}</span>'
+    css_class = "good" if amount > 0 else "bad" if amount < 0 else ""
+    return f'<span class="{css_class}">{amount:,.2f}</span>'
 
 
 def _ranking(result: RoundResult) -> str:
@@ -163,21 +169,21 @@ def _ranking(result: RoundResult) -> str:
              "fill ratio", "rejected")  # fmt: skip
     rows = [
         (
-            "house" if one.house else "",
+            "house" if client.house else "",
             (
-                str(one.rank),
-                escape(one.client_id),
-                f"{float(one.score):,.2f}",
-                f"{float(one.equity):,.2f}",
-                *map(_money, (one.profit, one.from_spread, one.from_fees, one.from_inventory)),
-                f"{float(one.drawdown):,.2f}",
-                f"{one.orders:,}",
-                f"{one.fills:,}",
-                f"{one.fill_ratio:.0%}",
-                f"{one.rejected:,}",
+                str(client.rank),
+                escape(client.client_id),
+                f"{float(client.score):,.2f}",
+                f"{float(client.equity):,.2f}",
+                *map(_money, (client.profit, client.from_spread, client.from_fees, client.from_inventory)),
+                f"{float(client.drawdown):,.2f}",
+                f"{client.orders:,}",
+                f"{client.fills:,}",
+                f"{client.fill_ratio:.0%}",
+                f"{client.rejected:,}",
             ),
         )
-        for one in result.ranking
+        for client in result.ranking
     ]
     return _table(heads, rows)
 
@@ -194,15 +200,15 @@ def _quality(result: RoundResult) -> str:
             (
                 escape(symbol),
                 "",
-                *map(shown, (one.spread_bps, one.depth, one.volatility)),
-                f"{one.trades:,}",
-                one.volume,
-                one.high or "–",
-                one.low or "–",
-                one.last,
+                *map(shown, (quality.spread_bps, quality.depth, quality.volatility)),
+                f"{quality.trades:,}",
+                quality.volume,
+                quality.high or "–",
+                quality.low or "–",
+                quality.last,
             ),
         )
-        for symbol, one in result.securities.items()
+        for symbol, quality in result.securities.items()
     ]
     return _table(heads, rows)
 

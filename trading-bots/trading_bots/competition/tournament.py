@@ -118,17 +118,17 @@ def results(
     if count == 1:
         return list(_play_in_this_process(season, folder, rounds, on_round_end, timeout_seconds))
     with ProcessPoolExecutor(count, get_context("spawn"), _restore_interrupts) as pool:
-        waiting = [pool.submit(play_round, season, number, folder, timeout_seconds) for number in range(1, rounds + 1)]
+        futures = [pool.submit(play_round, season, number, folder, timeout_seconds) for number in range(1, rounds + 1)]
         try:
-            for one in as_completed(waiting):
-                one.result()
+            for future in as_completed(futures):
+                future.result()
                 on_round_end()
         except BrokenProcessPool as error:
             raise StuckError("a process that played a round has ended. Its output above states why") from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-        return [one.result() for one in waiting]
+        return [future.result() for future in futures]
 
 
 def _restore_interrupts() -> None:
@@ -147,8 +147,8 @@ def _play_in_this_process(
 def output_of(played: Sequence[Played]) -> dict[str, list[str]]:
     """Return the lines that each bot has printed, each with its round."""
     output: defaultdict[str, list[str]] = defaultdict(list)
-    for number, one in enumerate(played, 1):
-        for writer, lines in one.output.items():
+    for number, played_round in enumerate(played, 1):
+        for writer, lines in played_round.output.items():
             output[writer] += [f"round {number}: {line}" for line in lines]
     return dict(output)
 
@@ -159,7 +159,7 @@ def tournament_of(season: Season, played: Sequence[RoundResult]) -> Tournament:
     ranks: defaultdict[str, list[int]] = defaultdict(list)
     fills: Counter[str] = Counter()
     for result in played:
-        contestants = [one for one in result.ranking if not one.house]
+        contestants = [client for client in result.ranking if not client.house]
         for rank, client in enumerate(contestants, 1):
             scores[client.client_id].append(_score(client))
             ranks[client.client_id].append(rank)
@@ -247,7 +247,7 @@ def with_contestants(season: Season, bots: Sequence[str], also: bool = False) ->
     A bot is `my_bot.py`, `my_bot.py:MyBot`, or the class of a strategy that ships.
     """
     contestants = list(season.contestant) if also else []
-    names = {one.name for one in contestants}
+    names = {contestant.name for contestant in contestants}
     for bot in bots:
         numbers = itertools.count(2)
         stem = name = bot if is_shipped(bot) else Path(bot.partition(":")[0]).stem

@@ -48,8 +48,8 @@ class _Process(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Raises:
             SeasonError: a time is not valid. The message names the field.
         """
-        for one in self.news:
-            nanoseconds(one.at, f"{field}.news.at")
+        for change in self.news:
+            nanoseconds(change.at, f"{field}.news.at")
 
     def walk(self, begin: float, dice: random.Random, anchor: float | None = None) -> Iterator[Point]:
         """Yield the value and the activity one second after `begin`, two seconds after, and so on.
@@ -190,7 +190,7 @@ class Path:
     def __init__(self, process: Value, begin: Decimal, tick: Decimal, start: float, seconds: int, seed: str) -> None:
         self._start, self._tick = start, tick
         walk, shift = process.walk(float(begin), random.Random(seed)), 1.0
-        news = sorted((_seconds(one.at), one.percent) for one in process.news)
+        news = sorted((_seconds(change.at), change.percent) for change in process.news)
         point = Point(float(begin), 1.0)
         self._values, self._activities = [], []
         for second in range(seconds + 1):

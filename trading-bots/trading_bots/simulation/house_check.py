@@ -115,29 +115,29 @@ class HouseDay:
     @property
     def trades(self) -> int:
         """The trades in all securities."""
-        return sum(one.trades for one in self.securities.values())
+        return sum(day.trades for day in self.securities.values())
 
     def checks(self) -> list[Check]:
         """Return the conditions of a liquid market, each with the worst security."""
         days = list(self.securities.values())
         return [
-            Check("seconds without a trade", max(one.longest_pause for one in days), 300, unit=" s"),
-            Check("seconds with an empty side", max(one.longest_empty for one in days), 5, unit=" s"),
-            Check("seconds in a row over 1 % from the value", max(one.longest_far for one in days), 60, unit=" s"),
-            Check("high to low of a day", max(100 * (one.high / one.low - 1) for one in days), 25, unit=" %"),
+            Check("seconds without a trade", max(day.longest_pause for day in days), 300, unit=" s"),
+            Check("seconds with an empty side", max(day.longest_empty for day in days), 5, unit=" s"),
+            Check("seconds in a row over 1 % from the value", max(day.longest_far for day in days), 60, unit=" s"),
+            Check("high to low of a day", max(100 * (day.high / day.low - 1) for day in days), 25, unit=" %"),
             Check(
                 "the same, beyond that of the value",
-                max(100 * abs(one.high / one.low - one.value_high / one.value_low) for one in days), 2, unit=" %",
+                max(100 * abs(day.high / day.low - day.value_high / day.value_low) for day in days), 2, unit=" %",
             ),
-            Check("median spread", max(1e4 * statistics.median(one.spreads) for one in days), 10, unit=" bp"),
+            Check("median spread", max(1e4 * statistics.median(day.spreads) for day in days), 10, unit=" bp"),
             Check(
                 "time with a spread over 50 bp",
-                max(100 * sum(spread > 0.005 for spread in one.spreads) / len(one.spreads) for one in days), 0.5, unit=" %",
+                max(100 * sum(spread > 0.005 for spread in day.spreads) / len(day.spreads) for day in days), 0.5, unit=" %",
             ),
             Check(
-                "median depth of a side within 1 %", min(statistics.median(one.depths) for one in days), 100, True, " units",
+                "median depth of a side within 1 %", min(statistics.median(day.depths) for day in days), 100, True, " units",
             ),
-            Check("least depth of a side within 1 %", min(min(one.depths) for one in days), 10, True, " units"),
+            Check("least depth of a side within 1 %", min(min(day.depths) for day in days), 10, True, " units"),
             Check("least cash of a bot, of what it began with", 100 * self.cash_left, 10, True, " %"),
             Check("least room of a bot to sell short, of its limit", 100 * self.short_left, 10, True, " %"),
         ]  # fmt: skip
@@ -156,9 +156,9 @@ class _Observer:
         """Count trades."""
         for report in reports:
             if isinstance(report, Trade):
-                one = self._day.securities[report.symbol]
-                one.trades += 1
-                one.last_trade = self._second
+                day = self._day.securities[report.symbol]
+                day.trades += 1
+                day.last_trade = self._second
 
     def observe(self, second: int) -> None:
         """Measure the market and the accounts at a second."""
