@@ -155,9 +155,9 @@ class HouseValues:
 
         Parameters:
             listed: the securities.
-            start: the begin, in seconds of Unix time.
+            start: the start, in seconds of Unix time.
             seed: the seed of the random numbers.
-            begin: the values at the begin. By default, the reference prices.
+            begin: the values at the start. By default, the reference prices.
         """
         self.by_symbol = {
             security.symbol: EndlessValue(

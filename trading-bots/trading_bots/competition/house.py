@@ -20,7 +20,7 @@ class HouseTask(msgspec.Struct):
     """The path of the season's file."""
     round: int
     start: float
-    """The begin of the round in seconds of Unix time."""
+    """The start of the round in seconds of Unix time."""
     keys: dict[str, str]
     """API keys by name of the bot."""
     gateway_url: str

@@ -104,7 +104,7 @@ def contestant_bot(file: str, strategy: str, folder: Path) -> type[Bot]:
 
 
 def make_bot(bot_class: type[Bot], seed: str, settings: Mapping[str, Any] | None = None) -> Bot:
-    """Create a bot. If its class takes a `seed`, it gets a number that depends on `seed` alone.
+    """Create a bot. If its class takes a `seed`, the argument is a number derived from `seed`.
 
     Raises:
         LoadError: the class raises an error.

@@ -29,7 +29,7 @@ class SecurityTerms(_Part, frozen=True):
 
     symbol: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9.-]{1,16}$")]
     price: str
-    """The price before the first trade, and the begin of its value."""
+    """The price before the first trade, and the start of its value."""
     name: str = ""
     tick_size: str = "0.01"
     lot_size: str = "1"

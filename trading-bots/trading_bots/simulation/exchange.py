@@ -68,7 +68,7 @@ class SimulatedExchange:
         """Create an exchange without securities and clients.
 
         Parameters:
-            start: the begin, in nanoseconds of Unix time.
+            start: the start, in nanoseconds of Unix time.
             requests_per_second: the rate limit of each client. 0 for none.
             gateway: the number of the gateway in ids.
             ticks: whether the clock of the market moves each second. If not, only commands move it.

@@ -22,7 +22,7 @@ from trading_bots.simulation.exchange import SimulatedExchange
 from trading_bots.simulation.watchdog import CALLBACK_TIMEOUT_SECONDS, Watchdog
 
 START = 1_767_623_400 * SECOND
-"""The begin of every simulated round: 2026-01-05T14:30:00Z."""
+"""The start of every simulated round: 2026-01-05T14:30:00Z."""
 MAX_SAMPLES = 600
 PROGRESS_INTERVAL = SECOND
 """The interval at which progress is reported, in nanoseconds of simulated time."""

@@ -74,8 +74,8 @@ class NoiseTrader(Trader):
         decay = math.exp(-self.pause / EXCITEMENT_SECONDS)
         for symbol in self.securities:
             busy = self.busyness(symbol)
-            intensities = self.intensities[symbol] = self.intensities.get(symbol, 0.0) * decay
-            if self.dice.random() < self.rate * self.pause * (busy + intensities):
+            intensity = self.intensities[symbol] = self.intensities.get(symbol, 0.0) * decay
+            if self.dice.random() < self.rate * self.pause * (busy + intensity):
                 self.trade(symbol)
 
     def trade(self, symbol: str) -> None:
