@@ -35,6 +35,7 @@ SDK = [
     "bot_state.py",
     "connections.py",
     "live.py",
+    "live_market.py",
     "runner.py",
     "client_requests.py",
     "client.py",

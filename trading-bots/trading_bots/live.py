@@ -18,19 +18,19 @@ import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
-from trading_bots.bot import Bot, Levels, Order, Security, Trade
+from trading_bots.bot import Bot, Order, Security
 from trading_bots.bot_state import (
     MAX_OPEN_REQUESTS,
     TOO_MANY_REQUESTS,
     BotState,
     OrderUpdate,
     amend_fields,
-    change_book,
     order_fields,
     order_from_json,
 )
 from trading_bots.connections import LOST, AccountError, Contact, get_json, websocket_url
 from trading_bots.faults import ErrorLog, Print
+from trading_bots.live_market import MarketDataConnection
 
 _logger = structlog.get_logger(__name__)
 
@@ -90,6 +90,7 @@ class LiveVenue:
         self._errors = ErrorLog(bot)
         self._queued_calls: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
         self._state = BotState(bot, self._queue_call)
+        self._market = MarketDataConnection(self._state, key, feed_url, self._feed, self._make_queued_calls)
         self._cancel_on_disconnect = cancel_on_disconnect
         self._outgoing: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._not_before = 0.0
@@ -106,17 +107,11 @@ class LiveVenue:
         self._has_missed = False
         """Whether the gateway no longer had the missed reports. Then the state of each open order is requested."""
         self._last_fill_at = 0.0
-        self._settled: Mapping[str, Any] | None = None
-        """The newest settled balance and holdings from the feed."""
         self._timers: set[asyncio.Task[None]] = set()
         self._is_connected = False
         """Whether requests can be sent."""
         self._has_begun = False
         """Whether `on_start` was called."""
-        self._missing_books: set[str] = set()
-        """Securities whose books have not arrived yet."""
-        self._books_complete = asyncio.Event()
-        """Set when all books have arrived."""
         self._exited = asyncio.Event()
         """Set when the bot calls `exit()`."""
         bot.client_id, bot._venue, bot._order_prefix = client_id, self, secrets.token_hex(4)
@@ -204,7 +199,7 @@ class LiveVenue:
         loaded = asyncio.Event()
         tasks = [
             asyncio.create_task(self._reconnect(self._run_orders, self._gateway, loaded)),
-            asyncio.create_task(self._reconnect(self._run_market_data, self._feed, loaded)),
+            asyncio.create_task(self._reconnect(self._market.run, self._feed, loaded)),
             asyncio.create_task(self._start(loaded)),
             asyncio.create_task(self._reconcile()),
             asyncio.create_task(self._exited.wait()),
@@ -241,12 +236,10 @@ class LiveVenue:
                     self._feed.lost(error)
                     await asyncio.sleep(0.5)
         self._feed.found()
-        self._missing_books = set(self._bot.securities)
-        if not self._missing_books:
-            self._books_complete.set()
+        self._market.expect_books()
         loaded.set()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._books_complete.wait(), BOOKS_TIMEOUT_SECONDS)
+            await asyncio.wait_for(self._market.books_complete.wait(), BOOKS_TIMEOUT_SECONDS)
         queued = list(self._queued_calls)
         self._queued_calls.clear()
         self._has_begun = True
@@ -454,55 +447,7 @@ class LiveVenue:
             )
         )
 
-    # --- the market -----------------------------------------------------------------------------------------
-
-    async def _run_market_data(self) -> None:
-        """Read market data and settled balances from the feed."""
-        symbols = sorted(self._bot.securities)
-        async with connect(websocket_url(self._feed_url, "/ws"), max_size=None) as socket:
-            await socket.send(json.dumps({"op": "login", "key": self._key}))
-            await socket.send(json.dumps({"op": "subscribe", "channel": "balances"}))
-            await socket.send(json.dumps({"op": "subscribe", "channel": "trades", "symbols": sorted(self._bot._listed)}))
-            for channel in ("status", "book"):
-                await socket.send(json.dumps({"op": "subscribe", "channel": channel, "symbols": symbols}))
-            self._feed.found()
-            async for text in socket:
-                self._on_market(json.loads(text))
-                await self._make_queued_calls()
-
-    def _on_market(self, message: Mapping[str, Any]) -> None:
-        message_type, securities = message.get("type"), self._bot.securities
-        if message_type == "trade":
-            trade = message["trade"]
-            price = self._bot._listed[trade["symbol"]].last = Decimal(trade["price"])
-            if trade["symbol"] in securities:
-                self._state.notify_trade(Trade(trade["symbol"], price, Decimal(trade["quantity"]), trade["aggressor_side"]))
-        elif message_type == "snapshot":
-            snapshot = message["book"]
-            book = securities[snapshot["symbol"]].book
-            book.bids, book.asks = (
-                Levels(side == "bids", {Decimal(price): Decimal(quantity) for price, quantity, _ in snapshot[side]})
-                for side in ("bids", "asks")
-            )
-            book.sequence = snapshot["sequence"]
-            self._missing_books.discard(snapshot["symbol"])
-            if not self._missing_books:
-                self._books_complete.set()
-            self._state.notify_book(snapshot["symbol"], True)
-        elif message_type == "update":
-            security = securities[message["symbol"]]
-            if message["previous_sequence"] != security.book.sequence:
-                raise WebSocketException(f"a change of the book of {message['symbol']} is missing")
-            security.book.sequence = message["sequence"]
-            changes = ((side, Decimal(price), Decimal(quantity)) for side, (price, quantity, _) in message["changes"])
-            self._state.notify_book(message["symbol"], change_book(security, changes))
-        elif message_type == "status":
-            security = securities[message["symbol"]]
-            if security.state != message["state"]:
-                security.state = message["state"]
-                self._state.notify_state(security.symbol, security.state)
-        elif message_type == "balance":
-            self._settled = message
+    # --- settled amounts ------------------------------------------------------------------------------------
 
     async def _reconcile(self) -> None:
         """Replace cash and positions by the settled ones, once no fill is outstanding.
@@ -511,12 +456,12 @@ class LiveVenue:
         """
         while True:
             await asyncio.sleep(SETTLE_SECONDS / 4)
-            if self._settled is not None and asyncio.get_running_loop().time() - self._last_fill_at > SETTLE_SECONDS:
-                self._bot.cash = Decimal(self._settled["balance"]["cash"])
-                positions = {row["symbol"]: Decimal(row["quantity"]) for row in self._settled["holdings"]}
+            if self._market.settled is not None and asyncio.get_running_loop().time() - self._last_fill_at > SETTLE_SECONDS:
+                self._bot.cash = Decimal(self._market.settled["balance"]["cash"])
+                positions = {row["symbol"]: Decimal(row["quantity"]) for row in self._market.settled["holdings"]}
                 self._bot._positions.clear()
                 self._bot._positions.update(positions)
-                self._settled = None
+                self._market.settled = None
 
 
 def _client_order_id_in(name: str) -> str:
