@@ -126,12 +126,11 @@ class Watchdog:
         if self._is_paused or self._loading_name or clock != self._last_check[1]:
             self._clock_since = now
         self._last_check = (count, clock)
-        if not ((self.is_in_bot or self._loading_name) and now - self._call_since >= self._timeout_seconds) and (
-            now - self._clock_since < CLOCK_TIMEOUT_FACTOR * self._timeout_seconds
-        ):
+        is_call_stuck = bool(self.is_in_bot or self._loading_name) and now - self._call_since >= self._timeout_seconds
+        if not is_call_stuck and now - self._clock_since < CLOCK_TIMEOUT_FACTOR * self._timeout_seconds:
             self._attempts = 0
             return
-        self.text = self.text or self._message(frame)
+        self.text = self.text or self._message(frame, is_call_stuck)
         self._attempts += 1
         if self._attempts > MAX_ATTEMPTS:
             _end(f"{self.text}. It catches the exception that should end it, so the process ends.")
@@ -147,12 +146,12 @@ class Watchdog:
         with contextlib.suppress(OSError, ValueError, AttributeError):  # standard error may be no file
             faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__)  # type: ignore[arg-type]
 
-    def _message(self, frame: FrameType | None) -> str:
+    def _message(self, frame: FrameType | None, is_call_stuck: bool) -> str:
         if self._loading_name:
             where = position_in(frame, self._files) or "not in its own file"
             return f"{self._loading_name} has not finished loading for {self._timeout_seconds:g} s: {where}"
         bot = self.bot
-        if self.is_in_bot and bot is not None:
+        if is_call_stuck and bot is not None:
             where = position_in(frame, files_of(type(bot))) or "not in its own file"
             return f"{bot.client_id} ({type(bot).__name__}) has not returned for {self._timeout_seconds:g} s: {where}"
         last = "" if bot is None else f"; {bot.client_id} was called last"
