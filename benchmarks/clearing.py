@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from benchmarks import harness, servers
-from clearinghouse.service import REST_SECONDS
+from clearinghouse.service import PAUSE_SECONDS
 from microexchange.batches import ENGINE, VERSION, Batch, encode_batch
 from microexchange.enums import Side
 from microexchange.instructions import Execution, Instruction, Transfer
@@ -63,7 +63,7 @@ async def one_by_one(log: Log, service: servers.Service, sequence: int) -> float
             await log.append(ORDER_EXECUTION, [body])
             await anext(reader)
             times.append(time.perf_counter() - began)
-            await asyncio.sleep(2 * REST_SECONDS)
+            await asyncio.sleep(2 * PAUSE_SECONDS)
     return statistics.median(times)
 
 

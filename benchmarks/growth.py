@@ -22,7 +22,7 @@ import psycopg
 from benchmarks import charts, harness, servers
 from benchmarks.end_to_end import Run, at_rate, until_at_rest
 from benchmarks.engine import CLIENTS, NOW, growth, opening
-from exchange_db.days import DAY, make_partition
+from exchange_db.days import DAY_NS, make_partition
 from matching_engine.engine import Engine
 from microexchange.commands import NewOrder
 from microexchange.databases import MARKET_DATA, database_url
@@ -108,7 +108,7 @@ def memory_of(size: int) -> int:
 
 def remember(url: str, rows: int, have: int) -> None:
     """Makes the history `rows` order reports long, half as many trades with them: those of today again, in days gone by."""
-    today = time.time_ns() // DAY
+    today = time.time_ns() // DAY_NS
     filling: list[str] = []
     with psycopg.connect(url, autocommit=True) as connection:
         for table, wanted, columns in (
@@ -129,12 +129,13 @@ def remember(url: str, rows: int, have: int) -> None:
                 for statement in make_partition(table, day):
                     with contextlib.suppress(psycopg.errors.WrongObjectType):  # it is there
                         connection.execute(statement)
-                at = f"{day * DAY} + ({have} + g) % {DAY}"
+                at = f"{day * DAY_NS} + ({have} + g) % {DAY_NS}"
                 n = f"({have} + {number} * {wanted // days} + g)"
                 made = [columns.get(name, name).format(n=n, at=at) for name in names]
                 filling.append(
                     f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(made)} FROM "
-                    f"(SELECT *, row_number() OVER () AS place FROM {table} WHERE timestamp >= {today * DAY} LIMIT 1000) s "
+                    f"(SELECT *, row_number() OVER () AS place FROM {table} WHERE timestamp >= {today * DAY_NS} LIMIT 1000)"
+                    " s "
                     f"JOIN generate_series(1, {wanted // days}) g ON g % 1000 + 1 = place"
                 )
 

@@ -1,6 +1,7 @@
-"""WebSocket frames past uvicorn's queues: written to many once encoded, and read without a task that has to wake for each.
+"""WebSocket frames beside uvicorn's queues, so that a message needs no task of its own.
 
-The server below is uvicorn's. A session finds its connection in the ASGI scope, as the extension `microexchange.frames`.
+A frame is encoded once and written to many connections. Messages are read by a callback. The server is uvicorn's: see
+docs/decisions/0016 and 0020. A session finds its connection in the ASGI scope, as the extension `microexchange.frames`.
 """
 
 import asyncio
@@ -10,14 +11,14 @@ from typing import Any
 
 from starlette.websockets import WebSocket
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import apply_mask  # type: ignore[attr-defined]  # the compiled one, where there is one
+from websockets.frames import apply_mask  # type: ignore[attr-defined]  # compiled, if websockets has its extension
 from websockets.protocol import State
 
 EXTENSION = "microexchange.frames"
-MAX_TOGETHER = 1 << 16
-"""Bytes that may wait to be written together."""
+MAX_WRITE_BYTES = 1 << 16
+"""Bytes of frames that wait for one write. More are written at once."""
 MAX_IN_TURN = 16
-"""Messages of one connection that are heard one after the other, before others have a turn."""
+"""Messages of one connection that are processed before other connections have a turn."""
 _TEXT, _BINARY = b"\x81", b"\x82"
 """A whole message in one frame (RFC 6455, section 5.2)."""
 _WHOLE = (_TEXT[0], _BINARY[0])
@@ -25,7 +26,7 @@ _FIN, _OPCODE, _MASKED, _LENGTH, _CONTROL = 0x80, 0x0F, 0x80, 0x7F, 0x8
 
 
 def frame(content: bytes, *, binary: bool = False) -> bytes:
-    """A server's frame with a whole message: text, or binary.
+    """Return a server's frame that contains a whole message.
 
     >>> frame(b"hi")
     b'\\x81\\x02hi'
@@ -41,29 +42,30 @@ def frame(content: bytes, *, binary: bool = False) -> bytes:
 
 
 class Connection(WebSocketsSansIOProtocol):
-    """uvicorn's end of a WebSocket, with a way in and a way out of its own.
+    """uvicorn's end of a WebSocket, with its own ways to read and write messages.
 
-    Out: it takes frames, and writes them at once, or with others that come at about the same time, since a write costs more
-    than all else that there is to do for a message. In: whole messages go to who listens as they are read. All else of the
-    protocol, the opening and the closing, pings, messages in pieces, faults, is uvicorn's, which is given whole frames.
+    Writing: it writes a frame at once, or together with others of the same turn of the loop. A write costs more than
+    everything else about a message. Reading: it passes each whole message to a callback. uvicorn handles the rest of the
+    protocol: opening and closing, pings, fragmented messages and protocol errors. It receives whole frames.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._frames: list[bytes] = []
-        """What goes out with the next write."""
-        self._length = 0
+        """The frames of the next write."""
+        self._frames_bytes = 0
         self._on_message: Callable[[bytes], None] | None = None
         self._unread = b""
-        """What has come and was not heard: the beginning of a frame, or what comes after the connection was held."""
-        self._in_pieces = False
+        """Bytes that were received and not processed: the beginning of a frame, or everything after `hold`."""
+        self._is_fragmented = False
+        """Whether the last data frame was not the end of its message."""
         self._holds = 0
-        self._is_theirs = False
-        """Whether uvicorn cuts the stream: where frames came before the connection was accepted, or where one was none that
-        may come, which ends the connection."""
+        self._uvicorn_reads = False
+        """Whether uvicorn reads the stream itself: frames came before the connection was accepted, or a frame was invalid,
+        which ends the connection."""
 
     def handle_connect(self, event: Any) -> None:
-        """Begins a session, which finds this connection in its scope."""
+        """Begin a session, which finds this connection in its scope."""
         super().handle_connect(event)
         if not self.close_sent:
             extensions: Any = self.scope["extensions"]
@@ -72,14 +74,16 @@ class Connection(WebSocketsSansIOProtocol):
     # --- in -----------------------------------------------------------------------------------------------------
 
     def listen(self, on_message: Callable[[bytes], None]) -> None:
-        """From now on `on_message` hears each message, and the ASGI queue tells of the end alone. It must not fail. To be
-        called when the connection was just accepted."""
+        """Pass each message to `on_message` from now on. The ASGI queue then only reports the end of the connection.
+
+        Call it right after the connection was accepted. `on_message` must not raise.
+        """
         self._on_message = on_message
-        self._is_theirs = bool(self.conn.reader.buffer)
+        self._uvicorn_reads = bool(self.conn.reader.buffer)
         for _ in range(self.queue.qsize()):
             message = self.queue.get_nowait()
             if message["type"] == "websocket.receive":
-                self._is_theirs = True
+                self._uvicorn_reads = True
                 text = message.get("text")
                 self.loop.call_soon(on_message, text.encode() if text is not None else message.get("bytes") or b"")
             else:
@@ -89,34 +93,34 @@ class Connection(WebSocketsSansIOProtocol):
             self.transport.resume_reading()
 
     def hold(self) -> None:
-        """Stops listening, after the message that is being heard, until `release` was called as often as this."""
+        """Stop reading after the current message, until `release` was called as often as `hold`."""
         self._holds += 1
         if self._holds == 1 and not self.transport.is_closing():
             self.transport.pause_reading()
 
     def release(self) -> None:
-        """Goes on listening."""
+        """Continue to read."""
         if self._holds:
             self._holds -= 1
             if not self._holds and not self.transport.is_closing():
                 self.transport.resume_reading()
-                self.loop.call_soon(self._hear)
+                self.loop.call_soon(self._process)
 
     def data_received(self, data: bytes) -> None:
-        """Takes what was read."""
-        if self._on_message is None or self._is_theirs:
+        """Process received bytes."""
+        if self._on_message is None or self._uvicorn_reads:
             super().data_received(data)
             if self.conn.handshake_exc is not None and not self.handshake_initiated and not self.close_sent:
-                # Uvicorn would keep the connection without an answer, and would fail when the service stops.
+                # uvicorn would keep the connection open without an answer, and would fail when the service stops.
                 self.close_sent = True
                 self.transport.write(b"".join(self.conn.data_to_send()))
                 self.transport.close()
         else:
             self._unread = self._unread + data if self._unread else data
-            self._hear()
+            self._process()
 
-    def _hear(self) -> None:
-        data, at, heard = self._unread, 0, 0
+    def _process(self) -> None:
+        data, at, processed = self._unread, 0, 0
         end = len(data)
         while not self._holds and end - at >= 2:
             first, length = data[at], data[at + 1] & _LENGTH
@@ -129,20 +133,20 @@ class Connection(WebSocketsSansIOProtocol):
             start = mask + 4
             stop = start + length
             if not data[at + 1] & _MASKED or length > self.config.ws_max_size:
-                self._is_theirs, self._unread = True, b""
+                self._uvicorn_reads, self._unread = True, b""
                 super().data_received(data[at:])
                 return
             if stop > end:
                 break
-            if first in _WHOLE and not self._in_pieces:
+            if first in _WHOLE and not self._is_fragmented:
                 self._message(apply_mask(data[start:stop], data[mask:start]), is_text=first == _TEXT[0])
             else:
                 if not first & _CONTROL:
-                    self._in_pieces = not first & _FIN
+                    self._is_fragmented = not first & _FIN
                 super().data_received(data[at:stop])
             at = stop
-            heard += 1
-            if heard == MAX_IN_TURN and at < end:
+            processed += 1
+            if processed == MAX_IN_TURN and at < end:
                 self.hold()
                 self.loop.call_soon(self.release)
         self._unread = data[at:]
@@ -154,73 +158,74 @@ class Connection(WebSocketsSansIOProtocol):
             try:
                 data.decode()
             except UnicodeDecodeError:
-                self._is_theirs = True
+                self._uvicorn_reads = True
                 self.conn.fail(1007, "invalid UTF-8")
                 self.handle_parser_exception()
                 return
         self._on_message(data)
 
     def send_receive_event_to_app(self) -> None:
-        """Takes a message that came in pieces."""
+        """Pass on a fragmented message."""
         if self._on_message is None:
             super().send_receive_event_to_app()
         else:
-            pieces, self.frames = self.frames, []
-            self._message(b"".join(pieces), is_text=self.curr_msg_data_type == "text")
+            fragments, self.frames = self.frames, []
+            self._message(b"".join(fragments), is_text=self.curr_msg_data_type == "text")
 
     # --- out ----------------------------------------------------------------------------------------------------
 
     def put(self, frame: bytes) -> bool:
-        """Writes a frame now. Returns whether it did: not to a reader who is behind, or gone."""
-        if not self._takes():
+        """Write a frame now. Return False, and write nothing, if the reader is behind or gone."""
+        if not self._is_writable():
             return False
         self._write()
         self.transport.write(frame)
         return True
 
     def put_soon(self, frame: bytes) -> bool:
-        """Writes a frame as soon as everything else that is due now was done, with all that comes meanwhile. Returns as
-        `put` does."""
-        if not self._takes():
+        """Write a frame after the callbacks that are due now, together with the frames that they add. Return as `put`."""
+        if not self._is_writable():
             return False
         if not self._frames:
-            self.loop.call_soon(self._soon)
+            self.loop.call_soon(self._write_next_turn)
         self._frames.append(frame)
-        self._length += len(frame)
-        if self._length > MAX_TOGETHER:
+        self._frames_bytes += len(frame)
+        if self._frames_bytes > MAX_WRITE_BYTES:
             self._write()
         return True
 
-    def _takes(self) -> bool:
-        gone = self.disconnected or self.close_sent or not self.handshake_complete
-        return self.writable.is_set() and not gone and not self.transport.is_closing()
+    def _is_writable(self) -> bool:
+        is_gone = self.disconnected or self.close_sent or not self.handshake_complete
+        return self.writable.is_set() and not is_gone and not self.transport.is_closing()
 
-    def _soon(self) -> None:
-        # What this turn of the loop wakes, an answer behind its report, has its turn first.
+    def _write_next_turn(self) -> None:
+        # Tasks that this turn of the loop wakes add their frames first: the answer to a request follows its report.
         self.loop.call_soon(self._write)
 
     def _write(self) -> None:
         if self._frames:
-            together = b"".join(self._frames)
+            joined = b"".join(self._frames)
             self._frames.clear()
-            self._length = 0
+            self._frames_bytes = 0
             if not (self.close_sent or self.disconnected or self.transport.is_closing()):
-                self.transport.write(together)
+                self.transport.write(joined)
 
     async def send(self, message: Any) -> None:
-        """Sends what uvicorn has to send, behind the frames."""
+        """Send a message of uvicorn after the waiting frames."""
         self._write()
         await super().send(message)
         if self.close_sent:
-            # A refused handshake is complete too: uvicorn does not note that, and would log an error of the application.
+            # A refused handshake is complete, too. uvicorn does not note it, and would log an error of the application.
             self.handshake_complete = True
-            # The peer's answer to the closing is to be heard.
+            # The peer's close frame must be read.
             self._holds = min(self._holds, 1)
             self.release()
 
     def shutdown(self) -> None:
-        """Ends the connection, for the server stops. One that is closing already, and whose reader has not taken all, is
-        aborted: uvicorn would fail there, and the service with it."""
+        """End the connection because the server stops.
+
+        A closing connection whose peer has not read everything is aborted. uvicorn would raise there and stop the service.
+        """
         if self.handshake_complete and self.conn.state is not State.OPEN and not self.close_sent:
             self.stop_keepalive()
             self.transport.abort()
@@ -228,54 +233,54 @@ class Connection(WebSocketsSansIOProtocol):
         super().shutdown()
 
     async def send_frame(self, frame: bytes) -> bool:
-        """Writes a frame as soon as the reader has taken enough of what came before. Returns False if he is gone."""
+        """Write a frame once the reader has read enough of the earlier ones. Return False if the reader is gone."""
         await self.writable.wait()
         return self.put(frame)
 
 
 class Outgoing:
-    """What a session has to say: written at once while nothing waits, queued for a reader who is behind."""
+    """The outgoing frames of a session. They are written at once while nothing waits, and queued for a slow reader."""
 
-    def __init__(self, put: Callable[[bytes], bool], most: int) -> None:
+    def __init__(self, put: Callable[[bytes], bool], max_frames: int) -> None:
         self.overflowed = asyncio.Event()
-        """Set once more than `most` frames would wait: nothing more is queued, and what waits is not sent."""
+        """Set if more than `max_frames` frames would wait. Then no frame is queued or sent any more."""
         self._put = put
-        """Writes a frame now, or says no."""
-        self._most = most
+        """Writes a frame and returns True, or returns False."""
+        self._max_frames = max_frames
         self._queue: deque[bytes] = deque()
         self._ended = False
         self._idle = False
-        """Whether whoever reads the queue waits for it: then nothing is on its way that must go first."""
+        """Whether `next` waits for a frame. Then no earlier frame is being sent, and a new one can be written at once."""
         self._wake = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._queue)
 
     def send(self, frame: bytes) -> None:
-        """Writes or queues a frame, unless the reader is too far behind."""
+        """Write or queue a frame, unless too many wait."""
         if self._idle and not self._queue and self._put(frame):
             return
-        if len(self._queue) >= self._most:
+        if len(self._queue) >= self._max_frames:
             self.overflowed.set()
         if not self.overflowed.is_set():
             self._queue.append(frame)
         self._wake.set()
 
     def end(self) -> None:
-        """There is nothing more to come behind what waits."""
+        """Let `next` return None after the waiting frames."""
         self._ended = True
         self._wake.set()
 
     def take(self) -> Any:
-        """What waits next; None for nothing."""
+        """Return the next waiting frame, or None."""
         return self._queue.popleft() if self._queue else None
 
     async def next(self) -> Any:
-        """As `take`, but waits for something; None is the end."""
+        """Wait for the next frame and return it. None is the end."""
         while not self.overflowed.is_set():
-            if (said := self.take()) is not None:
+            if (waiting := self.take()) is not None:
                 self._idle = False
-                return said
+                return waiting
             if self._ended:
                 break
             self._wake.clear()
@@ -285,6 +290,6 @@ class Outgoing:
 
 
 def connection_of(socket: WebSocket) -> Connection:
-    """The connection below a session."""
+    """Return the connection of a session."""
     found: Connection = socket.scope["extensions"][EXTENSION]
     return found

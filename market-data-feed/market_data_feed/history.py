@@ -5,17 +5,17 @@ from typing import Any
 
 from psycopg_pool import AsyncConnectionPool
 
-from exchange_db.reports import COLUMNS, order_report
+from exchange_db import reports as stored
+from exchange_db.reports import COLUMNS, TRADE_COLUMNS, order_report
 from market_data_feed.candles import INTERVALS, Candle, Chart
-from microexchange.databases import ask
-from microexchange.enums import Side
+from microexchange.databases import query_rows
 from microexchange.ids import MAX_ID
 from microexchange.numbers import cash_to_text
 from microexchange.reports import Trade
 from microexchange.schemas import EquityView, ReportView, TradeView, report_view, time_text, trade_view
 from microexchange.securities import Security
 
-_TRADE = "trade_id, timestamp, symbol, price, quantity, aggressor_side, maker_order_id, taker_order_id, maker_fee, taker_fee"
+_TRADE = ", ".join(TRADE_COLUMNS)
 _TRADES = (
     f"SELECT {_TRADE} FROM trades WHERE symbol = %(symbol)s AND trade_id < %(before)s "  # noqa: S608 - our own names
     "AND timestamp >= %(since)s AND timestamp < %(until)s ORDER BY trade_id DESC LIMIT %(limit)s"
@@ -46,14 +46,14 @@ class History:
         self._pool = pool
 
     async def _rows(self, what: str, query: str, values: dict[str, Any]) -> list[Any]:
-        return await ask(self._pool, f"the database of {what}", query, values)
+        return await query_rows(self._pool, f"the database of {what}", query, values)
 
     async def trades(self, symbol: str, before: int, since: int, until: int, limit: int) -> list[Trade]:
         """A page of trades of a security, or of all where none is named, newest first, those between two times in
         nanoseconds. Raises `Refusal`."""
         values = {"symbol": symbol, "before": before, "since": since, "until": until, "limit": limit}
         rows = await self._rows("trades", _TRADES if symbol else _ALL_TRADES, values)
-        return [_trade(row) for row in rows]
+        return [stored.trade(row) for row in rows]
 
     async def candles(self, symbol: str, interval: str, until: int, limit: int, chart: Chart | None) -> list[Candle]:
         """The candles of the `limit` intervals before `until`, in seconds, oldest first; those without trades are left out.
@@ -96,13 +96,8 @@ class History:
         while True:
             values = {"client": client_id, "order": order_id, "after": after, "limit": PAGE}
             rows = await self._rows("orders", query, values)
-            reports = [order_report(row[1:]) for row in rows]
+            reports = [order_report(values) for _, *values in rows]
             yield [report_view(report, securities[report.symbol]) for report in reports]
             if len(rows) < PAGE:
                 return
             order_id, after = reports[-1].order_id, rows[-1][0]
-
-
-def _trade(row: tuple[Any, ...]) -> Trade:
-    trade_id, timestamp, symbol, price, quantity, aggressor_side, *rest = row
-    return Trade(trade_id, timestamp, symbol, price, quantity, Side(aggressor_side), *rest)

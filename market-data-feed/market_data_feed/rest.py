@@ -16,7 +16,7 @@ from market_data_feed.market import candle_view
 from market_data_feed.state import FeedState
 from market_data_feed.statement import all_movements, movements
 from microexchange.access import Access
-from microexchange.databases import asking
+from microexchange.databases import query_errors_as_refusals
 from microexchange.enums import TradingState
 from microexchange.ids import MAX_ID
 from microexchange.numbers import cash_to_text
@@ -261,7 +261,7 @@ def add_routes(app: FastAPI, state: FeedState, access: Access) -> None:
         after: Annotated[int, Query(ge=0, le=MAX_ID, description="Movement id: only later ones.")] = 0,
     ) -> Response:
         known_client(request, client_id)
-        with asking("the ledger"):
+        with query_errors_as_refusals("the ledger"):
             found = await movements(state.ledger, state.market.securities, client_id, after, limit)
         last = found[-1].movement_id if len(found) == limit else None
         return json_response(StatementView(movements=found, next_after=last))
@@ -274,7 +274,7 @@ def add_routes(app: FastAPI, state: FeedState, access: Access) -> None:
     async def get_statement_csv(request: Request, client_id: str) -> Response:
         known_client(request, client_id)
         pages = all_movements(state.ledger, state.market.securities, client_id)
-        with asking("the ledger"):
+        with query_errors_as_refusals("the ledger"):
             return await streamed(as_csv(MovementView.__struct_fields__, pages), f"statement-{client_id}.csv", "text/csv")
 
     @app.get("/stats", tags=["market"], summary="Counts since the market began")

@@ -10,7 +10,7 @@ import structlog
 from psycopg_pool import AsyncConnectionPool
 from pydantic import Field
 
-from exchange_db.days import DAY
+from exchange_db.days import DAY_NS
 from market_data_feed.dashboard import add_dashboard
 from market_data_feed.hub import Hub
 from market_data_feed.market import Changes, Market
@@ -29,7 +29,7 @@ from microexchange.listening import bind
 from microexchange.log import Backoff, open_log
 from microexchange.producer_cursors import ProducerCursors
 from microexchange.records import DATA_FEED, Record
-from microexchange.service import background, check_position, read_batches, take_fresh
+from microexchange.service import background, check_position, read_batches, take_new_records
 from microexchange.settings import PublicSettings
 from microexchange.web import make_app, serve
 
@@ -226,7 +226,7 @@ class FeedService:
 
     def _apply(self, market: Market, cursors: ProducerCursors, batch: Batch[Record]) -> list[Record]:
         """Takes in a body, and what is to be stored of it: the reports that are new."""
-        reports = take_fresh(cursors, DATA_FEED, batch, self._health)
+        reports = take_new_records(cursors, DATA_FEED, batch, self._health)
         for report in reports:
             market.apply(report)
             if self._stores:
@@ -266,7 +266,7 @@ class FeedService:
             return
         self._retire_at = now + RETIRE_NANOSECONDS
         try:
-            retired = await store.retire(now // DAY - days)
+            retired = await store.retire(now // DAY_NS - days)
         except psycopg.errors.LockNotAvailable:
             _logger.warning("old days stay for another hour: somebody reads them")
             return

@@ -10,7 +10,7 @@ from typing import Any
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from microexchange.databases import ASK_SECONDS
+from microexchange.databases import QUERY_TIMEOUT_SECONDS
 from microexchange.numbers import cash_to_text
 from microexchange.schemas import MovementView, time_text
 from microexchange.securities import Security
@@ -45,7 +45,7 @@ async def movements(
 ) -> list[MovementView]:
     """The first `limit` movements behind the key `after`, oldest first. Raises what psycopg raises, and `TimeoutError`."""
     values = {"client": client_id, "after": after, "limit": limit}
-    async with asyncio.timeout(ASK_SECONDS), pool.connection(timeout=2) as connection:
+    async with asyncio.timeout(QUERY_TIMEOUT_SECONDS), pool.connection(timeout=2) as connection:
         cursor = connection.cursor(row_factory=dict_row)
         await cursor.execute(_STATEMENT.encode(), values)
         return [_view(row, securities) for row in await cursor.fetchall()]

@@ -1,17 +1,19 @@
 """The feed's side of Postgres: reports by COPY, read models by upsert, the position in the log, in one transaction."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, field, fields
 from typing import Any, Final
 
 import msgspec
 import psycopg
+import sqlalchemy as sa
 from psycopg.types.json import Jsonb
 
-from exchange_db.days import BY_DAY, DAY, date_of, day_of, make_partition, partition
-from exchange_db.reports import order_report
-from exchange_db.tables import events, order_reports, price_updates, settlement_reports, trades
+from exchange_db.days import BY_DAY, DAY_NS, date_of, day_of, make_partition, partition
+from exchange_db.reports import COLUMNS, LISTING_COLUMNS, order_report, security_listed
+from exchange_db.rows import row_layout
+from exchange_db.tables import events, order_reports, price_updates, securities, settlement_reports, trades
 from market_data_feed.candles import Candle, Chart
 from market_data_feed.market import Changes, Client, Market, OpenOrder, Totals
 from microexchange.enums import Side
@@ -23,20 +25,35 @@ from microexchange.securities import Security
 _LOCK = 0x6D786664  # "mxfd": the feed that has this advisory lock is the one that writes
 
 
-_TYPES: Final = {"BIGINT": "int8", "TEXT": "text", "BOOLEAN": "bool", "JSONB": "jsonb"}
-_COLUMNS: Final = {
-    table.name: {column.name: _TYPES[str(column.type)] for column in table.c}
-    for table in (order_reports, trades, price_updates, settlement_reports, events)
-}
-"""Columns of the tables of reports, with their types as COPY has them."""
+_TYPES: Final = {"BIGINT": "int8", "INTEGER": "int4", "TEXT": "text", "BOOLEAN": "bool", "JSONB": "jsonb"}
 
-_TERMS = SecurityListed.__struct_fields__[2:]
-"""The columns of `securities` that are the terms as they were listed; `state` is how it stands now."""
+
+def _types(table: sa.Table, columns: Sequence[str]) -> dict[str, str]:
+    """Return the Postgres types of `columns`, by name."""
+    return {name: _TYPES[str(table.c[name].type)] for name in columns}
+
+
+_ORDER_REPORT: Final = row_layout(order_reports, OrderReport, ("report_id",))
+_TRADE: Final = row_layout(trades, Trade)
+_PRICE_UPDATE: Final = row_layout(price_updates, PriceUpdate)
+_SETTLEMENT_REPORT: Final = row_layout(settlement_reports, SettlementReport, ("cash", "holdings"))
+_EVENT_COLUMNS: Final = ("report_id", "kind", "timestamp", "body")
+_LISTING: Final = row_layout(securities, SecurityListed, ("state", "last_price", "book_sequence"))
+_COLUMNS: Final = {
+    table.name: _types(table, columns)
+    for table, columns in (
+        (order_reports, _ORDER_REPORT.columns),
+        (trades, _TRADE.columns),
+        (price_updates, _PRICE_UPDATE.columns),
+        (settlement_reports, _SETTLEMENT_REPORT.columns),
+        (events, _EVENT_COLUMNS),
+    )
+}
+"""The columns of the tables of reports in the order of the values of a row, with their types for COPY."""
+
 _PUT_SECURITIES = f"""
-INSERT INTO securities ({", ".join(_TERMS)}, last_price, book_sequence)
-SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::int[], %s::int[],
-    %s::text[], %s::int[], %s::int[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[],
-    %s::bigint[], %s::bigint[])
+INSERT INTO securities ({", ".join(_LISTING.columns)})
+SELECT * FROM unnest({", ".join(f"%s::{kind}[]" for kind in _types(securities, _LISTING.columns).values())})
 ON CONFLICT (symbol) DO UPDATE
 SET last_price = excluded.last_price, book_sequence = excluded.book_sequence, state = excluded.state
 """  # noqa: S608 - our own column names
@@ -121,7 +138,7 @@ class Pending:
         self.count += 1
         table, row = _ROWS.get(type(report), _event)(report_id, report)
         timestamp: int = report.timestamp  # type: ignore[attr-defined]  # all that stand on `data_feed` have one
-        self.rows[table, timestamp // DAY].append(row)
+        self.rows[table, timestamp // DAY_NS].append(row)
 
 
 _Made = tuple[str, Row]
@@ -132,20 +149,20 @@ def _json(content: Any) -> Jsonb:
 
 
 def _order_report(report_id: int, report: Any) -> _Made:
-    return "order_reports", (report_id, *msgspec.structs.astuple(report))
+    return "order_reports", (report_id, *_ORDER_REPORT.field_values(report))
 
 
 def _price_update(_: int, report: Any) -> _Made:
-    return "price_updates", msgspec.structs.astuple(report)
+    return "price_updates", _PRICE_UPDATE.field_values(report)
 
 
 def _trade(_: int, report: Any) -> _Made:
-    return "trades", msgspec.structs.astuple(report)
+    return "trades", _TRADE.field_values(report)
 
 
 def _settlement_report(_: int, report: Any) -> _Made:
-    *values, cash, holdings, text = msgspec.structs.astuple(report)
-    return "settlement_reports", (*values, _json(cash), _json(holdings), text)
+    row = (_json(report.cash), _json(report.holdings), *_SETTLEMENT_REPORT.field_values(report))
+    return "settlement_reports", row
 
 
 def _event(report_id: int, report: Any) -> _Made:
@@ -166,10 +183,10 @@ def seal(pending: Pending, market: Market, cursors: ProducerCursors, offset: int
     if changes.securities:
         rows: list[Row] = [
             (
-                *msgspec.structs.astuple(market.securities[symbol].listing)[2:-1],
                 market.states[symbol].value,
                 market.last_prices.get(symbol, 0),
                 market.books[symbol].sequence,
+                *_LISTING.field_values(market.securities[symbol].listing),
             )
             for symbol in sorted(changes.securities)
         ]
@@ -224,7 +241,7 @@ def seal(pending: Pending, market: Market, cursors: ProducerCursors, offset: int
         samples: list[Row] = [(*key, value) for key, value in {(c, at): equity for c, at, equity in changes.equity}.items()]
         upserts.append((_PUT_EQUITY, _columns(samples)))
         for _, at, _ in changes.equity:
-            pending.rows.setdefault(("equity", at // DAY), [])  # no rows to copy, but its partition is needed
+            pending.rows.setdefault(("equity", at // DAY_NS), [])  # no rows to copy, but its partition is needed
     totals = {f.name: getattr(market.totals, f.name) for f in fields(Totals)}
     totals |= {name: getattr(market, name) for name in _SAMPLING}
     producers = msgspec.to_builtins(cursors.by_producer)
@@ -278,9 +295,9 @@ class Store:
             market.sampled_at, market.samples = (totals.pop(name, 0) for name in _SAMPLING)
             offset, market.totals = at, Totals(**totals)
             cursors = ProducerCursors(msgspec.convert(producers, dict[str, ProducerCursor]))
-        query = f"SELECT {', '.join(_TERMS)}, last_price, book_sequence FROM securities ORDER BY symbol"  # noqa: S608
+        query = f"SELECT {', '.join(LISTING_COLUMNS)}, last_price, book_sequence FROM securities ORDER BY symbol"  # noqa: S608
         async for *terms, last_price, sequence in await run(query.encode()):
-            listing = msgspec.convert([SecurityListed.__name__, 0, 0, *terms], SecurityListed)
+            listing = security_listed(terms)
             market.list_security(Security(listing))
             market.books[listing.symbol].sequence = sequence
             if last_price:
@@ -313,8 +330,8 @@ class Store:
             client.holdings[symbol], client.has_funds = quantity, True
         async for (key_id,) in await run("SELECT key_id FROM keys WHERE revoked_at IS NOT NULL"):
             market.revoked_keys.add(key_id)
-        columns = ", ".join(f"r.{column.name}" for column in order_reports.c)
-        query = f"SELECT {columns} FROM open_orders JOIN order_reports r USING (report_id) ORDER BY r.order_id"  # noqa: S608
+        columns = ", ".join(f"r.{name}" for name in COLUMNS)
+        query = f"SELECT r.report_id, {columns} FROM open_orders JOIN order_reports r USING (report_id) ORDER BY r.order_id"  # noqa: S608
         async for report_id, *values in await run(query.encode()):
             report = order_report(values)
             client = market.client(report.client_id)

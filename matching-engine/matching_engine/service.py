@@ -18,7 +18,7 @@ from microexchange.log import Backoff, LogUnavailableError, open_log
 from microexchange.outbox import Outbox
 from microexchange.records import DATA_FEED, ORDER_ENTRY, ORDER_EXECUTION
 from microexchange.reports import Event
-from microexchange.service import background, check_position, read_batches, run_until, until_replaced
+from microexchange.service import background, check_position, read_batches, run_until, watch_for_successor
 from microexchange.settings import ServiceSettings
 from microexchange.web import make_app, serve
 
@@ -78,7 +78,7 @@ class EngineService:
                     self._fold(),
                     self._take_snapshots(),
                     self._await_replay(),
-                    until_replaced(self._log, ORDER_EXECUTION, ENGINE, self._fencing_token),
+                    watch_for_successor(self._log, ORDER_EXECUTION, ENGINE, self._fencing_token),
                 )
                 try:
                     await asyncio.wait_for(self._snapshot(), 15)

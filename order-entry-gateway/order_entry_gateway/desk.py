@@ -13,7 +13,7 @@ import psycopg
 import structlog
 from psycopg_pool import AsyncConnectionPool
 
-from exchange_db.reports import COLUMNS, order_report
+from exchange_db.reports import COLUMNS, LISTING_COLUMNS, order_report, security_listed
 from microexchange.batches import CLEARING, ENGINE, gateway_name
 from microexchange.commands import (
     CancelAll,
@@ -28,7 +28,7 @@ from microexchange.commands import (
     SuspendClient,
     TimeTick,
 )
-from microexchange.databases import MARKET_DATA, ask, database_url
+from microexchange.databases import MARKET_DATA, database_url, query_rows
 from microexchange.enums import ExecType, OrderStatus, PricingRule, Side, TradingState
 from microexchange.fencing import next_fencing_token
 from microexchange.health import Health
@@ -48,12 +48,11 @@ from microexchange.reports import (
     KeyRevoked,
     OrderReport,
     PriceUpdate,
-    SecurityListed,
     SettlementReport,
     Trade,
 )
 from microexchange.securities import Security
-from microexchange.service import ConfigurationError, read_batches, take_fresh
+from microexchange.service import ConfigurationError, read_batches, take_new_records
 from order_entry_gateway.classroom import Blackboard, Deal, in_class
 from order_entry_gateway.requests import (
     AmendRequest,
@@ -195,10 +194,10 @@ class OrderDesk:
             if row is not None:
                 self._offset, self.report_id = row[0], row[2]["reports"]
                 self._cursors = ProducerCursors({name: ProducerCursor(*at) for name, at in row[1].items()})
-            terms = ", ".join(SecurityListed.__struct_fields__[2:])
+            terms = ", ".join(LISTING_COLUMNS)
             cursor = await connection.execute(f"SELECT {terms} FROM securities".encode())  # noqa: S608 - our own names
             for row in await cursor.fetchall():
-                self.view.apply(msgspec.convert([SecurityListed.__name__, 0, 0, *row], SecurityListed))
+                self.view.apply(security_listed(row))
             cursor = await connection.execute("SELECT key_id FROM keys WHERE revoked_at IS NOT NULL")
             self.revoked_keys.update(key_id for (key_id,) in await cursor.fetchall())
             query = "SELECT r.client_id, count(*) FROM open_orders JOIN order_reports r USING (report_id) GROUP BY 1"
@@ -266,7 +265,7 @@ class OrderDesk:
         async for batches in read_batches(self._log, DATA_FEED, self._offset, self._health):
             for offset, batch in batches:
                 self._offset = offset + 1
-                fresh = take_fresh(self._cursors, DATA_FEED, batch, self._health)
+                fresh = take_new_records(self._cursors, DATA_FEED, batch, self._health)
                 first, self.report_id = self.report_id + 1, self.report_id + len(fresh)
                 if batch.producer == ENGINE:
                     self._on_engine(fresh, first)
@@ -442,7 +441,7 @@ class OrderDesk:
         """Remembers an order that is on the log, as long as the engine has said nothing of it."""
         command = asked.command
         if isinstance(command, NewOrder) and asked.confirmed_at and command.command_id not in self.view.orders:
-            self.view.pending(_pending(command))
+            self.view.pending(OrderReport.pending(command))
 
     def _tell_pending(self, asked: _UnderWay) -> None:
         """Tells everybody of an order that is on the log and that the engine has not taken yet: it is slow, or away."""
@@ -707,7 +706,7 @@ class OrderDesk:
 
     async def _ask_stored(self, what: str, query: str, values: Mapping[str, object] | Sequence[object]) -> list[Any]:
         """Rows of what the feed has stored. Raises `Refusal` (`UNAVAILABLE`)."""
-        return await ask(self._stored, f"the database of {what}", query, values)
+        return await query_rows(self._stored, f"the database of {what}", query, values)
 
 
 # The gateway's own PENDING_NEW may be stored after what the engine said, and goes behind it.
@@ -783,29 +782,3 @@ def _trades_of(order_id: int, reports: Sequence[Record]) -> list[Trade]:
         for report in reports
         if isinstance(report, Trade) and order_id in (report.taker_order_id, report.maker_order_id)
     ]
-
-
-def _pending(command: NewOrder) -> OrderReport:
-    """The gateway's own report: the order is on the log and will be taken."""
-    return OrderReport(
-        command.command_id,
-        command.command_id,
-        command.timestamp,
-        command.client_id,
-        command.client_order_id,
-        command.symbol,
-        command.side,
-        command.order_type,
-        command.quantity,
-        command.price,
-        ExecType.PENDING_NEW,
-        OrderStatus.PENDING_NEW,
-        command.quantity,
-        0,
-        0,
-        time_in_force=command.time_in_force,
-        expire_at=command.expire_at,
-        trigger_price=command.trigger_price,
-        post_only=command.post_only,
-        display_quantity=command.display_quantity,
-    )

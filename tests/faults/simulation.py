@@ -372,7 +372,7 @@ class ClearingNode:
         reported = self.reports.confirmed - 1
         self._committed = self.offset, producers, dict(self.ledger.cash), dict(self.ledger.holdings), reported
         self.settled += settled
-        self.ledger.moves_taken()
+        self.ledger.clear_moves()
         if self.world.chance(0.05):
             self.start()  # killed after it
             return

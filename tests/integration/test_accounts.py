@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from microexchange.securities import LIQUID
+from microexchange.securities import MOST_TRADED_SYMBOLS
 from tests.integration.running import Running, eventually
 from trading_bots import Bot
 from trading_bots.runner import Funding, KeyFile, run_bots
@@ -43,7 +43,7 @@ def key(account: Any) -> dict[str, str]:
 
 def test_as_many_securities_are_listed_as_was_asked_for_the_most_traded_first(running: Running) -> None:
     listed = running.http.get(f"{running.feed}/securities?limit=1000").json()
-    assert {one["symbol"] for one in listed} == set(LIQUID[:10])
+    assert {one["symbol"] for one in listed} == set(MOST_TRADED_SYMBOLS[:10])
 
 
 def test_a_new_account_has_cash_and_no_shares_and_may_be_short_up_to_its_limit(running: Running) -> None:

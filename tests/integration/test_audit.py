@@ -42,7 +42,7 @@ async def test_it_is_clean_at_rest_from_a_snapshot_and_from_the_first_command_on
     assert await failed(places) == []
     whole = await audit(Places(places.database, places.log, places.namespace, places.data, whole=True))
     assert [check for check in whole if check.count] == []
-    again = next(check for check in whole if check.name == "engine decides the same again")
+    again = next(check for check in whole if check.name == "replay gives the same instructions")
     assert again.compared > 20, "every instruction since the beginning"
 
 

@@ -253,7 +253,7 @@ def test_a_folder_stays_a_classroom(running: Running) -> None:
     other.start("--bots", "0", wait=False)
     assert other.process is not None
     assert other.process.wait(90) == 1
-    assert "was begun with --classroom" in other.said()
+    assert "was created with --classroom" in other.said()
     other.close()
 
 

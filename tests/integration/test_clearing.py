@@ -101,7 +101,7 @@ async def test_each_instruction_is_settled_and_reported_once(clearing: Clearing)
 async def test_what_comes_soon_after_a_transaction_shares_the_next_one(
     clearing: Clearing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clearinghouse.service.REST_SECONDS", 0.5)
+    monkeypatch.setattr("clearinghouse.service.PAUSE_SECONDS", 0.5)
     await clearing.log.append(ORDER_EXECUTION, [body(1, *OPENINGS)])
     async with clearing.running():
         await clearing.until(lambda: len(clearing.reports()) == 2)
@@ -192,7 +192,7 @@ async def test_what_cannot_be_settled_is_rejected_and_the_rest_goes_on(clearing:
     rejected, settled = clearing.reports()[2:]
     assert (rejected.status, settled.status) == (SettlementStatus.REJECTED, SettlementStatus.SETTLED)
     assert await clearing.query("SELECT status, text FROM settlements WHERE trade_id = 1") == [
-        ("REJECTED", "a has 10001 units of cash too little")
+        ("REJECTED", "a lacks 10001 cash units")
     ]
 
 
@@ -228,7 +228,7 @@ async def test_a_second_clearinghouse_stands_by_until_the_first_is_gone(clearing
         await first.enter_async_context(clearing.running())
         await clearing.until(lambda: len(clearing.reports()) == 2)
         async with clearing.running() as second:
-            await clearing.until(lambda: "stands by" in second._health.waiting_for.get("database", ""))
+            await clearing.until(lambda: "this one waits" in second._health.waiting_for.get("database", ""))
             await first.aclose()
             await clearing.log.append(ORDER_EXECUTION, [body(3, trade(1))])
             await clearing.until(lambda: [r.instruction for r in clearing.reports()][-1] == 3)
@@ -240,7 +240,7 @@ async def test_a_clearinghouse_that_was_replaced_meanwhile_begins_anew(clearing:
         first = clearing.begin()
         await clearing.until(lambda: len(clearing.reports()) == 2)
         second = await other.enter_async_context(clearing.running())
-        await clearing.until(lambda: "stands by" in second._health.waiting_for.get("database", ""))
+        await clearing.until(lambda: "this one waits" in second._health.waiting_for.get("database", ""))
         # The first one's connection is lost: the second has the lock before it is back.
         while "database" in second._health.waiting_for:
             await clearing.query(

@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from exchange_launcher.compete import leading
+from exchange_launcher.live_display import best_score_text
 from tests.integration.running import eventually, free_ports
 from trading_bots.competition import replay
 from trading_bots.competition.season import parse_season
@@ -211,8 +211,8 @@ def test_who_leads_is_told_by_the_score_of_the_season() -> None:
         {"client_id": "b", "profit": "20.00", "equity": "1020.00", "drawdown": "2.00"},
         {"client_id": "unsettled", "profit": "-1000.00", "equity": "0.00", "drawdown": "0"},
     ]
-    assert leading(season, leaders, {"MarketMaker-1"}) == ", best score so far: b with 19.00"
-    assert leading(season, leaders[:1], {"MarketMaker-1"}) == ""
+    assert best_score_text(season, leaders, {"MarketMaker-1"}) == ", best score so far: b with 19.00"
+    assert best_score_text(season, leaders[:1], {"MarketMaker-1"}) == ""
 
 
 def test_what_a_live_round_leaves_can_be_read_and_replayed(

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from exchange_db.days import BY_DAY, DAY, day_of, make_partition, partition
+from exchange_db.days import BY_DAY, DAY_NS, day_of, make_partition, partition
 from market_data_feed.store import Store
 from microexchange.databases import MARKET_DATA, connect, database_url
 from tests.integration.running import Running, eventually
@@ -21,11 +21,11 @@ def age(url: str) -> None:
     """Moves all that was stored to days that are long gone."""
     with psycopg.connect(url) as connection:
         for table, column in BY_DAY.items():
-            days = connection.execute(f"SELECT DISTINCT {column} / {DAY} FROM {table}".encode()).fetchall()
+            days = connection.execute(f"SELECT DISTINCT {column} / {DAY_NS} FROM {table}".encode()).fetchall()
             for (day,) in days:
                 for statement in make_partition(table, day - OLD):
                     connection.execute(statement.encode())
-            connection.execute(f"UPDATE {table} SET {column} = {column} - {OLD * DAY}".encode())
+            connection.execute(f"UPDATE {table} SET {column} = {column} - {OLD * DAY_NS}".encode())
 
 
 def rows_of(url: str) -> dict[str, int]:
@@ -89,7 +89,7 @@ async def test_a_day_that_somebody_reads_stays_until_he_is_done(postgres_url: st
     with psycopg.connect(url) as reader:
         for statement in make_partition("trades", 100):
             reader.execute(statement.encode())
-        reader.execute(f"INSERT INTO trades VALUES (1, {100 * DAY}, 'X', 1, 1, 'buy', 1, 2, 0, 0)".encode())
+        reader.execute(f"INSERT INTO trades VALUES (1, {100 * DAY_NS}, 'X', 1, 1, 'buy', 1, 2, 0, 0)".encode())
         reader.commit()
         reader.execute("SELECT count(*) FROM trades")
         async with await connect(url, "test") as connection:
@@ -111,7 +111,7 @@ async def test_who_reads_while_days_go_is_never_refused(postgres_url: str, postg
         for day in range(100, 100 + days):
             for statement in make_partition("trades", day):
                 connection.execute(statement.encode())
-            connection.execute(f"INSERT INTO trades VALUES ({day}, {day * DAY}, 'X', 1, 1, 'buy', 1, 2, 0, 0)".encode())
+            connection.execute(f"INSERT INTO trades VALUES ({day}, {day * DAY_NS}, 'X', 1, 1, 'buy', 1, 2, 0, 0)".encode())
     done = threading.Event()
 
     def read() -> int:

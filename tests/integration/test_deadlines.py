@@ -11,7 +11,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from market_data_feed.statement import movements
 from microexchange import databases, web
-from microexchange.databases import CLEARING_DATA, MARKET_DATA, ask, asking, connect, database_url
+from microexchange.databases import CLEARING_DATA, MARKET_DATA, connect, database_url, query_errors_as_refusals, query_rows
 from microexchange.health import Health
 from microexchange.limits import RateLimiter
 from microexchange.listening import bind
@@ -33,20 +33,20 @@ async def pool(postgres_url: str, postgres_namespace: str) -> AsyncIterator[Asyn
 async def test_a_question_that_the_database_does_not_answer_in_time_is_refused_and_the_next_is_answered(
     pool: AsyncConnectionPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(databases, "ASK_SECONDS", 0.3)
+    monkeypatch.setattr(databases, "QUERY_TIMEOUT_SECONDS", 0.3)
     async with asyncio.timeout(20):
         with pytest.raises(Refusal) as refused:
-            await ask(pool, "the database of trades", "SELECT pg_sleep(%s)", (60,))
+            await query_rows(pool, "the database of trades", "SELECT pg_sleep(%s)", (60,))
         assert refused.value.code is Code.UNAVAILABLE
         assert "the database of trades has not answered within 0.3 s" in refused.value.message
-        monkeypatch.setattr(databases, "ASK_SECONDS", 20)
-        assert await ask(pool, "the database of trades", "SELECT %s::int", (7,)) == [(7,)]
+        monkeypatch.setattr(databases, "QUERY_TIMEOUT_SECONDS", 20)
+        assert await query_rows(pool, "the database of trades", "SELECT %s::int", (7,)) == [(7,)]
 
 
 async def test_a_statement_of_an_account_that_does_not_come_in_time_is_refused(
     postgres_url: str, postgres_namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("market_data_feed.statement.ASK_SECONDS", 0.3)
+    monkeypatch.setattr("market_data_feed.statement.QUERY_TIMEOUT_SECONDS", 0.3)
     url = database_url(postgres_url, postgres_namespace, CLEARING_DATA)
     async with (
         asyncio.timeout(20),
@@ -55,7 +55,7 @@ async def test_a_statement_of_an_account_that_does_not_come_in_time_is_refused(
         other.transaction(),
     ):
         await other.execute("LOCK TABLE settlements")
-        with pytest.raises(Refusal) as refused, asking("the ledger"):
+        with pytest.raises(Refusal) as refused, query_errors_as_refusals("the ledger"):
             await movements(ledger, {}, "ada", 0, 10)
     assert refused.value.code is Code.UNAVAILABLE
 

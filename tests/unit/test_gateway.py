@@ -1,4 +1,4 @@
-"""What clients may say: every field, every refusal."""
+"""Tests of requests: every field, every refusal, and the order of requests of one connection."""
 
 import asyncio
 import gc
@@ -41,7 +41,7 @@ from order_entry_gateway.rest import Registration, add_routes
 from order_entry_gateway.view import MarketView, faulted_clients
 from order_entry_gateway.websocket import Session
 from tests.unit.market import Floor, of
-from tests.unit.test_frames import listening, masked
+from tests.unit.test_frames import masked, open_connection
 
 LISTED = SecurityListed(1, 1, "X", "X Inc.", "0.01", "1", 10**6, 10_000, 10, 20)
 COIN = SecurityListed(1, 1, "BTC-USDT", "Bitcoin", "0.01", "0.0001", 100, 6_000_000, 10, 20)
@@ -55,11 +55,11 @@ def parse(body: Any) -> NewOrder:
     return new_order(decode_json(_decoder, text), SECURITIES, "alice", 77, 99)
 
 
-def test_an_order_becomes_a_command_in_ticks_and_lots() -> None:
+def test_an_order_request_is_converted_to_ticks_and_lots() -> None:
     assert parse(GOOD) == NewOrder(77, 99, "alice", "X", Side.BUY, OrderType.LIMIT, 5, 1025)
 
 
-def test_numbers_may_be_text_or_json_numbers_and_are_exact_either_way() -> None:
+def test_a_number_may_be_a_string_or_a_json_number_and_is_exact() -> None:
     assert parse(b'{"symbol":"X","side":"buy","quantity":5,"price":10.25}') == parse(GOOD)
     assert parse(b'{"symbol":"BTC-USDT","side":"sell","quantity":0.0003,"price":60000.01}').quantity == 3
     with pytest.raises(Refusal, match=r"multiple of the tick size 0\.01"):
@@ -103,7 +103,7 @@ def test_a_market_order_needs_no_price() -> None:
         ({"surprise": 1}, Code.INVALID_FIELD, "surprise"),
     ],
 )
-def test_a_bad_field_is_refused_by_name(change: dict[str, Any], code: Code, field: str) -> None:
+def test_a_refusal_names_the_invalid_field(change: dict[str, Any], code: Code, field: str) -> None:
     body = {key: value for key, value in {**GOOD, **change}.items() if value is not ...}
     with pytest.raises(Refusal) as refusal:
         parse(body)
@@ -112,34 +112,34 @@ def test_a_bad_field_is_refused_by_name(change: dict[str, Any], code: Code, fiel
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"5", b'"x"', b"\xff\xfe", b"[" * 100_000])
-def test_what_is_no_json_object_is_malformed(body: bytes) -> None:
+def test_a_body_that_is_not_a_json_object_is_malformed(body: bytes) -> None:
     with pytest.raises(Refusal) as refusal:
         parse(body)
     assert refusal.value.code is Code.MALFORMED
 
 
 @pytest.mark.parametrize("client_id", ["", "a b", "$issuer", "-x", "admin", "Admin", "x" * 33, "ünïcode", "a\n"])
-def test_a_client_id_of_another_form_is_refused(client_id: str) -> None:
+def test_an_invalid_client_id_is_refused(client_id: str) -> None:
     endowment = Endowment.of(Decimal(1), {})
     with pytest.raises(Refusal) as refusal:
         open_account(ClientRequest(client_id=client_id), SECURITIES, endowment, 1, 1)
     assert refusal.value.field == "client_id"
 
 
-def test_the_admin_opens_an_account_with_what_it_says_and_the_endowment_where_it_says_nothing() -> None:
+def test_an_account_of_the_admin_has_the_requested_assets_and_otherwise_the_endowment() -> None:
     endowment = Endowment.of(Decimal(10_000), {"*": Decimal(1)}, Decimal(7), Decimal(500))
-    said = FundingRequest(cash=Decimal(250), shares={"BTC-USDT": Decimal("0.5"), "*": Decimal(3)}, house=True)
-    command = open_funded(said, "maker", SECURITIES, endowment, 1, 1)
+    request = FundingRequest(cash=Decimal(250), shares={"BTC-USDT": Decimal("0.5"), "*": Decimal(3)}, house=True)
+    command = open_funded(request, "maker", SECURITIES, endowment, 1, 1)
     assert (command.cash, command.credit_limit, command.short_limit) == (250 * CASH_SCALE, 7 * CASH_SCALE, 500 * CASH_SCALE)
     expected = {symbol: security.lots(Decimal(3)) for symbol, security in SECURITIES.items()}
     assert command.shares == {**expected, "BTC-USDT": SECURITIES["BTC-USDT"].lots(Decimal("0.5"))}
     assert command.house
-    plain = open_funded(FundingRequest(), "maker", SECURITIES, endowment, 1, 1)
-    assert (plain.cash, plain.shares, plain.house) == (endowment.cash, endowment.lots(SECURITIES), False)
+    default = open_funded(FundingRequest(), "maker", SECURITIES, endowment, 1, 1)
+    assert (default.cash, default.shares, default.house) == (endowment.cash, endowment.lots(SECURITIES), False)
 
 
 @pytest.mark.parametrize(
-    ("said", "field"),
+    ("request_fields", "field"),
     [
         ({"cash": Decimal(-1)}, "cash"),
         ({"credit": Decimal("1e-9")}, "credit"),
@@ -149,9 +149,9 @@ def test_the_admin_opens_an_account_with_what_it_says_and_the_endowment_where_it
         ({"shares": {"NONE": Decimal(1)}}, "symbol"),
     ],
 )
-def test_a_funding_that_cannot_be_names_the_field(said: dict[str, Any], field: str) -> None:
+def test_the_refusal_of_an_invalid_funding_names_the_field(request_fields: dict[str, Any], field: str) -> None:
     with pytest.raises(Refusal) as refused:
-        open_funded(FundingRequest(**said), "maker", SECURITIES, Endowment.of(Decimal(1), {}), 1, 1)
+        open_funded(FundingRequest(**request_fields), "maker", SECURITIES, Endowment.of(Decimal(1), {}), 1, 1)
     assert refused.value.field == field
 
 
@@ -163,19 +163,19 @@ def test_an_account_begins_with_the_endowment_in_whole_lots() -> None:
 
 
 @pytest.mark.parametrize(("cash", "shares"), [("-1", {}), ("1e20", {}), ("NaN", {}), ("1", {"*": Decimal(-1)})])
-def test_an_endowment_that_cannot_be_is_a_clear_error(cash: str, shares: dict[str, Decimal]) -> None:
+def test_an_invalid_endowment_raises_an_error(cash: str, shares: dict[str, Decimal]) -> None:
     with pytest.raises(ValueError, match=r"must|range"):
         Endowment.of(Decimal(cash), shares)
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "0", "1.5", "9" * 19, "9" * 25, "٣", "1 "])
-def test_what_is_no_order_id_is_unknown(text: str) -> None:
+def test_an_invalid_order_id_is_refused_as_unknown(text: str) -> None:
     with pytest.raises(Refusal) as refusal:
         order_id(text)
     assert refusal.value.code is Code.UNKNOWN_ORDER
 
 
-def test_the_view_remembers_the_newest_report_of_an_order() -> None:
+def test_the_view_keeps_the_newest_report_of_an_order() -> None:
     floor, view = Floor(), MarketView()
     order, events = floor.buy("a", 5, 1000)
     _, more = floor.sell("b", 2, 1000)
@@ -183,10 +183,10 @@ def test_the_view_remembers_the_newest_report_of_an_order() -> None:
         view.apply(report)
     assert view.orders[order].cumulative_quantity == 2
     view.pending(events[0])
-    assert view.orders[order].cumulative_quantity == 2, "what the engine said goes before"
+    assert view.orders[order].cumulative_quantity == 2, "a report of the engine takes precedence over a pending order"
 
 
-def test_the_view_forgets_the_oldest_orders_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_view_removes_the_oldest_orders_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MarketView, "MAX_ORDERS", 2)
     floor, view = Floor(), MarketView()
     orders = []
@@ -197,14 +197,14 @@ def test_the_view_forgets_the_oldest_orders_first(monkeypatch: pytest.MonkeyPatc
     assert list(view.orders) == orders[1:]
 
 
-def test_a_trade_that_does_not_settle_stops_its_clients() -> None:
+def test_a_trade_that_is_not_settled_names_both_clients_for_suspension() -> None:
     report = SettlementReport(1, 1, SettlementStatus.REJECTED, 5, 0, [("a", 1), ("b", 2)], [])
     assert faulted_clients(report) == ["a", "b"]
     assert faulted_clients(msgspec.structs.replace(report, status=SettlementStatus.SETTLED)) == []
     assert faulted_clients(msgspec.structs.replace(report, trade_id=0, transfer_id=9)) == []
 
 
-async def test_the_openapi_page_has_our_shapes_and_loads_nothing_from_elsewhere() -> None:
+async def test_the_openapi_page_has_the_request_schemas_and_loads_only_local_files() -> None:
     health = Health()
     app = make_app("t", "d", health, dict)
     add_routes(app, None, None, Registration("open"))  # type: ignore[arg-type]
@@ -222,30 +222,30 @@ async def test_the_openapi_page_has_our_shapes_and_loads_nothing_from_elsewhere(
     assert not re.findall(r'(?:src|href)="(?:https?:)?//', html)
 
 
-def test_eight_hundred_names_can_have_an_account_in_a_class() -> None:
+def test_a_classroom_can_have_eight_hundred_accounts() -> None:
     floor = Floor()
     for number in range(800):
         events = floor.apply(in_class(OpenAccount(floor.id(), 1, f"pupil-{number}", 10**12, {"X": 100})))
         assert isinstance(events[-1], AccountOpened), events
 
 
-@pytest.mark.parametrize("said", [b'{"id":1,"op":"cancel","order_id":"7"}', b'{"id":1,"op":"dance"}', b"{"])
-def test_a_refused_request_leaves_nothing_for_the_search_for_cycles(said: bytes) -> None:
+@pytest.mark.parametrize("message", [b'{"id":1,"op":"cancel","order_id":"7"}', b'{"id":1,"op":"dance"}', b"{"])
+def test_a_refused_request_leaves_no_garbage_for_the_cycle_collector(message: bytes) -> None:
     wire = SimpleNamespace(put_soon=lambda _: False)
     socket: Any = SimpleNamespace(scope={"extensions": {EXTENSION: wire}})
-    nobody: Any = SimpleNamespace(classroom=False)
-    session = Session(socket, nobody, nobody)
+    desk: Any = SimpleNamespace(classroom=False)
+    session = Session(socket, desk, desk)
     gc.collect()
     gc.disable()
     try:
-        session._on_message(said)
+        session._on_message(message)
         assert gc.collect() == 0
     finally:
         gc.enable()
     assert b'"ok":false' in session._outgoing.take()
 
 
-def test_a_cancel_that_came_too_late_leaves_nothing_for_the_search_for_cycles() -> None:
+def test_a_late_cancel_leaves_no_garbage_for_the_cycle_collector() -> None:
     wire = SimpleNamespace(put_soon=lambda _: False)
     socket: Any = SimpleNamespace(scope={"extensions": {EXTENSION: wire}})
     desk: Any = SimpleNamespace(remembered=lambda _: "its last report")
@@ -263,8 +263,8 @@ def test_a_cancel_that_came_too_late_leaves_nothing_for_the_search_for_cycles() 
 # --- the order of requests ----------------------------------------------------------------------------------------
 
 
-class Ledge(OrderDesk):
-    """A desk whose commands stay on it. What only the database knows takes a while to be found."""
+class RecordingDesk(OrderDesk):
+    """An order desk that records its commands. Reports that only the database has are found after a delay."""
 
     def __init__(self, stored: Mapping[int, OrderReport], is_class: bool = False) -> None:
         self.view = MarketView()
@@ -296,7 +296,7 @@ class Ledge(OrderDesk):
 
 
 def resting(number: int, client_id: str = "alice") -> OrderReport:
-    """A report of an order that is open."""
+    """Return a report of an open order."""
     terms = (
         number,
         number,
@@ -317,15 +317,15 @@ def resting(number: int, client_id: str = "alice") -> OrderReport:
     return OrderReport(*terms)
 
 
-async def commands_of(desk: Ledge, requests: Sequence[dict[str, Any]]) -> list[str]:
-    """The names of the commands that requests of one connection cause, which come at once."""
+async def commands_of(desk: RecordingDesk, requests: Sequence[dict[str, Any]]) -> list[str]:
+    """Send all requests at once on one connection. Return the names of the commands that they cause."""
     access: Any = SimpleNamespace(classroom=False)
-    ears: list[Session] = []
-    ear = await listening(lambda text: ears[0]._on_message(text))
-    session = Session(cast(Any, SimpleNamespace(scope={"extensions": {EXTENSION: ear.connection}})), desk, access)
+    sessions: list[Session] = []
+    peer = await open_connection(lambda text: sessions[0]._on_message(text))
+    session = Session(cast(Any, SimpleNamespace(scope={"extensions": {EXTENSION: peer.connection}})), desk, access)
     session._client_id = "alice"
-    ears.append(session)
-    await ear.takes(b"".join(masked(Opcode.TEXT, json.dumps(one).encode()) for one in requests), 1 << 16)
+    sessions.append(session)
+    await peer.feed(b"".join(masked(Opcode.TEXT, json.dumps(request).encode()) for request in requests), 1 << 16)
     return [type(command).__name__ for command in desk.commands]
 
 
@@ -337,26 +337,26 @@ COMMANDS = {"order": "NewOrder", "cancel": "CancelOrder", "amend": "ReplaceOrder
 
 @pytest.mark.parametrize("is_remembered", [True, False])
 @pytest.mark.parametrize("requests", list(itertools.permutations([ORDER, CANCEL, AMEND, CANCEL_ALL])))
-async def test_requests_of_one_connection_are_sent_in_the_order_in_which_they_come(
+async def test_requests_of_one_connection_are_processed_in_their_order_of_arrival(
     requests: Sequence[dict[str, Any]], is_remembered: bool
 ) -> None:
-    desk = Ledge({7: resting(7)})
+    desk = RecordingDesk({7: resting(7)})
     if is_remembered:
         desk.view.apply(resting(7))
-    assert await commands_of(desk, requests) == [COMMANDS[one["op"]] for one in requests]
+    assert await commands_of(desk, requests) == [COMMANDS[request["op"]] for request in requests]
 
 
-async def test_requests_behind_the_first_order_of_a_pupil_wait_for_it() -> None:
+async def test_later_requests_wait_for_the_first_order_of_a_classroom_client() -> None:
     requests = [ORDER, CANCEL_ALL, ORDER]
-    assert await commands_of(Ledge({}, is_class=True), requests) == ["NewOrder", "CancelAll", "NewOrder"]
+    assert await commands_of(RecordingDesk({}, is_class=True), requests) == ["NewOrder", "CancelAll", "NewOrder"]
 
 
-async def test_requests_go_on_behind_one_that_is_refused_after_a_while() -> None:
-    desk = Ledge({7: resting(7, "bob")})
+async def test_requests_continue_after_a_request_that_is_refused_late() -> None:
+    desk = RecordingDesk({7: resting(7, "bob")})
     assert await commands_of(desk, [AMEND, ORDER]) == ["NewOrder"]
 
 
-async def test_an_order_of_another_client_is_unknown_to_an_amend() -> None:
-    desk = Ledge({})
+async def test_an_amend_and_a_cancel_of_another_clients_order_are_refused() -> None:
+    desk = RecordingDesk({})
     desk.view.apply(resting(7, "bob"))
     assert await commands_of(desk, [AMEND, CANCEL]) == []

@@ -16,7 +16,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from microexchange.auth import write_private
-from microexchange.securities import LIQUID
+from microexchange.securities import MOST_TRADED_SYMBOLS
 from microexchange.service import ConfigurationError, run_main
 from microexchange.settings import default_data_dir
 from trading_bots.connections import AccountError
@@ -59,7 +59,10 @@ def choose_symbols(setting: str, listed: Sequence[str]) -> list[str]:
     Raises:
         ConfigurationError: the setting is not a number and not a JSON list of symbols.
     """
-    ranked = sorted(listed, key=lambda symbol: LIQUID.index(symbol) if symbol in LIQUID else len(LIQUID))
+    ranked = sorted(
+        listed,
+        key=lambda symbol: MOST_TRADED_SYMBOLS.index(symbol) if symbol in MOST_TRADED_SYMBOLS else len(MOST_TRADED_SYMBOLS),
+    )
     if not setting:
         return [symbol for symbol in HOUSE_SYMBOLS if symbol in listed] or ranked[: len(HOUSE_SYMBOLS)]
     if setting.isdecimal():

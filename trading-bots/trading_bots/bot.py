@@ -148,7 +148,7 @@ class Order:
 
     @property
     def is_open(self) -> bool:
-        """Whether the order can still trade."""
+        """Return whether the order can still trade."""
         return self.status in _OPEN
 
 

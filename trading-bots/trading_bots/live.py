@@ -39,9 +39,9 @@ RESEND_DELAY_SECONDS = 1.0
 SETTLE_SECONDS = 2.0
 """The time without a fill after which the settled balance replaces the computed one."""
 BOOKS_TIMEOUT_SECONDS = 10.0
-"""How long `on_start` waits for the books."""
+"""The longest time that `on_start` waits for the books."""
 STOP_TIMEOUT_SECONDS = 2.0
-"""How long the requests of `on_stop` may take."""
+"""The longest time to wait for the answers to requests of `on_stop`."""
 _DUPLICATE = "DUPLICATE_CLIENT_ORDER_ID"
 """The refusal of an order that was sent and received twice. The reports of the first one have its state."""
 _RETRIED = ("UNAVAILABLE", "RATE_LIMITED")

@@ -1,4 +1,4 @@
-"""The log in memory: for unit tests and the deterministic simulation. Nothing outlives the process."""
+"""The log in memory, for unit tests and the deterministic simulation. It ends with the process."""
 
 import asyncio
 from collections import defaultdict
@@ -8,9 +8,9 @@ from microexchange.log.protocol import Entry, LogUnavailableError
 
 
 class MemoryLog:
-    """A `Log` in lists. `cut()` makes it unavailable until `mend()`, for tests of those who use it."""
+    """A `Log` in lists. Tests make it unavailable with `cut()` and available again with `mend()`."""
 
-    MOST = 256
+    MAX_READ_BODIES = 256
     """Bodies in one batch of `read`."""
 
     def __init__(self) -> None:
@@ -20,11 +20,11 @@ class MemoryLog:
         self._mended.set()
 
     def cut(self) -> None:
-        """Makes the log unavailable: appends raise at once, readers wait."""
+        """Make the log unavailable. Appends raise at once, readers wait."""
         self._mended.clear()
 
     def mend(self) -> None:
-        """Makes the log available again."""
+        """Make the log available again."""
         self._mended.set()
 
     async def append(self, topic: str, bodies: Sequence[bytes]) -> None:
@@ -41,7 +41,7 @@ class MemoryLog:
         while True:
             await self._mended.wait()
             if offset < len(bodies):
-                taken = bodies[offset : offset + self.MOST]
+                taken = bodies[offset : offset + self.MAX_READ_BODIES]
                 yield list(enumerate(taken, offset))
                 offset += len(taken)
             else:

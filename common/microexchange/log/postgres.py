@@ -1,7 +1,7 @@
 """The log in Postgres: the table `log` of the database `exchange_log`.
 
-The database's own function `append` (see the migration) holds an advisory lock on the topic to the end of its
-transaction, so that a reader never sees an offset before all smaller ones are there; and notifies the readers.
+The SQL function `append` (see the migration) notifies the readers. It holds an advisory lock on the topic until the end of
+its transaction. So a reader never reads an offset before all smaller ones are visible.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ _logger = structlog.get_logger(__name__)
 class PostgresLog:
     """A `Log` in a Postgres table."""
 
-    MOST = 256
+    MAX_READ_BODIES = 256
     """Bodies in one batch of `read`."""
-    IDLE = 5.0
-    """Seconds after which a reader looks again without having been notified."""
+    POLL_SECONDS = 5.0
+    """A reader that receives no notification reads again after this time."""
 
-    def __init__(self, server_url: str, namespace: str = "", patience: float = 1.0) -> None:
+    def __init__(self, server_url: str, namespace: str = "", retry_seconds: float = 1.0) -> None:
         self._url = database_url(server_url, namespace, EXCHANGE_LOG)
-        self._patience = patience
+        self._retry_seconds = retry_seconds
         self._appenders: dict[str, psycopg.AsyncConnection] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -35,7 +35,7 @@ class PostgresLog:
 
     async def append(self, topic: str, bodies: Sequence[bytes]) -> None:
         """See `Log.append`."""
-        backoff = Backoff(self._patience)
+        backoff = Backoff(self._retry_seconds)
         maybe_written = False
         async with self._locks.setdefault(topic, asyncio.Lock()):
             while True:
@@ -51,7 +51,7 @@ class PostgresLog:
                     if backoff.exhausted:
                         raise LogUnavailableError(self._url, _first_line(error), maybe_written=maybe_written) from error
                 except asyncio.CancelledError:
-                    # The statement may still run: its answer must not be taken for the next one's.
+                    # The statement may still run. The next statement must not receive its answer.
                     await self._drop_appender(topic)
                     raise
                 await backoff.wait()
@@ -68,13 +68,13 @@ class PostgresLog:
         while True:
             try:
                 async with await self._connect() as connection:
-                    # LISTEN comes before the first look, so that nothing falls between the two.
+                    # LISTEN comes before the first SELECT, so that no body is missed between the two.
                     await connection.execute(f'LISTEN "{topic}"')
                     backoff = Backoff()
                     while True:
                         cursor = await connection.execute(
                             'SELECT "offset", body FROM log WHERE topic = %s AND "offset" >= %s ORDER BY "offset" LIMIT %s',
-                            (topic, offset, self.MOST),
+                            (topic, offset, self.MAX_READ_BODIES),
                             binary=True,
                         )
                         entries: list[Entry] = await cursor.fetchall()
@@ -82,10 +82,10 @@ class PostgresLog:
                             yield entries
                             offset = entries[-1][0] + 1
                         else:
-                            async for _ in connection.notifies(timeout=self.IDLE, stop_after=1):
+                            async for _ in connection.notifies(timeout=self.POLL_SECONDS, stop_after=1):
                                 pass
             except CONNECTION_LOST as error:
-                if backoff.delay == Backoff.FIRST:
+                if backoff.delay_seconds == Backoff.MIN_SECONDS:
                     _logger.warning("log reader lost its connection", topic=topic, offset=offset, cause=_first_line(error))
             await backoff.wait()
 

@@ -1,4 +1,4 @@
-"""What a log promises, and what its implementations share."""
+"""The interface of a log, and the parts that its implementations share."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
@@ -13,8 +13,8 @@ Entry = tuple[int, bytes]
 class LogUnavailableError(ConnectionError):
     """The log cannot be reached, or did not confirm in time.
 
-    Where `maybe_written` is false, nothing of the append that raised it was sent. Where it is true, its bodies may or may
-    not be on the log: who appends again may write them twice, and readers tell the second by its numbers.
+    If `maybe_written` is false, the append has sent nothing. If it is true, the bodies may be on the log. A second append
+    may then write them twice. Readers ignore duplicates by their sequence numbers.
     """
 
     def __init__(self, url: str, cause: object, *, maybe_written: bool = False) -> None:
@@ -26,71 +26,80 @@ class Log(Protocol):
     """Ordered, durable topics."""
 
     async def append(self, topic: str, bodies: Sequence[bytes]) -> None:
-        """Appends `bodies` in order, and returns when all of them are durable.
+        """Append `bodies` in order. Return when all of them are durable.
 
-        The bodies of one call follow each other in order; two calls, one after the other, keep their order too. Retries
-        with a back-off for the log's patience, then raises `LogUnavailableError`. After a lost connection a body may be
-        on the log twice.
+        Successive calls keep their order. A failed append is repeated with a back-off for the log's `retry_seconds`. After a
+        lost connection, a body may be on the log twice.
+
+        Raises:
+            LogUnavailableError: the log did not confirm in time.
         """
         ...
 
     def read(self, topic: str, from_offset: int) -> AsyncGenerator[list[Entry], None]:
-        """All entries of `topic` from `from_offset` on, in order, in batches, for ever: waits where the topic ends.
+        """Yield batches of the entries of `topic` from `from_offset`, in order. Wait at the end of the topic.
 
-        Offsets are contiguous. Survives a lost connection: it reconnects, with a back-off and for as long as it takes,
-        and goes on at the next offset.
+        Offsets have no gap. After a lost connection it reconnects with a back-off, without a limit of time, and continues at
+        the next offset.
         """
         ...
 
     async def tail(self, topic: str) -> int:
-        """The offset that the next body of `topic` will have. Raises `LogUnavailableError`."""
+        """Return the offset of the next body of `topic`.
+
+        Raises:
+            LogUnavailableError: the log cannot be reached.
+        """
         ...
 
     async def close(self) -> None:
-        """Closes all connections."""
+        """Close all connections."""
         ...
 
 
 class Backoff:
-    """Waits longer after each failure: 50 ms, doubling up to 2 s."""
+    """A delay that doubles after each failure, from 50 ms to 2 s."""
 
-    FIRST, MOST = 0.05, 2.0
+    MIN_SECONDS, MAX_SECONDS = 0.05, 2.0
 
-    def __init__(self, patience: float | None = None) -> None:
-        self._patience = patience
-        self._began = asyncio.get_running_loop().time()
-        self.delay = self.FIRST
+    def __init__(self, retry_seconds: float | None = None) -> None:
+        self._retry_seconds = retry_seconds
+        self._started_at = asyncio.get_running_loop().time()
+        self.delay_seconds = self.MIN_SECONDS
 
     @property
     def exhausted(self) -> bool:
-        """Whether the patience would be over before another try. Never, where there is no limit."""
-        if self._patience is None:
+        """Return whether the next attempt would be after the limit of time. Always false without a limit."""
+        if self._retry_seconds is None:
             return False
-        return asyncio.get_running_loop().time() + self.delay - self._began > self._patience
+        return asyncio.get_running_loop().time() + self.delay_seconds - self._started_at > self._retry_seconds
 
     async def wait(self) -> None:
-        """Waits before the next try."""
-        await asyncio.sleep(self.delay)
-        self.delay = min(self.delay * 2, self.MOST)
+        """Wait before the next attempt."""
+        await asyncio.sleep(self.delay_seconds)
+        self.delay_seconds = min(self.delay_seconds * 2, self.MAX_SECONDS)
 
 
-def open_log(url: str, namespace: str = "", patience: float = 1.0) -> Log:
-    """The log that `url` names: `amqp://…`, `postgresql://…` (a server: its database `exchange_log`) or `memory:`.
+def open_log(url: str, namespace: str = "", retry_seconds: float = 1.0) -> Log:
+    """Return the log at `url`: `amqp://…`, `postgresql://…` (the server of the database `exchange_log`) or `memory:`.
 
-    Connects on first use. `namespace` is put before every name on the server, so that several markets share one.
-    `patience` is how many seconds an append goes on trying.
+    It connects on first use. `namespace` is a prefix of every name on the server, so several markets can share one server.
+    An append is repeated for `retry_seconds`.
+
+    Raises:
+        ValueError: the scheme of `url` is another one.
     """
     scheme = url.split(":", 1)[0]
     if scheme in ("amqp", "amqps"):
         from microexchange.log.rabbitmq import RabbitLog
 
-        return RabbitLog(url, namespace, patience)
+        return RabbitLog(url, namespace, retry_seconds)
     if scheme in ("postgresql", "postgres"):
         from microexchange.log.postgres import PostgresLog
 
-        return PostgresLog(url, namespace, patience)
+        return PostgresLog(url, namespace, retry_seconds)
     if scheme == "memory":
         from microexchange.log.memory import MemoryLog
 
         return MemoryLog()
-    raise ValueError(f"no log of scheme {scheme!r}: use amqp://, postgresql:// or memory:")
+    raise ValueError(f"a log cannot have the scheme {scheme!r}: use amqp://, postgresql:// or memory:")

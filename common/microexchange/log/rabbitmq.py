@@ -1,7 +1,8 @@
-"""The log in RabbitMQ: durable streams, bound to the direct exchange `stock_exchange` by their own names.
+"""The log in RabbitMQ: durable streams, which are bound by their names to the direct exchange `stock_exchange`.
 
-A stream keeps what was read, every consumer names the offset it wants, and a publisher confirm means that the stream has
-the message. (RabbitMQ documentation, "Streams" and "Consumer Acknowledgements and Publisher Confirms".)
+A stream keeps messages after they were read. Every consumer names the offset at which it begins. A publisher confirm means
+that the stream has stored the message. Source: RabbitMQ documentation, "Streams" and "Consumer Acknowledgements and
+Publisher Confirms". docs/decisions/0020 and 0021 explain why the client is pika.
 """
 
 import asyncio
@@ -18,36 +19,39 @@ from microexchange.log.protocol import Backoff, Entry, LogUnavailableError
 
 EXCHANGE = "stock_exchange"
 MAX_BYTES = 20_000_000_000
-"""Retention of a stream: the oldest segments go when it is larger."""
+"""Retention of a stream. RabbitMQ deletes the oldest segments of a larger one."""
 MAX_SEGMENT_BYTES = 100_000_000
 
 PREFETCH = 512
-"""Bodies that the broker sends ahead of what was acknowledged."""
+"""The number of unacknowledged bodies that the broker sends."""
 
 _PERSISTENT = pika.BasicProperties(delivery_mode=2, content_type="application/msgpack")
 _logger = structlog.get_logger(__name__)
 
 
 class _LinkLostError(ConnectionError):
-    """The connection or its channel is gone."""
+    """The connection or its channel was closed."""
 
 
 class _Connection(AsyncioConnection):  # type: ignore[misc]
-    """Sends what belongs together with one call: pika's own sends each frame by itself, three for a message, and each wakes
-    the broker."""
+    """A connection that sends the frames of a message in one system call.
+
+    pika sends each of the three frames of a message separately, and each one wakes the broker. This overrides a private
+    method of pika: see docs/decisions/0020 and `tests/contract/test_private_interfaces.py`.
+    """
 
     def _output_marshaled_frames(self, marshaled_frames: Sequence[bytes]) -> None:
         super()._output_marshaled_frames([b"".join(marshaled_frames)])
 
 
 class _Link:
-    """One connection with one channel, as awaitables over pika's callbacks. Once lost it stays lost: open another."""
+    """One connection with one channel, as awaitables over pika's callbacks. A lost link is not opened again."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self.lost: asyncio.Future[None] = self._loop.create_future()
-        """Fails with `_LinkLostError` when the link is gone."""
-        self.lost.add_done_callback(lambda future: future.exception())  # somebody has looked: no warning
+        """Raises `_LinkLostError` once the link is lost."""
+        self.lost.add_done_callback(lambda future: future.exception())  # read it, so that asyncio logs no warning
         self._unconfirmed: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._published = 0
         self._connection: Any = None
@@ -55,7 +59,11 @@ class _Link:
 
     @classmethod
     async def open(cls, url: str) -> "_Link":
-        """Connects and opens a channel. Raises `_LinkLostError`."""
+        """Connect and open a channel.
+
+        Raises:
+            _LinkLostError: the broker cannot be reached, or refuses.
+        """
         link = cls()
         parameters = pika.URLParameters(url)
         parameters.heartbeat = 10
@@ -75,7 +83,7 @@ class _Link:
         link._channel = await link._until(channel)
         link._channel.add_on_close_callback(lambda _, error: link._lose(error))
         link._channel.add_on_cancel_callback(lambda _: link._lose("the stream was deleted"))
-        link._channel.add_on_return_callback(lambda *_: link._lose("the stream is gone: a message came back"))
+        link._channel.add_on_return_callback(lambda *_: link._lose("the stream does not exist: a message was returned"))
         return link
 
     def _lose(self, cause: object) -> None:
@@ -89,7 +97,11 @@ class _Link:
         self.close()
 
     async def _until(self, future: "asyncio.Future[Any]") -> Any:
-        """The future's result, or `_LinkLostError` if the link is lost before."""
+        """Return the result of `future`.
+
+        Raises:
+            _LinkLostError: the link was lost first.
+        """
         try:
             await asyncio.wait((future, self.lost), return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
@@ -101,7 +113,7 @@ class _Link:
         return self.lost.result()
 
     async def _call(self, method: Any, **arguments: Any) -> Any:
-        """Calls a method of the channel that answers by callback."""
+        """Call a method of the channel and return the argument of its callback."""
         answer: asyncio.Future[Any] = self._loop.create_future()
         try:
             method(callback=lambda frame: None if answer.done() else answer.set_result(frame), **arguments)
@@ -110,7 +122,7 @@ class _Link:
         return await self._until(answer)
 
     async def declare(self, exchange: str, stream: str, routing_key: str) -> None:
-        """Declares a stream and binds it."""
+        """Declare a stream and bind it."""
         arguments = {
             "x-queue-type": "stream",
             "x-max-length-bytes": MAX_BYTES,
@@ -121,13 +133,13 @@ class _Link:
         await self._call(self._channel.queue_bind, queue=stream, exchange=exchange, routing_key=routing_key)
 
     async def confirm(self) -> None:
-        """Asks for publisher confirms."""
+        """Request publisher confirms."""
         await self._call(self._channel.confirm_delivery, ack_nack_callback=self._on_confirm)
 
     def _on_confirm(self, frame: Any) -> None:
         method = frame.method
         if isinstance(method, pika.spec.Basic.Nack):
-            # What was published after it may be on the stream before it is sent again; the numbers in the records tell.
+            # Later messages may be on the stream already. Readers order and deduplicate records by their numbers.
             self._lose("the broker refused a message")
             return
         waiting = self._unconfirmed
@@ -149,7 +161,7 @@ class _Link:
             future.set_result(None)
 
     async def publish(self, exchange: str, routing_key: str, bodies: Sequence[bytes]) -> None:
-        """Publishes `bodies` and waits until all are confirmed."""
+        """Publish `bodies` and wait until all are confirmed."""
         confirms = []
         for body in bodies:
             if self.lost.done():
@@ -167,7 +179,7 @@ class _Link:
                 raise result
 
     async def consume(self, stream: str, offset: "int | str", prefetch: int, on_message: Any) -> None:
-        """Begins to consume from `offset`."""
+        """Begin to consume at `offset`."""
         await self._call(self._channel.basic_qos, prefetch_count=prefetch)
         await self._call(
             self._channel.basic_consume,
@@ -177,7 +189,7 @@ class _Link:
         )
 
     def acknowledge(self, delivery_tag: int) -> None:
-        """Acknowledges all deliveries up to `delivery_tag`, which lets the broker send more."""
+        """Acknowledge all deliveries up to `delivery_tag`. The broker then sends more."""
         if not self.lost.done():
             try:
                 self._channel.basic_ack(delivery_tag, multiple=True)
@@ -185,7 +197,7 @@ class _Link:
                 self._lose(error)
 
     def close(self) -> None:
-        """Closes the connection, if it is open."""
+        """Close the connection, if it is open."""
         connection = self._connection
         if connection is not None and not (connection.is_closing or connection.is_closed):
             connection.close()
@@ -194,18 +206,19 @@ class _Link:
 class RabbitLog:
     """A `Log` in RabbitMQ streams."""
 
-    CONNECT, CONFIRM = 5.0, 15.0
-    """Seconds that the broker has to open a channel, and to confirm an append."""
-    QUIET = 0.1
-    FIRST = 1.0
-    """Seconds that `tail` waits for more, and for the first message of a stream that may be empty."""
-    BUSY = 1.0
-    """Seconds after which `tail` waits no longer for a stream to fall quiet that others write to without a pause."""
+    CONNECT_SECONDS, CONFIRM_SECONDS = 5.0, 15.0
+    """Limits for opening a channel, and for the confirmation of an append."""
+    FIRST_MESSAGE_SECONDS = 1.0
+    """The time after which `tail` assumes that a stream is empty."""
+    NEXT_MESSAGE_SECONDS = 0.1
+    """The time after which `tail` assumes that there are no more messages."""
+    TAIL_SECONDS = 1.0
+    """The longest time of `tail`, if others write to the stream without a pause."""
 
-    def __init__(self, url: str, namespace: str = "", patience: float = 1.0) -> None:
+    def __init__(self, url: str, namespace: str = "", retry_seconds: float = 1.0) -> None:
         self._url = url
         self._namespace = namespace
-        self._patience = patience
+        self._retry_seconds = retry_seconds
         self._exchange = namespace + EXCHANGE
         self._publisher: _Link | None = None
         self._declared: set[str] = set()
@@ -233,14 +246,14 @@ class RabbitLog:
 
     async def append(self, topic: str, bodies: Sequence[bytes]) -> None:
         """See `Log.append`."""
-        backoff = Backoff(self._patience)
+        backoff = Backoff(self._retry_seconds)
         maybe_written = False
         while True:
             try:
-                async with asyncio.timeout(self.CONNECT):
+                async with asyncio.timeout(self.CONNECT_SECONDS):
                     link = await self._publishing(topic)
                 maybe_written = True
-                async with asyncio.timeout(self.CONFIRM):
+                async with asyncio.timeout(self.CONFIRM_SECONDS):
                     await link.publish(self._exchange, self._stream(topic), bodies)
                 return
             except (_LinkLostError, TimeoutError) as error:
@@ -270,7 +283,7 @@ class RabbitLog:
                         offset = entries[-1][0] + 1
                     inbox.acknowledge()
             except _LinkLostError as error:
-                if backoff.delay == Backoff.FIRST:
+                if backoff.delay_seconds == Backoff.MIN_SECONDS:
                     _logger.warning("log reader lost its connection", topic=topic, offset=offset, cause=str(error))
             finally:
                 if link is not None:
@@ -278,24 +291,24 @@ class RabbitLog:
             await backoff.wait()
 
     async def tail(self, topic: str) -> int:
-        """See `Log.tail`. AMQP has no question for it: this reads the stream's last chunk until it falls quiet."""
+        """See `Log.tail`. AMQP has no request for it. This reads the last chunk of the stream until nothing more comes."""
         try:
-            async with asyncio.timeout(self.CONNECT):
+            async with asyncio.timeout(self.CONNECT_SECONDS):
                 link = await self._open(topic)
         except (_LinkLostError, TimeoutError) as error:
             raise LogUnavailableError(self._url, error or "no answer") from error
         try:
             inbox = _Inbox(link, 0)
             await link.consume(self._stream(topic), "last", PREFETCH, inbox.on_message)
-            tail, enough = 0, float("inf")
-            while time.monotonic() < enough:
+            tail, deadline = 0, float("inf")
+            while time.monotonic() < deadline:
                 try:
-                    async with asyncio.timeout(self.QUIET if tail else self.FIRST):
+                    async with asyncio.timeout(self.NEXT_MESSAGE_SECONDS if tail else self.FIRST_MESSAGE_SECONDS):
                         entries = await inbox.take()
                 except TimeoutError:
                     break
                 inbox.acknowledge()
-                enough = min(enough, time.monotonic() + self.BUSY)
+                deadline = min(deadline, time.monotonic() + self.TAIL_SECONDS)
                 tail = entries[-1][0] + 1 if entries else tail
             return tail
         except _LinkLostError as error:
@@ -311,9 +324,10 @@ class RabbitLog:
 
 
 class _Inbox:
-    """Collects what the broker delivers until the reader takes it, all at once."""
+    """A buffer of deliveries. The reader takes all of them at once."""
 
-    MANY = PREFETCH // 4
+    ACKNOWLEDGE_EVERY = PREFETCH // 4
+    """Deliveries between two acknowledgements."""
 
     def __init__(self, link: _Link, from_offset: int) -> None:
         self._link = link
@@ -321,11 +335,11 @@ class _Inbox:
         self._entries: list[Entry] = []
         self._arrived = asyncio.Event()
         self._delivered = self._taken = self._acknowledged = 0
-        """Delivery tags: of the newest message here, of the newest taken, of the newest acknowledged."""
+        """Delivery tags of the newest message that was delivered, taken and acknowledged."""
         link.lost.add_done_callback(lambda _: self._arrived.set())
 
     def on_message(self, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
-        """Takes a delivery. The broker may begin at the start of a chunk, before the offset that was asked for."""
+        """Buffer a delivery. The broker may begin at the start of a chunk, before the requested offset."""
         offset = int(properties.headers["x-stream-offset"])
         if offset >= self._next:
             self._entries.append((offset, body))
@@ -334,7 +348,11 @@ class _Inbox:
         self._arrived.set()
 
     async def take(self) -> list[Entry]:
-        """What has arrived since the last call; waits for something. Raises `_LinkLostError` once all is taken."""
+        """Wait for deliveries and return all since the last call.
+
+        Raises:
+            _LinkLostError: the link is lost, and all deliveries were taken.
+        """
         await self._arrived.wait()
         self._arrived.clear()
         entries, self._entries = self._entries, []
@@ -346,14 +364,14 @@ class _Inbox:
         return entries
 
     def acknowledge(self) -> None:
-        """Acknowledges what was taken, once it is much: that only lets the broker send more."""
-        if self._taken - self._acknowledged >= self.MANY:
+        """Acknowledge what was taken, in large steps. An acknowledgement only lets the broker send more."""
+        if self._taken - self._acknowledged >= self.ACKNOWLEDGE_EVERY:
             self._link.acknowledge(self._taken)
             self._acknowledged = self._taken
 
 
 def _explain(cause: object) -> str:
-    """One line for what pika gives as a reason, which may wrap the real one in several layers."""
+    """Return a reason of pika in one line. pika may wrap the cause in several exceptions."""
     while isinstance(cause, BaseException):
         inner = next((part for part in getattr(cause, "args", ()) if isinstance(part, BaseException)), None)
         inner = inner or getattr(cause, "exception", None) or next(iter(getattr(cause, "exceptions", ())), None)

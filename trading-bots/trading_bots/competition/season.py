@@ -82,7 +82,7 @@ class Auctions(_Part, frozen=True):
     """`[auctions]`: the lengths of the auctions."""
 
     opening: str = "0s"
-    """How long orders are collected before continuous trading begins."""
+    """The length of the opening auction, which collects orders before continuous trading begins."""
     closing: str = "0s"
     """The length of the closing auction before the end. Its prices value all holdings."""
 

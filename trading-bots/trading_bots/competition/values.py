@@ -25,7 +25,7 @@ class Point(NamedTuple):
 
     value: float
     activity: float
-    """How busy the market is, relative to a mean of about 1."""
+    """The activity of the market, relative to a mean of about 1."""
 
 
 class News(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -40,7 +40,7 @@ class Check:
 
     @property
     def holds(self) -> bool:
-        """Whether the worst measurement is within the limit."""
+        """Return whether the worst measurement is within the limit."""
         return self.figure >= self.bound if self.is_minimum else self.figure <= self.bound
 
     @property

@@ -25,7 +25,7 @@ CLOCK_TIMEOUT_FACTOR = 3
 CHECK_INTERVAL_SECONDS = 1.0
 """The time between two checks."""
 MAX_ATTEMPTS = 3
-"""How often `Stuck` is raised before the process ends."""
+"""The number of times that `Stuck` is raised before the process ends."""
 EXIT_STUCK = 70
 
 

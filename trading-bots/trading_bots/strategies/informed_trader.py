@@ -1,4 +1,4 @@
-"""A trader who knows the fundamental value.
+"""A trader who has information about the fundamental value.
 
 Glosten and Milgrom, "Bid, ask and transaction prices in a specialist market with heterogeneously informed traders" (1985);
 Kyle, "Continuous auctions and insider trading" (1985).
@@ -46,7 +46,7 @@ class InformedTrader(Trader):
         self.every(self.pause * (0.5 + self.dice.random()), self.act)
 
     def value_of(self, symbol: str) -> Decimal:
-        """Return the value of a security as the trader knows it."""
+        """Return the value of a security as far as the trader is informed."""
         if self.value is None:
             return self.first_prices.setdefault(symbol, self.last(symbol))
         return self.value(symbol, self.now)
