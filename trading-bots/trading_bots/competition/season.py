@@ -41,7 +41,7 @@ class SecurityTerms(_Part, frozen=True):
     short_limit: int = 0
     """The lots that a client may be short."""
     value: Value = Constant()
-    """The process of its fundamental value, which informed traders know."""
+    """The process of its fundamental value, which informed traders receive."""
 
 
 class Account(_Part, frozen=True):

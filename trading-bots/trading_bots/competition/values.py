@@ -1,4 +1,4 @@
-"""Fundamental values of securities over time. Informed traders know a value before the market does.
+"""Fundamental values of securities over time. Informed traders receive a value before the market reflects it.
 
 A process is sampled once a second. It has its own random numbers: the same seed gives the same values.
 """
