@@ -17,7 +17,7 @@ from benchmarks.charts import Chart, Series, write
 from benchmarks.harness import put_between
 from microexchange.enums import ExecType, Side
 from microexchange.reports import Event, OrderReport, PriceUpdate, Trade
-from trading_bots.simulation.exchange import SECOND
+from trading_bots.simulation.client import SECOND
 from trading_bots.simulation.house import LISTED, open_house
 from trading_bots.simulation.rounds import START
 from trading_bots.strategies.trader import unit_of

@@ -11,7 +11,8 @@ from market_data_feed.market import MarketData
 from matching_engine.engine import Engine
 from microexchange.batches import decode_batch
 from microexchange.records import ORDER_ENTRY
-from trading_bots.simulation.exchange import SECOND, SimulatedExchange
+from trading_bots.simulation.client import SECOND
+from trading_bots.simulation.exchange import SimulatedExchange
 from trading_bots.simulation.rounds import START
 from trading_bots.strategies import MarketMaker, MeanReversion, Momentum, NoiseTrader
 

@@ -10,7 +10,7 @@ from exchange_launcher.competition_inputs import command_errors
 from exchange_launcher.new_bot import write_new_bot
 from exchange_launcher.terminal import CommandError, bad_use
 from trading_bots.competition.loading import find_bot, make_bot
-from trading_bots.live import AccountError
+from trading_bots.connections import AccountError
 from trading_bots.runner import run
 
 

@@ -51,7 +51,7 @@ from trading_bots.competition.results import RoundResult, result_of
 from trading_bots.competition.season import Season
 from trading_bots.competition.tournament import output_of, results
 from trading_bots.simulation.rounds import play
-from trading_bots.simulation.watchdog import PATIENCE
+from trading_bots.simulation.watchdog import CALLBACK_TIMEOUT_SECONDS
 
 NANOSECONDS_PER_SECOND = 10**9
 MAX_OUTPUT_LINES_SHOWN = 50
@@ -77,7 +77,7 @@ def simulate(
     speed: Annotated[
         str, typer.Option(help="Simulated seconds per real second, for example 1 or 10. max runs as fast as possible.")
     ] = "max",
-    patience: CallLimit = PATIENCE,
+    patience: CallLimit = CALLBACK_TIMEOUT_SECONDS,
     out: Out = Path("results"),
 ) -> None:
     """Play a season in one process on a simulated clock.
@@ -117,7 +117,7 @@ def _simulate_round(season: Season, number: int, folder: Path, speed: float, pat
             if len(lines) <= MAX_OUTPUT_LINES_SHOWN:
                 progress.console.print(f"{name}: {line}", markup=False, highlight=False, soft_wrap=True)
 
-        played = play(season, number, folder, on_progress, keep=True, patience=patience, said=on_output)
+        played = play(season, number, folder, on_progress, keep=True, timeout_seconds=patience, on_line=on_output)
     elapsed = time.perf_counter() - started_at
     round_folder = out / season.name / f"round-{number}"
     write_played(round_folder, played)
@@ -196,7 +196,7 @@ def tournament(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Number of worker processes. Default: the number of processors.")
     ] = None,
-    patience: CallLimit = PATIENCE,
+    patience: CallLimit = CALLBACK_TIMEOUT_SECONDS,
     show_output: Annotated[bool, typer.Option("--show-output", help="Print the output of the bots at the end.")] = False,
     out: Out = Path("results"),
 ) -> None:

@@ -210,15 +210,15 @@ class LiveRound:
 
     async def _start_house(self, exchange: Exchange, start: float) -> None:
         keys = {name: self.keys[name] for name in self.house}
-        orders = house_process.Orders(
+        task = house_process.HouseTask(
             str(self.file), self.number, start, keys, exchange.gateway_url, exchange.feed_url, self.season.seed
         )
-        process, _ = await self._spawn("trading_bots.competition.house", orders, "house", asyncio.subprocess.DEVNULL)
+        process, _ = await self._spawn("trading_bots.competition.house", task, "house", asyncio.subprocess.DEVNULL)
         self._house_processes.append(process)
 
     async def _start_contestant(self, exchange: Exchange, contestant: Contestant) -> None:
         limits = self.season.limits
-        orders = contestant_process.Orders(
+        task = contestant_process.ContestantTask(
             contestant.name,
             self.keys[contestant.name],
             exchange.gateway_url,
@@ -231,15 +231,15 @@ class LiveRound:
             int(limits.processor_share * self.seconds) + 1,
             str(self.folder.absolute() / "output" / f"{contestant.name}.txt"),
         )
-        process, log = await self._spawn("trading_bots.competition.contestant", orders, contestant.name)
+        process, log = await self._spawn("trading_bots.competition.contestant", task, contestant.name)
         player = ContestantProcess(contestant.name, process, log, asyncio.get_running_loop().time())
         self.players.append(player)
         self._tasks.append(asyncio.create_task(player.read_heartbeats()))
 
     async def _spawn(
-        self, module: str, orders: msgspec.Struct, name: str, stdout: int = asyncio.subprocess.PIPE
+        self, module: str, task: msgspec.Struct, name: str, stdout: int = asyncio.subprocess.PIPE
     ) -> tuple[asyncio.subprocess.Process, Path]:
-        """Start a module as a process, and write `orders` to its standard input. Return the process and its log file."""
+        """Start a module as a process, and write `task` to its standard input. Return the process and its log file."""
         log = self.folder / "logs" / f"{name}.log"
         log.parent.mkdir(exist_ok=True)
         with log.open("wb") as output:
@@ -255,7 +255,7 @@ class LiveRound:
                 env={key: text for key, text in os.environ.items() if not key.startswith("MX_")},
             )
         assert process.stdin is not None  # noqa: S101 - it was started with a pipe
-        process.stdin.write(msgspec.json.encode(orders) + b"\n")
+        process.stdin.write(msgspec.json.encode(task) + b"\n")
         await process.stdin.drain()
         return process, log
 

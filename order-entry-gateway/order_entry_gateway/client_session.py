@@ -117,7 +117,7 @@ class ClientSession:
 
     @property
     def must_open_account(self) -> bool:
-        """Return whether `open_first_account` must be called before an order: a classroom opens accounts without a request."""
+        """Return whether `open_first_account` must be called before an order, as in a classroom."""
         return self._order_service.policy.must_open_account(self.client_id, self._order_service.state.clients)
 
     async def open_first_account(self) -> None:

@@ -25,10 +25,11 @@ from order_entry_gateway.requests import AmendRequest, OrderRequest
 from tests.integration.running import Running
 from trading_bots import AsyncExchangeClient, Bot, ExchangeClient, ExchangeError, Fill, Order
 from trading_bots.bot import Security
-from trading_bots.client import _order
+from trading_bots.bot_state import MAX_OPEN_REQUESTS, TOO_MANY_REQUESTS, amend_fields, order_fields
+from trading_bots.client_requests import new_order_request
 from trading_bots.live import LiveVenue
-from trading_bots.session import MAX_WAITING, TOO_MANY, amend_fields, order_fields
-from trading_bots.simulation.exchange import SECOND, SimulatedExchange, order_request
+from trading_bots.simulation.client import SECOND, order_request
+from trading_bots.simulation.exchange import SimulatedExchange
 from trading_bots.simulation.rounds import START
 
 CASH, SHARES = 100_000, 100
@@ -132,7 +133,7 @@ def simulated(play: Script, symbol: str) -> list[dict[str, Any]]:
         made.run_until(START + number * SECOND)
     before = [bot.outcome() for bot in bots]
     for client in made.clients.values():
-        client.die()
+        client.stop()
     made.run_until(made.now + SECOND)
     assert [client.errors for client in made.clients.values()] == [[], []]
     return [ended(outcome, bot) for outcome, bot in zip(before, bots, strict=True)]
@@ -177,7 +178,7 @@ async def quiet(bots: list[Actor], venues: list[LiveVenue]) -> None:
         while True:
             await asyncio.sleep(0.4)
             now = [bot.outcome() for bot in bots]
-            if now == before and not any(venue._asked for venue in venues):
+            if now == before and not any(venue._open_requests for venue in venues):
                 return
             before = now
 
@@ -344,7 +345,7 @@ def an_auction_collects_orders_and_uncrosses(me: Actor, other: Actor) -> Iterato
 
 @script
 def too_many_orders_at_a_time_are_refused(me: Actor, other: Actor) -> Iterator[None]:
-    for _ in range(MAX_WAITING + 3):
+    for _ in range(MAX_OPEN_REQUESTS + 3):
         me.sell(me.symbol, SHARES + 1, "100.00")
     yield
 
@@ -368,7 +369,7 @@ async def test_a_script_has_the_same_outcome_live_and_in_a_simulation(name: str,
 
 
 def test_the_script_of_too_many_orders_exceeds_the_maximum() -> None:
-    assert simulated(too_many_orders_at_a_time_are_refused, "S0")[0]["rejects"].count(TOO_MANY) == 3
+    assert simulated(too_many_orders_at_a_time_are_refused, "S0")[0]["rejects"].count(TOO_MANY_REQUESTS) == 3
 
 
 # --- clients --------------------------------------------------------------------------------------------------------
@@ -476,7 +477,7 @@ def test_a_client_and_a_bot_send_the_same_request(side: str, quantity: int, give
     bot, venue = recorded_bot()
     getattr(bot, side)("X", quantity, **given_)
     of_client = dict(given_)
-    body = _order(side, "X", quantity, of_client.pop("price", None), of_client).body
+    body = new_order_request(side, "X", quantity, of_client.pop("price", None), of_client).body
     request = msgspec.json.decode(msgspec.json.encode(body), type=OrderRequest)
     of_bot = order_request(venue.orders[0])
     for name in OrderRequest.__struct_fields__:

@@ -15,8 +15,9 @@ from microexchange.numbers import CASH_SCALE
 from tests.integration.running import free_ports
 from trading_bots import Bot
 from trading_bots.competition.output import MAX_CHARACTERS, captured
-from trading_bots.faults import Complaints, complaint, plain
-from trading_bots.simulation.exchange import SECOND, SimulatedExchange
+from trading_bots.faults import ErrorLog, error_text, plain
+from trading_bots.simulation.client import SECOND
+from trading_bots.simulation.exchange import SimulatedExchange
 from trading_bots.simulation.rounds import START
 from trading_bots.simulation.watchdog import EXIT_STUCK
 
@@ -125,7 +126,7 @@ def test_a_simulation_whose_clock_stands_still_ends_and_names_the_last_bot(tmp_p
 
 @pytest.mark.parametrize("pause", [0, -1, 1e-9, float("nan")])
 def test_a_timer_whose_pause_is_not_positive_is_refused(pause: float) -> None:
-    with pytest.raises(ValueError, match="pause must be"):
+    with pytest.raises(ValueError, match="interval must be"):
         Bot().every(pause, lambda: None)
 
 
@@ -174,7 +175,7 @@ class Stuck(Bot):
 
 async def main():
     bot, stop = Stuck(), asyncio.Event()
-    with Guard(bot, stop, lambda text: print(text, flush=True), patience=1.0).installed():
+    with Guard(bot, stop, lambda text: print(text, flush=True), timeout_seconds=1.0).installed():
         print("ready", flush=True)
         bot.work()
         await stop.wait()
@@ -242,7 +243,7 @@ def raised(function: object) -> Exception:
 
 def test_a_repeated_error_is_reported_at_the_first_tenth_and_hundredth_time_with_its_count() -> None:
     bot = Fails()
-    complaints = Complaints(bot)
+    complaints = ErrorLog(bot)
     texts = [complaints.add(raised(bot.first)) for _ in range(250)]
     assert [number for number, text in enumerate(texts, 1) if text] == [1, 10, 100]
     assert "100 times so far" in texts[99]
@@ -254,7 +255,7 @@ def test_a_repeated_error_is_reported_at_the_first_tenth_and_hundredth_time_with
 
 def test_terminal_escapes_in_the_text_of_a_bot_are_made_visible() -> None:
     assert plain("a\tb\n\x1b[31m\x9b\r\x07") == "a\tb\n\\x1b[31m\\x9b\\r\\x07"
-    assert "\x1b" not in complaint(Fails(), raised(Fails().first))
+    assert "\x1b" not in error_text(Fails(), raised(Fails().first))
 
 
 def test_an_error_in_a_shipped_strategy_shows_its_file() -> None:
@@ -263,7 +264,7 @@ def test_an_error_in_a_shipped_strategy_shows_its_file() -> None:
     bot = MarketMaker()
     with pytest.raises(RuntimeError) as caught:
         bot.on_start()  # the bot has no venue
-    assert "market_maker.py" in complaint(bot, caught.value)
+    assert "market_maker.py" in error_text(bot, caught.value)
 
 
 def test_captured_output_is_kept_by_bot_and_cut_at_a_maximum() -> None:
@@ -279,7 +280,7 @@ def test_captured_output_is_kept_by_bot_and_cut_at_a_maximum() -> None:
     assert printed[:3] == [("ada", "one"), ("ada", "two \\x1b[31m"), ("bob", "other")]
     assert ("ada", "half") in printed
     assert printed[-1][0] == "bob"
-    assert printed[-1][1].endswith("characters more are left out")
+    assert printed[-1][1].endswith("more characters are left out")
 
 
 def test_a_bot_that_calls_exit_does_not_end_the_other_bots() -> None:
@@ -299,7 +300,7 @@ def test_a_bot_that_calls_exit_does_not_end_the_other_bots() -> None:
     exits = made.join(Exits(), "exits", CASH_SCALE, {}, 1)
     made.join(goes, "goes", CASH_SCALE, {}, 1)
     made.run_until(START + 5 * SECOND)
-    assert "exit()" in exits.ended
+    assert "exit()" in exits.end_reason
     assert goes.ticks >= 4
 
 

@@ -65,7 +65,7 @@ def test_a_tournament_writes_a_table_json_and_a_page(folder: Path) -> None:
     assert "mine" in result.output
     (place,) = json.loads((folder / "test/tournament.json").read_text())["places"]
     assert (place["client_id"], place["rounds"], place["wins"]) == ("mine", 2, 2)
-    assert "Who beats whom" in (folder / "test/tournament.html").read_text()
+    assert "Wins by pair" in (folder / "test/tournament.html").read_text()
 
 
 @pytest.mark.parametrize(

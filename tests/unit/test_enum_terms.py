@@ -23,7 +23,7 @@ from tests.unit.test_order_types import Pit
 from trading_bots import Bot, Order
 from trading_bots import bot as sdk
 from trading_bots.live import LiveVenue
-from trading_bots.simulation.exchange import _TYPES
+from trading_bots.simulation.client import _ORDER_TYPES
 
 ROOT = Path(__file__).parents[2]
 TABLES = {OrderType: ORDER_TYPES, TimeInForce: TIMES_IN_FORCE, SelfTradePrevention: PREVENTIONS, TradingState: STATES}
@@ -167,7 +167,7 @@ def test_a_request_may_have_every_order_type_and_every_time_in_force_that_does_n
         *(order_type.value for order_type in OrderType),
         *(time_in_force.value for time_in_force, row in TIMES_IN_FORCE.items() if not row.rests),
     }
-    assert {order_type.value for order_type in EntryType} == set(_TYPES) == wanted
+    assert {order_type.value for order_type in EntryType} == set(_ORDER_TYPES) == wanted
     (_, components) = msgspec.json.schema_components([OrderRequest])
     assert set(components["EntryType"]["enum"]) == wanted
 

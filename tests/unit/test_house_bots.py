@@ -13,7 +13,7 @@ from trading_bots.__main__ import BotSettings, House
 from trading_bots.bot import Bot
 from trading_bots.competition.values import StochasticVolatility, Value
 from trading_bots.house import CAST, ROLES, HouseValues, Listed, borrowable_of, house_bots, process_of, value_of
-from trading_bots.simulation.exchange import SECOND
+from trading_bots.simulation.client import SECOND
 from trading_bots.simulation.house import LATENCY, LISTED, open_house
 from trading_bots.simulation.house_check import Check, play_house
 from trading_bots.simulation.rounds import START

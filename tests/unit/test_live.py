@@ -129,7 +129,7 @@ async def trading() -> AsyncIterator[tuple[Gateway, RecordingBot, LiveVenue]]:
         venue._has_begun = True
         loaded = asyncio.Event()
         loaded.set()
-        task = asyncio.create_task(venue._keep(venue._trade, venue._gateway, loaded))
+        task = asyncio.create_task(venue._reconnect(venue._run_orders, venue._gateway, loaded))
         try:
             await until(lambda: venue._is_connected)
             yield gateway, bot, venue
@@ -155,14 +155,14 @@ async def reconnect(gateway: Gateway, venue: LiveVenue) -> None:
 async def test_after_a_refused_resume_the_orders_of_a_bot_have_their_current_status() -> None:
     async with trading() as (gateway, bot, venue):
         filled, cancelled, resting = (bot.buy("X", 5, "10.00") for _ in range(3))
-        await until(lambda: resting.order_id and not venue._asked)
+        await until(lambda: resting.order_id and not venue._open_requests)
         ended = ((filled, "FILLED", "5"), (cancelled, "CANCELED", "0"))
         for order, status, quantity in ended:
             assert order.order_id is not None
             gateway.views[order.client_order_id] = order_view(order.client_order_id, order.order_id, status, quantity)
         gateway.refusals.append(TOO_MANY_MISSED)
         await reconnect(gateway, venue)
-        await until(lambda: not venue._asked)
+        await until(lambda: not venue._open_requests)
         assert list(bot.open_orders) == [resting]
         assert [order.status for order in (filled, cancelled, resting)] == ["FILLED", "CANCELED", "NEW"]
         assert ["resume_from" in login for login in gateway.logins] == [False, True, False]
@@ -177,7 +177,7 @@ async def test_after_a_refused_resume_an_order_that_was_received_and_has_ended_i
         gateway.refusals.append(TOO_MANY_MISSED)
         await reconnect(gateway, venue)
         assert (order.status, order.order_id) == ("FILLED", "77")
-        await until(lambda: not venue._asked)
+        await until(lambda: not venue._open_requests)
         assert gateway.entered == [order.client_order_id]
 
 

@@ -30,7 +30,18 @@ MAY_IMPORT = {
     "trading_bots": {"microexchange", "order_entry_gateway", "matching_engine", "clearinghouse", "market_data_feed"},
     "exchange_launcher": SHARED | {"matching_engine", "trading_bots"},  # the audit replays commands in an engine
 }
-SDK = ["bot.py", "session.py", "live.py", "runner.py", "client.py", "strategies"]
+SDK = [
+    "bot.py",
+    "bot_state.py",
+    "connections.py",
+    "live.py",
+    "live_market.py",
+    "runner.py",
+    "client_requests.py",
+    "client.py",
+    "async_client.py",
+    "strategies",
+]
 ENGINE = sorted((ROOT / "matching-engine" / "matching_engine").glob("*.py"))
 ENGINE_SHELL = {"__init__.py", "__main__.py", "service.py", "snapshots.py"}
 CORES = [
@@ -47,7 +58,7 @@ CORES = [
 ]
 FOLDS = [
     "trading-bots/trading_bots/bot.py",
-    "trading-bots/trading_bots/session.py",
+    "trading-bots/trading_bots/bot_state.py",
     "trading-bots/trading_bots/competition/record.py",
 ]
 """Modules without I/O that may use floating-point numbers, for bots and for statistics."""

@@ -26,7 +26,8 @@ from trading_bots.competition.season import Season, parse_season
 from trading_bots.competition.tournament import results, t_quantile, tournament_of, with_contestants
 from trading_bots.competition.values import Jumps, News, OrnsteinUhlenbeck, RandomWalk, Value
 from trading_bots.competition.values import Path as ValuePath
-from trading_bots.simulation.exchange import SECOND, Client, SimulatedExchange
+from trading_bots.simulation.client import SECOND, Client
+from trading_bots.simulation.exchange import SimulatedExchange
 from trading_bots.simulation.rounds import START, play
 from trading_bots.strategies import __all__ as shipped
 
@@ -248,7 +249,7 @@ def test_a_round_conserves_cash_and_shares_and_the_state_of_each_bot_matches_the
     made.run_until(made.now + SECOND)  # until the last messages arrive
     for name, client in made.clients.items():
         settled = made.market.clients[name]
-        client.alive = True
+        client.is_running = True
         assert client.bot.cash == Decimal(settled.cash) / 10**8, name
         assert {s: int(q) for s, q in client.bot._positions.items()} == settled.holdings
 
@@ -356,10 +357,10 @@ def test_contestants_of_a_tournament_have_the_names_of_their_files() -> None:
         ('process = "random_walk"', 'process = "magic"', "security[0].value"),
         ('{ bot = "MarketMaker", count = 2 }', '{ bot = "MarketMaker", count = 0 }', "house[0].count"),
         ('strategy = "Momentum"', 'strategy = "Momentum", file = "a.py"', "contestant trend"),
-        ('name = "pairs"', 'name = "trend"', "twice"),
-        ('symbol = "Y"', 'symbol = "X"', "twice"),
+        ('name = "pairs"', 'name = "trend"', "the same name"),
+        ('symbol = "Y"', 'symbol = "X"', "the same symbol"),
         ("[auctions]", "[account]\ncash = 'much'\n[auctions]", "account.cash"),
-        ("[auctions]", "[account.shares]\nZ = '1'\n[auctions]", "Z is no security"),
+        ("[auctions]", "[account.shares]\nZ = '1'\n[auctions]", "Z is not a security"),
         ("seed = 3", "sead = 3", "sead"),
         ("seed = 3", "seed = ", "season.toml"),
     ],
@@ -418,9 +419,9 @@ def test_a_bot_is_loaded_from_its_file_and_an_invalid_bot_is_reported(tmp_path: 
     for text, message in (("none.py", "no file"), ("good.py:Best", "it has Good"), ("bad.py:Bad", "bad.py:3")):
         with pytest.raises(LoadError, match=message):
             bot_in_file(text, tmp_path)
-    with pytest.raises(LoadError, match="cannot be made"):
+    with pytest.raises(LoadError, match="cannot be created"):
         make_bot(shipped_bot("Momentum"), "seed", {"nonsense": 1})
-    with pytest.raises(LoadError, match="these do"):
+    with pytest.raises(LoadError, match="These ship"):
         shipped_bot("Oracle")
 
 
@@ -462,7 +463,7 @@ def test_the_t_distribution_has_the_quantiles_of_the_tables(freedom: int, expect
 def test_an_equity_curve_begins_with_the_first_deposit_and_has_an_entry_for_each_sample() -> None:
     made = exchange()
     record = Record(made.market)
-    made.listeners.append(record.hear)
+    made.listeners.append(record.apply)
     bot = Watcher()
     join(made, bot, "early")
     record.sample(1)
@@ -486,7 +487,7 @@ def test_an_equity_curve_begins_with_the_first_deposit_and_has_an_entry_for_each
 def test_there_is_no_spread_during_an_auction() -> None:
     made = exchange()
     record = Record(made.market)
-    made.listeners.append(record.hear)
+    made.listeners.append(record.apply)
     buyer, seller = Watcher(), Watcher()
     join(made, buyer, "buyer")
     join(made, seller, "seller")

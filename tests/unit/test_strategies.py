@@ -126,7 +126,7 @@ def test_the_estimate_of_a_market_maker_follows_the_value_with_a_delay() -> None
 def test_a_market_maker_at_its_inventory_limit_quotes_the_side_that_reduces_it(held: int, side: str) -> None:
     maker = MarketMaker(seed=1, limit=25)
     venue = before(maker, "99.90", "100.10")
-    maker.begun_with["X"] = Decimal(1000)
+    maker.initial_holdings["X"] = Decimal(1000)
     maker._positions["X"] = Decimal(held)
     maker.cash = Decimal(10_000_000)
     maker.requote()
@@ -153,7 +153,7 @@ def test_an_informed_trader_with_a_large_inventory_sells_at_the_value() -> None:
     trader = InformedTrader(seed=1, edge="0.01", size=10, depth=100.0, limit=4000)
     trader.value = lambda symbol, now: Decimal(100)
     venue = before(trader, "100.05", "100.10")
-    trader.begun_with["X"] = Decimal(50)
+    trader.initial_holdings["X"] = Decimal(50)
     trader.act()
     assert [order.side for order in venue.orders] == ["sell"]
 
@@ -170,7 +170,7 @@ def test_an_order_splitter_trades_on_one_side_until_its_metaorder_is_complete() 
 def test_an_order_splitter_at_its_inventory_limit_ends_its_metaorder() -> None:
     trader = OrderSplitter(seed=3, limit=10)
     venue = before(trader, "99.90", "100.10")
-    trader.begun_with["X"] = Decimal(80)
+    trader.initial_holdings["X"] = Decimal(80)
     trader.orders["X"] = Metaorder(is_buy=True, pieces=20, size=1)
     trader.send_piece("X")
     assert venue.orders == []
@@ -209,7 +209,7 @@ def test_an_absurd_last_price_does_not_change_the_size_of_orders() -> None:
 
 
 async def test_only_an_order_without_an_answer_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "SILENCE", 0.0)
+    monkeypatch.setattr(live, "RESEND_DELAY_SECONDS", 0.0)
     bot = Bot()
     venue = live.LiveVenue(bot, "me", "key", "http://127.0.0.1:1", "http://127.0.0.1:1")
     bot.securities["X"] = bot._listed["X"] = Security("X", Decimal("0.01"), Decimal(1), Decimal(100))
@@ -219,7 +219,7 @@ async def test_only_an_order_without_an_answer_is_sent_again(monkeypatch: pytest
     while not venue._outgoing.empty():
         venue._outgoing.get_nowait()
     venue._is_connected = True
-    await venue._send_again({f"o:{order.client_order_id}" for order in (unknown, resting, filled)})
+    await venue._resend({f"o:{order.client_order_id}" for order in (unknown, resting, filled)})
     assert venue._outgoing.get_nowait()["client_order_id"] == unknown.client_order_id
     assert venue._outgoing.empty()
 
