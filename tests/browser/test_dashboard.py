@@ -97,7 +97,7 @@ def look_at(page: Page, text: str, symbol: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", list(SIZES))
-def test_every_view_loads_without_a_complaint_and_fits_the_screen(
+def test_every_view_loads_without_console_errors_and_fits_the_screen(
     browser: Browser, running: Running, size: str, scheme: str
 ) -> None:
     watched = opened(browser, size, scheme)
@@ -117,7 +117,7 @@ def test_every_view_loads_without_a_complaint_and_fits_the_screen(
     page.context.close()
 
 
-def test_the_market_is_shown_as_it_is_and_follows_what_happens(browser: Browser, running: Running) -> None:
+def test_the_market_view_shows_the_current_state_and_follows_changes(browser: Browser, running: Running) -> None:
     watched = opened(browser)
     page = watched.page
     page.goto(f"{running.gateway}/#market")
@@ -153,7 +153,7 @@ def test_the_market_is_shown_as_it_is_and_follows_what_happens(browser: Browser,
     page.context.close()
 
 
-def test_an_auction_shows_where_it_would_trade_and_no_spread(browser: Browser, running: Running) -> None:
+def test_an_auction_shows_its_indicative_price_and_no_spread(browser: Browser, running: Running) -> None:
     watched = opened(browser)
     page = watched.page
     token = {"Authorization": f"Bearer {(running.data / 'secrets' / 'admin-token').read_text()}"}
@@ -239,7 +239,7 @@ def test_an_order_is_entered_amended_filled_and_cancelled_by_clicks(browser: Bro
     page.context.close()
 
 
-def test_on_a_phone_an_open_order_can_be_cancelled_and_numbers_are_grouped_alike(browser: Browser, running: Running) -> None:
+def test_on_a_phone_an_open_order_can_be_cancelled_and_numbers_have_one_format(browser: Browser, running: Running) -> None:
     watched = opened(browser, "phone")
     page = watched.page
     page.goto(f"{running.gateway}/#trade")
@@ -271,7 +271,7 @@ def test_on_a_phone_an_open_order_can_be_cancelled_and_numbers_are_grouped_alike
     page.context.close()
 
 
-def test_the_feeds_own_address_leads_to_the_gateways_where_orders_are_taken(browser: Browser, running: Running) -> None:
+def test_the_dashboard_is_live_at_the_gateways_address(browser: Browser, running: Running) -> None:
     watched = opened(browser)
     page = watched.page
     page.goto(f"{running.gateway}/#competition")
@@ -280,7 +280,7 @@ def test_the_feeds_own_address_leads_to_the_gateways_where_orders_are_taken(brow
     page.context.close()
 
 
-def test_a_lost_connection_shows_and_heals(browser: Browser, running: Running) -> None:
+def test_the_page_shows_a_lost_connection_and_reconnects(browser: Browser, running: Running) -> None:
     page = opened(browser).page
     page.goto(f"{running.gateway}/#market")
     pill = page.locator("#connection")
@@ -295,7 +295,7 @@ def test_a_lost_connection_shows_and_heals(browser: Browser, running: Running) -
     page.context.close()
 
 
-def test_a_busy_market_is_drawn_from_its_newest_state_and_not_message_by_message(browser: Browser, running: Running) -> None:
+def test_a_busy_market_is_drawn_less_often_than_it_changes(browser: Browser, running: Running) -> None:
     page = opened(browser).page
     page.goto(f"{running.gateway}/#market")
     look_at(page, "tsla", "TSLA")
@@ -321,9 +321,7 @@ def test_a_busy_market_is_drawn_from_its_newest_state_and_not_message_by_message
     page.context.close()
 
 
-def test_house_bots_are_hidden_until_they_are_asked_for_and_what_they_leave_alone_is_marked(
-    browser: Browser, running: Running
-) -> None:
+def test_house_bots_are_hidden_by_default_and_securities_without_them_are_quiet(browser: Browser, running: Running) -> None:
     token = {"Authorization": f"Bearer {(running.data / 'secrets' / 'admin-token').read_text()}"}
     said = {"cash": "100000", "house": True}
     bot = running.http.put(f"{running.gateway}/admin/clients/housebot", json=said, headers=token).json()["api_key"]
@@ -353,7 +351,7 @@ def test_house_bots_are_hidden_until_they_are_asked_for_and_what_they_leave_alon
     page.context.close()
 
 
-def test_in_a_classroom_a_name_is_enough(browser: Browser, postgres_url: str, module_namespace: str) -> None:
+def test_in_a_classroom_a_name_is_enough_to_trade(browser: Browser, postgres_url: str, module_namespace: str) -> None:
     classroom = Running(None, postgres_url, f"{module_namespace}_c")
     try:
         classroom.start("--classroom", "--bots", "0")
@@ -380,7 +378,7 @@ def test_in_a_classroom_a_name_is_enough(browser: Browser, postgres_url: str, mo
         classroom.close()
 
 
-def test_the_ticket_says_at_which_price_an_order_trades(browser: Browser, running: Running) -> None:
+def test_the_ticket_shows_at_which_price_an_order_trades(browser: Browser, running: Running) -> None:
     """By the pricing rule of its security, by its side, and by whether it has a limit."""
     headers = {"Authorization": f"Bearer {(running.data / 'secrets' / 'admin-token').read_text()}"}
     for symbol, rule in (("RULE1", "spread_capture"), ("RULE2", "midpoint")):

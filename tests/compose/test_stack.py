@@ -47,7 +47,7 @@ def alice(stack: Stack) -> dict[str, str]:
     return stack.opened("alice")
 
 
-def test_it_starts_healthy_in_order_and_the_one_shots_have_ended(stack: Stack) -> None:
+def test_the_stack_starts_healthy_in_order_and_its_one_shot_services_end(stack: Stack) -> None:
     containers = stack.containers()
     assert set(containers) == {*SERVERS, *SERVICES, *ONE_SHOT, BOTS}
     assert {containers[name].attrs["State"]["ExitCode"] for name in ONE_SHOT} == {0}
@@ -56,7 +56,7 @@ def test_it_starts_healthy_in_order_and_the_one_shots_have_ended(stack: Stack) -
     assert sorted(order, key=started.__getitem__) == order
 
 
-def test_it_trades_by_rest_and_by_websocket(stack: Stack, alice: dict[str, str]) -> None:
+def test_the_stack_trades_over_rest_and_websocket(stack: Stack, alice: dict[str, str]) -> None:
     bob = stack.opened("bob")
     assert stack.order(alice, "buy", "0.50")["status"] == "NEW"
     url = f"{stack.gateway.replace('http', 'ws')}/ws/orders"
@@ -92,7 +92,7 @@ def test_the_dashboard_and_the_market_data_are_at_the_gateways_address(stack: St
         assert msgspec.json.decode(socket.recv(20))["symbol"] == "AAPL"
 
 
-def test_our_containers_run_as_a_plain_user_who_can_write_nothing_and_become_nobody(stack: Stack) -> None:
+def test_our_containers_run_as_a_plain_user_without_write_access_or_capabilities(stack: Stack) -> None:
     for name, one in stack.containers().items():
         host = one.attrs["HostConfig"]
         assert "no-new-privileges:true" in (host["SecurityOpt"] or []) or name in ONE_SHOT, name
@@ -108,7 +108,7 @@ def test_our_containers_run_as_a_plain_user_who_can_write_nothing_and_become_nob
     assert "Read-only file system" in said.decode()
 
 
-def test_no_secret_stands_in_the_configuration_or_in_what_is_logged(stack: Stack) -> None:
+def test_no_secret_is_in_the_configuration_or_in_the_logs(stack: Stack) -> None:
     names = ("postgres-password", "rabbitmq-password")
     _, said = stack.containers()["matching-engine"].exec_run(
         ["sh", "-c", " ".join(f"cat /secrets/{n}; echo;" for n in names)]
@@ -124,19 +124,19 @@ def test_no_secret_stands_in_the_configuration_or_in_what_is_logged(stack: Stack
             assert password not in str(one.attrs["Config"]), name
 
 
-def test_the_image_says_its_version(stack: Stack) -> None:
+def test_the_image_has_a_version_label(stack: Stack) -> None:
     image = stack.containers()["matching-engine"].image
     assert image is not None
     assert image.labels["org.opencontainers.image.version"] == __version__
 
 
-def test_history_comes_as_parquet_from_the_image_too(stack: Stack) -> None:
+def test_the_image_exports_history_as_parquet(stack: Stack) -> None:
     answer = stack.http.get(f"{stack.feed}/export/trades.parquet?symbol=AAPL")
     assert (answer.status_code, answer.content[:4]) == (200, b"PAR1")
 
 
 @pytest.mark.parametrize("service", [*SERVICES, BOTS, *SERVERS])
-def test_what_is_killed_starts_again_and_the_market_goes_on(stack: Stack, alice: dict[str, str], service: str) -> None:
+def test_a_killed_container_starts_again_and_the_market_trades(stack: Stack, alice: dict[str, str], service: str) -> None:
     if os.geteuid() != 0:
         pytest.skip("to kill a container's process from outside takes root")
     stack.kill(service)
@@ -176,7 +176,7 @@ class Mine(Bot):
 """
 
 
-def test_a_season_that_is_mounted_is_played_beside_the_market(stack: Stack, tmp_path: Path) -> None:
+def test_a_mounted_season_runs_beside_the_market(stack: Stack, tmp_path: Path) -> None:
     (tmp_path / "season.toml").write_text(SEASON)
     (tmp_path / "mine.py").write_text(MINE)
     tmp_path.chmod(0o755)
@@ -188,11 +188,11 @@ def test_a_season_that_is_mounted_is_played_beside_the_market(stack: Stack, tmp_
     eventually(lambda: stack.trades() > before, 30, "the market beside it trades on")
 
 
-def test_after_all_that_every_cent_is_where_it_must_be(stack: Stack) -> None:
+def test_after_all_tests_the_audit_is_clean(stack: Stack) -> None:
     assert stack.audited() == []
 
 
-def test_down_and_up_again_goes_on_and_nothing_is_lost(stack: Stack, alice: dict[str, str]) -> None:
+def test_nothing_is_lost_by_down_and_up(stack: Stack, alice: dict[str, str]) -> None:
     order = stack.order(alice, "buy", "0.25")
     before = stack.trades()
     stack.run("down")
@@ -203,7 +203,7 @@ def test_down_and_up_again_goes_on_and_nothing_is_lost(stack: Stack, alice: dict
     assert stack.audited() == []
 
 
-def test_what_was_saved_is_put_back(stack: Stack, alice: dict[str, str], tmp_path: Path) -> None:
+def test_restore_returns_the_saved_state(stack: Stack, alice: dict[str, str], tmp_path: Path) -> None:
     order = stack.order(alice, "buy", "0.10")
     assert stack.http.delete(f"{stack.gateway}/orders/{order['order_id']}", headers=alice).status_code == 200
     file = tmp_path / "saved.tar.gz"
@@ -221,7 +221,7 @@ def test_what_was_saved_is_put_back(stack: Stack, alice: dict[str, str], tmp_pat
     assert stack.audited() == []
 
 
-def test_a_file_that_is_no_backup_is_refused_and_nothing_is_touched(stack: Stack, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_backup_is_refused_and_nothing_changes(stack: Stack, tmp_path: Path) -> None:
     file = tmp_path / "other"
     file.write_bytes(b"no backup")
     refused = subprocess.run([ROOT / "stack", "restore", file], capture_output=True, text=True, check=False)

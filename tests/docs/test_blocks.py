@@ -143,7 +143,7 @@ COMMANDS = [command for page in PAGES for command in commands_of(page)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_command_in_a_sentence_stands_in_a_block_or_says_why_not(page: Path) -> None:
+def test_every_command_in_a_sentence_is_in_a_block_or_has_a_reason_not_to_run(page: Path) -> None:
     shown = [line for block in BLOCKS if block.language in SHELL for line in lines_of(block)]
     for command in commands_of(page):
         text = re.sub("^microexchange ", "./mx ", command.text)
@@ -167,7 +167,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "page.md"
 
 
-def test_marks_belong_to_the_block_after_them_and_a_mode_holds_until_the_next(page: Path) -> None:
+def test_marks_belong_to_the_next_block_and_a_mode_holds_until_the_next_mode(page: Path) -> None:
     page.write_text(
         "<!-- mode: up -->\n\nText.\n\n<!-- file: a.py -->\n\n```python\nx\n```\n\n```sh\ny\n```\n"
         "<!-- not run: needs Docker -->\n```sh\nz\n```\n"
@@ -188,7 +188,7 @@ def test_marks_belong_to_the_block_after_them_and_a_mode_holds_until_the_next(pa
         "<!-- file: a.csv -->\n",
     ],
 )
-def test_a_mark_that_nobody_knows_or_that_no_block_follows_is_refused(page: Path, text: str) -> None:
+def test_an_unknown_mark_or_one_without_a_block_is_refused(page: Path, text: str) -> None:
     page.write_text(text)
     with pytest.raises(MarkError, match=r"page\.md:1"):
         blocks_of(page)
@@ -199,7 +199,7 @@ def test_an_indented_block_is_found(page: Path) -> None:
     assert indented_blocks_of(page) == ["./mx audit"]
 
 
-def test_a_command_in_a_sentence_is_found_over_the_end_of_a_line(page: Path) -> None:
+def test_a_command_that_spans_two_lines_is_found(page: Path) -> None:
     page.write_text("Run `./mx up\n--for 1m`, not `up`.\n\n```sh\n`./mx down`\n```\n")
     assert commands_of(page) == [Command("page.md", 1, "./mx up --for 1m")]
 
@@ -212,7 +212,7 @@ def test_a_command_that_fails_in_the_middle_of_a_block_fails_the_block(tmp_path:
     assert clone.run(Block("p", 1, "python", "raise ValueError\n"))[0] != 0
 
 
-def test_what_a_block_sets_the_next_one_has(tmp_path: Path) -> None:
+def test_a_block_has_the_variables_of_the_blocks_before_it(tmp_path: Path) -> None:
     clone = Clone(tmp_path / "clone", lambda _: None, tmp_path / "home")
     assert clone.run(Block("p", 1, "sh", "KEY=abc\n"))[0] == 0
     assert clone.run(Block("p", 2, "sh", "echo $KEY\n")) == (0, "abc\n")

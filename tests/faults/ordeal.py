@@ -60,13 +60,13 @@ class Witness:
         self._thread.join(60)
 
     def _trade(self) -> None:
-        dice = random.Random(self.name)
+        rng = random.Random(self.name)
         with httpx.Client(timeout=20) as http:
             for number in itertools.count(1):
                 if self._stop.is_set():
                     return
                 name = f"{self.name}-{number}"
-                side, price = dice.choice((("buy", "1.00"), ("buy", "900.00"), ("sell", "1.00"), ("sell", "900.00")))
+                side, price = rng.choice((("buy", "1.00"), ("buy", "900.00"), ("sell", "1.00"), ("sell", "900.00")))
                 order = {"symbol": "AAPL", "side": side, "quantity": 1, "price": price, "client_order_id": name}
                 if (side, price) in (("buy", "900.00"), ("sell", "1.00")):
                     order["order_type"] = "ioc"
@@ -144,7 +144,7 @@ class Ordeal:
     """An exchange under faults. `amqp` and `postgres` name servers; without them everything is embedded."""
 
     def __init__(self, seed: int, amqp: str | None = None, postgres: str | None = None, bots: int = 8) -> None:
-        self.dice = random.Random(seed)
+        self.rng = random.Random(seed)
         self.counts: Counter[str] = Counter()
         self.found: list[str] = []
         """What an audit has found, with the fault before it."""
@@ -225,7 +225,7 @@ class Ordeal:
         if self._doubler is not None:
             self._doubler.stop()
         running = self.running
-        assert running.stop() == 0, running.said()
+        assert running.stop() == 0, running.output_text()
         self._bots = 0
         self._open()
         running.until_at_rest()
@@ -238,14 +238,14 @@ class Ordeal:
             wrong, doubled = witness.faults()
             lost += wrong
             twice += doubled
-        assert running.stop() == 0, running.said()
+        assert running.stop() == 0, running.output_text()
         return Outcome(self.counts, told, lost, twice, self.found, sum((w.codes for w in self._witnesses), Counter()))
 
     def last_words(self) -> str:
         """What the launcher and the services said last."""
         logs = sorted((self.running.data / "logs").glob("*.log"))
         ends = [f"{log.name}: {line}" for log in logs for line in log.read_text().splitlines()[-5:]]
-        return "\n".join([self.running.said()[-2000:], *ends, f"faults so far: {dict(self.counts)}"])
+        return "\n".join([self.running.output_text()[-2000:], *ends, f"faults so far: {dict(self.counts)}"])
 
     def close(self) -> None:
         """Ends everything, and cleans up."""
@@ -264,8 +264,8 @@ class Ordeal:
 
     def kill_a_service(self) -> None:
         """SIGKILL, at a random moment."""
-        time.sleep(self.dice.random())
-        self.running.kill(self.dice.choice(SERVICES))
+        time.sleep(self.rng.random())
+        self.running.kill(self.rng.choice(SERVICES))
 
     def kill_all_at_once(self) -> None:
         """Every process of the exchange, its launcher, its bots and its Postgres: as near to a power cut as it goes."""
@@ -290,7 +290,7 @@ class Ordeal:
 
     def stop_and_start(self) -> None:
         """SIGTERM under load, and a start."""
-        assert self.running.stop() == 0, self.running.said()
+        assert self.running.stop() == 0, self.running.output_text()
         self._open()
 
     def stop_the_broker(self, seconds: float = 20) -> None:
@@ -328,9 +328,9 @@ class Ordeal:
     def _cut(self, way: ProxyThread, times: int, seconds: float) -> None:
         for _ in range(times):
             way.cut()
-            time.sleep(seconds * (1 if times == 1 else self.dice.random()))
+            time.sleep(seconds * (1 if times == 1 else self.rng.random()))
             way.mend()
-            time.sleep(self.dice.random() * 0.5)
+            time.sleep(self.rng.random() * 0.5)
 
     def kill_postgres(self) -> None:
         """SIGKILL for the embedded server, which the launcher starts again."""
@@ -356,10 +356,10 @@ class Ordeal:
         newest = max((self.running.data / "engine").glob("snapshot-*.bin"), default=None)
         if newest is not None:
             content = bytearray(newest.read_bytes())
-            if self.dice.random() < 0.5:
-                content = content[: self.dice.randrange(len(content))]
+            if self.rng.random() < 0.5:
+                content = content[: self.rng.randrange(len(content))]
             else:
-                content[self.dice.randrange(len(content))] ^= 1 << self.dice.randrange(8)
+                content[self.rng.randrange(len(content))] ^= 1 << self.rng.randrange(8)
             newest.write_bytes(bytes(content))
         os.kill(engine, signal.SIGKILL)
         eventually(lambda: self.running.pids().get("matching_engine", engine) != engine, 30, "the engine is started again")
@@ -376,7 +376,7 @@ class Ordeal:
         if self._doubler is None:
             running = self.running
             server = running.server
-            self._doubler = Doubler(running.log or server, self._namespace, self.dice.randrange(1 << 30))
+            self._doubler = Doubler(running.log or server, self._namespace, self.rng.randrange(1 << 30))
 
 
 class Doubler:
@@ -403,7 +403,7 @@ class Doubler:
 
     async def _double(self, topic: str) -> None:
         url, namespace, seed = self._arguments
-        dice, log = random.Random(seed), open_log(url, namespace)
+        rng, log = random.Random(seed), open_log(url, namespace)
         mine: set[bytes] = set()
         try:
             while True:
@@ -416,7 +416,7 @@ class Doubler:
                         mine.discard(body)
                         continue
                     batch = decode_batch(topic, body)
-                    cut = dice.randrange(len(batch.records)) if batch.records and dice.random() < 0.5 else 0
+                    cut = rng.randrange(len(batch.records)) if batch.records and rng.random() < 0.5 else 0
                     rest = batch.records[cut:]
                     part = Batch(
                         batch.version, batch.producer, batch.fencing_token, batch.sequence + cut, batch.stamp + 1, rest
@@ -518,7 +518,7 @@ def main() -> int:
         else:
             ordeal.inject(ordeal.deliver_twice)
             while time.monotonic() < end:
-                ordeal.inject(ordeal.dice.choice(faults_of(ordeal)))
+                ordeal.inject(ordeal.rng.choice(faults_of(ordeal)))
         outcome = ordeal.finish()
     except BaseException:
         sys.stdout.write(f"{ordeal.last_words()}\n")

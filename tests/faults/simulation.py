@@ -41,7 +41,7 @@ class World:
     """The log, the network in front of it, the time, and all that runs."""
 
     def __init__(self, seed: int) -> None:
-        self.dice = random.Random(seed)
+        self.rng = random.Random(seed)
         self.now = 1_800_000_000 * 10**9
         self.log: dict[str, list[bytes]] = {topic: [] for topic in TOPICS}
         self.late: list[tuple[str, bytes]] = []
@@ -59,7 +59,7 @@ class World:
 
     def chance(self, probability: float) -> bool:
         """Whether a fault happens now."""
-        if self.healed or self.dice.random() >= probability:
+        if self.healed or self.rng.random() >= probability:
             return False
         self.faults += 1
         return True
@@ -67,8 +67,8 @@ class World:
     def run(self) -> None:
         """A schedule, and the peace after it. Raises `AssertionError` where something was lost, doubled or made up."""
         for _ in range(STEPS):
-            self.now += self.dice.randrange(2_000_000)
-            self.dice.choice(self.choices())()
+            self.now += self.rng.randrange(2_000_000)
+            self.rng.choice(self.choices())()
         self.healed = True
         self.late.clear()
         self.stale.clear()
@@ -101,7 +101,7 @@ class World:
     def arrive(self) -> None:
         """Something late arrives."""
         if self.late:
-            topic, body = self.late.pop(self.dice.randrange(len(self.late)))
+            topic, body = self.late.pop(self.rng.randrange(len(self.late)))
             self.log[topic].append(body)
 
     def replace_engine(self) -> None:
@@ -151,15 +151,15 @@ class Pipe:
         world = self._world
         if not self.waiting:
             return []
-        count = self._sent or world.dice.randint(1, len(self.waiting))
+        count = self._sent or world.rng.randint(1, len(self.waiting))
         puts = self.waiting[:count]
         body = self._body([record for put in puts for record in put])
         if world.chance(0.12):
             # The body may be on the log, and nobody says so.
             self._sent = count
-            if world.dice.random() < 0.5:
+            if world.rng.random() < 0.5:
                 world.log[self._topic].append(body)
-            elif world.dice.random() < 0.7:
+            elif world.rng.random() < 0.7:
                 world.late.append((self._topic, body))
             return []
         world.log[self._topic].append(body)
@@ -198,7 +198,7 @@ class GatewayNode:
     def crash(self) -> None:
         """It is killed: nothing of it is left. Its clock may be another one afterwards."""
         if self.world.chance(0.5):
-            self._clock_is_off = self.world.dice.choice((0, 0, -HOUR, HOUR))
+            self._clock_is_off = self.world.rng.choice((0, 0, -HOUR, HOUR))
             self.start()
 
     def _now(self) -> int:
@@ -208,26 +208,26 @@ class GatewayNode:
         """A client asks for something."""
         if not self.logged_on:
             return
-        dice, now = self.world.dice, self._now()
-        command_id, client = self._ids.next(now), dice.choice(CLIENTS)
-        draw = dice.random()
+        rng, now = self.world.rng, self._now()
+        command_id, client = self._ids.next(now), rng.choice(CLIENTS)
+        draw = rng.random()
         command: Command
         if self.number == 0 and command_id and not self._has_listed():
-            command = ListSecurity(command_id, now, "X", "X", "0.01", "1", 100, band_bps=dice.choice((0, 300)))
+            command = ListSecurity(command_id, now, "X", "X", "0.01", "1", 100, band_bps=rng.choice((0, 300)))
         elif draw < 0.15:
             command = OpenAccount(command_id, now, client, 10**9 * 5, {"X": 20})
         elif draw < 0.2:
-            command = TransferAssets(command_id, now, client, dice.randint(-(10**9), 10**9), {"X": dice.randint(-5, 5)})
+            command = TransferAssets(command_id, now, client, rng.randint(-(10**9), 10**9), {"X": rng.randint(-5, 5)})
         elif draw < 0.35 and self._open:
-            command = CancelOrder(command_id, now, *dice.choice(self._open))
+            command = CancelOrder(command_id, now, *rng.choice(self._open))
         else:
-            side, price = dice.choice(list(Side)), dice.randint(97, 103)
-            command = NewOrder(command_id, now, client, "X", side, OrderType.LIMIT, dice.randint(1, 9), price)
+            side, price = rng.choice(list(Side)), rng.randint(97, 103)
+            command = NewOrder(command_id, now, client, "X", side, OrderType.LIMIT, rng.randint(1, 9), price)
             self._open.append((client, command_id))
         self.commands.waiting.append([command])
 
     def _has_listed(self) -> bool:
-        return len(self.world.log[ORDER_ENTRY]) > 2 and self.world.dice.random() < 0.98
+        return len(self.world.log[ORDER_ENTRY]) > 2 and self.world.rng.random() < 0.98
 
     def flush(self) -> None:
         """Sends; or finds that the log is away, and tells its clients that nothing was sent."""
@@ -298,7 +298,7 @@ class EngineNode:
 
     def flush(self) -> None:
         """Appends some of what it has to say, to one topic or to both."""
-        for pipe in self.world.dice.sample((self.instructions, self.reports), 2):
+        for pipe in self.world.rng.sample((self.instructions, self.reports), 2):
             pipe.flush()
             if self.world.chance(0.3):
                 return
@@ -423,7 +423,7 @@ class FeedNode:
 
 def bodies(world: World, topic: str, offset: int) -> list[tuple[int, Batch[Any]]]:
     """Some of the next bodies of a topic; all of them once all is well."""
-    most = len(world.log[topic]) if world.healed else world.dice.randint(0, 6)
+    most = len(world.log[topic]) if world.healed else world.rng.randint(0, 6)
     return [(at, decode_batch(topic, body)) for at, body in enumerate(world.log[topic][offset : offset + most], offset)]
 
 

@@ -49,7 +49,7 @@ def fill(folder: Path) -> Path:
     return filler
 
 
-def test_a_full_disk_under_the_snapshots_stops_nothing_and_is_told(running: Running) -> None:
+def test_a_full_disk_for_snapshots_stops_nothing_and_is_reported(running: Running) -> None:
     small_disk(running.data / "engine", "2m")
     with environment(MX_SNAPSHOT_SECONDS="0.5"):
         running.start("--bots", "4")

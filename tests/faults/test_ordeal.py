@@ -19,7 +19,7 @@ def ordeal(request: pytest.FixtureRequest) -> Iterator[Ordeal]:
     made.close()
 
 
-def test_what_was_accepted_lives_on_once_and_every_cent_is_there_after_each_fault(ordeal: Ordeal) -> None:
+def test_accepted_orders_exist_once_and_the_audit_is_clean_after_each_fault(ordeal: Ordeal) -> None:
     try:
         ordeal.start()
         for _ in range(3):

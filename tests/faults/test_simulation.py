@@ -15,7 +15,7 @@ ENOUGH = 3000
 
 
 @pytest.mark.parametrize("part", range(3))
-def test_no_schedule_of_faults_loses_doubles_or_makes_up_anything(part: int) -> None:
+def test_no_schedule_of_faults_loses_doubles_or_invents_a_record(part: int) -> None:
     each = SCHEDULES // 3
     acknowledged = settled = faults = 0
     for seed in range(part * each, (part + 1) * each):
@@ -43,12 +43,14 @@ def finds_a_fault() -> bool:
     return False
 
 
-def test_it_finds_an_engine_that_takes_what_a_replaced_gateway_had_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_simulation_finds_an_engine_that_takes_commands_of_a_replaced_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Engine, "fresh", lambda _, batch: batch.records)
     assert finds_a_fault()
 
 
-def test_it_finds_a_snapshot_that_is_kept_before_what_was_said_is_durable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_simulation_finds_a_snapshot_kept_before_its_reports_are_durable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def keep(self: EngineNode) -> None:
         if self._begun is not None:
             self.snapshots.append(msgspec.msgpack.encode(self._begun))
@@ -58,7 +60,7 @@ def test_it_finds_a_snapshot_that_is_kept_before_what_was_said_is_durable(monkey
     assert finds_a_fault()
 
 
-def test_it_finds_an_engine_that_applies_a_command_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_simulation_finds_an_engine_that_applies_a_command_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     apply = Engine.apply
 
     def forgetful(self: Engine, command: Any) -> Any:

@@ -95,7 +95,7 @@ def reluctant(feed: Feed) -> socket.socket:
     return small
 
 
-async def test_a_dead_and_a_slow_reader_of_a_book_among_a_thousand(feed: Feed) -> None:
+async def test_a_dead_and_a_slow_reader_do_not_delay_a_thousand_readers_of_a_book(feed: Feed) -> None:
     readers: list[ClientConnection] = []
     for first in range(0, READERS, 50):
         readers += await asyncio.gather(*(subscribe(feed.url, "book", "X") for _ in range(first, first + 50)))
@@ -140,7 +140,7 @@ async def test_a_dead_and_a_slow_reader_of_a_book_among_a_thousand(feed: Feed) -
     await asyncio.gather(slow.close(), *(reader.close() for reader in readers), return_exceptions=True)
 
 
-async def test_a_dead_reader_of_trades_is_disconnected_and_the_others_hear_each(
+async def test_a_dead_reader_of_trades_is_disconnected_and_the_others_receive_every_trade(
     feed: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub, "MAX_QUEUED", 60)
@@ -160,7 +160,7 @@ async def test_a_dead_reader_of_trades_is_disconnected_and_the_others_hear_each(
     await live.close()
 
 
-async def test_a_reader_that_was_disconnected_is_told_why_and_may_come_again(
+async def test_a_disconnected_reader_receives_the_reason_and_can_reconnect(
     feed: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub, "MAX_QUEUED", 60)
