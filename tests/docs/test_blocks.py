@@ -1,4 +1,4 @@
-"""Every command and every code block of the pages does what it is there for, in the mode that its page speaks of."""
+"""Every command and every code block of the pages runs without an error, in the mode that its page names."""
 
 import json
 import re
@@ -26,7 +26,7 @@ from tests.docs.blocks import (
     indented_blocks_of,
     lines_of,
 )
-from tests.docs.bounded import seen
+from tests.docs.bounded import marker_of
 from tests.docs.clone import Clone, Exchange
 from trading_bots.competition.season import parse_season
 
@@ -40,7 +40,7 @@ RUN = sorted(
     key=lambda block: (MODES.index(MODE_OF[block.page]), block.page, block.line),
 )
 EXCHANGES: dict[str, list[str]] = {"up": [], "classroom": ["--classroom"]}
-"""The exchanges that the pages speak of, by the arguments of `up`."""
+"""The arguments of `up` for the exchange of each mode."""
 SHELL, PYTHON = ("sh",), ("python", "py")
 CHECKED = (*SHELL, *PYTHON, "json", "toml", "csv", "mermaid")
 NOT_RUN = {
@@ -51,12 +51,12 @@ NOT_RUN = {
     "./mx profile": "takes minutes",
     "./mx faults": "takes minutes: tests/faults/test_ordeal.py",
 }
-"""Commands in sentences that no block has, by how they begin, and why."""
+"""The beginnings of commands in sentences that no block runs, with the reasons."""
 
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """A short path: Postgres listens on a socket in it."""
+    """A folder with a short path, since Postgres listens on a socket in it."""
     path = Path(tempfile.mkdtemp(prefix="mxd-"))
     path.chmod(0o755)
     yield path
@@ -71,7 +71,7 @@ def results(folder: Path) -> Iterator["Results"]:
 
 
 class Results:
-    """What came of the blocks: each is run once, after those that stand before it on its page."""
+    """The results of blocks. Each block runs once, after the earlier blocks of its page."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -85,20 +85,20 @@ class Results:
         if clone is None:
             folder = self._folder / f"page{len(self._clones)}"
             clone = self._clones[block.page] = Clone(folder, self._exchange, self._folder / "other")
-        for one in RUN:
-            if one.page == block.page and one.line <= block.line and one not in self._done:
-                self._done[one] = clone.run(one)
+        for earlier in RUN:
+            if earlier.page == block.page and earlier.line <= block.line and earlier not in self._done:
+                self._done[earlier] = clone.run(earlier)
         return self._done[block]
 
     def _exchange(self, mode: str) -> Exchange | None:
-        """The one exchange that runs; the pages stand in the order of their modes, so that each is started once."""
+        """Return the running exchange of a mode. Pages are sorted by mode, so that each exchange starts once."""
         if mode not in EXCHANGES:
             return None
         if mode not in self._running:
             self.stop()
             self._running[mode] = Exchange(self._folder / mode[0], *EXCHANGES[mode]).until_open()
-            if mode == "classroom":  # so its page need not start it again
-                seen(["up", "--classroom"], self._folder / "other").touch()
+            if mode == "classroom":  # its page need not start it again
+                marker_of(["up", "--classroom"], self._folder / "other").touch()
         return self._running[mode]
 
     def stop(self) -> None:
@@ -115,7 +115,7 @@ def _cases() -> list[ParameterSet]:
 
 @pytest.mark.parametrize("block", _cases())
 def test_every_block_runs(block: Block, results: Results) -> None:
-    assert block.language in CHECKED, f"{block}: no test knows {block.language!r}: mark it <!-- not run: REASON -->"
+    assert block.language in CHECKED, f"{block}: no test for {block.language!r}: mark it <!-- not run: REASON -->"
     if block.language == "json":
         check_json(block)
     elif block.language == "toml":
@@ -129,9 +129,9 @@ def test_every_block_runs(block: Block, results: Results) -> None:
 
 def check_json(block: Block) -> None:
     value = json.loads(block.text)
-    kind = getattr(schemas, block.type)
-    msgspec.convert(value, kind, strict=False)
-    assert set(value) == {field.encode_name for field in msgspec.structs.fields(kind)}
+    type_ = getattr(schemas, block.type)
+    msgspec.convert(value, type_, strict=False)
+    assert set(value) == {field.encode_name for field in msgspec.structs.fields(type_)}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -148,7 +148,7 @@ def test_every_command_in_a_sentence_is_in_a_block_or_has_a_reason_not_to_run(pa
     for command in commands_of(page):
         text = re.sub("^microexchange ", "./mx ", command.text)
         is_shown = any(line == text or line.startswith(f"{text} ") for line in shown)
-        assert is_shown or text.startswith(tuple(NOT_RUN)), f"{command}: put it into a block, which is run"
+        assert is_shown or text.startswith(tuple(NOT_RUN)), f"{command}: put it into a block, so that a test runs it"
 
 
 def test_every_benchmark_that_a_page_names_exists() -> None:

@@ -57,6 +57,18 @@ def eventually(check: Callable[[], Any], seconds: float = 30, what: str = "") ->
         time.sleep(0.05)
 
 
+@contextlib.contextmanager
+def environment(**values: str) -> Iterator[None]:
+    """Set environment variables for the processes that are started in the block."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 def _with_default_fees(path: Path) -> Path:
     """Write the default listing without its fees, so that trades have the default fees of 10 and 20 basis points."""
     lines = files("order_entry_gateway").joinpath("listing.csv").read_text().splitlines()

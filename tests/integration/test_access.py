@@ -10,8 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from tests.faults.ordeal import environment
-from tests.integration.running import Running, eventually
+from tests.integration.running import Running, environment, eventually
 
 pytestmark = pytest.mark.slow
 ORDER = {"symbol": "AAPL", "side": "buy", "quantity": 1, "price": "1.00"}

@@ -41,12 +41,16 @@ def exchange(request: pytest.FixtureRequest) -> Iterator[Running]:
     delete_streams(amqp, namespace)
 
 
+def listed_symbols(exchange: Running) -> set[str]:
+    first = eventually(lambda: exchange.http.get(f"{exchange.feed}/securities").json())
+    assert len(first) == 100, "a page has 100 securities"
+    second = exchange.http.get(f"{exchange.feed}/securities?after={first[-1]['symbol']}").json()
+    return {security["symbol"] for security in [*first, *second]}
+
+
 def test_clients_trade_over_rest_and_websocket_and_the_books_balance(exchange: Running) -> None:
     exchange.start("--bots", "0")
-    listed = eventually(lambda: exchange.http.get(f"{exchange.feed}/securities").json())
-    assert len(listed) == 100, "the list is the first page"
-    rest = exchange.http.get(f"{exchange.feed}/securities?after={listed[-1]['symbol']}").json()
-    symbols = {security["symbol"] for security in [*listed, *rest]}
+    symbols = listed_symbols(exchange)
     assert len(symbols) == 102
     assert {"AAPL", "BTC-USDT", "ETH-USDT"} <= symbols
     alice, bob = exchange.open_account("alice"), exchange.open_account("bob")

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.faults.ordeal import environment
-from tests.integration.running import Running, eventually, free_ports
+from tests.integration.running import Running, environment, eventually, free_ports
 
 pytestmark = pytest.mark.slow
 ORDERS = 150

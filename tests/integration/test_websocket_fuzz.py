@@ -16,8 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from tests.faults.ordeal import environment
-from tests.integration.running import Running
+from tests.integration.running import Running, environment
 
 pytestmark = pytest.mark.slow
 MESSAGES = int(os.environ.get("MX_FUZZ_MESSAGES", "6000"))
