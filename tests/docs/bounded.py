@@ -74,7 +74,7 @@ def marker_of(arguments: list[str], home: Path) -> Path:
 
 
 def run(command: list[str]) -> int:
-    """Run a command and send it a Ctrl-C `RUN_SECONDS` after its first output, since a start can be slow. Returns its status."""
+    """Run a command and send it a Ctrl-C `RUN_SECONDS` after its first output. Returns its exit status."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     has_begun = threading.Event()
