@@ -27,7 +27,7 @@ import psutil
 import uvloop
 
 from benchmarks import charts, harness, servers
-from benchmarks.gateway import WARM_UP, load
+from benchmarks.gateway import WARM_UP_SECONDS, load
 from exchange_launcher.audit import Places, audit
 
 CLIENTS = 500
@@ -139,7 +139,7 @@ def at_rate(
     at_start = services["matching_engine"].status()
     while int(services["market_data_feed"].status()["orders"]) < 1 + int(at_start.get("orders", 0)):
         time.sleep(0.1)
-    time.sleep(WARM_UP)
+    time.sleep(WARM_UP_SECONDS)
     before, began = processor_time(services), time.perf_counter()
     time.sleep(max(seconds - 2, 1))
     after, elapsed = processor_time(services), time.perf_counter() - began

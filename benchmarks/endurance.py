@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from benchmarks import harness
-from benchmarks.engine import CLIENTS, NOW, commands_of, renumbered
+from benchmarks.engine import CLIENTS, NOW_NS, commands_of, renumbered
 from matching_engine.engine import Engine
 from microexchange.commands import CancelAll
 from microexchange.ids import IdSequence
@@ -40,7 +40,7 @@ def main() -> None:
             seconds += time.perf_counter() - began
             open_orders = sum(len(account.orders) for account in engine.accounts.values())
             for number in range(CLIENTS):
-                engine.apply(CancelAll(ids.next(NOW), 1, f"c{number}"))
+                engine.apply(CancelAll(ids.next(NOW_NS), 1, f"c{number}"))
             del commands
             gc.collect()
             if chunk % max(chunks // ROWS, 1) == 0:

@@ -19,16 +19,16 @@ from microexchange.ids import IdSequence
 from microexchange.numbers import MAX_CASH
 
 CLIENTS = 50
-RESTING = (0, 10_000, 100_000, 1_000_000)
-IDLE = (0, 5_000)
-NOW = 1_800_000_000_000_000_000
+RESTING_ORDERS = (0, 10_000, 100_000, 1_000_000)
+IDLE_SECURITIES = (0, 5_000)
+NOW_NS = 1_800_000_000_000_000_000
 
 
 def opening(ids: IdSequence) -> list[Command]:
     """Return the commands that list one security and open accounts with much cash and many holdings."""
-    commands: list[Command] = [ListSecurity(ids.next(NOW), 1, "X", "X", "0.01", "1", 100_000)]
+    commands: list[Command] = [ListSecurity(ids.next(NOW_NS), 1, "X", "X", "0.01", "1", 100_000)]
     for number in range(CLIENTS):
-        commands.append(OpenAccount(ids.next(NOW), 1, f"c{number}", MAX_CASH, {"X": 10**9}))
+        commands.append(OpenAccount(ids.next(NOW_NS), 1, f"c{number}", MAX_CASH, {"X": 10**9}))
     return commands
 
 
@@ -39,7 +39,7 @@ def commands_of(count: int) -> tuple[list[Command], list[Command]]:
     commands: list[Command] = []
     entered: dict[int, tuple[int, str]] = {}
     for number, step in enumerate(flow(count)):
-        command_id, client = ids.next(NOW), f"c{number % CLIENTS}"
+        command_id, client = ids.next(NOW_NS), f"c{number % CLIENTS}"
         if step.action == "cancel":
             order_id, owner = entered[step.order]
             commands.append(CancelOrder(command_id, 1, owner, order_id))
@@ -90,7 +90,7 @@ def growth(sizes: Sequence[int], commands: int = 20_000) -> Iterator[tuple[int, 
             away = 100 + number % 20_000
             price = 100_000 - away if is_buy else 100_000 + away
             side = Side.BUY if is_buy else Side.SELL
-            engine.apply(NewOrder(ids.next(NOW), 1, f"c{number % CLIENTS}", "X", side, OrderType.LIMIT, 1, price))
+            engine.apply(NewOrder(ids.next(NOW_NS), 1, f"c{number % CLIENTS}", "X", side, OrderType.LIMIT, 1, price))
         _, flow_commands = commands_of(commands)
         numbered = renumbered(flow_commands, ids)
         yield (
@@ -106,7 +106,7 @@ def idle(sizes: Sequence[int], commands: int = 20_000) -> Iterator[tuple[int, fl
         tracemalloc.start()
         engine, before = Engine(), tracemalloc.get_traced_memory()[0]
         for number in range(size):
-            engine.apply(ListSecurity(ids.next(NOW), 1, f"IDLE{number}", "Idle", "0.01", "1", 10_000))
+            engine.apply(ListSecurity(ids.next(NOW_NS), 1, f"IDLE{number}", "Idle", "0.01", "1", 10_000))
         memory_bytes = tracemalloc.get_traced_memory()[0] - before
         tracemalloc.stop()
         for command in opening(ids):
@@ -126,7 +126,7 @@ def renumbered(commands: list[Command], ids: IdSequence) -> list[Command]:
     new: dict[int, int] = {}
     result: list[Command] = []
     for command in commands:
-        new[command.command_id] = ids.next(NOW)
+        new[command.command_id] = ids.next(NOW_NS)
         change = {"command_id": new[command.command_id]}
         if isinstance(command, CancelOrder):
             change["order_id"] = new[command.order_id]
@@ -161,12 +161,12 @@ def main() -> None:
             figures |= speed(report, options.events, options.rounds)
         if options.part in (None, "resting"):
             table = report.table("resting orders:", "commands/s:")
-            for size, rate in growth(RESTING):
+            for size, rate in growth(RESTING_ORDERS):
                 table.add(f"{size:,}", f"{rate:,.0f}")
                 figures.setdefault("by_resting_orders", {})[size] = rate
         if options.part in (None, "idle"):
             table = report.table("idle securities:", "commands/s:", "memory of each:")
-            for size, rate, memory_bytes in idle(IDLE):
+            for size, rate, memory_bytes in idle(IDLE_SECURITIES):
                 table.add(f"{size:,}", f"{rate:,.0f}", f"{memory_bytes:,.0f} bytes")
                 figures.setdefault("by_idle_securities", {})[size] = rate
     report.finish({"commands": options.events, "figures": figures})

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 Observations = list[tuple[float, float]]
 """Pairs of a size and its effect."""
-SMALLEST_SAMPLE = 30
+MIN_OBSERVATIONS = 30
 """The least number of observations for a mean. Bins with fewer are left out."""
 
 
@@ -116,7 +116,7 @@ def binned(observations: Iterable[tuple[float, float]], base: float = 2.0) -> li
             statistics.stdev(effect for _, effect in found) / math.sqrt(len(found)),
         )
         for _, found in sorted(bins.items())
-        if len(found) >= SMALLEST_SAMPLE
+        if len(found) >= MIN_OBSERVATIONS
     ]
 
 

@@ -32,7 +32,7 @@ from microexchange.log import Log, open_log
 from microexchange.records import DATA_FEED, Record
 from microexchange.reports import PriceUpdate, Trade
 
-RATE = 10_000
+COMMANDS_PER_SECOND = 10_000
 """Commands a second while the feed follows the log."""
 COMMANDS_PER_BODY = 50
 """Commands whose reports share a body. A busy engine puts about as many into one."""
@@ -92,8 +92,8 @@ async def from_a_full_log(service: servers.Service, bodies: Sequence[Sequence[Re
 
 
 async def live(source: Source, service: servers.Service, bodies: Sequence[Sequence[Record]]) -> tuple[float, float]:
-    """Return the longest delays of the feed's publishing and storage at `RATE` commands a second, in seconds."""
-    per_second = RATE / COMMANDS_PER_BODY
+    """Return the longest delays of the feed's publishing and storage at `COMMANDS_PER_SECOND`, in seconds."""
+    per_second = COMMANDS_PER_SECOND / COMMANDS_PER_BODY
     worst_published = worst_stored = 0.0
     began, due = time.perf_counter(), 0
     while due < len(bodies):
@@ -119,7 +119,7 @@ def frame_of(message: Any) -> bytes:
 
 
 def listen(pipe: Connection, port: int, channel: str, subscribers: int) -> None:
-    """Be all subscribers, in a process of its own. It does not decode frames, only records when bytes arrive.
+    """Run all subscribers in this process. It does not decode frames, and only records when bytes arrive.
 
     After each message on the pipe it answers with the times of the first bytes at each subscriber since the last answer, and
     the number of all received bytes.
@@ -231,7 +231,7 @@ Row = tuple[str, str, dict[str, float]]
 async def measure(database: str, url: str, namespace: str, count: int, seconds: float) -> AsyncIterator[Row]:
     """Run all measurements on fresh databases and a fresh log. Yields each row as it is measured."""
     log = open_log(url, namespace)
-    opening, bodies = reports_of(count + int(RATE * seconds))
+    opening, bodies = reports_of(count + int(COMMANDS_PER_SECOND * seconds))
     full, rest = bodies[: count // COMMANDS_PER_BODY], bodies[count // COMMANDS_PER_BODY :]
     with servers.fresh(database, url, namespace), tempfile.TemporaryDirectory() as folder:
         source = Source(log)
@@ -244,7 +244,7 @@ async def measure(database: str, url: str, namespace: str, count: int, seconds: 
             figures = {"reports_per_second": reports, "orders_per_second": orders}
             yield "stored from a full log", f"{reports:,.0f} reports/s ({orders:,.0f} commands/s)", figures
             published_lag, stored_lag = await live(source, service, rest)
-            at = f"at {RATE:,} commands/s"
+            at = f"at {COMMANDS_PER_SECOND:,} commands/s"
             yield f"longest delay of publishing {at}", f"{published_lag:.2f} s", {"told_lag": published_lag}
             yield f"longest delay of storage {at}", f"{stored_lag:.2f} s", {"stored_lag": stored_lag}
             times = await fan_out(source, log, service, 100, 100)

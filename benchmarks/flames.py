@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks import servers
 from benchmarks.end_to_end import loaders
-from benchmarks.gateway import WARM_UP
+from benchmarks.gateway import WARM_UP_SECONDS
 
 CLIENTS = 100
 
@@ -38,7 +38,7 @@ def main() -> None:
         ):
             url = services["order_entry_gateway"].url
             processes, results = loaders(url, CLIENTS, options.rate, options.seconds + 4)
-            time.sleep(WARM_UP + 2)
+            time.sleep(WARM_UP_SECONDS + 2)
             profilers = {
                 name: subprocess.Popen(
                     [spy, "record", "--pid", str(service.process.pid), "--duration", str(options.seconds), "--rate", "100",

@@ -23,7 +23,7 @@ from benchmarks import harness, servers
 from benchmarks.gateway import load
 
 CONNECTIONS = 8
-RATE = 200
+REQUESTS_PER_SECOND = 200
 ORDER = '{"id":1,"op":"order","symbol":"AAPL","side":"buy","quantity":1,"price":"1.00"}'
 
 
@@ -84,7 +84,7 @@ def measure(database: str, log: str, namespace: str, seconds: float) -> Iterator
             other = multiprocessing.Process(target=flood, args=(gateway, key, seconds + 3, sent), daemon=True)
             if floods:
                 other.start()
-            times, _, refused = uvloop.run(load(gateway, 20, RATE, seconds, prefix=part.replace(" ", "-")))
+            times, _, refused = uvloop.run(load(gateway, 20, REQUESTS_PER_SECOND, seconds, prefix=part.replace(" ", "-")))
             result = {name: times[int(len(times) * p)] * 1000 for name, p in (("p50_ms", 0.5), ("p99_ms", 0.99))}
             result["refused"] = refused
             if floods:
@@ -98,7 +98,9 @@ def main() -> None:
     options = harness.arguments(__doc__ or "", seconds=10, log=True)
     figures: dict[str, dict[str, dict[str, float]]] = {}
     with harness.Report("flood", options) as report, servers.postgres() as database:
-        table = report.table(f"20 clients, {RATE} requests/s", "p50:", "p99:", "refused:", "requests of the flood:")
+        table = report.table(
+            f"20 clients, {REQUESTS_PER_SECOND} requests/s", "p50:", "p99:", "refused:", "requests of the flood:"
+        )
         for place, (name, log) in enumerate(servers.logs(database, options.log).items()):
             namespace = f"fl{os.getpid()}_{place}_"
             with contextlib.closing(measure(database, log, namespace, options.seconds)) as parts:

@@ -24,7 +24,7 @@ from benchmarks import harness, servers
 RATES = (1_000,)
 """Requests a second."""
 CLIENTS = (50, 1_000)
-WARM_UP = 3.0
+WARM_UP_SECONDS = 3.0
 MIN_SLEEP_SECONDS = 0.0005
 """The shortest sleep of the load. Requests that are due during it go out together, and it counts as their latency."""
 
@@ -139,12 +139,12 @@ async def load(
 
         clients = await asyncio.gather(*(enter(number) for number in range(count)))
     begin, used = time.perf_counter(), os.times()
-    for number in range(int(rate * (WARM_UP + seconds))):
+    for number in range(int(rate * (WARM_UP_SECONDS + seconds))):
         due = begin + number / rate
         now = time.perf_counter()
         if due > now:
             await asyncio.sleep(max(due - now, MIN_SLEEP_SECONDS))
-        if number == int(rate * WARM_UP):
+        if number == int(rate * WARM_UP_SECONDS):
             times.clear()
         clients[number % count].act(due)
     elapsed, now = time.perf_counter() - begin, os.times()

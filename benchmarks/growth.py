@@ -22,7 +22,7 @@ import psycopg
 
 from benchmarks import charts, harness, servers
 from benchmarks.end_to_end import Run, at_rate, until_at_rest
-from benchmarks.engine import CLIENTS, NOW, growth, opening
+from benchmarks.engine import CLIENTS, NOW_NS, growth, opening
 from exchange_db.days import DAY, make_partition
 from matching_engine.engine import Engine
 from microexchange.commands import NewOrder
@@ -30,8 +30,8 @@ from microexchange.databases import MARKET_DATA, database_url
 from microexchange.enums import OrderType, Side
 from microexchange.ids import IdSequence
 
-RATE = 2_000
-COUNTS = {
+REQUESTS_PER_SECOND = 2_000
+SIZES = {
     "clients": (10, 100, 500, 2_000),
     "securities": (1, 100, 1_000, 5_000),
     "resting": (0, 10_000, 100_000, 1_000_000),
@@ -63,14 +63,14 @@ Rows = Iterator[tuple[int, tuple[float, ...]]]
 
 def clients(database: str, log: str, seconds: float) -> Rows:
     """Measure by the number of WebSockets that send the same load."""
-    for count in COUNTS["clients"]:
+    for count in SIZES["clients"]:
         with exchange(database, log, f"c{count}") as services:
-            yield count, figures_of(at_rate(services, RATE, seconds, count))
+            yield count, figures_of(at_rate(services, REQUESTS_PER_SECOND, seconds, count))
 
 
 def securities(database: str, log: str, seconds: float) -> Rows:
     """Measure by the number of securities. Twenty clients trade all of them alike."""
-    for count in COUNTS["securities"]:
+    for count in SIZES["securities"]:
         symbols = [f"S{number}" for number in range(count)]
         with tempfile.NamedTemporaryFile("w", suffix=".csv") as listing:
             listing.write("symbol,name\n" + "".join(f"{symbol},{symbol}\n" for symbol in symbols))
@@ -78,13 +78,13 @@ def securities(database: str, log: str, seconds: float) -> Rows:
             settings = {"MX_LISTING": listing.name, "MX_ENDOWMENT_SHARES": '{"*": "10000"}'}
             with exchange(database, log, f"s{count}", **settings) as services:
                 until_at_rest(services)
-                yield count, figures_of(at_rate(services, RATE, seconds, 20, symbols))
+                yield count, figures_of(at_rate(services, REQUESTS_PER_SECOND, seconds, 20, symbols))
 
 
 def resting() -> Rows:
     """Measure commands a second and bytes for each order, by the number of resting orders on 20,000 prices."""
     context = multiprocessing.get_context("spawn")
-    for size, rate in growth(COUNTS["resting"]):
+    for size, rate in growth(SIZES["resting"]):
         # A separate process has no freed memory that the orders could use again.
         with context.Pool(1) as pool:
             memory_bytes = pool.apply(memory_of, (size,))
@@ -101,7 +101,7 @@ def memory_of(size: int) -> int:
         is_buy, away = number % 2 == 0, 100 + number % 20_000
         price = 100_000 - away if is_buy else 100_000 + away
         side = Side.BUY if is_buy else Side.SELL
-        engine.apply(NewOrder(ids.next(NOW), 1, f"c{number % CLIENTS}", "X", side, OrderType.LIMIT, 1, price))
+        engine.apply(NewOrder(ids.next(NOW_NS), 1, f"c{number % CLIENTS}", "X", side, OrderType.LIMIT, 1, price))
     after: int = psutil.Process().memory_info().rss
     return after - before
 
@@ -164,25 +164,25 @@ def history(database: str, log: str, seconds: float, max_rows: int) -> Rows:
     """Measure the same load, and a page of old trades, by the number of stored order reports."""
     name = f"grow{os.getpid()}_h_"
     with exchange(database, log, "h") as services:
-        at_rate(services, RATE, 5, 100)
+        at_rate(services, REQUESTS_PER_SECOND, 5, 100)
         until_at_rest(services)
         have = 0
-        for rows in COUNTS["history"]:
+        for rows in SIZES["history"]:
             if rows > max_rows:
                 break
             if rows > have:
                 extend_history(database_url(database, name, MARKET_DATA), rows, have)
                 have = rows
             page = median_answer_ms(services["market_data_feed"].url, f"/trades/{servers.SYMBOLS[0]}?limit=100")
-            yield rows, (*figures_of(at_rate(services, RATE, seconds, 100)), page)
+            yield rows, (*figures_of(at_rate(services, REQUESTS_PER_SECOND, seconds, 100)), page)
             until_at_rest(services)
 
 
-HEADS = {
-    "clients": f"WebSockets, {RATE:,} requests/s in all",
-    "securities": f"securities, {RATE:,} requests/s in all",
+HEADINGS = {
+    "clients": f"WebSockets, {REQUESTS_PER_SECOND:,} requests/s in all",
+    "securities": f"securities, {REQUESTS_PER_SECOND:,} requests/s in all",
     "resting": "resting orders",
-    "history": f"order reports stored, {RATE:,} requests/s",
+    "history": f"order reports stored, {REQUESTS_PER_SECOND:,} requests/s",
 }
 
 
@@ -199,9 +199,9 @@ def rows_of(part: str, database: str, options: argparse.Namespace, max_history: 
 def headings(part: str) -> tuple[str, ...]:
     """Return the headings of the table of a part."""
     if part == "resting":
-        return (f"{HEADS[part]}:", "commands/s:", "bytes for each:")
+        return (f"{HEADINGS[part]}:", "commands/s:", "bytes for each:")
     more = ("a page of trades:",) if part == "history" else ()
-    return (f"{HEADS[part]}:", "p50:", "p99:", "processor time for a request:", *more)
+    return (f"{HEADINGS[part]}:", "p50:", "p99:", "processor time for a request:", *more)
 
 
 def cells(part: str, values: tuple[float, ...]) -> tuple[str, ...]:
@@ -221,7 +221,7 @@ def draw(figures: dict[str, dict[int, tuple[float, ...]]]) -> None:
         names = ("commands/s",) if part == "resting" else ("p50", "p99")
         series = [charts.Series(name, x, [values[place] for values in rows.values()]) for place, name in enumerate(names)]
         up = "commands/s" if part == "resting" else "milliseconds"
-        plots.append(charts.Chart(HEADS[part], f"{part}, as a power of ten", up, series))
+        plots.append(charts.Chart(HEADINGS[part], f"{part}, as a power of ten", up, series))
     charts.write(PLOT, plots)
 
 
@@ -230,10 +230,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--history", type=int, default=10_000_000, help="the largest number of stored order reports")
     own_options, rest = parser.parse_known_args()
-    options = harness.arguments(__doc__ or "", seconds=10, log=True, parts=sorted(COUNTS), given=rest)
+    options = harness.arguments(__doc__ or "", seconds=10, log=True, parts=sorted(SIZES), given=rest)
     figures: dict[str, dict[int, tuple[float, ...]]] = {}
     with harness.Report("growth", options) as report, servers.postgres() as database:
-        for part in [options.part] if options.part else COUNTS:
+        for part in [options.part] if options.part else SIZES:
             table = report.table(*headings(part))
             with contextlib.closing(rows_of(part, database, options, own_options.history)) as rows:  # type: ignore[type-var]
                 for size, values in rows:

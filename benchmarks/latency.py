@@ -22,7 +22,7 @@ from benchmarks import harness, servers
 
 ORDER = {"symbol": "AAPL", "quantity": "1", "price": "100.00"}
 TAKE = {**ORDER, "side": "buy", "order_type": "ioc"}
-WARM_UP = 200
+WARM_UP_ORDERS = 200
 
 
 class Fill(msgspec.Struct):
@@ -102,8 +102,8 @@ def measure(database: str, log: str, namespace: str, count: int) -> Iterator[tup
         maker, taker = account(gateway, "maker"), account(gateway, "taker")
         answer = httpx.post(f"{gateway}/orders", json={**ORDER, "side": "sell", "quantity": "9000"}, headers=maker)
         assert answer.status_code == 201, answer.text
-        yield "REST", sorted(over_rest(gateway, taker, WARM_UP + count)[WARM_UP:])
-        yield "WebSocket", sorted(uvloop.run(over_websocket(gateway, taker, WARM_UP + count))[WARM_UP:])
+        yield "REST", sorted(over_rest(gateway, taker, WARM_UP_ORDERS + count)[WARM_UP_ORDERS:])
+        yield "WebSocket", sorted(uvloop.run(over_websocket(gateway, taker, WARM_UP_ORDERS + count))[WARM_UP_ORDERS:])
 
 
 def main() -> None:
@@ -115,9 +115,9 @@ def main() -> None:
         for place, (log_name, log) in enumerate(servers.logs(database, options.log).items()):
             with contextlib.closing(measure(database, log, f"l{os.getpid()}_{place}_", options.events)) as protocols:
                 for protocol, times in protocols:
-                    found = {f"p{part}_ms": times[len(times) * part // 100] * 1000 for part in (50, 95, 99)}
-                    table.add(log_name, protocol, *(f"{value:.2f} ms" for value in found.values()))
-                    figures[f"{log_name}, {protocol}"] = found
+                    percentiles = {f"p{part}_ms": times[len(times) * part // 100] * 1000 for part in (50, 95, 99)}
+                    table.add(log_name, protocol, *(f"{value:.2f} ms" for value in percentiles.values()))
+                    figures[f"{log_name}, {protocol}"] = percentiles
     report.finish({"orders": options.events, "figures": figures})
 
 

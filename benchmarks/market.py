@@ -24,10 +24,10 @@ from trading_bots.strategies.trader import unit_of
 
 PAGE = Path(__file__).parents[1] / "docs" / "market-quality.md"
 PICTURE = PAGE.parent / "images" / "market-quality.svg"
-WARM_UP = 120
+WARM_UP_SECONDS = 120
 """Simulated seconds before the measurement begins."""
-LAGS = 30
-DISTANCES = 60
+MAX_LAG_SECONDS = 30
+MAX_DISTANCE_TICKS = 60
 """The number of measured price levels, counted in ticks from the best price."""
 UNITS = {listed.symbol: int(unit_of(listed.price, listed.lot) / listed.lot) for listed in LISTED}
 """The number of lots in a unit, by security."""
@@ -41,7 +41,7 @@ class SecurityDay:
     """The mid price in each second, in ticks."""
     signs: list[float] = field(default_factory=list)
     """The sign of each order that traded on entry: 1 for a buy, -1 for a sell."""
-    depth: list[float] = field(default_factory=lambda: [0.0] * DISTANCES)
+    depth: list[float] = field(default_factory=lambda: [0.0] * MAX_DISTANCE_TICKS)
     """The mean units by distance in ticks from the best price of the side."""
     impact: facts.Observations = field(default_factory=list)
     """Of each order: its size in units, and its effect on the mid price in basis points."""
@@ -116,9 +116,9 @@ def play_day(seed: str, seconds: int) -> dict[str, SecurityDay]:
 
     observer.mid_price_of = mid_price_of
     observer.value_of = lambda symbol: values.by_symbol[symbol].value * 100
-    exchange.run_until(START + WARM_UP * SECOND)
+    exchange.run_until(START + WARM_UP_SECONDS * SECOND)
     exchange.listeners.append(observer.observe)
-    for second in range(WARM_UP + 1, WARM_UP + seconds + 1):
+    for second in range(WARM_UP_SECONDS + 1, WARM_UP_SECONDS + seconds + 1):
         exchange.run_until(START + second * SECOND)
         for symbol, book in books.items():
             mid_price = mid_price_of(symbol)
@@ -127,7 +127,7 @@ def play_day(seed: str, seconds: int) -> dict[str, SecurityDay]:
                 continue
             day.mid_prices.append(mid_price)
             for best, levels, sign in ((max(book.bids), book.bids, -1), (min(book.asks), book.asks, 1)):
-                for distance in range(DISTANCES):
+                for distance in range(MAX_DISTANCE_TICKS):
                     level = levels.get(best + sign * distance)
                     if level:
                         day.depth[distance] += level[0] / UNITS[symbol] / 2 / seconds
@@ -148,13 +148,13 @@ def facts_of(days: Sequence[SecurityDay]) -> list[Fact]:
     """Return the measured properties, and whether each holds."""
     returns = [facts.returns_of(day.mid_prices) for day in days]
     sizes = [[abs(value) for value in day] for day in returns]
-    raw = [facts.estimate(facts.autocorrelation(day, lag) for day in returns) for lag in range(1, LAGS + 1)]
+    raw = [facts.estimate(facts.autocorrelation(day, lag) for day in returns) for lag in range(1, MAX_LAG_SECONDS + 1)]
     clusters = {lag: facts.estimate(facts.autocorrelation(day, lag) for day in sizes) for lag in (1, 10, 30, 120)}
     largest = max(abs(correlation.mean) for correlation in raw[4:])
     fat = facts.estimate(facts.kurtosis(day) for day in returns)
     hill = facts.estimate(facts.tail_exponent(day) for day in returns)
     depth = depth_of(days)
-    peak = max(range(DISTANCES), key=lambda distance: depth[distance])
+    peak = max(range(MAX_DISTANCE_TICKS), key=lambda distance: depth[distance])
     impact = facts.by_group([day.impact for day in days], facts.impact_power)
     hurst = facts.estimate(facts.hurst_exponent(day.signs) for day in days)
     large = facts.by_group([day.metaorders for day in days], facts.impact_power)
@@ -162,7 +162,7 @@ def facts_of(days: Sequence[SecurityDay]) -> list[Fact]:
         Fact(
             "Returns are not correlated with earlier returns, except at the shortest lags",
             'Cont, "Empirical properties of asset returns: stylized facts and statistical issues" (2001)',
-            f"{raw[0].text(sign=True)} at 1 s; from 5 s to {LAGS} s never more than {largest:.3f} from 0",
+            f"{raw[0].text(sign=True)} at 1 s; from 5 s to {MAX_LAG_SECONDS} s never more than {largest:.3f} from 0",
             largest < 0.03,
         ),
         Fact(
@@ -182,7 +182,7 @@ def facts_of(days: Sequence[SecurityDay]) -> list[Fact]:
             "The book is deepest at some distance from the best price, and thinner beyond",
             'Bouchaud, Mézard and Potters, "Statistical properties of stock order books" (2002)',
             f"deepest {peak} ticks from the best, {depth[peak] / depth[0]:.1f} times the best's depth; "
-            f"{depth[-1] / depth[peak]:.2f} of it at {DISTANCES - 1} ticks",
+            f"{depth[-1] / depth[peak]:.2f} of it at {MAX_DISTANCE_TICKS - 1} ticks",
             peak > 0 and depth[peak] > 1.1 * depth[0] and depth[-1] < depth[peak] / 2,
         ),
         Fact(
@@ -208,12 +208,12 @@ def facts_of(days: Sequence[SecurityDay]) -> list[Fact]:
 
 def depth_of(days: Sequence[SecurityDay]) -> list[float]:
     """Return the mean depth in units by distance in ticks."""
-    return [statistics.fmean(day.depth[distance] for day in days) for distance in range(DISTANCES)]
+    return [statistics.fmean(day.depth[distance] for day in days) for distance in range(MAX_DISTANCE_TICKS)]
 
 
 def draw(days: Sequence[SecurityDay]) -> None:
     """Draw the measurements."""
-    lags = list(range(1, LAGS + 1))
+    lags = list(range(1, MAX_LAG_SECONDS + 1))
     by_day = [facts.returns_of(day.mid_prices) for day in days]
     sizes = [[abs(value) for value in day] for day in by_day]
 
@@ -237,7 +237,7 @@ def draw(days: Sequence[SecurityDay]) -> None:
                 Series("returns", [x for x, _ in shown], [y for _, y in shown], dots=True),
                 Series("normal", [-4, 4], [-4, 4])]),
             Chart("Shape of the book", "ticks from the best price", "mean units", [
-                Series("one side", list(range(DISTANCES)), depth_of(days))]),
+                Series("one side", list(range(MAX_DISTANCE_TICKS)), depth_of(days))]),
             Chart("Impact", "units", "basis points", [
                 Series("one order", [x for x, _, _ in orders], [y for _, y, _ in orders], dots=True),
                 Series("a metaorder", [x for x, _, _ in large], [y for _, y, _ in large], dots=True)]),
@@ -261,14 +261,14 @@ def main() -> None:
         for number, day in enumerate(pool.map(play_day, seeds, [options.seconds] * options.days), 1):
             days += day.values()
             print(f"day {number}: {sum(len(security.signs) for security in day.values()):,} orders traded", flush=True)
-    found = facts_of(days)
+    properties = facts_of(days)
     if options.verbose:
         print(facts.binned(pair for day in days for pair in day.impact))
         print(facts.binned(pair for day in days for pair in day.metaorders))
         print([round(units, 2) for units in depth_of(days)])
     rows = [
         f"| {fact.name} | {'holds' if fact.holds else 'does **not** hold'} | {fact.measured} | {fact.source} |"
-        for fact in found
+        for fact in properties
     ]
     table = "\n".join(["| property of real markets | here | measured | source |", "| --- | --- | --- | --- |", *rows])
     about = (

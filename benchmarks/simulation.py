@@ -19,9 +19,9 @@ from trading_bots.simulation.exchange import SECOND, SimulatedExchange
 from trading_bots.simulation.rounds import START
 from trading_bots.strategies import MarketMaker, MeanReversion, Momentum, NoiseTrader
 
-PAUSES = {30: 0.6, 200: 0.06, 1_000: 0.0105}
+PAUSE_SECONDS = {30: 0.6, 200: 0.06, 1_000: 0.0105}
 """Seconds between two orders of a noise trader, by the approximate number of orders a second of all bots."""
-SECONDS = {30: 60, 200: 20, 1_000: 5}
+MAX_SECONDS = {30: 60, 200: 20, 1_000: 5}
 """The most simulated seconds, by the number of orders a second."""
 NOISE_TRADERS = 10
 """The number of noise traders among the bots."""
@@ -59,7 +59,7 @@ def cores_alone(exchange: SimulatedExchange, before: int) -> float:
 
 def measure(orders: int, seconds: float) -> tuple[float, float, float]:
     """Return the speeds of the exchange and of the cores alone, relative to real time, and simulated commands a second."""
-    exchange = market(PAUSES[orders])
+    exchange = market(PAUSE_SECONDS[orders])
     exchange.run_until(START + SECOND)
     before, began = len(exchange.commands), time.perf_counter()
     exchange.run_until(START + SECOND + int(seconds * SECOND))
@@ -70,13 +70,15 @@ def measure(orders: int, seconds: float) -> tuple[float, float, float]:
 
 def main() -> None:
     """Run the benchmark and print its table."""
-    options = harness.arguments(__doc__ or "", rounds=harness.ROUNDS, seconds=max(SECONDS.values()), rates=list(PAUSES))
-    found: dict[int, list[tuple[float, float, float]]] = {}
+    options = harness.arguments(
+        __doc__ or "", rounds=harness.ROUNDS, seconds=max(MAX_SECONDS.values()), rates=list(PAUSE_SECONDS)
+    )
+    measurements: dict[int, list[tuple[float, float, float]]] = {}
     with harness.Report("simulation", options) as report, report.interruptible():
         for number in range(1, options.rounds + 1):
             for orders in options.rates:
-                measured = measure(orders, min(SECONDS[orders], options.seconds))
-                found.setdefault(orders, []).append(measured)
+                measured = measure(orders, min(MAX_SECONDS[orders], options.seconds))
+                measurements.setdefault(orders, []).append(measured)
                 speed = f"{measured[0]:,.0f} times faster than real time"
                 report.progress(f"round {number} of {options.rounds}, {orders:,} orders/s: {speed}")
     report.progress("")
@@ -87,7 +89,7 @@ def main() -> None:
         "commands processed a second:",
         "noise:",
     )
-    for rounds in found.values():
+    for rounds in measurements.values():
         speeds, cores, rates = zip(*rounds, strict=True)
         middle, rate = statistics.median(speeds), rates[-1]
         noise = (max(speeds) - min(speeds)) / middle
@@ -95,7 +97,7 @@ def main() -> None:
             f"{rate:,.0f}", f"{middle:,.0f}", f"{statistics.median(cores):,.0f}", f"{middle * rate:,.0f}", f"{noise:.0%}"
         )
     figures = {
-        what: {str(orders): [measured[place] for measured in rounds] for orders, rounds in found.items()}
+        what: {str(orders): [measured[place] for measured in rounds] for orders, rounds in measurements.items()}
         for place, what in enumerate(("speeds", "cores_alone"))
     }
     report.finish(figures)

@@ -5,7 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks import harness
-from benchmarks.engine import CLIENTS, NOW, opening
+from benchmarks.engine import CLIENTS, NOW_NS, opening
 from matching_engine import state
 from matching_engine.engine import Engine
 from matching_engine.snapshots import Snapshot, SnapshotStore
@@ -22,7 +22,7 @@ def resting(count: int) -> Engine:
     for number in range(count):
         is_buy, away = number % 2 == 0, 1 + number % 20_000
         side, price = (Side.BUY, 100_000 - away) if is_buy else (Side.SELL, 100_000 + away)
-        engine.apply(NewOrder(ids.next(NOW), 1, f"c{number % CLIENTS}", "X", side, OrderType.LIMIT, 1, price))
+        engine.apply(NewOrder(ids.next(NOW_NS), 1, f"c{number % CLIENTS}", "X", side, OrderType.LIMIT, 1, price))
     return engine
 
 

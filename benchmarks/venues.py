@@ -23,7 +23,7 @@ import psutil
 from benchmarks import harness, servers
 from benchmarks.bare_server import BOOKS
 from benchmarks.end_to_end import MAX_P99_MS, Run, loaders, processor_time
-from benchmarks.gateway import WARM_UP
+from benchmarks.gateway import WARM_UP_SECONDS
 
 CLIENTS = 500
 RATES = (1_000, 3_000, 5_000, 7_000, 10_000)
@@ -87,7 +87,7 @@ def at_rate(venue: Venue, url: str, rate: int, seconds: float) -> tuple[Run, flo
     run = Run(rate)
     processes, results = loaders(url, CLIENTS, rate, seconds, venue.accounts)
     # During this time, the load opens its accounts and warms up.
-    time.sleep(WARM_UP + (5 if venue.accounts else 2))
+    time.sleep(WARM_UP_SECONDS + (5 if venue.accounts else 2))
     before, began = venue.spent(), time.perf_counter()
     time.sleep(max(seconds - 4, 1))
     spent, elapsed = venue.spent() - before, time.perf_counter() - began

@@ -168,7 +168,7 @@ def test_the_listing_flag_lists_the_securities_of_a_file(postgres_url: str, post
         exchange.start("--bots", "0", "--listing", str(listing))
         listed = eventually(lambda: len(found := exchange.http.get(f"{exchange.feed}/securities").json()) == 3 and found)
         assert {security["symbol"] for security in listed} == {"OAK", "ASH", "ELM"}
-        assert not any(security["quiet"] for security in listed), "there are no house bots, so all securities are quiet"
+        assert not any(security["quiet"] for security in listed), "without house bots no security is marked as quiet"
     finally:
         exchange.close()
 

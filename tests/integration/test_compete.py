@@ -96,7 +96,7 @@ class Prints(Good):
 class Silent(Bot):
     pass
 '''
-BAD = {
+REMOVED = {
     "Loops": "a callback took more than 1.5 s",
     "Leaks": "MB of memory; 200 are allowed",
     "Forks": "it tried to start another process",
@@ -156,12 +156,12 @@ def contestants(*names: str) -> str:
 def test_a_bot_that_loops_leaks_forks_or_crashes_loses_its_turn_and_harms_nobody(
     tmp_path: Path, postgres_url: str, postgres_namespace: str
 ) -> None:
-    competition = Competition(tmp_path, postgres_url, postgres_namespace, "16s", "2s", contestants("Good", "Errs", *BAD))
+    competition = Competition(tmp_path, postgres_url, postgres_namespace, "16s", "2s", contestants("Good", "Errs", *REMOVED))
     eventually(lambda: httpx.get(f"{competition.feed}/leaderboard").json(), 60)
     output = competition.end()
     result = competition.result()
     standing = {contestant["client_id"]: contestant for contestant in result["ranking"]}
-    for name, why in BAD.items():
+    for name, why in REMOVED.items():
         assert why in standing[name]["ended"], name
         assert why in output
     assert standing["Good"]["ended"] == standing["Errs"]["ended"] == ""
@@ -172,7 +172,7 @@ def test_a_bot_that_loops_leaks_forks_or_crashes_loses_its_turn_and_harms_nobody
     assert standing["Good"]["errors"] == []
     # A removed bot has no open order.
     reports = [event for event in replay.recorded_events(competition.round) if type(event).__name__ == "OrderReport"]
-    for name in BAD:
+    for name in REMOVED:
         assert [event.status for event in reports if event.client_id == name][-1] in ("CANCELED", "FILLED"), name
 
 

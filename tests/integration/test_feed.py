@@ -356,7 +356,7 @@ def test_the_equity_of_a_client_may_exceed_64_bits(running: Running) -> None:
     url = f"{running.gateway}/admin/clients/croesus/deposits"
     answer = running.http.post(url, json={"shares": {"AAPL": 10**11, "BKNG": 10**11}}, headers=token)
     assert answer.status_code == 201, answer.text
-    eventually(lambda: float(get(running, "/balance/croesus", "croesus")["equity"]) > 10**14, "the deposit is settled")
+    eventually(lambda: float(get(running, "/balance/croesus", "croesus")["equity"]) > 10**14, what="the deposit is settled")
     running.until_at_rest()
     running.kill("market_data_feed")
     eventually(lambda: running.http.get(f"{running.feed}/health/ready").status_code == 200)

@@ -27,7 +27,7 @@ from order_entry_gateway.market_data import MarketData
 from tests.integration.running import free_ports
 
 MAX_SOCKETS = 3
-LARGE = 1 << 20
+LARGE_BYTES = 1 << 20
 CORS = ["https://feed.example"]
 
 
@@ -101,7 +101,7 @@ def add_feed_routes(app: FastAPI, pair: Pair) -> None:
     async def large() -> Response:
         async def parts() -> AsyncIterator[bytes]:
             while True:
-                yield bytes(LARGE)
+                yield bytes(LARGE_BYTES)
                 pair.sent += 1
                 await asyncio.sleep(0)  # a query of history also yields between its parts
 
@@ -146,7 +146,7 @@ def add_feed_sockets(app: FastAPI, pair: Pair) -> None:
         await ws.accept()
         with contextlib.suppress(WebSocketDisconnect, RuntimeError):
             while True:
-                await ws.send_bytes(bytes(LARGE))
+                await ws.send_bytes(bytes(LARGE_BYTES))
                 pair.sent += 1
                 await asyncio.sleep(0)
 
@@ -413,7 +413,7 @@ async def test_a_stalled_reader_holds_the_feed_back_and_takes_no_memory(pair: Pa
             assert await other.recv() == "other readers do not wait"
         ws.transport.resume_reading()
         for _ in range(parts_sent + 5):
-            assert len(await ws.recv()) == LARGE
+            assert len(await ws.recv()) == LARGE_BYTES
         ws.transport.abort()
     ended = await settled(lambda: pair.sent)
     assert ended > parts_sent

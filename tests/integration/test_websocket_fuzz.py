@@ -20,8 +20,8 @@ from tests.integration.running import Running, environment
 
 pytestmark = pytest.mark.slow
 MESSAGES = int(os.environ.get("MX_FUZZ_MESSAGES", "6000"))
-BURST = 50
-MAX_GROWTH = 150 << 20
+BURST_MESSAGES = 50
+MAX_GROWTH_BYTES = 150 << 20
 """The bytes by which the memory of a service may grow, since it keeps the accepted orders."""
 
 ORDER = {"id": 1, "op": "order", "symbol": "AAPL", "side": "buy", "quantity": "1", "price": "1.00", "client_order_id": ""}
@@ -108,8 +108,8 @@ def fuzz(running: Running, url: str, messages: list[dict[str, Any]], count: int,
     while remaining > 0:
         with contextlib.suppress(ConnectionClosed), connect(url, max_size=None, **options) as socket:
             while remaining > 0:
-                remaining -= BURST
-                for body in [mutated(rng, messages, encode) for _ in range(BURST)]:
+                remaining -= BURST_MESSAGES
+                for body in [mutated(rng, messages, encode) for _ in range(BURST_MESSAGES)]:
                     is_text = rng.random() < 0.7 and "subprotocols" not in options
                     socket.send(body.decode("utf-8", errors="replace") if is_text else body)
                 # The service reads all earlier messages before it answers this one.
@@ -163,7 +163,7 @@ def test_mutated_messages_stop_no_service(running: Running) -> None:
     assert answers > MESSAGES // 4, "most messages are answered"
     assert running.pids() == pids, "no process ends"
     for module, pid in pids.items():
-        assert psutil.Process(pid).memory_info().rss - before[module] < MAX_GROWTH, module
+        assert psutil.Process(pid).memory_info().rss - before[module] < MAX_GROWTH_BYTES, module
     for base in (running.gateway, running.feed, running.engine, running.clearing):
         assert running.http.get(f"{base}/health/ready").status_code == 200
     for log in (running.data / "logs").glob("*.log"):
