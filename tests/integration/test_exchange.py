@@ -1,4 +1,4 @@
-"""The whole exchange, started like by a user, over the embedded log and over RabbitMQ with Postgres."""
+"""The whole exchange, started as a user starts it, over the embedded log and over RabbitMQ with Postgres."""
 
 import os
 import re
@@ -55,7 +55,7 @@ def test_clients_trade_over_rest_and_websocket_and_the_books_balance(exchange: R
     assert {"AAPL", "BTC-USDT", "ETH-USDT"} <= symbols
     alice, bob = exchange.open_account("alice"), exchange.open_account("bob")
 
-    # A limit order resting. Only its owner can read it.
+    # A limit order rests. Only its owner can read it.
     sell = exchange.order(alice, symbol="AAPL", side="sell", quantity=10, price="190.50").json()
     assert (sell["status"], sell["resting"], sell["resting_order_id"]) == ("NEW", True, sell["order_id"])
     assert exchange.http.get(f"{exchange.gateway}/orders/{sell['order_id']}", headers=alice).json() == sell
