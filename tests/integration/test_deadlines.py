@@ -1,4 +1,4 @@
-"""Nobody waits for ever: what does not come in time is refused in words."""
+"""Every wait has a deadline, and a refusal after it."""
 
 import asyncio
 import contextlib
@@ -26,11 +26,11 @@ from tests.integration.running import free_ports
 @pytest.fixture
 async def pool(postgres_url: str, postgres_namespace: str) -> AsyncIterator[AsyncConnectionPool]:
     url = database_url(postgres_url, postgres_namespace, MARKET_DATA)
-    async with AsyncConnectionPool(url, min_size=0, max_size=2, open=False) as one:
-        yield one
+    async with AsyncConnectionPool(url, min_size=0, max_size=2, open=False) as opened_pool:
+        yield opened_pool
 
 
-async def test_a_question_that_the_database_does_not_answer_in_time_is_refused_and_the_next_is_answered(
+async def test_a_query_that_the_database_does_not_answer_in_time_is_refused(
     pool: AsyncConnectionPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(databases, "QUERY_TIMEOUT_SECONDS", 0.3)
@@ -43,7 +43,7 @@ async def test_a_question_that_the_database_does_not_answer_in_time_is_refused_a
         assert await query_rows(pool, "the database of trades", "SELECT %s::int", (7,)) == [(7,)]
 
 
-async def test_a_statement_of_an_account_that_does_not_come_in_time_is_refused(
+async def test_a_statement_of_an_account_that_takes_too_long_is_refused(
     postgres_url: str, postgres_namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("market_data_feed.statement.QUERY_TIMEOUT_SECONDS", 0.3)
@@ -60,7 +60,7 @@ async def test_a_statement_of_an_account_that_does_not_come_in_time_is_refused(
     assert refused.value.code is Code.UNAVAILABLE
 
 
-async def test_a_body_that_does_not_come_whole_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_body_that_does_not_arrive_in_time_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web, "BODY_TIMEOUT_SECONDS", 0.3)
     app = make_app("a service", "", Health(), dict)
 
@@ -91,20 +91,20 @@ def order_service(folder: Path, log: MemoryLog) -> OrderService:
     return OrderService(log, 0, "postgresql://x", "", Health(), 0.3, folder / "epoch", limits, Endowment(0, {}, 0))
 
 
-async def test_a_revoked_key_that_this_gateway_does_not_read_of_in_time_is_told(tmp_path: Path) -> None:
-    service = order_service(tmp_path, MemoryLog())
-    appending = asyncio.create_task(service.append())
+async def test_revoking_a_key_has_an_unknown_outcome_if_the_gateway_does_not_read_it_in_time(tmp_path: Path) -> None:
+    unread = order_service(tmp_path, MemoryLog())
+    appending = asyncio.create_task(unread.append())
     async with asyncio.timeout(20):
         with pytest.raises(Refusal) as refused:
-            await service.keys.revoke("ada", "key")
+            await unread.keys.revoke("ada", "key")
     assert refused.value.code is Code.OUTCOME_UNKNOWN
     assert "this gateway has not read it within 0.3 s" in refused.value.message
     assert "GET /clients/ada/keys" in refused.value.message
-    assert service.subscriptions.revocation_subscribers("key") == 0
+    assert unread.subscriptions.revocation_subscribers("key") == 0, "nothing waits for the revocation any more"
     appending.cancel()
 
 
-async def test_a_report_that_the_log_does_not_confirm_in_time_is_told(tmp_path: Path) -> None:
+async def test_revoking_a_key_has_an_unknown_outcome_if_the_log_does_not_confirm_in_time(tmp_path: Path) -> None:
     async with asyncio.timeout(20):
         with pytest.raises(Refusal) as refused:
             await order_service(tmp_path, MemoryLog()).keys.revoke("ada", "key")  # nothing appends
