@@ -164,7 +164,7 @@ SELF_TRADING = frozenset(prevention for prevention, effect in PREVENTIONS.items(
 PASSING = frozenset(
     prevention for prevention, effect in PREVENTIONS.items() if effect.cancels_resting and not effect.cancels_entering
 )
-"""The preventions under which an entering order cancels its client's own orders and then goes on."""
+"""The preventions under which an entering order cancels its client's own orders and then continues."""
 
 
 # --- trading states -----------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ class OrderType(StrEnum):
 
 
 class TimeInForce(StrEnum):
-    """How long an order stays open (FIX tag 59)."""
+    """The time for which an order stays open (FIX tag 59)."""
 
     GTC = "gtc"
     """Until it is cancelled."""
