@@ -1,4 +1,4 @@
-# One image for every service; what a container runs is its command.
+# One image for all services. The command of a container names its service.
 FROM python:3.12-slim AS build
 WORKDIR /src
 COPY constraints.txt pyproject.toml README.md LICENSE ./
@@ -12,7 +12,8 @@ COPY trading-bots trading-bots
 COPY launcher launcher
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=/src/constraints.txt
 RUN python -m venv /opt/exchange && /opt/exchange/bin/pip install .
-# What no service needs: the installers, and of Arrow, of which only Parquet is used, a third. The last line fails if it was more.
+# Remove files that no service needs: the installers, and the parts of Arrow other than Parquet. The last line fails if a
+# service needs one of them.
 RUN cd /opt/exchange/lib/python3*/site-packages \
     && rm -rf pip pip-* setuptools setuptools-* pkg_resources /opt/exchange/bin/pip* plotly/labextension pyarrow/include \
         pyarrow/tests pyarrow/src pyarrow/*flight* pyarrow/*_s3* pyarrow/_gcsfs* pyarrow/_azurefs* pyarrow/_pyarrow_cpp_tests* \

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.bare_server PORT [BOOK]`: the least that a server of the same load can be: asyncio and websockets.
+"""A minimal server for the same load, of `asyncio` and `websockets`. Usage: `python -m benchmarks.bare_server PORT [BOOK]`.
 
-Without a book it only echoes, which is the floor: no server of this kind on this machine takes less. With one of the peers'
-books behind it, it is what one gets who puts that book on a socket: everything in one process and in memory, nobody is
-asked who he is, nothing is checked, stored, or there after a crash.
+Without a book it sends each message back. This is the floor: no server of this kind takes less time on this machine. With a
+book it is the simplest exchange around that book. It has one process and keeps everything in memory. It does not
+authenticate, check or store anything, and loses its state in a crash.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 
 
 class Request(msgspec.Struct):
-    """What the load sends."""
+    """A request of the load."""
 
     id: int
     op: str
@@ -32,41 +32,41 @@ class Request(msgspec.Struct):
 
 
 def orderly_chaos(orders: dict[int, Any]) -> Callable[[int, Request], bool]:
-    """A C++ core, called through ctypes."""
+    """Return a function that enters a request into `orderly-chaos`, a C++ book called through ctypes."""
     library = importlib.import_module("orderly_chaos")
     books: dict[str, Any] = {}
-    left: dict[int, int] = {}
+    leaves: dict[int, int] = {}
 
     def on_trade(trade: Any) -> None:
         for order in (trade.taker_id, trade.maker_id):
-            if order in left:
-                left[order] -= trade.quantity
+            if order in leaves:
+                leaves[order] -= trade.quantity
 
-    def take(number: int, request: Request) -> bool:
+    def enter_request(number: int, request: Request) -> bool:
         if request.op == "cancel":
             book = orders.pop(int(request.order_id), None)
-            if book is not None and left.pop(int(request.order_id), 0) > 0:
+            if book is not None and leaves.pop(int(request.order_id), 0) > 0:
                 book.cancel(int(request.order_id))
             return False
         book = books.get(request.symbol) or books.setdefault(request.symbol, library.LimitOrderBook(on_trade=on_trade))
-        left[number] = request.quantity
+        leaves[number] = request.quantity
         enter = book.limit_buy if request.side == "buy" else book.limit_sell
         enter(number, request.quantity, round(float(request.price) * 100))
         orders[number] = book
-        if request.order_type == "ioc" and left[number] > 0:
+        if request.order_type == "ioc" and leaves[number] > 0:
             book.cancel(number)
-            left[number] = 0
-        return left[number] > 0
+            leaves[number] = 0
+        return leaves[number] > 0
 
-    return take
+    return enter_request
 
 
 def lightmatchingengine(orders: dict[int, Any]) -> Callable[[int, Request], bool]:
-    """Plain Python: dictionaries of lists."""
+    """Return a function that enters a request into `lightmatchingengine`, dictionaries of lists in plain Python."""
     library = importlib.import_module("lightmatchingengine.lightmatchingengine")
     engine = library.LightMatchingEngine()
 
-    def take(number: int, request: Request) -> bool:
+    def enter_request(number: int, request: Request) -> bool:
         if request.op == "cancel":
             order, symbol = orders.pop(int(request.order_id), (None, ""))
             if order is not None and order.leaves_qty:
@@ -79,17 +79,17 @@ def lightmatchingengine(orders: dict[int, Any]) -> Callable[[int, Request], bool
             engine.cancel_order(order.order_id, request.symbol)
         return bool(order.leaves_qty)
 
-    return take
+    return enter_request
 
 
 BOOKS = {"orderly-chaos": orderly_chaos, "lightmatchingengine": lightmatchingengine}
 
 
 async def main(port: int, book: str) -> None:
-    """Serves until it is killed."""
+    """Serve until the process is killed."""
     numbers = itertools.count(1)
     decoder = msgspec.json.Decoder(Request)
-    take = BOOKS[book]({}) if book else None
+    enter_request = BOOKS[book]({}) if book else None
 
     async def echo(socket: ServerConnection) -> None:
         with contextlib.suppress(ConnectionClosed):
@@ -97,14 +97,14 @@ async def main(port: int, book: str) -> None:
                 await socket.send(message)
 
     async def trade(socket: ServerConnection) -> None:
-        assert take is not None
+        assert enter_request is not None
         with contextlib.suppress(ConnectionClosed):
             async for message in socket:
                 request, number = decoder.decode(message), next(numbers)
-                order = {"order_id": str(number), "resting": take(number, request)}
+                order = {"order_id": str(number), "resting": enter_request(number, request)}
                 await socket.send(msgspec.json.encode({"id": request.id, "ok": True, "order": order}).decode())
 
-    async with serve(echo if take is None else trade, "127.0.0.1", port, compression=None, max_queue=None):
+    async with serve(echo if enter_request is None else trade, "127.0.0.1", port, compression=None, max_queue=None):
         await asyncio.Event().wait()
 
 

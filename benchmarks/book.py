@@ -1,6 +1,6 @@
-"""`./mx bench book`: the bare book, add, cancel, marketable, one symbol, and the peers that install from PyPI.
+"""`./mx bench book`: adds, cancels and marketable orders in one book, compared with books from PyPI.
 
-Ours is `matching_engine.book` with a loop that trades; no credit, no fees, no events.
+The row "microexchange" is `matching_engine.book` with a loop that trades. It has no credit checks, fees or events.
 """
 
 from collections.abc import Callable
@@ -9,20 +9,20 @@ from typing import Any
 from benchmarks import harness
 from benchmarks.flow import Step, flow
 from benchmarks.peers import peers
+from matching_engine.account import Account
 from matching_engine.book import Book, Order
-from matching_engine.credit import Account
 from microexchange.commands import NewOrder
 from microexchange.enums import OrderType, Side
 
 
 def entry(step: Step) -> NewOrder:
-    """The command that enters the order of a step."""
+    """Return the command that enters the order of a step."""
     side = Side.BUY if step.is_buy else Side.SELL
     return NewOrder(step.order, 0, "a", "X", side, OrderType.LIMIT, step.quantity, step.price)
 
 
 def prepare_ours(steps: list[Step]) -> Callable[[], Any]:
-    """A run of the flow over our book. The orders are made beforehand: they come off the wire in an exchange."""
+    """Return a run of the flow over our book. The orders are made in advance, since an exchange receives them."""
     account = Account("a", 0)
     orders = {
         step.order: Order(
@@ -32,15 +32,15 @@ def prepare_ours(steps: list[Step]) -> Callable[[], Any]:
             account,
         )
         for step in steps
-        if step.kind != "cancel"
+        if step.action != "cancel"
     }
     book = Book()
-    plan = [(step.kind == "cancel", orders[step.order], step.price) for step in steps]
+    plan = [(step.action == "cancel", orders[step.order], step.price) for step in steps]
     return lambda: run(book, plan)
 
 
 def run(book: Book, plan: list[tuple[bool, Order, int]]) -> int:
-    """Runs the flow; returns how many lots were traded."""
+    """Run the flow and return the number of traded lots."""
     bids, asks, buy = book.bids, book.asks, Side.BUY
     traded = 0
     for is_cancel, order, price in plan:
@@ -70,17 +70,17 @@ def run(book: Book, plan: list[tuple[bool, Order, int]]) -> int:
 
 
 def main() -> None:
-    """Measures, and prints a table."""
+    """Run the benchmark and print its table."""
     options = harness.arguments(__doc__ or "", events=200_000, rounds=harness.ROUNDS)
     steps = flow(options.events)
     contenders: dict[str, harness.Contender] = {"microexchange": (len(steps), lambda: prepare_ours(steps))}
     notes = {"microexchange": f"{prepare_ours(steps)():,} lots traded"}
     with harness.Report("book", options) as report:
         for peer in peers():
-            part = steps[: peer.most_steps]
+            part = steps[: peer.max_steps]
             contenders[peer.name] = (len(part), lambda peer=peer, part=part: peer.prepare(part))
             theirs, expected = peer.prepare(part)(), prepare_ours(part)()
-            verdict = "the same lots" if theirs == expected else f"{theirs:,} lots where we trade {expected:,}"
+            verdict = "the same lots" if theirs == expected else f"{theirs:,} lots, but microexchange trades {expected:,}"
             notes[peer.name] = verdict + ("" if len(part) == len(steps) else f", over the first {len(part):,} events")
     figures = [
         harness.Figure(figure.name, figure.rates, notes[figure.name])
@@ -92,7 +92,7 @@ def main() -> None:
     report.finish(
         {
             "events": len(steps),
-            "figures": {one.name: {"events_per_second": one.median, "noise": one.noise} for one in figures},
+            "figures": {figure.name: {"events_per_second": figure.median, "noise": figure.noise} for figure in figures},
         },
         "![Events a second of each book](images/bench-book.svg)",
         lambda: harness.plot(picture, title, figures, "events/s"),

@@ -1,4 +1,4 @@
-"""Small charts as SVG: axes, lines and points, in two colours that show on light and dark pages."""
+"""Small charts as SVG: axes, lines and points, in colours that are visible on light and dark pages."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ COLOURS = ("#2f6fdb", "#d9822b", "#8a94a3")
 
 @dataclass(frozen=True)
 class Series:
-    """What is drawn in one colour."""
+    """Points of a chart, drawn in one colour."""
 
     name: str
     x: Sequence[float]
@@ -22,7 +22,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Chart:
-    """One picture of several."""
+    """A chart with its series. `across` and `up` are the labels of the axes."""
 
     title: str
     across: str
@@ -31,10 +31,10 @@ class Chart:
 
 
 def write(path: Path, charts: Sequence[Chart], columns: int = 2, zero: bool = True) -> None:
-    """Writes the charts side by side into one file. With `zero`, the vertical axis includes 0."""
+    """Write the charts side by side into one file. With `zero`, the vertical axes include 0."""
     rows = math.ceil(len(charts) / columns)
     parts = [
-        f'<g transform="translate({place % columns * WIDTH},{place // columns * HEIGHT})">{_drawn(chart, zero)}</g>'
+        f'<g transform="translate({place % columns * WIDTH},{place // columns * HEIGHT})">{_svg_of(chart, zero)}</g>'
         for place, chart in enumerate(charts)
     ]
     head = (
@@ -48,9 +48,9 @@ def _label(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def _drawn(chart: Chart, zero: bool) -> str:
-    xs = [x for one in chart.series for x in one.x]
-    ys = [y for one in chart.series for y in one.y]
+def _svg_of(chart: Chart, zero: bool) -> str:
+    xs = [x for series in chart.series for x in series.x]
+    ys = [y for series in chart.series for y in series.y]
     left, right, low, high = min(xs), max(xs), min(ys), max(ys)
     if zero:
         low, high = min(0.0, low), max(0.0, high)
@@ -72,15 +72,15 @@ def _drawn(chart: Chart, zero: bool) -> str:
         f'<text x="12" y="{TOP + height / 2}" transform="rotate(-90 12 {TOP + height / 2})" text-anchor="middle">'
         f"{escape(chart.up)}</text>",
     ]
-    for number, one in enumerate(chart.series):
-        colour, points = COLOURS[number % len(COLOURS)], [at(x, y) for x, y in zip(one.x, one.y, strict=True)]
-        if one.dots:
+    for number, series in enumerate(chart.series):
+        colour, points = COLOURS[number % len(COLOURS)], [at(x, y) for x, y in zip(series.x, series.y, strict=True)]
+        if series.dots:
             parts += [f'<circle cx="{x}" cy="{y}" r="2.5" fill="{colour}"/>' for x, y in points]
         else:
             path = " ".join(f"{x},{y}" for x, y in points)
             parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
         parts.append(
             f'<text x="{LEFT + width}" y="{TOP + 4 + 13 * number}" text-anchor="end" '
-            f'fill="{colour}">{escape(one.name)}</text>'
+            f'fill="{colour}">{escape(series.name)}</text>'
         )
     return "".join(parts)

@@ -1,4 +1,4 @@
-"""`./mx bench clearing`: the clearinghouse alone, as a process, from a full log into a real Postgres; and a batch of one."""
+"""`./mx bench clearing`: the clearinghouse alone, as a process, settles a full log and single executions in Postgres."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from benchmarks import harness, servers
-from clearinghouse.service import REST_SECONDS
+from clearinghouse.service import PAUSE_SECONDS
 from microexchange.batches import ENGINE, VERSION, Batch, encode_batch
 from microexchange.enums import Side
 from microexchange.instructions import Execution, Instruction, Transfer
@@ -19,51 +19,54 @@ from microexchange.numbers import MAX_CASH
 from microexchange.records import DATA_FEED, ORDER_EXECUTION
 
 CLIENTS, SYMBOLS = 500, 8
-IN_A_BODY = 100
-"""Executions that share a body of the log: what the engine makes of a busy moment."""
-SINGLES = 100
+RECORDS_PER_BODY = 100
+"""Executions in a body of the log. A busy engine puts about as many into one."""
+SINGLE_EXECUTIONS = 100
 
 
 def instructions(count: int) -> list[Instruction]:
-    """Accounts, and trades among them."""
-    dice = random.Random(1)
+    """Return the instructions that open the accounts, and `count` executions between them."""
+    rng = random.Random(1)
     names, symbols = [f"client-{n}" for n in range(CLIENTS)], [f"S{n}" for n in range(SYMBOLS)]
-    made: list[Instruction] = [
+    settlements: list[Instruction] = [
         Transfer(n, 1, name, MAX_CASH // 10, dict.fromkeys(symbols, 10**9)) for n, name in enumerate(names, 1)
     ]
     for number in range(1, count + 1):
-        buyer, seller = dice.sample(names, 2)
-        price, quantity = dice.randint(9_000, 11_000), dice.randint(1, 10)
+        buyer, seller = rng.sample(names, 2)
+        price, quantity = rng.randint(9_000, 11_000), rng.randint(1, 10)
         value = price * quantity * 10**6
         orders = (2 * number, buyer, 2 * number + 1, seller)
         money = (value, value, value // 500, value // 1000)
-        made.append(Execution(number, number, dice.choice(symbols), quantity, price, Side.BUY, *orders, *money))
-    return made
+        settlements.append(Execution(number, number, rng.choice(symbols), quantity, price, Side.BUY, *orders, *money))
+    return settlements
 
 
-async def fill(log: Log, made: list[Instruction]) -> None:
-    """Puts them on the log, in bodies of a busy moment."""
+async def fill(log: Log, settlements: list[Instruction]) -> None:
+    """Append the instructions to the log, `RECORDS_PER_BODY` to a body."""
     bodies = [
-        encode_batch(Batch(VERSION, ENGINE, 1, first + 1, 0, made[first : first + IN_A_BODY]))
-        for first in range(0, len(made), IN_A_BODY)
+        encode_batch(Batch(VERSION, ENGINE, 1, first + 1, 0, settlements[first : first + RECORDS_PER_BODY]))
+        for first in range(0, len(settlements), RECORDS_PER_BODY)
     ]
     for first in range(0, len(bodies), 50):
         await log.append(ORDER_EXECUTION, bodies[first : first + 50])
 
 
 async def one_by_one(log: Log, service: servers.Service, sequence: int) -> float:
-    """Median seconds from the append of one execution, to a clearinghouse at rest, until its report is on `data_feed`."""
+    """Return the median time from the append of an execution until its report is on `data_feed`, in seconds.
+
+    The clearinghouse is idle before each execution.
+    """
     times = []
     trade = instructions(1)[-1]
     offset = await log.tail(DATA_FEED)
     async with contextlib.aclosing(log.read(DATA_FEED, offset)) as reader:
-        for number in range(SINGLES):
+        for number in range(SINGLE_EXECUTIONS):
             body = encode_batch(Batch(VERSION, ENGINE, 1, sequence + number, 0, [_renumbered(trade, sequence + number)]))
             began = time.perf_counter()
             await log.append(ORDER_EXECUTION, [body])
             await anext(reader)
             times.append(time.perf_counter() - began)
-            await asyncio.sleep(2 * REST_SECONDS)
+            await asyncio.sleep(2 * PAUSE_SECONDS)
     return statistics.median(times)
 
 
@@ -73,21 +76,25 @@ def _renumbered(instruction: Instruction, number: int) -> Instruction:
     return Execution(**{**fields, "trade_id": number})
 
 
-async def measure(database: str, url: str, name: str, made: list[Instruction]) -> tuple[float, float, float]:
-    """Executions a second from a full log; median seconds of a batch of one, to its report and inside the clearinghouse."""
+async def measure(database: str, url: str, name: str, settlements: list[Instruction]) -> tuple[float, float, float]:
+    """Measure a clearinghouse on fresh databases and a fresh log.
+
+    Returns executions a second from a full log, the median seconds from the append of one execution to its report, and the
+    median seconds to settle it.
+    """
     log = open_log(url, name)
     with servers.fresh(database, url, name), tempfile.TemporaryDirectory() as folder:
-        await fill(log, made)
+        await fill(log, settlements)
         service = servers.Service("clearinghouse", database, url, name, Path(folder))
         try:
-            # From when a tenth is done: a start has its own price.
-            first = await _until(service, len(made) // 10)
-            last = await _until(service, len(made))
+            # The measurement begins after a tenth, so that it leaves out the start.
+            first = await _until(service, len(settlements) // 10)
+            last = await _until(service, len(settlements))
             if last[1] == first[1]:
-                sys.exit(f"mx: {len(made):,} executions are settled at once, which is no rate: take more --events")
+                sys.exit(f"mx: {len(settlements):,} executions are too few to measure a rate. Give more --events.")
             rate = (last[1] - first[1]) / (last[0] - first[0])
             await asyncio.sleep(1)
-            single = await one_by_one(log, service, len(made) + 1)
+            single = await one_by_one(log, service, len(settlements) + 1)
             inside = service.status()["settle_p50"]
         finally:
             service.stop()
@@ -104,18 +111,18 @@ async def _until(service: servers.Service, count: int) -> tuple[float, int]:
 
 
 def main() -> None:
-    """Measures in turns, and prints tables."""
+    """Run the benchmark and print its tables."""
     options = harness.arguments(__doc__ or "", events=100_000, rounds=harness.ROUNDS, log=True, counted="executions")
-    made = instructions(options.events)
+    settlements = instructions(options.events)
     results: dict[str, list[tuple[float, float, float]]] = {}
     with harness.Report("clearing", options) as report, servers.postgres() as database, report.interruptible():
         for number in range(options.rounds):
             for place, (name, url) in enumerate(servers.logs(database, options.log).items()):
-                rate, single, inside = asyncio.run(measure(database, url, f"b{number}{place}_", made))
+                rate, single, inside = asyncio.run(measure(database, url, f"b{number}{place}_", settlements))
                 results.setdefault(name, []).append((rate, single * 1000, inside * 1000))
-                times = f"{rate:,.0f} executions/s; one alone {inside * 1000:.1f} ms, reported {single * 1000:.1f} ms"
-                report.say(f"round {number + 1} of {options.rounds}, {name}: {times}")
-    report.say("")
+                times = f"{rate:,.0f} executions/s; one alone: {inside * 1000:.1f} ms, with report {single * 1000:.1f} ms"
+                report.progress(f"round {number + 1} of {options.rounds}, {name}: {times}")
+    report.progress("")
     figures = [harness.Figure(name, [rate for rate, _, _ in rounds]) for name, rounds in results.items()]
     harness.add_figures(report.table(*harness.headings("executions/s")), figures)
     table = report.table("a batch of one", "settled and committed in:", "from the append to the report on the feed's topic:")

@@ -1,7 +1,7 @@
-"""`./mx bench dashboard`: does the page stay quick while the market is busy?
+"""`./mx bench dashboard`: the frame rate of the dashboard in a busy market.
 
-The system's Chromium shows the Market view while twenty clients enter orders; the page's own frames are counted, and the
-longest pause between two. For comparison, the same without orders.
+The system's Chromium shows the Market view while twenty clients enter orders. The benchmark counts the frames of the page
+and measures the longest pause between two frames. The rate 0 is for comparison.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from benchmarks import harness, servers
 from benchmarks.gateway import load
 
 RATES = (0, 60, 480)
-"""Orders a second in all; an eighth of them in the security that the page shows."""
+"""Orders a second in all. An eighth of them are in the security that the page shows."""
 _COUNT = """
 seconds => new Promise(done => {
   const times = [];
@@ -34,7 +34,7 @@ seconds => new Promise(done => {
 
 
 def frames(page: Page, seconds: float) -> tuple[float, float]:
-    """Frames a second, and the longest pause between two in milliseconds."""
+    """Return the frames a second, and the longest pause between two frames in milliseconds."""
     times: list[float] = page.evaluate(_COUNT, seconds)
     pauses = [after - before for before, after in itertools.pairwise(times)]
     return len(pauses) / (times[-1] - times[0]) * 1000, max(pauses)
@@ -43,7 +43,7 @@ def frames(page: Page, seconds: float) -> tuple[float, float]:
 def measure(
     database: str, log: str, namespace: str, rates: Sequence[int], seconds: float
 ) -> Iterator[tuple[int, float, float]]:
-    """Frames at each rate of orders, as they are counted."""
+    """Measure each rate of orders. Yields the rate, the frames a second and the longest pause in milliseconds."""
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
     assert chromium, "no Chromium is installed (Debian and Ubuntu: apt install chromium)"
     with (
@@ -62,22 +62,22 @@ def measure(
             entering = threading.Thread(target=uvloop.run, args=(work,), daemon=True)
             entering.start()
             page.wait_for_timeout(5_000)
-            shown = frames(page, seconds)
+            frame_rate, pause = frames(page, seconds)
             entering.join()
-            yield rate, *shown
+            yield rate, frame_rate, pause
 
 
 def main() -> None:
-    """Measures, and prints a table."""
+    """Run the benchmark and print its table."""
     options = harness.arguments(__doc__ or "", seconds=10, rates=RATES)
     figures: dict[str, list[float]] = {}
     with harness.Report("dashboard", options) as report, servers.postgres() as database:
-        table = report.table("orders a second, an eighth of them in what is shown:", "frames a second:", "longest pause:")
+        table = report.table("orders a second, an eighth in the shown security:", "frames a second:", "longest pause:")
         namespace = f"da{os.getpid()}_"
         with contextlib.closing(measure(database, database, namespace, options.rates, options.seconds)) as results:
-            for rate, shown, pause in results:
-                table.add(rate, f"{shown:.0f}", f"{pause:.0f} ms")
-                figures[str(rate)] = [shown, pause]
+            for rate, frame_rate, pause in results:
+                table.add(rate, f"{frame_rate:.0f}", f"{pause:.0f} ms")
+                figures[str(rate)] = [frame_rate, pause]
     report.finish(figures)
 
 

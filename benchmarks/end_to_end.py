@@ -1,9 +1,10 @@
-"""`./mx bench end-to-end`: the whole exchange under a steady load, everything durable, settled and stored.
+"""`./mx bench end-to-end`: the whole exchange under a steady load. All orders are durable, settled and stored.
 
 Each order is authenticated, sequenced, confirmed by the log, credit-checked, matched, reported to its client, settled and
-stored. The load is 500 WebSocket clients in processes of their own, eight securities, 60 % passive, 10 % marketable, 30 %
-cancels, at rates that are raised until the exchange cannot follow. Told are what each process of the exchange takes of the
-processors for one request, the load's own share, and what lagged behind. Afterwards the audit must be clean.
+stored. The load is 500 WebSocket clients in separate processes, in eight securities. Of the requests 60 % are passive
+orders, 10 % marketable orders, 30 % cancels. The rate rises until the exchange cannot follow. The tables have the processor
+time of each process for one request, the share of the load, and the backlog of the services. Afterwards the audit must be
+clean.
 """
 
 import asyncio
@@ -26,38 +27,38 @@ import psutil
 import uvloop
 
 from benchmarks import charts, harness, servers
-from benchmarks.gateway import WARM_UP, load
+from benchmarks.gateway import WARM_UP_SECONDS, load
 from exchange_launcher.audit import Places, audit
 
 CLIENTS = 500
 LOADERS = 2
-"""Processes that make the load."""
+"""The number of processes that send the load."""
 RATES = (1_000, 3_000, 5_000, 7_000, 8_500, 10_000)
 """Requests a second."""
 PLOT = harness.PAGE.parent / "images" / "end-to-end.svg"
-GIVES_UP = 1_000.0
-"""Milliseconds of p99 beyond which no higher rate is tried."""
+MAX_P99_MS = 1_000.0
+"""The p99, in milliseconds, above which no higher rate is measured."""
 
 
 @dataclass
 class Run:
-    """What came of one rate."""
+    """The measurements of one rate."""
 
     rate: int
     orders: int = 0
     times: list[float] = field(default_factory=list)
     refused: int = 0
     load_share: float = 0.0
-    """Of one processor, all loaders together."""
+    """The processor time of all loaders together, as a part of one processor."""
     microseconds: dict[str, float] = field(default_factory=dict)
-    """Processor time for one request, by process."""
+    """The processor time for one request, by process."""
     stages: dict[str, dict[str, float]] = field(default_factory=dict)
-    """Milliseconds by stage and percentile, from the stamps in the records."""
+    """Milliseconds by stage and percentile, from the time stamps in the records."""
     lag: dict[str, int] = field(default_factory=dict)
-    """Records that a service was behind when the load ended."""
+    """The backlog of each service in records when the load ended."""
 
-    def hear(self, processes: "Sequence[BaseProcess]", results: "multiprocessing.Queue[Any]", seconds: float) -> None:
-        """Takes in what the load has to say, at its end."""
+    def collect(self, processes: "Sequence[BaseProcess]", results: "multiprocessing.Queue[Any]", seconds: float) -> None:
+        """Add the results of the load when it ends."""
         for _ in processes:
             times, share, refused = results.get(timeout=seconds + 120)
             self.times += times
@@ -69,13 +70,13 @@ class Run:
         self.orders = len(self.times)
 
     def percentile(self, part: float) -> float:
-        """In milliseconds."""
+        """Return the latency of the given part of the requests, in milliseconds."""
         return self.times[int(len(self.times) * part)] * 1000 if self.times else float("nan")
 
 
 def loader(out: "multiprocessing.Queue[Any]", *arguments: Any) -> None:
-    """One process of the load."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the benchmark, which ends its processes
+    """Run one process of the load."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the benchmark handles Ctrl-C and ends this process
     out.put(uvloop.run(load(*arguments)))
 
 
@@ -87,7 +88,7 @@ def loaders(
     accounts: bool = True,
     symbols: Sequence[str] = servers.SYMBOLS,
 ) -> tuple[list[BaseProcess], "multiprocessing.Queue[Any]"]:
-    """The load's processes, begun, and where each puts what `load` returns."""
+    """Start the processes of the load. Returns them and the queue to which each adds the result of `load`."""
     context = multiprocessing.get_context("spawn")
     out = context.Queue()
     share = clients // LOADERS, rate / LOADERS, seconds
@@ -101,7 +102,7 @@ def loaders(
 
 
 def processor_time(services: dict[str, servers.Service]) -> dict[str, float]:
-    """Seconds that each process has used so far; all of a server's together."""
+    """Return the processor seconds of each service so far. Postgres and RabbitMQ have the sum of their processes."""
     used: dict[str, float] = {}
     for name, service in services.items():
         times = psutil.Process(service.process.pid).cpu_times()
@@ -115,11 +116,11 @@ def processor_time(services: dict[str, servers.Service]) -> dict[str, float]:
 
 
 def behind(services: dict[str, servers.Service]) -> dict[str, int]:
-    """What each service has not taken in of what the one before it has made."""
+    """Return the number of records of its predecessor that each service has not processed."""
     engine, clearing, feed = (services[name].status() for name in servers.SERVICES[:3])
     return {
         "clearinghouse": engine["instruction_sequence"] - clearing["instruction_sequence"],
-        "feed, telling": engine["report_sequence"] - feed["sequences"].get("engine", 0),
+        "feed, publishing": engine["report_sequence"] - feed["sequences"].get("engine", 0),
         "feed, storing (bodies)": feed["offset"] - feed["stored_offset"],
     }
 
@@ -131,32 +132,32 @@ def at_rate(
     clients: int = CLIENTS,
     symbols: Sequence[str] = servers.SYMBOLS,
 ) -> Run:
-    """One rate, after a warm-up."""
+    """Measure one rate after a warm-up."""
     run = Run(rate)
     processes, results = loaders(services["order_entry_gateway"].url, clients, rate, seconds, symbols=symbols)
-    # Accounts are opened first, then the load warms up.
+    # The load opens its accounts first, then it warms up.
     at_start = services["matching_engine"].status()
     while int(services["market_data_feed"].status()["orders"]) < 1 + int(at_start.get("orders", 0)):
         time.sleep(0.1)
-    time.sleep(WARM_UP)
+    time.sleep(WARM_UP_SECONDS)
     before, began = processor_time(services), time.perf_counter()
     time.sleep(max(seconds - 2, 1))
     after, elapsed = processor_time(services), time.perf_counter() - began
     run.lag = behind(services)
     run.stages = httpx.get(f"{services['market_data_feed'].url}/operations", timeout=30).json()["latency_ms"]
-    run.hear(processes, results, seconds)
+    run.collect(processes, results, seconds)
     run.microseconds = {name: (after[name] - before[name]) / (rate * elapsed) * 1e6 for name in after}
     return run
 
 
 def until_at_rest(services: dict[str, servers.Service]) -> None:
-    """Waits until nothing lags."""
+    """Wait until no service has a backlog."""
     while any(behind(services).values()):
         time.sleep(0.2)
 
 
 def measure(database: str, log: str, namespace: str, rates: Sequence[int], seconds: float) -> Iterator[Run | list[str]]:
-    """Runs at rising rates over fresh databases and a fresh log, each as it is done; at the end what the audit has found."""
+    """Measure rising rates on fresh databases and a fresh log. Yields each run, and finally the differences of the audit."""
     with servers.fresh(database, log, namespace), tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with servers.exchange(database, log, namespace, folder, MX_REQUESTS_PER_SECOND="0") as services:
@@ -164,19 +165,19 @@ def measure(database: str, log: str, namespace: str, rates: Sequence[int], secon
                 run = at_rate(services, rate, seconds)
                 yield run
                 until_at_rest(services)
-                if not run.percentile(0.99) < GIVES_UP:
+                if not run.percentile(0.99) < MAX_P99_MS:
                     break
             checks = asyncio.run(audit(Places(database, log, namespace, folder)))
     yield [f"{check.name}: {text}" for check in checks for text in check.differences]
 
 
 def best_of(runs: Sequence[Run]) -> Run:
-    """The highest rate that was held."""
-    return max((run for run in runs if run.percentile(0.99) < GIVES_UP), key=lambda run: run.rate, default=runs[0])
+    """Return the run with the highest rate whose p99 is under `MAX_P99_MS`."""
+    return max((run for run in runs if run.percentile(0.99) < MAX_P99_MS), key=lambda run: run.rate, default=runs[0])
 
 
 def add_stages(report: harness.Report, figures: dict[str, list[Run]]) -> None:
-    """Where the time goes, by log, at the highest rate that was held."""
+    """Add tables of the processor time by process and of the latency by stage, for the best run of each log."""
     best = {f"{name} at {best_of(runs).rate:,}/s": best_of(runs) for name, runs in figures.items()}
     if not best:
         return
@@ -192,24 +193,24 @@ def add_stages(report: harness.Report, figures: dict[str, list[Run]]) -> None:
 
 
 def draw(figures: dict[str, list[Run]]) -> None:
-    """Latency by rate, a picture for each log."""
-    pictures = []
+    """Draw the latency by rate, one chart for each log."""
+    plots = []
     for name, runs in figures.items():
         rates = [run.rate for run in runs]
         parts = (("p50", 0.5), ("p99", 0.99))
-        series = [charts.Series(way, rates, [min(run.percentile(part), GIVES_UP) for run in runs]) for way, part in parts]
-        pictures.append(charts.Chart(name, "requests/s", "milliseconds", series))
-    charts.write(PLOT, pictures)
+        series = [charts.Series(p, rates, [min(run.percentile(part), MAX_P99_MS) for run in runs]) for p, part in parts]
+        plots.append(charts.Chart(name, "requests/s", "milliseconds", series))
+    charts.write(PLOT, plots)
 
 
 def main() -> None:
-    """Measures, and prints tables."""
+    """Run the benchmark and print its tables."""
     options = harness.arguments(__doc__ or "", seconds=60, rates=RATES, log=True)
     figures: dict[str, list[Run]] = {}
     audits = []
     with harness.Report("end-to-end", options) as report, servers.postgres() as database:
         table = report.table(
-            "log", "requests/s asked:", "answered:", "p50:", "p99:", "the load's processors:", "behind at the end"
+            "log", "requests/s sent:", "answered:", "p50:", "p99:", "load, share of a core:", "backlog at the end"
         )
         with report.interruptible():
             for place, (name, log) in enumerate(servers.logs(database, options.log).items()):
@@ -226,7 +227,7 @@ def main() -> None:
                         table.add(name, f"{run.rate:,}", answered, *times, f"{run.load_share:.0%}", lag)
         add_stages(report, figures)
     for line in audits:
-        report.say(line)
+        report.progress(line)
     lags = {name: [msgspec.to_builtins(run.lag) for run in runs] for name, runs in figures.items()}
     report.finish(lags, "![Latency by rate](images/end-to-end.svg)", lambda: draw(figures))
 

@@ -1,11 +1,11 @@
-"""`./mx bench endurance`: ten million commands in a row: memory follows the open orders, not the history."""
+"""`./mx bench endurance`: the engine's memory over ten million commands. It depends on the open orders alone."""
 
 import gc
 import time
 from pathlib import Path
 
 from benchmarks import harness
-from benchmarks.engine import CLIENTS, NOW, commands_of, renumbered
+from benchmarks.engine import CLIENTS, NOW_NS, commands_of, renumbered
 from matching_engine.engine import Engine
 from microexchange.commands import CancelAll
 from microexchange.ids import IdSequence
@@ -14,7 +14,7 @@ CHUNK, ROWS = 200_000, 10
 
 
 def resident() -> int:
-    """Megabytes of memory that the process has."""
+    """Return the resident memory of the process in megabytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmRSS"):
             return int(line.split()[1]) // 1024
@@ -22,7 +22,7 @@ def resident() -> int:
 
 
 def main() -> None:
-    """Measures, and prints a table."""
+    """Run the benchmark and print its table."""
     options = harness.arguments(__doc__ or "", events=10_000_000, counted=f"commands, at least {CHUNK:,}")
     engine, ids = Engine(), IdSequence(0)
     start, flow = commands_of(CHUNK)
@@ -40,7 +40,7 @@ def main() -> None:
             seconds += time.perf_counter() - began
             open_orders = sum(len(account.orders) for account in engine.accounts.values())
             for number in range(CLIENTS):
-                engine.apply(CancelAll(ids.next(NOW), 1, f"c{number}"))
+                engine.apply(CancelAll(ids.next(NOW_NS), 1, f"c{number}"))
             del commands
             gc.collect()
             if chunk % max(chunks // ROWS, 1) == 0:

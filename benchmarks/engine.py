@@ -1,6 +1,6 @@
-"""`./mx bench engine`: the whole engine: ids, credit, matching, fees, every event made.
+"""`./mx bench engine`: the whole engine with ids, credit checks, matching, fees and all events.
 
-Without `--part`, all of it: its speed, the time of one command, with many resting orders, with many idle securities.
+Without `--part` it measures the speed, the time of one command, and the speed with many resting orders and idle securities.
 """
 
 import time
@@ -19,28 +19,28 @@ from microexchange.ids import IdSequence
 from microexchange.numbers import MAX_CASH
 
 CLIENTS = 50
-RESTING = (0, 10_000, 100_000, 1_000_000)
-IDLE = (0, 5_000)
-NOW = 1_800_000_000_000_000_000
+RESTING_ORDERS = (0, 10_000, 100_000, 1_000_000)
+IDLE_SECURITIES = (0, 5_000)
+NOW_NS = 1_800_000_000_000_000_000
 
 
 def opening(ids: IdSequence) -> list[Command]:
-    """One security, and clients with plenty of everything."""
-    commands: list[Command] = [ListSecurity(ids.next(NOW), 1, "X", "X", "0.01", "1", 100_000)]
+    """Return the commands that list one security and open accounts with much cash and many holdings."""
+    commands: list[Command] = [ListSecurity(ids.next(NOW_NS), 1, "X", "X", "0.01", "1", 100_000)]
     for number in range(CLIENTS):
-        commands.append(OpenAccount(ids.next(NOW), 1, f"c{number}", MAX_CASH, {"X": 10**9}))
+        commands.append(OpenAccount(ids.next(NOW_NS), 1, f"c{number}", MAX_CASH, {"X": 10**9}))
     return commands
 
 
 def commands_of(count: int) -> tuple[list[Command], list[Command]]:
-    """The opening, and the flow as commands of fifty clients."""
+    """Return the opening, and `count` steps of the flow as commands of `CLIENTS` clients."""
     ids = IdSequence(0)
     start = opening(ids)
     commands: list[Command] = []
     entered: dict[int, tuple[int, str]] = {}
     for number, step in enumerate(flow(count)):
-        command_id, client = ids.next(NOW), f"c{number % CLIENTS}"
-        if step.kind == "cancel":
+        command_id, client = ids.next(NOW_NS), f"c{number % CLIENTS}"
+        if step.action == "cancel":
             order_id, owner = entered[step.order]
             commands.append(CancelOrder(command_id, 1, owner, order_id))
         else:
@@ -51,7 +51,7 @@ def commands_of(count: int) -> tuple[list[Command], list[Command]]:
 
 
 def prepare(start: list[Command], commands: list[Command]) -> Callable[[], Any]:
-    """A run of the commands over a new engine."""
+    """Return a run of the commands over a new engine. The run returns the number of events."""
     engine = Engine()
     for command in start:
         engine.apply(command)
@@ -59,14 +59,15 @@ def prepare(start: list[Command], commands: list[Command]) -> Callable[[], Any]:
     def run() -> int:
         apply, events = engine.apply, 0
         for command in commands:
-            events += len(apply(command))
+            outcome = apply(command)
+            events += len(outcome.instructions) + len(outcome.reports)
         return events
 
     return run
 
 
 def one_by_one(start: list[Command], commands: list[Command]) -> list[float]:
-    """Seconds of each command, sorted."""
+    """Return the time of each command in seconds, sorted."""
     engine = Engine()
     for command in start:
         engine.apply(command)
@@ -79,7 +80,7 @@ def one_by_one(start: list[Command], commands: list[Command]) -> list[float]:
 
 
 def growth(sizes: Sequence[int], commands: int = 20_000) -> Iterator[tuple[int, float]]:
-    """Commands a second with so many orders resting, far from the market and near."""
+    """Measure the commands a second with each number of resting orders, which are near the market and far from it."""
     for size in sizes:
         ids = IdSequence(0)
         engine = Engine()
@@ -90,27 +91,30 @@ def growth(sizes: Sequence[int], commands: int = 20_000) -> Iterator[tuple[int, 
             away = 100 + number % 20_000
             price = 100_000 - away if is_buy else 100_000 + away
             side = Side.BUY if is_buy else Side.SELL
-            engine.apply(NewOrder(ids.next(NOW), 1, f"c{number % CLIENTS}", "X", side, OrderType.LIMIT, 1, price))
+            engine.apply(NewOrder(ids.next(NOW_NS), 1, f"c{number % CLIENTS}", "X", side, OrderType.LIMIT, 1, price))
         _, flow_commands = commands_of(commands)
-        moved = renumbered(flow_commands, ids)
-        yield size, harness.measure(len(moved), lambda engine=engine, moved=moved: lambda: _apply_all(engine, moved))
+        numbered = renumbered(flow_commands, ids)
+        yield (
+            size,
+            harness.measure(len(numbered), lambda engine=engine, numbered=numbered: lambda: _apply_all(engine, numbered)),
+        )
 
 
 def idle(sizes: Sequence[int], commands: int = 20_000) -> Iterator[tuple[int, float, float]]:
-    """Commands a second, and bytes of memory for each of them, with so many securities more in which nothing happens."""
+    """Measure the commands a second with each number of idle securities, and the bytes of memory for each of these."""
     for size in sizes:
         ids = IdSequence(0)
         tracemalloc.start()
         engine, before = Engine(), tracemalloc.get_traced_memory()[0]
         for number in range(size):
-            engine.apply(ListSecurity(ids.next(NOW), 1, f"IDLE{number}", "Idle", "0.01", "1", 10_000))
-        taken = tracemalloc.get_traced_memory()[0] - before
+            engine.apply(ListSecurity(ids.next(NOW_NS), 1, f"IDLE{number}", "Idle", "0.01", "1", 10_000))
+        memory_bytes = tracemalloc.get_traced_memory()[0] - before
         tracemalloc.stop()
         for command in opening(ids):
             engine.apply(command)
-        moved = renumbered(commands_of(commands)[1], ids)
-        rate = harness.measure(len(moved), lambda engine=engine, moved=moved: lambda: _apply_all(engine, moved))
-        yield size, rate, taken / size if size else 0.0
+        numbered = renumbered(commands_of(commands)[1], ids)
+        rate = harness.measure(len(numbered), lambda engine=engine, numbered=numbered: lambda: _apply_all(engine, numbered))
+        yield size, rate, memory_bytes / size if size else 0.0
 
 
 def _apply_all(engine: Engine, commands: list[Command]) -> None:
@@ -119,11 +123,11 @@ def _apply_all(engine: Engine, commands: list[Command]) -> None:
 
 
 def renumbered(commands: list[Command], ids: IdSequence) -> list[Command]:
-    """The same commands with the next ids of `ids`."""
+    """Return the same commands with the next ids of `ids`."""
     new: dict[int, int] = {}
     result: list[Command] = []
     for command in commands:
-        new[command.command_id] = ids.next(NOW)
+        new[command.command_id] = ids.next(NOW_NS)
         change = {"command_id": new[command.command_id]}
         if isinstance(command, CancelOrder):
             change["order_id"] = new[command.order_id]
@@ -132,12 +136,13 @@ def renumbered(commands: list[Command], ids: IdSequence) -> list[Command]:
 
 
 def speed(report: harness.Report, events: int, rounds: int) -> dict[str, float]:
-    """The engine's throughput, and the time of one command."""
+    """Measure the throughput of the engine and the time of one command."""
     start, commands = commands_of(events)
     contenders: dict[str, harness.Contender] = {"microexchange": (len(commands), lambda: prepare(start, commands))}
-    made = prepare(start, commands)() / len(commands)
-    found = harness.side_by_side(contenders, report, rounds, "commands/s")
-    figures = [harness.Figure(one.name, one.rates, f"{made:.1f} events a command") for one in found]
+    events_per_command = prepare(start, commands)() / len(commands)
+    measured = harness.side_by_side(contenders, report, rounds, "commands/s")
+    note = f"{events_per_command:.1f} events a command"
+    figures = [harness.Figure(figure.name, figure.rates, note) for figure in measured]
     harness.add_figures(report.table(*harness.headings("commands/s")), figures)
     if report.is_interrupted or not figures:
         raise KeyboardInterrupt
@@ -148,7 +153,7 @@ def speed(report: harness.Report, events: int, rounds: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measures, and prints tables."""
+    """Run the benchmark and print its tables."""
     parts = ("speed", "resting", "idle")
     options = harness.arguments(__doc__ or "", events=200_000, rounds=harness.ROUNDS, counted="commands", parts=parts)
     figures: dict[str, Any] = {}
@@ -157,13 +162,13 @@ def main() -> None:
             figures |= speed(report, options.events, options.rounds)
         if options.part in (None, "resting"):
             table = report.table("resting orders:", "commands/s:")
-            for size, rate in growth(RESTING):
+            for size, rate in growth(RESTING_ORDERS):
                 table.add(f"{size:,}", f"{rate:,.0f}")
                 figures.setdefault("by_resting_orders", {})[size] = rate
         if options.part in (None, "idle"):
             table = report.table("idle securities:", "commands/s:", "memory of each:")
-            for size, rate, taken in idle(IDLE):
-                table.add(f"{size:,}", f"{rate:,.0f}", f"{taken:,.0f} bytes")
+            for size, rate, memory_bytes in idle(IDLE_SECURITIES):
+                table.add(f"{size:,}", f"{rate:,.0f}", f"{memory_bytes:,.0f} bytes")
                 figures.setdefault("by_idle_securities", {})[size] = rate
     report.finish({"commands": options.events, "figures": figures})
 

@@ -1,4 +1,4 @@
-"""Statistics of a market: what the literature measures of real ones. Pure functions of lists of numbers."""
+"""Statistics that the literature measures of real markets, as pure functions of lists of numbers."""
 
 import itertools
 import math
@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 Observations = list[tuple[float, float]]
-"""(size, effect)"""
-SMALLEST_SAMPLE = 30
-"""A mean over fewer observations is left out."""
+"""Pairs of a size and its effect."""
+MIN_OBSERVATIONS = 30
+"""The least number of observations for a mean. Bins with fewer are left out."""
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,13 @@ class Estimate:
     high: float
 
     def text(self, digits: int = 2, sign: bool = False) -> str:
-        """For example `0.71 (0.68 to 0.74)`."""
+        """Return the estimate as text, for example `0.71 (0.68 to 0.74)`."""
         form = f"{'+' if sign else ''}.{digits}f"
         return f"{self.mean:{form}} ({self.low:{form}} to {self.high:{form}})"
 
 
 def estimate(values: Iterable[float]) -> Estimate:
-    """The mean of independent values, with the interval of the normal approximation."""
+    """Return the mean of independent values, with the interval of the normal approximation."""
     found = list(values)
     mean = statistics.fmean(found)
     half = 1.96 * statistics.stdev(found) / math.sqrt(len(found)) if len(found) > 1 else math.inf
@@ -35,12 +35,12 @@ def estimate(values: Iterable[float]) -> Estimate:
 
 
 def returns_of(prices: Sequence[float]) -> list[float]:
-    """Relative changes from one price to the next."""
+    """Return the relative changes from each price to the next."""
     return [after / before - 1 for before, after in itertools.pairwise(prices)]
 
 
 def autocorrelation(series: Sequence[float], lag: int) -> float:
-    """The correlation of a series with itself, `lag` steps later."""
+    """Return the correlation of a series with itself `lag` steps later."""
     mean = statistics.fmean(series)
     off = [value - mean for value in series]
     variance = sum(value * value for value in off)
@@ -48,21 +48,24 @@ def autocorrelation(series: Sequence[float], lag: int) -> float:
 
 
 def kurtosis(values: Sequence[float]) -> float:
-    """The excess over the kurtosis of the normal distribution."""
+    """Return the excess kurtosis, which is 0 for the normal distribution."""
     mean = statistics.fmean(values)
     variance = statistics.fmean((value - mean) ** 2 for value in values)
     return statistics.fmean((value - mean) ** 4 for value in values) / variance**2 - 3
 
 
 def tail_exponent(values: Iterable[float], part: float = 0.02) -> float:
-    """Hill's estimate from the largest absolute values: that part of all."""
+    """Return Hill's estimate of the tail exponent, from the fraction `part` of values with the largest magnitude."""
     ordered = sorted(map(abs, values), reverse=True)
     count = max(int(len(ordered) * part), 10)
     return count / sum(math.log(value / ordered[count]) for value in ordered[:count])
 
 
 def hurst_exponent(series: Sequence[float]) -> float:
-    """By detrended fluctuation analysis: Peng and others, "Mosaic organization of DNA nucleotides" (1994)."""
+    """Return the Hurst exponent by detrended fluctuation analysis.
+
+    Source: Peng and others, "Mosaic organization of DNA nucleotides" (1994).
+    """
     mean = statistics.fmean(series)
     profile = list(itertools.accumulate(value - mean for value in series))
     widths, size = [], 16
@@ -77,7 +80,7 @@ def hurst_exponent(series: Sequence[float]) -> float:
 
 
 def _residual(values: Sequence[float]) -> float:
-    """The mean square of what a straight line leaves over."""
+    """Return the mean square of the residuals of a straight line."""
     count = len(values)
     middle = (count - 1) / 2
     mean = sum(values) / count
@@ -87,7 +90,7 @@ def _residual(values: Sequence[float]) -> float:
 
 
 def power_of(points: Iterable[tuple[float, float]], weights: Iterable[float] | None = None) -> float:
-    """The exponent of the power law that fits points best: the slope of the logarithms, by least squares."""
+    """Return the exponent of the power law that fits points best: the least-squares slope of their logarithms."""
     pairs = [(math.log(x), math.log(y)) for x, y in points]
     loads = [1.0] * len(pairs) if weights is None else list(weights)
     total = sum(loads)
@@ -99,7 +102,10 @@ def power_of(points: Iterable[tuple[float, float]], weights: Iterable[float] | N
 
 
 def binned(observations: Iterable[tuple[float, float]], base: float = 2.0) -> list[tuple[float, float, float]]:
-    """Means of (size, effect) in bins of sizes that grow by `base`: (mean size, mean effect, its standard error)."""
+    """Return the means of observations in bins of sizes that grow by the factor `base`.
+
+    Each bin has its mean size, its mean effect and the standard error of the effect.
+    """
     bins: dict[int, list[tuple[float, float]]] = {}
     for size, effect in observations:
         bins.setdefault(int(math.log(size) / math.log(base) + 1e-9), []).append((size, effect))
@@ -110,14 +116,14 @@ def binned(observations: Iterable[tuple[float, float]], base: float = 2.0) -> li
             statistics.stdev(effect for _, effect in found) / math.sqrt(len(found)),
         )
         for _, found in sorted(bins.items())
-        if len(found) >= SMALLEST_SAMPLE
+        if len(found) >= MIN_OBSERVATIONS
     ]
 
 
 def impact_power(observations: Iterable[tuple[float, float]]) -> float:
-    """The exponent with which the mean effect grows with size. NaN where effects are not positive.
+    """Return the exponent with which the mean effect grows with size, or NaN if effects are not positive.
 
-    Each bin weighs as much as the logarithm of its mean is certain: the mean over its standard error, squared.
+    The weight of a bin is the square of its mean effect over the standard error, the certainty of the logarithm.
     """
     found = [(size, effect, error) for size, effect, error in binned(observations) if effect > 0 and error > 0]
     if len(found) < 2:
@@ -126,10 +132,13 @@ def impact_power(observations: Iterable[tuple[float, float]]) -> float:
 
 
 def by_group(groups: Sequence[Observations], function: Callable[[Observations], float]) -> Estimate:
-    """A figure of all observations together, with an interval from leaving out one group at a time (the jackknife)."""
-    whole = function([one for group in groups for one in group])
+    """Return a figure of all observations together.
+
+    Its interval comes from the jackknife, which leaves out one group at a time.
+    """
+    whole = function([observation for group in groups for observation in group])
     without = [
-        function([one for other, group in enumerate(groups) if other != left_out for one in group])
+        function([pair for other, group in enumerate(groups) if other != left_out for pair in group])
         for left_out in range(len(groups))
     ]
     mean, count = statistics.fmean(without), len(groups)

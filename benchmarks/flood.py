@@ -1,7 +1,8 @@
-"""`./mx bench flood`: does a client that floods the gateway slow the others?
+"""`./mx bench flood`: how much a client that floods the gateway slows the others.
 
-Twenty clients enter orders at a steady 200 a second: first alone, then while one client with one key sends whatever it can
-over eight WebSockets and eight HTTP connections from another process, then alone again.
+Twenty clients enter orders at a steady 200 a second: first alone, then during the flood, then alone again. The flood is one
+client with one key. It sends as many requests as it can over eight WebSockets and eight HTTP connections, from another
+process.
 """
 
 import asyncio
@@ -22,14 +23,14 @@ from benchmarks import harness, servers
 from benchmarks.gateway import load
 
 CONNECTIONS = 8
-RATE = 200
+REQUESTS_PER_SECOND = 200
 ORDER = '{"id":1,"op":"order","symbol":"AAPL","side":"buy","quantity":1,"price":"1.00"}'
 
 
 def flood(gateway: str, key: str, seconds: float, sent: "multiprocessing.Queue[int]") -> None:
-    """Sends as fast as the gateway takes it; how many requests that were."""
+    """Send requests as fast as the gateway takes them. Puts their number into `sent`."""
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the benchmark, which ends this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the benchmark handles Ctrl-C and ends this process
 
     async def over_websocket(until: float) -> int:
         count = 0
@@ -38,18 +39,18 @@ def flood(gateway: str, key: str, seconds: float, sent: "multiprocessing.Queue[i
             url, additional_headers={"Authorization": f"Bearer {key}"}, compression=None, ping_interval=None, close_timeout=1
         ) as socket:
 
-            async def hear() -> None:
+            async def receive() -> None:
                 async for _ in socket:
                     pass
 
-            hearing = asyncio.create_task(hear())
+            receiving = asyncio.create_task(receive())
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(until - time.monotonic()):
                     while True:
                         await socket.send(ORDER)
                         count += 1
                         await asyncio.sleep(0)
-            hearing.cancel()
+            receiving.cancel()
         return count
 
     async def over_http(until: float) -> int:
@@ -63,14 +64,14 @@ def flood(gateway: str, key: str, seconds: float, sent: "multiprocessing.Queue[i
 
     async def everything() -> int:
         until = time.monotonic() + seconds
-        ways = [way(until) for way in (over_websocket, over_http) for _ in range(CONNECTIONS)]
-        return sum(await asyncio.gather(*ways))
+        senders = [send(until) for send in (over_websocket, over_http) for _ in range(CONNECTIONS)]
+        return sum(await asyncio.gather(*senders))
 
     sent.put(asyncio.run(everything()))
 
 
 def measure(database: str, log: str, namespace: str, seconds: float) -> Iterator[tuple[str, dict[str, float]]]:
-    """The three parts of a run, each as it is done."""
+    """Run the three parts. Yields the name and the figures of each as it ends."""
     with (
         servers.fresh(database, log, namespace),
         tempfile.TemporaryDirectory() as folder,
@@ -83,7 +84,7 @@ def measure(database: str, log: str, namespace: str, seconds: float) -> Iterator
             other = multiprocessing.Process(target=flood, args=(gateway, key, seconds + 3, sent), daemon=True)
             if floods:
                 other.start()
-            times, _, refused = uvloop.run(load(gateway, 20, RATE, seconds, prefix=part.replace(" ", "-")))
+            times, _, refused = uvloop.run(load(gateway, 20, REQUESTS_PER_SECOND, seconds, prefix=part.replace(" ", "-")))
             result = {name: times[int(len(times) * p)] * 1000 for name, p in (("p50_ms", 0.5), ("p99_ms", 0.99))}
             result["refused"] = refused
             if floods:
@@ -93,19 +94,22 @@ def measure(database: str, log: str, namespace: str, seconds: float) -> Iterator
 
 
 def main() -> None:
-    """Measures, and prints a table."""
+    """Run the benchmark and print its table."""
     options = harness.arguments(__doc__ or "", seconds=10, log=True)
     figures: dict[str, dict[str, dict[str, float]]] = {}
     with harness.Report("flood", options) as report, servers.postgres() as database:
-        table = report.table(f"20 clients, {RATE} requests/s", "p50:", "p99:", "refused:", "the flood:")
+        table = report.table(
+            f"20 clients, {REQUESTS_PER_SECOND} requests/s", "p50:", "p99:", "refused:", "requests of the flood:"
+        )
         for place, (name, log) in enumerate(servers.logs(database, options.log).items()):
             namespace = f"fl{os.getpid()}_{place}_"
             with contextlib.closing(measure(database, log, namespace, options.seconds)) as parts:
-                for part, one in parts:
-                    flooded = one.get("flood_requests_per_second")
-                    told = "" if flooded is None else f"{flooded:,.0f}/s"
-                    table.add(f"{name}, {part}", f"{one['p50_ms']:.1f} ms", f"{one['p99_ms']:.1f} ms", one["refused"], told)
-                    figures.setdefault(name, {})[part] = one
+                for part, measured in parts:
+                    flooded = measured.get("flood_requests_per_second")
+                    flood_rate = "" if flooded is None else f"{flooded:,.0f}/s"
+                    times = (f"{measured[key]:.1f} ms" for key in ("p50_ms", "p99_ms"))
+                    table.add(f"{name}, {part}", *times, measured["refused"], flood_rate)
+                    figures.setdefault(name, {})[part] = measured
     report.finish(figures)
 
 

@@ -1,7 +1,7 @@
-"""The flow of orders that the book and the engine are measured with: half adds, two fifths cancels, a tenth marketable.
+"""The flow of orders for the benchmarks of book and engine: half adds, two fifths cancels, a tenth marketable orders.
 
-Prices are around a middle that drifts; every order is for 1 to 10 lots; a cancel is of an order that was added and may have
-traded since, as in a real market. The same seed gives the same flow.
+Prices are around a mid price that drifts. Every order has 1 to 10 lots. A cancel is for an added order, which may have
+traded before, as in a real market. The same seed gives the same flow.
 """
 
 import random
@@ -11,32 +11,32 @@ from typing import NamedTuple
 class Step(NamedTuple):
     """One event of the flow."""
 
-    kind: str
+    action: str
     """`add`, `cancel` or `take`."""
     order: int
-    """The number of the order: a new one, or the one to cancel."""
+    """The number of a new order, or of the order to cancel."""
     is_buy: bool
     price: int
     quantity: int
 
 
 def flow(count: int, seed: int = 1) -> list[Step]:
-    """`count` steps."""
-    dice = random.Random(seed)
-    middle, steps, live = 100_000, [], []
+    """Return a flow of `count` steps."""
+    rng = random.Random(seed)
+    mid_price, steps, live = 100_000, [], []
     for number in range(1, count + 1):
-        middle += dice.choice((-1, 0, 0, 0, 1))
-        draw = dice.random()
-        is_buy = dice.random() < 0.5
-        quantity = dice.randint(1, 10)
+        mid_price += rng.choice((-1, 0, 0, 0, 1))
+        draw = rng.random()
+        is_buy = rng.random() < 0.5
+        quantity = rng.randint(1, 10)
         if draw < 0.5 or not live:
-            away = dice.randint(1, 40)
+            away = rng.randint(1, 40)
             live.append(number)
-            steps.append(Step("add", number, is_buy, middle - away if is_buy else middle + away, quantity))
+            steps.append(Step("add", number, is_buy, mid_price - away if is_buy else mid_price + away, quantity))
         elif draw < 0.9:
-            place = dice.randrange(len(live))
+            place = rng.randrange(len(live))
             live[place], live[-1] = live[-1], live[place]
             steps.append(Step("cancel", live.pop(), is_buy, 0, 0))
         else:
-            steps.append(Step("take", number, is_buy, middle + 50 if is_buy else middle - 50, quantity))
+            steps.append(Step("take", number, is_buy, mid_price + 50 if is_buy else mid_price - 50, quantity))
     return steps

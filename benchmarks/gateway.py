@@ -1,7 +1,7 @@
-"""`./mx bench gateway`: order in to report out, over WebSockets, the whole exchange running, at a steady rate.
+"""`./mx bench gateway`: the latency from order to report over WebSockets, with the whole exchange at a steady rate.
 
-Every order is sent when its time has come, whatever became of the one before, and its time counts from then: a venue that
-stalls is charged for all that would have come meanwhile. The load is made by this process; its own share is told.
+Each order has a scheduled time, independent of the answers before it. Its latency counts from that time, so a stall of the
+exchange counts for all orders that are due during it. This process sends the load, and reports its share of a processor.
 """
 
 import asyncio
@@ -24,26 +24,26 @@ from benchmarks import harness, servers
 RATES = (1_000,)
 """Requests a second."""
 CLIENTS = (50, 1_000)
-WARM_UP = 3.0
-SHORTEST = 0.0005
-"""Seconds that the load sleeps at least: what is due meanwhile goes out together, and is charged for it."""
+WARM_UP_SECONDS = 3.0
+MIN_SLEEP_SECONDS = 0.0005
+"""The shortest sleep of the load. Requests that are due during it go out together, and it counts as their latency."""
 
 
 class Order(msgspec.Struct):
-    """What the load looks at in an order."""
+    """The fields of an order that the load reads."""
 
     order_id: str
     resting: bool
 
 
 class Refused(msgspec.Struct):
-    """What it looks at in a refusal."""
+    """The fields of a refusal that the load reads."""
 
     code: str
 
 
 class Answer(msgspec.Struct):
-    """What it looks at in an answer."""
+    """The fields of an answer that the load reads."""
 
     id: int = 0
     ok: bool = True
@@ -56,12 +56,12 @@ REPORT = b'{"op":"report"'
 
 
 class Client(WSListener):
-    """One WebSocket, and the orders that it has under way."""
+    """A WebSocket and its requests without an answer."""
 
     def __init__(self, number: int, times: list[float], symbols: Sequence[str] = servers.SYMBOLS) -> None:
         super().__init__()
         self._symbols = symbols
-        self._dice = random.Random(number)
+        self._rng = random.Random(number)
         self._times = times
         self._due: dict[int, float] = {}
         self._numbers = itertools.count(1)
@@ -70,19 +70,19 @@ class Client(WSListener):
         self.transport: WSTransport
 
     def on_ws_connected(self, transport: WSTransport) -> None:
-        """The connection stands."""
+        """Keep the transport of the new connection."""
         self.transport = transport
 
     def act(self, due: float) -> None:
-        """Sends what it would: three in ten a cancel, one in ten marketable, the rest passive."""
-        number, draw = next(self._numbers), self._dice.random()
+        """Send a request: three in ten are cancels, one in ten is a marketable order, the others are passive orders."""
+        number, draw = next(self._numbers), self._rng.random()
         self._due[number] = due
         if draw < 0.3 and self._resting:
             request = f'{{"id":{number},"op":"cancel","order_id":"{self._resting.popleft()}"}}'
         else:
-            takes, buys, far = draw > 0.9, self._dice.random() < 0.5, self._dice.random()
+            takes, buys, far = draw > 0.9, self._rng.random() < 0.5, self._rng.random()
             price = 100 + (5 if takes else -1) * (1 if buys else -1) * (1 + int(10 * far)) / 10
-            symbol = self._symbols[int(self._dice.random() * len(self._symbols))]
+            symbol = self._symbols[int(self._rng.random() * len(self._symbols))]
             request = (
                 f'{{"id":{number},"op":"order","symbol":"{symbol}","side":"{"buy" if buys else "sell"}",'
                 f'"order_type":"{"ioc" if takes else "limit"}","quantity":1,"price":"{price:.2f}"}}'
@@ -90,22 +90,22 @@ class Client(WSListener):
         self.transport.send(WSMsgType.TEXT, request.encode())
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """Hears answers, and passes over reports."""
+        """Record the latency of an answer. Reports are ignored."""
         if frame.msg_type != WSMsgType.TEXT:
-            transport.disconnect()  # the gateway has ended
+            transport.disconnect()  # the gateway has stopped
             return
         body = frame.get_payload_as_bytes()
         if body.startswith(REPORT):
             return
-        said = _decoder.decode(body)
-        due = self._due.pop(said.id, None)
+        answer = _decoder.decode(body)
+        due = self._due.pop(answer.id, None)
         if due is None:
             return
         self._times.append(time.perf_counter() - due)
-        if said.error is not None:
-            self.refused += said.error.code != "ORDER_CLOSED"
-        elif said.order is not None and said.order.resting:
-            self._resting.append(said.order.order_id)
+        if answer.error is not None:
+            self.refused += answer.error.code != "ORDER_CLOSED"
+        elif answer.order is not None and answer.order.resting:
+            self._resting.append(answer.order.order_id)
 
 
 async def load(
@@ -117,8 +117,11 @@ async def load(
     accounts: bool = True,
     symbols: Sequence[str] = servers.SYMBOLS,
 ) -> tuple[list[float], float, int]:
-    """Times of all orders after the warm-up, this process's share of a processor, and how many were refused. Without
-    `accounts`, anybody may connect there."""
+    """Send `rate` requests a second for `seconds` after a warm-up, over `count` WebSockets.
+
+    Without `accounts` the clients do not authenticate. Returns the sorted latencies in seconds, this process's share of a
+    processor, and the number of refusals.
+    """
     times: list[float] = []
     async with httpx.AsyncClient(timeout=60) as http:
         gate = asyncio.Semaphore(20)
@@ -136,12 +139,12 @@ async def load(
 
         clients = await asyncio.gather(*(enter(number) for number in range(count)))
     begin, used = time.perf_counter(), os.times()
-    for number in range(int(rate * (WARM_UP + seconds))):
+    for number in range(int(rate * (WARM_UP_SECONDS + seconds))):
         due = begin + number / rate
         now = time.perf_counter()
         if due > now:
-            await asyncio.sleep(max(due - now, SHORTEST))
-        if number == int(rate * WARM_UP):
+            await asyncio.sleep(max(due - now, MIN_SLEEP_SECONDS))
+        if number == int(rate * WARM_UP_SECONDS):
             times.clear()
         clients[number % count].act(due)
     elapsed, now = time.perf_counter() - begin, os.times()
@@ -153,7 +156,7 @@ async def load(
 
 
 def measure(database: str, log: str, namespace: str, clients: int, rate: int, seconds: float) -> dict[str, float]:
-    """One run over fresh databases and a fresh log."""
+    """Run the load once on fresh databases and a fresh log."""
     with (
         servers.fresh(database, log, namespace),
         tempfile.TemporaryDirectory() as folder,
@@ -168,17 +171,17 @@ def measure(database: str, log: str, namespace: str, clients: int, rate: int, se
 
 
 def main() -> None:
-    """Measures, and prints a table."""
+    """Run the benchmark and print its table."""
     options = harness.arguments(__doc__ or "", seconds=20, rates=RATES, log=True)
     results: dict[str, dict[str, float]] = {}
     with harness.Report("gateway", options) as report, servers.postgres() as database:
         table = report.table("", "requests/s:", "p50:", "p95:", "p99:", "the load's share of a core:")
         for place, (name, log) in enumerate(servers.logs(database, options.log).items()):
             for rate, clients in itertools.product(options.rates, CLIENTS):
-                one = measure(database, log, f"g{place}{clients}_{rate}_", clients, rate, options.seconds)
-                results[f"{name}, {clients} WebSockets, {rate}/s"] = one
-                times = (f"{one[key]:.1f} ms" for key in ("p50_ms", "p95_ms", "p99_ms"))
-                table.add(f"{name}, {clients:,} WebSockets", f"{rate:,}", *times, f"{one['load_share']:.0%}")
+                figures = measure(database, log, f"g{place}{clients}_{rate}_", clients, rate, options.seconds)
+                results[f"{name}, {clients} WebSockets, {rate}/s"] = figures
+                times = (f"{figures[key]:.1f} ms" for key in ("p50_ms", "p95_ms", "p99_ms"))
+                table.add(f"{name}, {clients:,} WebSockets", f"{rate:,}", *times, f"{figures['load_share']:.0%}")
     report.finish({"seconds": options.seconds, "figures": results})
 
 

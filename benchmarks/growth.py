@@ -1,7 +1,8 @@
-"""`./mx bench growth`: what becomes of it when there is more: clients, securities, resting orders, history.
+"""`./mx bench growth`: latency and throughput with more clients, securities, resting orders and history.
 
-Clients, securities and history are measured on the whole exchange, over RabbitMQ where one answers, at a steady rate;
-resting orders on the engine, with the memory that each takes. `--history N` says how many rows at most.
+Clients, securities and history are measured on the whole exchange at a steady rate, over RabbitMQ if a broker answers.
+Resting orders are measured on the engine, with the memory of each. `--history N` is the largest number of stored order
+reports.
 """
 
 import argparse
@@ -21,16 +22,16 @@ import psycopg
 
 from benchmarks import charts, harness, servers
 from benchmarks.end_to_end import Run, at_rate, until_at_rest
-from benchmarks.engine import CLIENTS, NOW, growth, opening
-from exchange_db.days import DAY, make_partition
+from benchmarks.engine import CLIENTS, NOW_NS, growth, opening
+from exchange_db.days import DAY_NS, make_partition
 from matching_engine.engine import Engine
 from microexchange.commands import NewOrder
 from microexchange.databases import MARKET_DATA, database_url
 from microexchange.enums import OrderType, Side
 from microexchange.ids import IdSequence
 
-RATE = 2_000
-COUNTS = {
+REQUESTS_PER_SECOND = 2_000
+SIZES = {
     "clients": (10, 100, 500, 2_000),
     "securities": (1, 100, 1_000, 5_000),
     "resting": (0, 10_000, 100_000, 1_000_000),
@@ -41,7 +42,7 @@ PLOT = harness.PAGE.parent / "images" / "growth.svg"
 
 @contextlib.contextmanager
 def exchange(database: str, log: str, name: str, **settings: str) -> Iterator[dict[str, servers.Service]]:
-    """A fresh exchange without limits."""
+    """Run a fresh exchange without rate limits. Yields its services."""
     namespace = f"grow{os.getpid()}_{name}_"
     with (
         servers.fresh(database, log, namespace),
@@ -51,25 +52,25 @@ def exchange(database: str, log: str, name: str, **settings: str) -> Iterator[di
         yield services
 
 
-def whole(run: Run) -> tuple[float, float, float]:
-    """Median and 99th percentile in milliseconds, and microseconds of the processors for a request."""
+def figures_of(run: Run) -> tuple[float, float, float]:
+    """Return the median and the 99th percentile in milliseconds, and the processor microseconds for a request."""
     return run.percentile(0.5), run.percentile(0.99), sum(run.microseconds.values())
 
 
 Rows = Iterator[tuple[int, tuple[float, ...]]]
-"""A size, and what was measured with it."""
+"""Pairs of a size and its measurements."""
 
 
 def clients(database: str, log: str, seconds: float) -> Rows:
-    """By how many WebSockets the same load comes over."""
-    for count in COUNTS["clients"]:
+    """Measure by the number of WebSockets that send the same load."""
+    for count in SIZES["clients"]:
         with exchange(database, log, f"c{count}") as services:
-            yield count, whole(at_rate(services, RATE, seconds, count))
+            yield count, figures_of(at_rate(services, REQUESTS_PER_SECOND, seconds, count))
 
 
 def securities(database: str, log: str, seconds: float) -> Rows:
-    """By how many securities are traded, all of them alike, by twenty clients who have some of each."""
-    for count in COUNTS["securities"]:
+    """Measure by the number of securities. Twenty clients trade all of them alike."""
+    for count in SIZES["securities"]:
         symbols = [f"S{number}" for number in range(count)]
         with tempfile.NamedTemporaryFile("w", suffix=".csv") as listing:
             listing.write("symbol,name\n" + "".join(f"{symbol},{symbol}\n" for symbol in symbols))
@@ -77,22 +78,21 @@ def securities(database: str, log: str, seconds: float) -> Rows:
             settings = {"MX_LISTING": listing.name, "MX_ENDOWMENT_SHARES": '{"*": "10000"}'}
             with exchange(database, log, f"s{count}", **settings) as services:
                 until_at_rest(services)
-                yield count, whole(at_rate(services, RATE, seconds, 20, symbols))
+                yield count, figures_of(at_rate(services, REQUESTS_PER_SECOND, seconds, 20, symbols))
 
 
 def resting() -> Rows:
-    """By how many orders stand in a book of 20,000 prices: the engine's commands a second, and bytes of memory for each
-    order."""
+    """Measure commands a second and bytes for each order, by the number of resting orders on 20,000 prices."""
     context = multiprocessing.get_context("spawn")
-    for size, rate in growth(COUNTS["resting"]):
-        # In a process of its own, so that nothing is there to be used again.
+    for size, rate in growth(SIZES["resting"]):
+        # A separate process has no freed memory that the orders could use again.
         with context.Pool(1) as pool:
-            taken = pool.apply(memory_of, (size,))
-        yield size, (rate, taken / size if size >= 100_000 else 0.0)
+            memory_bytes = pool.apply(memory_of, (size,))
+        yield size, (rate, memory_bytes / size if size >= 100_000 else 0.0)
 
 
 def memory_of(size: int) -> int:
-    """Bytes that so many resting orders take."""
+    """Return the bytes of memory that `size` resting orders take."""
     ids, engine = IdSequence(0), Engine()
     for command in opening(ids):
         engine.apply(command)
@@ -101,15 +101,15 @@ def memory_of(size: int) -> int:
         is_buy, away = number % 2 == 0, 100 + number % 20_000
         price = 100_000 - away if is_buy else 100_000 + away
         side = Side.BUY if is_buy else Side.SELL
-        engine.apply(NewOrder(ids.next(NOW), 1, f"c{number % CLIENTS}", "X", side, OrderType.LIMIT, 1, price))
+        engine.apply(NewOrder(ids.next(NOW_NS), 1, f"c{number % CLIENTS}", "X", side, OrderType.LIMIT, 1, price))
     after: int = psutil.Process().memory_info().rss
     return after - before
 
 
-def remember(url: str, rows: int, have: int) -> None:
-    """Makes the history `rows` order reports long, half as many trades with them: those of today again, in days gone by."""
-    today = time.time_ns() // DAY
-    filling: list[str] = []
+def extend_history(url: str, rows: int, have: int) -> None:
+    """Extend the history from `have` to `rows` order reports, and half as many trades, with copies on earlier days."""
+    today = time.time_ns() // DAY_NS
+    statements: list[str] = []
     with psycopg.connect(url, autocommit=True) as connection:
         for table, wanted, columns in (
             ("order_reports", rows - have, {"report_id": "-{n}", "order_id": "-{n}", "timestamp": "{at}"}),
@@ -127,14 +127,15 @@ def remember(url: str, rows: int, have: int) -> None:
             for number in range(days):
                 day = today - 1 - number - have // 5_000_000 * 2
                 for statement in make_partition(table, day):
-                    with contextlib.suppress(psycopg.errors.WrongObjectType):  # it is there
+                    with contextlib.suppress(psycopg.errors.WrongObjectType):  # the partition exists
                         connection.execute(statement)
-                at = f"{day * DAY} + ({have} + g) % {DAY}"
+                at = f"{day * DAY_NS} + ({have} + g) % {DAY_NS}"
                 n = f"({have} + {number} * {wanted // days} + g)"
-                made = [columns.get(name, name).format(n=n, at=at) for name in names]
-                filling.append(
-                    f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(made)} FROM "
-                    f"(SELECT *, row_number() OVER () AS place FROM {table} WHERE timestamp >= {today * DAY} LIMIT 1000) s "
+                values = [columns.get(name, name).format(n=n, at=at) for name in names]
+                statements.append(
+                    f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(values)} FROM "
+                    f"(SELECT *, row_number() OVER () AS place FROM {table} WHERE timestamp >= {today * DAY_NS} LIMIT 1000)"
+                    " s "
                     f"JOIN generate_series(1, {wanted // days}) g ON g % 1000 + 1 = place"
                 )
 
@@ -143,14 +144,14 @@ def remember(url: str, rows: int, have: int) -> None:
             connection.execute(statement)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(run, filling))
-    # What the server would do by itself in the days gone by, and not beside the measurement.
+        list(pool.map(run, statements))
+    # In a real history, the server would have done this on the earlier days, and not during the measurement.
     for statement in ("VACUUM (ANALYZE) order_reports", "VACUUM (ANALYZE) trades", "CHECKPOINT"):
         run(statement)
 
 
-def asked(url: str, path: str) -> float:
-    """The median of twenty answers, in milliseconds."""
+def median_answer_ms(url: str, path: str) -> float:
+    """Return the median time of twenty answers in milliseconds."""
     times = []
     with httpx.Client(timeout=60) as http:
         for _ in range(20):
@@ -160,82 +161,82 @@ def asked(url: str, path: str) -> float:
     return sorted(times)[10]
 
 
-def history(database: str, log: str, seconds: float, most: int) -> Rows:
-    """By how many order reports are stored: the same load, and a page of trades out of the past."""
+def history(database: str, log: str, seconds: float, max_rows: int) -> Rows:
+    """Measure the same load, and a page of old trades, by the number of stored order reports."""
     name = f"grow{os.getpid()}_h_"
     with exchange(database, log, "h") as services:
-        at_rate(services, RATE, 5, 100)
+        at_rate(services, REQUESTS_PER_SECOND, 5, 100)
         until_at_rest(services)
         have = 0
-        for rows in COUNTS["history"]:
-            if rows > most:
+        for rows in SIZES["history"]:
+            if rows > max_rows:
                 break
             if rows > have:
-                remember(database_url(database, name, MARKET_DATA), rows, have)
+                extend_history(database_url(database, name, MARKET_DATA), rows, have)
                 have = rows
-            page = asked(services["market_data_feed"].url, f"/trades/{servers.SYMBOLS[0]}?limit=100")
-            yield rows, (*whole(at_rate(services, RATE, seconds, 100)), page)
+            page = median_answer_ms(services["market_data_feed"].url, f"/trades/{servers.SYMBOLS[0]}?limit=100")
+            yield rows, (*figures_of(at_rate(services, REQUESTS_PER_SECOND, seconds, 100)), page)
             until_at_rest(services)
 
 
-HEADS = {
-    "clients": f"WebSockets, {RATE:,} requests/s in all",
-    "securities": f"securities, {RATE:,} requests/s in all",
+HEADINGS = {
+    "clients": f"WebSockets, {REQUESTS_PER_SECOND:,} requests/s in all",
+    "securities": f"securities, {REQUESTS_PER_SECOND:,} requests/s in all",
     "resting": "resting orders",
-    "history": f"order reports stored, {RATE:,} requests/s",
+    "history": f"order reports stored, {REQUESTS_PER_SECOND:,} requests/s",
 }
 
 
-def rows_of(part: str, database: str, options: argparse.Namespace, most: int) -> Rows:
-    """One part, row by row. Over RabbitMQ where one answers and no other log is asked for."""
+def rows_of(part: str, database: str, options: argparse.Namespace, max_history: int) -> Rows:
+    """Measure one part row by row, over RabbitMQ if a broker answers and `--log` does not name another log."""
     if part == "resting":
         return resting()
     log = list(servers.logs(database, options.log).values())[-1]
     if part == "history":
-        return history(database, log, options.seconds, most)
+        return history(database, log, options.seconds, max_history)
     return (clients if part == "clients" else securities)(database, log, options.seconds)
 
 
 def headings(part: str) -> tuple[str, ...]:
-    """The headings of a part's table."""
+    """Return the headings of the table of a part."""
     if part == "resting":
-        return (f"{HEADS[part]}:", "commands/s:", "bytes for each:")
+        return (f"{HEADINGS[part]}:", "commands/s:", "bytes for each:")
     more = ("a page of trades:",) if part == "history" else ()
-    return (f"{HEADS[part]}:", "p50:", "p99:", "processors for a request:", *more)
+    return (f"{HEADINGS[part]}:", "p50:", "p99:", "processor time for a request:", *more)
 
 
 def cells(part: str, values: tuple[float, ...]) -> tuple[str, ...]:
-    """A row of a part's table, after its size."""
+    """Return a row of the table of a part, without the size."""
     if part == "resting":
-        rate, taken = values
-        return (f"{rate:,.0f}", f"{taken:,.0f}" if taken else "")
+        rate, memory_bytes = values
+        return (f"{rate:,.0f}", f"{memory_bytes:,.0f}" if memory_bytes else "")
     p50, p99, spent, *pages = values
     return (f"{p50:.1f} ms", f"{p99:.1f} ms", f"{spent:,.0f} µs", *(f"{page:.1f} ms" for page in pages))
 
 
 def draw(figures: dict[str, dict[int, tuple[float, ...]]]) -> None:
-    """The parts side by side, sizes as powers of ten."""
-    pictures = []
-    for part, found in figures.items():
-        x = [math.log10(max(size, 1)) for size in found]
-        ways = ("commands/s",) if part == "resting" else ("p50", "p99")
-        series = [charts.Series(way, x, [values[place] for values in found.values()]) for place, way in enumerate(ways)]
+    """Draw the parts side by side. The axis of sizes is logarithmic."""
+    plots = []
+    for part, rows in figures.items():
+        x = [math.log10(max(size, 1)) for size in rows]
+        names = ("commands/s",) if part == "resting" else ("p50", "p99")
+        series = [charts.Series(name, x, [values[place] for values in rows.values()]) for place, name in enumerate(names)]
         up = "commands/s" if part == "resting" else "milliseconds"
-        pictures.append(charts.Chart(HEADS[part], f"{part}, as a power of ten", up, series))
-    charts.write(PLOT, pictures)
+        plots.append(charts.Chart(HEADINGS[part], f"{part}, as a power of ten", up, series))
+    charts.write(PLOT, plots)
 
 
 def main() -> None:
-    """Measures, prints tables, and draws."""
+    """Run the benchmark, print its tables and draw the plot."""
     parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--history", type=int, default=10_000_000)
-    mine, rest = parser.parse_known_args()
-    options = harness.arguments(__doc__ or "", seconds=10, log=True, parts=sorted(COUNTS), given=rest)
+    parser.add_argument("--history", type=int, default=10_000_000, help="the largest number of stored order reports")
+    own_options, rest = parser.parse_known_args()
+    options = harness.arguments(__doc__ or "", seconds=10, log=True, parts=sorted(SIZES), given=rest)
     figures: dict[str, dict[int, tuple[float, ...]]] = {}
     with harness.Report("growth", options) as report, servers.postgres() as database:
-        for part in [options.part] if options.part else COUNTS:
+        for part in [options.part] if options.part else SIZES:
             table = report.table(*headings(part))
-            with contextlib.closing(rows_of(part, database, options, mine.history)) as rows:  # type: ignore[type-var]
+            with contextlib.closing(rows_of(part, database, options, own_options.history)) as rows:  # type: ignore[type-var]
                 for size, values in rows:
                     figures.setdefault(part, {})[size] = values
                     table.add(f"{size:,}", *cells(part, values))

@@ -1,9 +1,9 @@
-"""What the benchmarks share: options, tables that are printed row by row, and measurements side by side.
+"""The common parts of benchmarks: options, tables that are printed row by row, and comparisons.
 
-A row is printed as soon as it is measured. Ctrl-C ends a benchmark: what was measured until then stays on the screen.
+A row is printed as soon as it is measured. Ctrl-C ends a benchmark, and the printed rows stay.
 
-Every contender runs once in each round, so that a busy minute of the machine hits all of them; the median of the rounds is
-the figure, and the spread from the slowest to the fastest round the noise.
+Each contender runs once in each round, so that a busy minute of the machine affects all of them. The figure is the median of
+the rounds. The noise is the difference between the slowest and the fastest round.
 """
 
 import argparse
@@ -26,7 +26,7 @@ ROUNDS = 5
 
 @dataclass(frozen=True)
 class Figure:
-    """One contender's result."""
+    """The result of one contender."""
 
     name: str
     rates: list[float]
@@ -35,17 +35,17 @@ class Figure:
 
     @property
     def median(self) -> float:
-        """The figure."""
+        """The median of the rounds, in events a second."""
         return statistics.median(self.rates)
 
     @property
     def noise(self) -> float:
-        """How far the rounds lie apart: (fastest - slowest) / median."""
+        """The difference between the fastest and the slowest round, as a part of the median."""
         return (max(self.rates) - min(self.rates)) / self.median
 
 
 def measure(count: int, prepare: Callable[[], Callable[[], Any]]) -> float:
-    """Events a second of one run: `prepare` makes everything anew, and what it returns is timed."""
+    """Return the events a second of one run of `count` events. `prepare` returns the function to time."""
     work = prepare()
     gc.collect()
     gc.disable()
@@ -57,25 +57,24 @@ def measure(count: int, prepare: Callable[[], Callable[[], Any]]) -> float:
 
 
 Contender = tuple[int, Callable[[], Callable[[], Any]]]
-"""How many events, and what prepares a run over them."""
+"""The number of events, and the function that prepares a run over them."""
 
 
 def side_by_side(contenders: dict[str, Contender], report: "Report", rounds: int, unit: str) -> list[Figure]:
-    """The contenders' figures, measured in turns; each round of each is printed. A Ctrl-C ends the rounds: the figures are
-    of those that were done."""
+    """Measure the contenders in turns and print each round. After a Ctrl-C the figures are those of the finished rounds."""
     rates: dict[str, list[float]] = {name: [] for name in contenders}
-    report.say(f"Rounds of each, in {unit}:")
+    report.progress(f"Rounds of each, in {unit}:")
     with report.interruptible():
         for number in range(1, rounds + 1):
             for name, (count, prepare) in contenders.items():
                 rates[name].append(measure(count, prepare))
-                report.say(f"round {number} of {rounds}, {name}: {rates[name][-1]:,.0f}")
-    report.say("")
+                report.progress(f"round {number} of {rounds}, {name}: {rates[name][-1]:,.0f}")
+    report.progress("")
     return [Figure(name, values) for name, values in rates.items() if values]
 
 
 def machine() -> dict[str, Any]:
-    """Where this was measured."""
+    """Return the processor, cores, Python version and system of this machine."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -87,11 +86,11 @@ def machine() -> dict[str, Any]:
 
 
 LOGS = {"embedded": "embedded log", "rabbitmq": "RabbitMQ"}
-"""What `--log` takes, and what a table calls it."""
+"""The names of logs in tables, by the value of `--log`."""
 
 
 def numbers(text: str) -> tuple[int, ...]:
-    """Numbers with commas between: `1000,3000`."""
+    """Parse numbers with commas between, such as `1000,3000`."""
     return tuple(int(part) for part in text.split(","))
 
 
@@ -107,33 +106,36 @@ def arguments(
     parts: Sequence[str] = (),
     given: Sequence[str] | None = None,
 ) -> argparse.Namespace:
-    """The options of a benchmark, from the command line, or what is left of it. Each has those for which a default is
-    given: `--events` is a count of what `counted` names, `--seconds` a time, `--rates` so many a second, `--part` one of
-    `parts`."""
+    """Parse the options of a benchmark from `given`, or from the command line.
+
+    A benchmark has the options for which it gives a default. `counted` is the unit of `--events`.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", action="store_true", help="print the figures as one JSON object on the last line")
     parser.add_argument("--write", action="store_true", help="write tables and plots into the page")
     if events is not None:
-        parser.add_argument("--events", type=int, default=events, help=f"how many {counted}: {events:,}")
+        parser.add_argument("--events", type=int, default=events, help=f"the number of {counted} ({events:,})")
     if seconds is not None:
-        parser.add_argument("--seconds", type=float, default=seconds, help=f"how long to measure each row: {seconds:g}")
+        parser.add_argument("--seconds", type=float, default=seconds, help=f"the length of each measurement ({seconds:g})")
     if rates is not None:
         shown = ",".join(map(str, rates))
-        parser.add_argument("--rates", type=numbers, default=tuple(rates), help=f"a second, with commas between: {shown}")
+        parser.add_argument(
+            "--rates", type=numbers, default=tuple(rates), help=f"rates a second, with commas between ({shown})"
+        )
     if rounds is not None:
-        parser.add_argument("--rounds", type=int, default=rounds, help=f"how often to measure each contender: {rounds}")
+        parser.add_argument("--rounds", type=int, default=rounds, help=f"how often each contender runs ({rounds})")
     if log:
-        parser.add_argument("--log", choices=sorted(LOGS), help="one log alone; without it, both where a broker answers")
+        parser.add_argument("--log", choices=sorted(LOGS), help="one log alone. The default is both, if a broker answers")
     if parts:
         parser.add_argument("--part", choices=parts, help="one part alone")
     options = parser.parse_args(given)
     if options.write and getattr(options, "part", None):
-        parser.error("--write is for all parts: leave out --part")
+        parser.error("--write needs all parts. Remove --part.")
     return options
 
 
 class Table:
-    """Rows of a Markdown table, printed as they come. A heading that ends with a colon is of a column of numbers."""
+    """A Markdown table that prints its rows as they are added. A column of numbers has a heading that ends with a colon."""
 
     def __init__(self, headings: Sequence[str]) -> None:
         self._head = f"| {' | '.join(heading.removesuffix(':') for heading in headings)} |"
@@ -142,7 +144,11 @@ class Table:
         self.rows: list[str] = []
 
     def add(self, *cells: object) -> None:
-        """Prints a row, and keeps it. Raises `ValueError` where it has not as many cells as there are headings."""
+        """Print and keep a row.
+
+        Raises:
+            ValueError: The number of cells is not that of the headings.
+        """
         if len(cells) != self._columns:
             raise ValueError(f"{len(cells)} cells in a table of {self._columns} columns")
         if not self.rows:
@@ -155,14 +161,14 @@ class Table:
 
 
 class Report:
-    """What one benchmark has to say: tables and sentences, printed as they come, and kept for the page.
+    """The tables and sentences of one benchmark, printed as they are added and kept for the page.
 
     >>> with Report("book", options) as report:  # doctest: +SKIP
     ...     table = report.table("what", "events/s:")
     ...     table.add("ours", f"{rate:,.0f}")
 
-    A Ctrl-C within the block ends it, and so does a SIGTERM: the rows stay, what was started is stopped, nothing is written
-    into the page, and the process ends with 130.
+    A Ctrl-C or a SIGTERM ends the block. The printed rows stay and the services of the benchmark stop. Nothing is written
+    into the page, and the process ends with status 130.
     """
 
     def __init__(self, name: str, options: argparse.Namespace) -> None:
@@ -172,7 +178,7 @@ class Report:
         self.is_interrupted = False
 
     def __enter__(self) -> Self:
-        # Without this, a SIGTERM would leave the services of the benchmark behind.
+        # Without this handler, the services of the benchmark would run on after a SIGTERM.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         return self
 
@@ -183,11 +189,11 @@ class Report:
         return True
 
     def interruptible(self) -> "Report":
-        """A block within the block, which a Ctrl-C ends alone; what follows still has its say."""
+        """Return a context manager for an inner block. A Ctrl-C ends this block alone."""
         return self
 
     def table(self, *headings: str) -> Table:
-        """A new table; see `Table`."""
+        """Add a table. See `Table`."""
         if self._parts:
             print()
         table = Table(headings)
@@ -195,24 +201,26 @@ class Report:
         return table
 
     def sentence(self, text: str) -> None:
-        """Text between two tables, printed and kept."""
+        """Print a sentence and keep it."""
         if self._parts:
             print()
         print(text, flush=True)
         self._parts.append(text)
 
-    def say(self, text: str) -> None:
-        """What is printed alone."""
+    def progress(self, text: str) -> None:
+        """Print text that is not kept."""
         print(text, flush=True)
 
     @property
     def text(self) -> str:
-        """All tables that have rows, and all sentences, as Markdown."""
+        """All tables with rows and all sentences as Markdown."""
         return "\n\n".join(str(part) for part in self._parts if isinstance(part, str) or part.rows)
 
     def finish(self, figures: dict[str, Any], picture: str = "", draw: Callable[[], None] | None = None) -> None:
-        """Writes the page with `--write`, prints the figures with `--json`. After a Ctrl-C it writes nothing, and ends the
-        process with status 130."""
+        """Write the page with `--write` and print the figures with `--json`.
+
+        After a Ctrl-C it writes nothing and ends the process with status 130.
+        """
         if self.is_interrupted:
             print("Interrupted: the rows above are what was measured.", flush=True)
         elif self._options.write:
@@ -225,7 +233,7 @@ class Report:
 
 
 def add_figures(table: Table, figures: Sequence[Figure]) -> None:
-    """A row for each figure, with its ratio to the first: for a table with these `headings`."""
+    """Add a row for each figure, with its ratio to the first, to a table with the `headings` of this module."""
     first = figures[0].median if figures else 1.0
     for figure in figures:
         ratio = f"{figure.median / first:.2f}"
@@ -233,7 +241,7 @@ def add_figures(table: Table, figures: Sequence[Figure]) -> None:
 
 
 def headings(unit: str) -> tuple[str, ...]:
-    """The headings of a table of figures."""
+    """Return the headings of a table of figures in that unit."""
     return ("", f"{unit}:", "of the first:", "noise:", "")
 
 
@@ -241,13 +249,17 @@ PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 
 
 def write_section(name: str, text: str) -> None:
-    """Puts `text` and the machine into the performance page, between the marks of the benchmark `name`."""
+    """Write `text` and the machine into the performance page, between the marks of the benchmark `name`."""
     where = ", ".join(f"{key} {value}" for key, value in machine().items())
     put_between(PAGE, f"<!-- bench {name} -->", f"<!-- end {name} -->", f"{text}\n\nMeasured on: {where}.")
 
 
 def put_between(page: Path, begin: str, end: str, text: str) -> None:
-    """Replaces what a page has between two marks. Raises `ValueError` if a mark is missing."""
+    """Replace the text between two marks of a page.
+
+    Raises:
+        ValueError: A mark is missing.
+    """
     before, _, rest = page.read_text().partition(f"{begin}\n")
     _, mark, after = rest.partition(end)
     if not mark:
@@ -256,19 +268,18 @@ def put_between(page: Path, begin: str, end: str, text: str) -> None:
 
 
 def finish(options: argparse.Namespace, name: str, figures: dict[str, Any]) -> None:
-    """Prints the JSON line, where it was asked for."""
+    """Print the figures as a line of JSON if `--json` is set."""
     if options.json:
         print(json.dumps({"benchmark": name, "machine": machine(), **figures}))
 
 
 def plot(path: Path, title: str, figures: Sequence[Figure], unit: str) -> None:
-    """Draws the figures as bars on a logarithmic scale, as an SVG of our own making: a bar, a name, a number."""
+    """Draw the figures as bars on a logarithmic scale into an SVG file."""
     import math
 
-    most = max(figure.median for figure in figures)
-    least = min(figure.median for figure in figures)
-    decades = math.ceil(math.log10(most)) - math.floor(math.log10(least))
-    floor = math.floor(math.log10(least))
+    highest = max(figure.median for figure in figures)
+    floor = math.floor(math.log10(min(figure.median for figure in figures)))
+    decades = math.ceil(math.log10(highest)) - floor
     width, row, left = 760, 34, 210
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {row * len(figures) + 60}" font-family="sans-serif">',

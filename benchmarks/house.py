@@ -1,8 +1,8 @@
-"""`./mx bench house`: does the default house keep its market going for a day?
+"""`./mx bench house`: whether the default house keeps its market active for a day.
 
-Plays 24 hours on the default house for each of ten seeds, and checks that every security keeps trading near its value, with
-tight spreads and deep books, and that no bot runs out of cash, or of room to sell short. With `--write`, it writes the
-result into docs/market-quality.md, with a plot of the prices.
+It simulates 24 hours of the default house for each of ten seeds. It checks that each security trades near its value all day,
+with tight spreads and deep books, and that each bot has cash and can still sell short. With `--write`, it writes the result
+and a plot of the prices into docs/market-quality.md.
 """
 
 import argparse
@@ -20,7 +20,7 @@ PICTURE = PAGE.parent / "images" / "house-days.svg"
 
 
 def table_of(days: list[HouseDay]) -> str:
-    """The worst figure of each check over all days."""
+    """Return a table of the worst figure of each check over all days."""
     by_name: dict[str, list[Check]] = defaultdict(list)
     for day in days:
         for check in day.checks():
@@ -35,7 +35,7 @@ def table_of(days: list[HouseDay]) -> str:
 
 
 def draw(days: list[HouseDay]) -> None:
-    """Draws the prices of each security on all days."""
+    """Draw the prices of each security on all days."""
     charts = []
     for symbol in days[0].securities:
         series = []
@@ -47,12 +47,12 @@ def draw(days: list[HouseDay]) -> None:
 
 
 def main() -> None:
-    """Plays, checks, and prints each day as it ends."""
+    """Simulate and check each day, and print its result as it ends."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--hours", type=float, default=24.0)
     parser.add_argument("--bots", type=int, default=12)
-    parser.add_argument("--seed", default="house", help="days with another seed are other days")
+    parser.add_argument("--seed", default="house", help="the seed of the days (house)")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--write", action="store_true", help="write docs/market-quality.md")
     options = parser.parse_args()

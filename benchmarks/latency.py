@@ -1,7 +1,7 @@
-"""`./mx bench latency`: one client, one order at a time, from the submission to the report of the fill.
+"""`./mx bench latency`: the time from an order to the report of its fill, with one client and one order at a time.
 
-An order that takes at once what another has left in the book, over REST and over a WebSocket, everything durable. Nobody
-else trades: this is what the way itself takes, without any waiting for others.
+Each order trades at once with a resting order, over REST and over a WebSocket. Everything is durable. There is no other
+load, so no order waits for another.
 """
 
 import asyncio
@@ -22,47 +22,47 @@ from benchmarks import harness, servers
 
 ORDER = {"symbol": "AAPL", "quantity": "1", "price": "100.00"}
 TAKE = {**ORDER, "side": "buy", "order_type": "ioc"}
-WARM_UP = 200
+WARM_UP_ORDERS = 200
 
 
 class Fill(msgspec.Struct):
-    """What is looked at in a report."""
+    """The fields of a report that the client reads."""
 
     exec_type: str = ""
 
 
-class Said(msgspec.Struct):
-    """What is looked at in a message."""
+class Message(msgspec.Struct):
+    """The fields of a message that the client reads."""
 
     report: Fill | None = None
 
 
 class Taker(WSListener):
-    """A WebSocket that waits for a fill at a time."""
+    """A WebSocket that waits for one fill at a time."""
 
     def __init__(self) -> None:
         super().__init__()
         self.filled = asyncio.Event()
-        self._decoder = msgspec.json.Decoder(Said)
+        self._decoder = msgspec.json.Decoder(Message)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """Hears."""
+        """Set `filled` if the message is the report of a fill."""
         if frame.msg_type != WSMsgType.TEXT:
             transport.disconnect()
             return
-        said = self._decoder.decode(frame.get_payload_as_bytes())
-        if said.report is not None and said.report.exec_type == "TRADE":
+        message = self._decoder.decode(frame.get_payload_as_bytes())
+        if message.report is not None and message.report.exec_type == "TRADE":
             self.filled.set()
 
 
 def account(gateway: str, name: str) -> dict[str, str]:
-    """Opens an account; the header that it is known by."""
+    """Open an account. Returns the header that authenticates it."""
     answer = httpx.post(f"{gateway}/clients", json={"client_id": name}, timeout=30).json()
     return {"Authorization": f"Bearer {answer['api_key']}"}
 
 
 def over_rest(gateway: str, taker: dict[str, str], count: int) -> list[float]:
-    """Seconds from the request to its answer, which has the trade."""
+    """Return the times from a request to its answer, which contains the trade, in seconds."""
     connection = http.client.HTTPConnection(gateway.removeprefix("http://"))
     body, times = msgspec.json.encode(TAKE), []
     for _ in range(count):
@@ -76,7 +76,7 @@ def over_rest(gateway: str, taker: dict[str, str], count: int) -> list[float]:
 
 
 async def over_websocket(gateway: str, taker: dict[str, str], count: int) -> list[float]:
-    """Seconds from the message to the report of the fill."""
+    """Return the times from a message to the report of the fill, in seconds."""
     url = gateway.replace("http", "ws") + "/ws/orders"
     transport, listener = await ws_connect(Taker, url, extra_headers=taker)
     assert isinstance(listener, Taker)
@@ -92,7 +92,7 @@ async def over_websocket(gateway: str, taker: dict[str, str], count: int) -> lis
 
 
 def measure(database: str, log: str, namespace: str, count: int) -> Iterator[tuple[str, list[float]]]:
-    """Both ways over a fresh exchange, each as it is done: sorted times in seconds."""
+    """Measure REST and WebSocket on a fresh exchange. Yields the name and the sorted times in seconds of each."""
     with (
         servers.fresh(database, log, namespace),
         tempfile.TemporaryDirectory() as folder,
@@ -100,24 +100,24 @@ def measure(database: str, log: str, namespace: str, count: int) -> Iterator[tup
     ):
         gateway = services["order_entry_gateway"].url
         maker, taker = account(gateway, "maker"), account(gateway, "taker")
-        asked = httpx.post(f"{gateway}/orders", json={**ORDER, "side": "sell", "quantity": "9000"}, headers=maker)
-        assert asked.status_code == 201, asked.text
-        yield "REST", sorted(over_rest(gateway, taker, WARM_UP + count)[WARM_UP:])
-        yield "WebSocket", sorted(uvloop.run(over_websocket(gateway, taker, WARM_UP + count))[WARM_UP:])
+        answer = httpx.post(f"{gateway}/orders", json={**ORDER, "side": "sell", "quantity": "9000"}, headers=maker)
+        assert answer.status_code == 201, answer.text
+        yield "REST", sorted(over_rest(gateway, taker, WARM_UP_ORDERS + count)[WARM_UP_ORDERS:])
+        yield "WebSocket", sorted(uvloop.run(over_websocket(gateway, taker, WARM_UP_ORDERS + count))[WARM_UP_ORDERS:])
 
 
 def main() -> None:
-    """Measures, and prints a table."""
+    """Run the benchmark and print its table."""
     options = harness.arguments(__doc__ or "", events=2000, log=True, counted="orders, at most 4,000")
     figures = {}
     with harness.Report("latency", options) as report, servers.postgres() as database:
         table = report.table("log", "", "p50:", "p95:", "p99:")
         for place, (log_name, log) in enumerate(servers.logs(database, options.log).items()):
-            with contextlib.closing(measure(database, log, f"l{os.getpid()}_{place}_", options.events)) as ways:
-                for way, times in ways:
-                    found = {f"p{part}_ms": times[len(times) * part // 100] * 1000 for part in (50, 95, 99)}
-                    table.add(log_name, way, *(f"{value:.2f} ms" for value in found.values()))
-                    figures[f"{log_name}, {way}"] = found
+            with contextlib.closing(measure(database, log, f"l{os.getpid()}_{place}_", options.events)) as protocols:
+                for protocol, times in protocols:
+                    percentiles = {f"p{part}_ms": times[len(times) * part // 100] * 1000 for part in (50, 95, 99)}
+                    table.add(log_name, protocol, *(f"{value:.2f} ms" for value in percentiles.values()))
+                    figures[f"{log_name}, {protocol}"] = percentiles
     report.finish({"orders": options.events, "figures": figures})
 
 

@@ -1,7 +1,7 @@
-"""Other order books from PyPI, behind one small interface, so that the same flow runs over each.
+"""Other order books from PyPI behind a common interface, so that the same flow runs over each.
 
-Each is driven by its own public calls, its orders made beforehand where it lets us. A slow one gets the beginning of the
-flow, so that a round ends in seconds.
+The benchmark uses the public calls of each library, and makes its orders in advance if the library allows it. A slow library
+runs only the beginning of the flow, so that a round takes seconds.
 """
 
 import contextlib
@@ -15,11 +15,11 @@ from benchmarks.flow import Step
 
 
 class Peer:
-    """One library. `prepare` makes a new book, and returns what runs the flow over it and returns the lots traded."""
+    """A library. `prepare` makes a new book and returns a function that runs the flow and returns the traded lots."""
 
     name = ""
     module = ""
-    most_steps = 1_000_000
+    max_steps = 1_000_000
 
     def __init__(self) -> None:
         self._library = importlib.import_module(self.module)
@@ -44,8 +44,8 @@ class OrderlyChaos(Peer):
         book = library.LimitOrderBook(on_trade=on_trade)
 
         def run() -> int:
-            for kind, order, is_buy, price, quantity in steps:
-                if kind == "cancel":
+            for action, order, is_buy, price, quantity in steps:
+                if action == "cancel":
                     with contextlib.suppress(library.UnknownOrderIdError):
                         book.cancel(order)
                 elif is_buy:
@@ -61,7 +61,7 @@ class LightMatchingEngine(Peer):
     """Plain Python: dictionaries of lists."""
 
     name, module = "lightmatchingengine", "lightmatchingengine.lightmatchingengine"
-    most_steps = 50_000
+    max_steps = 50_000
 
     def prepare(self, steps: list[Step]) -> Callable[[], int]:
         """See `Peer`."""
@@ -71,14 +71,14 @@ class LightMatchingEngine(Peer):
 
         def run() -> int:
             ids, total = {}, 0
-            for kind, order, is_buy, price, quantity in steps:
-                if kind == "cancel":
+            for action, order, is_buy, price, quantity in steps:
+                if action == "cancel":
                     if ids[order].leaves_qty:
                         engine.cancel_order(ids[order].order_id, "X")
                 else:
                     ids[order], trades = engine.add_order("X", price, quantity, buy if is_buy else sell)
                     total += sum(trade.trade_qty for trade in trades)
-            return total // 2  # it tells each trade from both sides
+            return total // 2  # the library returns each trade once for each side
 
         return run
 
@@ -87,36 +87,36 @@ class PyOrderBook(Peer):
     """Plain Python: heaps of levels, dictionaries of orders, decimals."""
 
     name, module = "pyorderbook", "pyorderbook"
-    most_steps = 50_000
+    max_steps = 50_000
 
     def prepare(self, steps: list[Step]) -> Callable[[], int]:
         """See `Peer`."""
         logging.disable(logging.CRITICAL)
         orders = importlib.import_module("pyorderbook.order")
         book = importlib.import_module("pyorderbook.book").Book()
-        made = {
+        orders_by_number = {
             step.order: (orders.bid if step.is_buy else orders.ask)("X", step.price, step.quantity)
             for step in steps
-            if step.kind != "cancel"
+            if step.action != "cancel"
         }
 
         def run() -> int:
-            for kind, number, *_ in steps:
-                order = made[number]
-                if kind != "cancel":
+            for action, number, *_ in steps:
+                order = orders_by_number[number]
+                if action != "cancel":
                     book.match(order)
                 elif order.quantity:
                     book.cancel(order)
-            return sum(order.original_quantity - order.quantity for order in made.values()) // 2
+            return sum(order.original_quantity - order.quantity for order in orders_by_number.values()) // 2
 
         return run
 
 
 class OrderMatching(Peer):
-    """Sorted containers, and a request and a match for each order."""
+    """Plain Python: sorted containers. Each order takes a request and a match."""
 
     name, module = "order-matching", "order_matching.matching_engine"
-    most_steps = 2_000
+    max_steps = 2_000
 
     def prepare(self, steps: list[Step]) -> Callable[[], int]:
         """See `Peer`."""
@@ -125,9 +125,9 @@ class OrderMatching(Peer):
         orders = importlib.import_module("order_matching.orders").Orders
         side = importlib.import_module("order_matching.enums").Side
         importlib.import_module("loguru").logger.disable("order_matching")
-        start = datetime(2026, 1, 1)  # noqa: DTZ001 - it takes no time zone
+        start = datetime(2026, 1, 1)  # noqa: DTZ001 - the library takes no time zone
         logging.disable(logging.CRITICAL)
-        made = {
+        orders_by_number = {
             step.order: make(
                 side=side.BUY if step.is_buy else side.SELL,
                 price=float(step.price),
@@ -137,17 +137,17 @@ class OrderMatching(Peer):
                 trader_id="a",
             )
             for step in steps
-            if step.kind != "cancel"
+            if step.action != "cancel"
         }
 
         def run() -> int:
             total = 0
-            for number, (kind, order, *_) in enumerate(steps):
-                if kind == "cancel":
+            for number, (action, order, *_) in enumerate(steps):
+                if action == "cancel":
                     with contextlib.suppress(ValueError):
                         engine.cancel_order(str(order))
                 else:
-                    engine.place(orders([made[order]]))
+                    engine.place(orders([orders_by_number[order]]))
                     executed = engine.match(timestamp=start + timedelta(seconds=number + 1))
                     total += sum(trade.size for trade in executed.trades)
             return int(total)
@@ -156,9 +156,9 @@ class OrderMatching(Peer):
 
 
 def peers() -> Iterator[Peer]:
-    """The libraries that are installed."""
-    for kind in (OrderlyChaos, LightMatchingEngine, PyOrderBook, OrderMatching):
+    """Return the installed libraries."""
+    for peer in (OrderlyChaos, LightMatchingEngine, PyOrderBook, OrderMatching):
         try:
-            yield kind()
+            yield peer()
         except ImportError:
-            print(f"{kind.name} is not installed")
+            print(f"{peer.name} is not installed")

@@ -1,4 +1,4 @@
-"""Servers for benchmarks: the embedded Postgres in a folder of its own, and RabbitMQ where one answers."""
+"""Servers for benchmarks: the embedded Postgres in its own folder, and RabbitMQ if a broker answers."""
 
 import contextlib
 import os
@@ -27,7 +27,7 @@ AMQP_URL = os.environ.get("MX_TEST_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672
 
 @contextlib.contextmanager
 def postgres() -> Iterator[str]:
-    """The URL of a fresh embedded server."""
+    """Run a fresh embedded server. Yields its URL."""
     folder = Path(tempfile.mkdtemp(prefix="mx-bench-"))
     server = EmbeddedPostgres(folder / "postgres")
     server.start()
@@ -39,7 +39,7 @@ def postgres() -> Iterator[str]:
 
 
 def rabbitmq() -> str | None:
-    """The URL of a broker, or None where there is none."""
+    """Return the URL of the broker, or None if no broker answers."""
     try:
         parameters = pika.URLParameters(AMQP_URL)
         parameters.socket_timeout = 3
@@ -50,17 +50,20 @@ def rabbitmq() -> str | None:
 
 
 def logs(database: str, only: str | None = None) -> dict[str, str]:
-    """The logs that can be measured here, by what they are called in a table: URLs. With `only`, that one; ends the process
-    with a message where it is not there."""
+    """Return the URLs of the available logs by their names in tables. With `only`, returns that log alone.
+
+    Raises:
+        SystemExit: `only` is `rabbitmq` and no broker answers.
+    """
     urls = {"embedded": database, "rabbitmq": None if only == "embedded" else rabbitmq()}
     if only is not None and urls[only] is None:
-        sys.exit(f"mx: no RabbitMQ at {AMQP_URL.rpartition('@')[2]}: start one, or take --log embedded")
+        sys.exit(f"mx: no RabbitMQ at {AMQP_URL.rpartition('@')[2]}: start one, or use --log embedded")
     return {LOGS[name]: url for name, url in urls.items() if url is not None and only in (None, name)}
 
 
 @contextlib.contextmanager
 def fresh(database: str, log: str, namespace: str) -> Iterator[None]:
-    """Databases of that namespace, and streams that are deleted afterwards."""
+    """Make the databases of a namespace, and delete its streams afterwards."""
     migrate(database, namespace)
     try:
         yield
@@ -76,11 +79,11 @@ def fresh(database: str, log: str, namespace: str) -> Iterator[None]:
 
 SERVICES = ("matching_engine", "clearinghouse", "market_data_feed", "order_entry_gateway")
 SYMBOLS = ("AAPL", "AMZN", "GOOG", "INTC", "META", "MSFT", "NVDA", "TSLA")
-"""What is traded under load, and what accounts have enough of."""
+"""The securities of the load. Each account has enough of each."""
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -88,7 +91,7 @@ def free_port() -> int:
 
 
 class Service:
-    """A service as a process, asked over its `/status`."""
+    """A service as a process."""
 
     def __init__(self, module: str, database: str, log: str, namespace: str, folder: Path, **settings: str) -> None:
         self.port = free_port()
@@ -103,34 +106,38 @@ class Service:
         }
         self._http = httpx.Client(timeout=30)
         self.log = (folder / f"{module}.log").open("w")
-        # A session of its own, as the launcher starts it: the system shares the processors out by session.
+        # A new session, as the launcher starts it, since the system divides processor time by session.
         self.process = subprocess.Popen(
             [sys.executable, "-m", module], env=environment, stderr=self.log, start_new_session=True
         )
 
     def status(self) -> dict[str, Any]:
-        """Its status; empty while it does not answer."""
+        """Return the answer to `/status`, or an empty dictionary while the service does not answer.
+
+        Raises:
+            RuntimeError: The service has ended.
+        """
         try:
             answer: dict[str, Any] = self._http.get(f"{self.url}/status").json()
         except httpx.HTTPError:
             if self.process.poll() is not None:
-                raise RuntimeError(f"it ended: {Path(self.log.name).read_text()}") from None
+                raise RuntimeError(f"the service ended: {Path(self.log.name).read_text()}") from None
             return {}
         return answer
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """The address of the service."""
         return f"http://127.0.0.1:{self.port}"
 
     def until_ready(self) -> None:
-        """Waits until it waits for nothing."""
+        """Wait until the service waits for nothing."""
         while (status := self.status()).get("waiting_for", True):
             time.sleep(0.05)
             assert status is not None
 
     def stop(self) -> None:
-        """Ends it."""
+        """Stop the service."""
         self.process.terminate()
         self.process.wait(30)
         self._http.close()
@@ -139,12 +146,12 @@ class Service:
 
 @contextlib.contextmanager
 def exchange(database: str, log: str, namespace: str, folder: Path, **settings: str) -> Iterator[dict[str, Service]]:
-    """The four services by module, ready, with accounts that are rich; stopped at the end."""
-    rich = {
+    """Run the four services. Yields them by module when all are ready. New accounts have much cash and many holdings."""
+    endowment = {
         "MX_ENDOWMENT_CASH": "1000000",
         "MX_ENDOWMENT_SHARES": msgspec.json.encode(dict.fromkeys(SYMBOLS, "10000")).decode(),
     }
-    services = {name: Service(name, database, log, namespace, folder, **(rich | settings)) for name in SERVICES}
+    services = {name: Service(name, database, log, namespace, folder, **(endowment | settings)) for name in SERVICES}
     try:
         for service in services.values():
             service.until_ready()

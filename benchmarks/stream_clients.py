@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
-from tests.servers import broker_of_our_own
+from tests.servers import started_broker
 
 from microexchange.log import open_log
 
@@ -182,7 +182,7 @@ def main() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         stream_port = probe.getsockname()[1]
-    with broker_of_our_own(stream_port) as url:
+    with started_broker(stream_port) as url:
         asyncio.run(measure(url, stream_port, options.bodies, options.rounds))
 
 

@@ -1,8 +1,8 @@
-"""`./mx bench venues`: the same load against other venues, in the same run, and against the floor.
+"""`./mx bench venues`: the same load for other venues and for the floor, in the same run.
 
-What installs from PyPI are books, not exchanges: nobody is asked who he is there, and nothing is confirmed, settled or
-stored. So each is put behind the least that a server can be (`benchmarks.bare_server`), and told are what one gets, and what
-each takes of the processors for one request. The floor is that server without a book: it sends back what it hears.
+The packages on PyPI are books, not exchanges. They do not authenticate, confirm, settle or store anything. So each runs
+behind a minimal server (`benchmarks.bare_server`). The floor is that server without a book: it sends each message back. The
+table has the latencies and the processor time for one request.
 """
 
 import contextlib
@@ -22,8 +22,8 @@ import psutil
 
 from benchmarks import harness, servers
 from benchmarks.bare_server import BOOKS
-from benchmarks.end_to_end import GIVES_UP, Run, loaders, processor_time
-from benchmarks.gateway import WARM_UP
+from benchmarks.end_to_end import MAX_P99_MS, Run, loaders, processor_time
+from benchmarks.gateway import WARM_UP_SECONDS
 
 CLIENTS = 500
 RATES = (1_000, 3_000, 5_000, 7_000, 10_000)
@@ -31,19 +31,19 @@ RATES = (1_000, 3_000, 5_000, 7_000, 10_000)
 
 @dataclass(frozen=True)
 class Venue:
-    """Where the load can go."""
+    """A server for the load."""
 
     name: str
     open: Callable[[], AbstractContextManager[str]]
-    """Starts it; the address of its WebSockets, as `http://…`."""
+    """Starts the venue. The context manager yields its address, as `http://…`."""
     spent: Callable[[], float]
-    """Seconds of the processors that it has used, all its servers together."""
+    """Returns the processor time of all its servers so far, in seconds."""
     accounts: bool
     note: str
 
 
 def ours(name: str, database: str, log: str, note: str) -> Venue:
-    """Our exchange over a log."""
+    """Return our exchange over a log."""
     running: dict[str, servers.Service] = {}
 
     @contextlib.contextmanager
@@ -61,7 +61,7 @@ def ours(name: str, database: str, log: str, note: str) -> Venue:
 
 
 def bare(name: str, book: str, note: str) -> Venue:
-    """The bare server."""
+    """Return the bare server with a book, or the floor if `book` is empty."""
     running: list[psutil.Process] = []
 
     @contextlib.contextmanager
@@ -83,20 +83,20 @@ def bare(name: str, book: str, note: str) -> Venue:
 
 
 def at_rate(venue: Venue, url: str, rate: int, seconds: float) -> tuple[Run, float]:
-    """What came of it, and microseconds of the processors for one request."""
+    """Run the load at one rate. Returns its measurements and the processor microseconds for one request."""
     run = Run(rate)
     processes, results = loaders(url, CLIENTS, rate, seconds, venue.accounts)
-    # The accounts are opened meanwhile, and the load warms up.
-    time.sleep(WARM_UP + (5 if venue.accounts else 2))
+    # During this time, the load opens its accounts and warms up.
+    time.sleep(WARM_UP_SECONDS + (5 if venue.accounts else 2))
     before, began = venue.spent(), time.perf_counter()
     time.sleep(max(seconds - 4, 1))
     spent, elapsed = venue.spent() - before, time.perf_counter() - began
-    run.hear(processes, results, seconds)
+    run.collect(processes, results, seconds)
     return run, spent / (rate * elapsed) * 1e6
 
 
 def venues_of(database: str, log: str | None) -> Iterator[Venue]:
-    """All that can be measured here; with `log`, ours over that one alone."""
+    """Return all available venues. With `log`, our exchange runs over that log alone."""
     yield bare("echo (the floor)", "", "in memory, one process")
     for book in BOOKS:
         yield bare(book, book, "in memory, one process, nothing checked")
@@ -105,11 +105,11 @@ def venues_of(database: str, log: str | None) -> Iterator[Venue]:
 
 
 def main() -> None:
-    """Measures, and prints a table."""
+    """Run the benchmark and print its table."""
     options = harness.arguments(__doc__ or "", seconds=10, rates=RATES, log=True)
     figures = {}
     with harness.Report("venues", options) as report, servers.postgres() as database:
-        table = report.table("venue", "requests/s asked:", "answered:", "p50:", "p99:", "processors for one request:", "")
+        table = report.table("venue", "requests/s sent:", "answered:", "p50:", "p99:", "processor time for one request:", "")
         for venue in venues_of(database, options.log):
             with venue.open() as url:
                 for rate in options.rates:
@@ -119,7 +119,7 @@ def main() -> None:
                     times = (f"{p50:.1f} ms", f"{p99:.1f} ms", f"{microseconds:,.0f} µs")
                     table.add(venue.name, f"{rate:,}", answered, *times, venue.note)
                     figures[f"{venue.name} at {rate}"] = {"p50_ms": p50, "p99_ms": p99, "microseconds": microseconds}
-                    if not p99 < GIVES_UP:
+                    if not p99 < MAX_P99_MS:
                         break
     report.finish(msgspec.to_builtins(figures))
 

@@ -1,1 +1,1 @@
-"""What the site says of the interfaces, made from the code: settings, REST (OpenAPI) and WebSockets (AsyncAPI)."""
+"""Pages about the interfaces, made from the code: settings, REST (OpenAPI) and WebSockets (AsyncAPI)."""

@@ -1,4 +1,4 @@
-"""What the code says of each field, in the text below it, for the schemas that are made of the types."""
+"""The descriptions of fields for the schemas, read from the docstrings below the fields in the code."""
 
 import ast
 import inspect
@@ -13,41 +13,44 @@ from microexchange import schemas
 from order_entry_gateway import requests, rest
 
 MODULES = (schemas, requests, rest)
-"""Whose types any interface may speak of."""
+"""The modules whose types any interface may use."""
 
 
 @cache
 def texts(*modules: ModuleType) -> dict[str, dict[str, str]]:
-    """By type and field: what stands below it, in those modules and ours, with what the type inherits."""
+    """Return the docstrings of fields by type and field, with those of inherited fields.
+
+    The types are those of `modules` and of `MODULES`.
+    """
     own: dict[str, dict[str, str]] = {}
-    kinds: dict[str, type] = {}
+    types: dict[str, type] = {}
     for module in (*MODULES, *modules):
         for node in ast.parse(inspect.getsource(module)).body:
             if isinstance(node, ast.ClassDef):
-                own[node.name] = dict(_below(node.body))
-                kinds[node.name] = getattr(module, node.name)
+                own[node.name] = dict(_docstrings_of_fields(node.body))
+                types[node.name] = getattr(module, node.name)
     found = {}
-    for name, kind in kinds.items():
-        if issubclass(kind, msgspec.Struct):
+    for name, type_ in types.items():
+        if issubclass(type_, msgspec.Struct):
             found[name] = {
-                field: text for base in reversed(kind.__mro__) for field, text in own.get(base.__name__, {}).items()
+                field: text for base in reversed(type_.__mro__) for field, text in own.get(base.__name__, {}).items()
             }
     return found
 
 
-def _below(body: list[ast.stmt]) -> list[tuple[str, str]]:
+def _docstrings_of_fields(body: list[ast.stmt]) -> list[tuple[str, str]]:
     pairs = []
     for field, text in itertools.pairwise(body):
         match field, text:
-            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(said))):
-                pairs.append((name, " ".join(said.split())))
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(docstring))):
+                pairs.append((name, " ".join(docstring.split())))
     return pairs
 
 
 def describe(schemas: dict[str, Any], *modules: ModuleType) -> None:
-    """Adds the texts to the schemas."""
-    known = texts(*modules)
+    """Add the descriptions to fields of schemas that have none."""
+    descriptions = texts(*modules)
     for name, schema in schemas.items():
-        for field, of in schema.get("properties", {}).items():
-            if text := known.get(name, {}).get(field):
-                of.setdefault("description", text)
+        for field, value in schema.get("properties", {}).items():
+            if text := descriptions.get(name, {}).get(field):
+                value.setdefault("description", text)

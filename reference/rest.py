@@ -1,4 +1,4 @@
-"""REST as Markdown, from the OpenAPI documents that the services serve."""
+"""The REST pages in Markdown, made from the OpenAPI documents of the services."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,38 +10,39 @@ from microexchange import __version__
 from microexchange.health import Health
 from microexchange.web import make_app
 from order_entry_gateway import rest as gateway_rest
+from order_entry_gateway.account_routes import Registration
 from reference.fields import describe
 
 Json = dict[str, Any]
 METHODS = ("get", "post", "put", "patch", "delete")
-_NOBODY = cast(Any, None)
-"""In place of what answers requests: a page about them asks nothing."""
+_UNUSED = cast(Any, None)
+"""Takes the place of the dependencies of the routes. No request is answered here."""
 
 
 def gateway() -> FastAPI:
-    """The gateway's routes."""
+    """Return an app with the routes of the gateway."""
     app = make_app("Order entry", "", Health(), dict)
-    gateway_rest.add_routes(app, _NOBODY, _NOBODY, gateway_rest.Registration("open", ""))
+    gateway_rest.add_routes(app, _UNUSED, _UNUSED, Registration("open", ""))
     return app
 
 
 def feed() -> FastAPI:
-    """The feed's routes."""
+    """Return an app with the routes of the feed."""
     app = make_app("Market data", "", Health(), dict)
-    feed_rest.add_routes(app, cast(Any, SimpleNamespace(pool=None)), _NOBODY)
+    feed_rest.add_routes(app, cast(Any, SimpleNamespace(pool=None)), _UNUSED)
     return app
 
 
 def document(app: FastAPI) -> Json:
-    """The OpenAPI document."""
-    made = app.openapi()
-    made["info"]["version"] = __version__
-    describe(made["components"]["schemas"])
-    return made
+    """Return the OpenAPI document of an app, with the texts of the fields."""
+    api = app.openapi()
+    api["info"]["version"] = __version__
+    describe(api["components"]["schemas"])
+    return api
 
 
 def page(api: Json, file: str) -> str:
-    """Markdown of all operations by tag, and the types that they speak of."""
+    """Return the page of a service in Markdown: all operations by tag, then the types that they use."""
     schemas: Json = api.get("components", {}).get("schemas", {})
     parts = [f"# {api['info']['title']}: REST", f"As a document for tools: [{file}]({file})."]
     by_tag: dict[str, list[str]] = {}
@@ -61,13 +62,12 @@ def _operation(method: str, path: str, operation: Json) -> str:
     lines = [f"### `{method.upper()} {path}`", operation.get("summary", "")]
     if text := operation.get("description", "").strip():
         lines.append(text)
-    if asked := operation.get("parameters"):
+    if parameters := operation.get("parameters"):
         rows = ["| parameter | in | type | |", "| --- | --- | --- | --- |"]
-        for one in asked:
-            must = "" if one.get("required") else "optional. "
-            rows.append(
-                f"| `{one['name']}` | {one['in']} | {kind(one['schema'])} | {must}{cell(one.get('description', ''))} |"
-            )
+        for parameter in parameters:
+            requirement = "" if parameter.get("required") else "optional. "
+            name, place, type_ = parameter["name"], parameter["in"], type_text(parameter["schema"])
+            rows.append(f"| `{name}` | {place} | {type_} | {requirement}{cell(parameter.get('description', ''))} |")
         lines.append("\n".join(rows))
     if body := operation.get("requestBody"):
         lines.append(f"Body: {_content(body)}")
@@ -78,55 +78,55 @@ def _operation(method: str, path: str, operation: Json) -> str:
     return "\n\n".join(line for line in lines if line)
 
 
-def _content(of: Json) -> str:
-    content = of.get("content", {})
-    for media, what in content.items():
-        return kind(what.get("schema", {})) if media == "application/json" else f"`{media}`"
+def _content(body: Json) -> str:
+    for media_type, content in body.get("content", {}).items():
+        return type_text(content.get("schema", {})) if media_type == "application/json" else f"`{media_type}`"
     return ""
 
 
-def kind(schema: Json) -> str:
-    """A type in words, with links to those that have a name."""
+def type_text(schema: Json) -> str:
+    """Return a type in words, with a link if it has a name."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return f"[{name}](#{name.lower()})"
     if "anyOf" in schema:
-        return " or ".join(kind(one) for one in schema["anyOf"])
+        return " or ".join(type_text(part) for part in schema["anyOf"])
     if "const" in schema:
         return f"`{schema['const']}`"
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"] if value is not None)
     if schema.get("type") == "array":
         if "prefixItems" in schema:
-            return f"[{', '.join(kind(one) for one in schema['prefixItems'])}]"
-        return f"list of {kind(schema.get('items', {}))}"
+            return f"[{', '.join(type_text(part) for part in schema['prefixItems'])}]"
+        return f"list of {type_text(schema.get('items', {}))}"
     if schema.get("type") == "object" and isinstance(schema.get("additionalProperties"), dict):
-        return f"object of {kind(schema['additionalProperties'])}"
-    found = str(schema.get("type", "any"))
-    return f"{found} ({schema['format']})" if schema.get("format") else found
+        return f"object of {type_text(schema['additionalProperties'])}"
+    type_name = str(schema.get("type", "any"))
+    return f"{type_name} ({schema['format']})" if schema.get("format") else type_name
 
 
 def cell(text: str) -> str:
-    """Text on one line of a table."""
+    """Return a text as a cell of a table, on one line."""
     return " ".join(text.split()).replace("|", "\\|")
 
 
 def fields(schema: Json) -> str:
-    """The fields of a type as a table."""
+    """Return the fields of a type as a table."""
     required = set(schema.get("required", ()))
     rows = ["| field | type | | |", "| --- | --- | --- | --- |"]
-    for field, of in schema.get("properties", {}).items():
-        must = "required" if field in required else f"`{of['default']}`" if of.get("default") else "optional"
-        rows.append(f"| `{field}` | {kind(of)} | {must} | {cell(of.get('description', ''))} |")
+    for field, value in schema.get("properties", {}).items():
+        default = f"`{value['default']}`" if value.get("default") else "optional"
+        requirement = "required" if field in required else default
+        rows.append(f"| `{field}` | {type_text(value)} | {requirement} | {cell(value.get('description', ''))} |")
     return "\n".join(rows)
 
 
 def _type(name: str, schema: Json) -> str:
     lines = [f"### {name}", " ".join(schema.get("description", "").split())]
     if schema.get("enum"):
-        lines.append(kind(schema))
+        lines.append(type_text(schema))
     elif schema.get("properties"):
         lines.append(fields(schema))
     elif schema.get("prefixItems"):
-        lines.append(kind(schema))
+        lines.append(type_text(schema))
     return "\n\n".join(line for line in lines if line)

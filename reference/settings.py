@@ -22,22 +22,22 @@ SETTINGS: dict[str, type[BaseSettings]] = {
 }
 SERVICES = 4
 INTERNAL = ("parent_pipe", "port_flag")
-"""What only the launcher sets."""
+"""Settings that only the launcher gives."""
 BEGIN, END = "<!-- settings -->\n", "<!-- end settings -->"
 
 
 def table() -> str:
-    """Markdown: each variable, whose it is, its default, and what it does."""
-    owners: defaultdict[tuple[str, str, str], list[str]] = defaultdict(list)
-    for owner, kind in SETTINGS.items():
-        for name, field in kind.model_fields.items():
+    """Return a table in Markdown: each variable, the services that read it, its default and its description."""
+    services: defaultdict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for service, settings in SETTINGS.items():
+        for name, field in settings.model_fields.items():
             if name in INTERNAL:
                 continue
             text = (field.description or "").replace("|", "\\|")
-            owners[f"`MX_{name.upper()}`", _default(field), text].append(owner)
+            services[f"`MX_{name.upper()}`", _default(field), text].append(service)
     rows = ["| variable | of | default | |", "| --- | --- | --- | --- |"]
-    for (variable, default, text), of in owners.items():
-        rows.append(f"| {variable} | {'services' if len(of) == SERVICES else ', '.join(of)} | {default} | {text} |")
+    for (variable, default, text), names in services.items():
+        rows.append(f"| {variable} | {'services' if len(names) == SERVICES else ', '.join(names)} | {default} | {text} |")
     return "\n".join(rows) + "\n"
 
 
@@ -52,12 +52,12 @@ def _default(field: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, dict) and value:
-        return f"`{json.dumps({name: str(one) for name, one in value.items()})}`"
+        return f"`{json.dumps({name: str(item) for name, item in value.items()})}`"
     return f"`{value}`" if str(value) else "empty"
 
 
 def in_page(page: str) -> str:
-    """The page with the table as it is now."""
+    """Return the page with its table replaced by the current one."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{table()}\n{END}{after}"

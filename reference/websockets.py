@@ -1,7 +1,7 @@
-"""The WebSockets: what clients send, from the types that the services decode it with, and what they hear. As AsyncAPI 3.0
-documents, and as Markdown.
+"""The WebSocket messages as AsyncAPI 3.0 documents and as Markdown.
 
-A test listens to a running exchange and holds every message to these types.
+The requests are the types with which the services decode them. The answers and updates are the types in this module. A test
+connects to a running exchange and checks every message against these types.
 """
 
 import sys
@@ -32,57 +32,57 @@ from microexchange.schemas import (
 from order_entry_gateway import websocket as gateway
 from order_entry_gateway.websocket import RequestId
 from reference.fields import describe
-from reference.rest import fields, kind
+from reference.rest import fields, type_text
 
 Json = dict[str, Any]
 
 
-class Said(msgspec.Struct, forbid_unknown_fields=True):
-    """Base of what a service says."""
+class Message(msgspec.Struct, forbid_unknown_fields=True):
+    """Base of the messages that a service sends."""
 
 
 # --- the gateway --------------------------------------------------------------------------------------------
 
 
-class LoginAnswer(Said, tag_field="op", tag="login", kw_only=True):
-    """Who you are on this connection, or why you are nobody."""
+class LoginAnswer(Message, tag_field="op", tag="login", kw_only=True):
+    """The answer to a login: your client id, or the reason of a refusal."""
 
     id: RequestId = None
     ok: bool
     client_id: str | UnsetType = UNSET
     sequence: int | UnsetType = UNSET
-    """Of the newest report there was: those that follow have higher ones."""
+    """The sequence of your newest report. Later reports have higher ones."""
     error: ErrorDetail | UnsetType = UNSET
 
 
-class RequestAnswer(Said):
-    """The answer to an order, an amendment, a cancel, a question: it has the `id` of the request."""
+class RequestAnswer(Message):
+    """The answer to an order, an amendment, a cancel or a query. It has the `id` of the request."""
 
     id: RequestId
     ok: bool
     order: OrderView | UnsetType = UNSET
     orders: list[OrderView] | UnsetType = UNSET
-    """Of `cancel_all`: the orders that it cancelled."""
+    """The cancelled orders, in the answer to `cancel_all`."""
     error: ErrorDetail | UnsetType = UNSET
 
 
-class Pong(Said, tag_field="op", tag="pong"):
-    """The gateway hears."""
+class Pong(Message, tag_field="op", tag="pong"):
+    """The answer of the gateway to a ping."""
 
     id: RequestId
     ok: bool
 
 
-class Report(Said, tag_field="op", tag="report"):
-    """An execution report: an order of yours has changed."""
+class Report(Message, tag_field="op", tag="report"):
+    """An execution report of one of your orders."""
 
     sequence: int
-    """For `resume_from`."""
+    """The number to give as `resume_from`."""
     report: ReportView
 
 
-class Heartbeat(Said, tag_field="op", tag="heartbeat"):
-    """As often as the login has asked for."""
+class Heartbeat(Message, tag_field="op", tag="heartbeat"):
+    """A message at the interval that the login asked for."""
 
     timestamp: str
     sequence: int
@@ -91,46 +91,46 @@ class Heartbeat(Said, tag_field="op", tag="heartbeat"):
 # --- the feed -----------------------------------------------------------------------------------------------
 
 
-class FeedLogin(Said, tag_field="op", tag="login"):
-    """Who you are on this connection."""
+class FeedLogin(Message, tag_field="op", tag="login"):
+    """The answer to a login: your client id."""
 
     ok: bool
     client_id: str
 
 
-class Subscribed(Said, tag_field="op", tag="subscribed"):
-    """What you hear from now on."""
+class Subscribed(Message, tag_field="op", tag="subscribed"):
+    """The channel and the securities that you are subscribed to."""
 
     channel: feed.Channel
     symbols: list[str]
 
 
-class Unsubscribed(Said, tag_field="op", tag="unsubscribed"):
-    """What you hear no longer."""
+class Unsubscribed(Message, tag_field="op", tag="unsubscribed"):
+    """The channel and the securities that you are no longer subscribed to."""
 
     channel: feed.Channel
     symbols: list[str]
 
 
-class FeedPong(Said, tag_field="op", tag="pong"):
-    """The feed hears."""
+class FeedPong(Message, tag_field="op", tag="pong"):
+    """The answer of the feed to a ping."""
 
 
-class FeedError(Said, tag_field="op", tag="error"):
-    """A request was refused."""
+class FeedError(Message, tag_field="op", tag="error"):
+    """The refusal of a request."""
 
     error: ErrorDetail
 
 
-class BookSnapshot(Said, tag_field="type", tag="snapshot"):
-    """Channel `book`: how it stands, at its sequence."""
+class BookSnapshot(Message, tag_field="type", tag="snapshot"):
+    """Channel `book`: the whole book at a sequence."""
 
     channel: Literal["book"]
     book: BookView
 
 
-class BookUpdate(Said, tag_field="type", tag="update"):
-    """Channel `book`: levels that have changed; a quantity of 0 for one that is gone. It follows `previous_sequence`."""
+class BookUpdate(Message, tag_field="type", tag="update"):
+    """Channel `book`: the levels that changed after `previous_sequence`. A removed level has the quantity 0."""
 
     channel: Literal["book"]
     symbol: str
@@ -139,15 +139,15 @@ class BookUpdate(Said, tag_field="type", tag="update"):
     changes: list[tuple[Side, LevelView]]
 
 
-class FullBookSnapshot(Said, tag_field="type", tag="snapshot"):
-    """Channel `book.full`: every order, without its owner."""
+class FullBookSnapshot(Message, tag_field="type", tag="snapshot"):
+    """Channel `book.full`: every order of the book, without its owner."""
 
     channel: Literal["book.full"]
     book: FullBookView
 
 
-class FullBookUpdate(Said, tag_field="type", tag="update"):
-    """Channel `book.full`: orders that have changed; a quantity of 0 for one that is gone."""
+class FullBookUpdate(Message, tag_field="type", tag="update"):
+    """Channel `book.full`: the orders that changed after `previous_sequence`. A removed order has the quantity 0."""
 
     channel: Literal["book.full"]
     symbol: str
@@ -156,22 +156,22 @@ class FullBookUpdate(Said, tag_field="type", tag="update"):
     changes: list[RestingOrderView]
 
 
-class Bbo(Said, tag_field="type", tag="bbo"):
-    """Channel `bbo`: best bid and offer."""
+class Bbo(Message, tag_field="type", tag="bbo"):
+    """Channel `bbo`: the best bid and offer."""
 
     channel: Literal["bbo"]
     bbo: BboView
 
 
-class TradeSaid(Said, tag_field="type", tag="trade"):
-    """Channel `trades`."""
+class TradeMessage(Message, tag_field="type", tag="trade"):
+    """Channel `trades`: one trade."""
 
     channel: Literal["trades"]
     trade: TradeView
 
 
-class Candle(Said, tag_field="type", tag="candle"):
-    """Channel `candles`: the newest of the interval."""
+class Candle(Message, tag_field="type", tag="candle"):
+    """Channel `candles`: the newest candle of an interval."""
 
     channel: Literal["candles"]
     symbol: str
@@ -179,15 +179,15 @@ class Candle(Said, tag_field="type", tag="candle"):
     candle: CandleView | None
 
 
-class Ticker(Said, tag_field="type", tag="ticker"):
-    """Channel `ticker`: the last 24 hours."""
+class Ticker(Message, tag_field="type", tag="ticker"):
+    """Channel `ticker`: the statistics of the last 24 hours."""
 
     channel: Literal["ticker"]
     ticker: TickerView
 
 
-class Status(Said, tag_field="type", tag="status"):
-    """Channel `status`: the state of a security's market."""
+class Status(Message, tag_field="type", tag="status"):
+    """Channel `status`: the trading state of a security."""
 
     channel: Literal["status"]
     symbol: str
@@ -196,38 +196,38 @@ class Status(Said, tag_field="type", tag="status"):
     reason: str | UnsetType = UNSET
 
 
-class Auction(Said, tag_field="type", tag="auction"):
-    """Channel `auction`: the price at which an auction would end now; null where there is none."""
+class Auction(Message, tag_field="type", tag="auction"):
+    """Channel `auction`: the price at which the auction would end now. It is null outside of auctions."""
 
     channel: Literal["auction"]
     symbol: str
     auction: Any
 
 
-class FeedReport(Said, tag_field="type", tag="report"):
-    """Channel `orders`, your own: an execution report."""
+class FeedReport(Message, tag_field="type", tag="report"):
+    """Channel `orders`: an execution report of one of your orders."""
 
     channel: Literal["orders"]
     sequence: int
     report: ReportView
 
 
-class Balance(Said, tag_field="type", tag="balance"):
-    """Channel `balances`, your own: cash and holdings."""
+class Balance(Message, tag_field="type", tag="balance"):
+    """Channel `balances`: your cash and holdings."""
 
     channel: Literal["balances"]
     balance: BalanceView
     holdings: list[HoldingView]
 
 
-class Leaderboard(Said, tag_field="type", tag="leaderboard"):
-    """Channel `leaderboard`."""
+class Leaderboard(Message, tag_field="type", tag="leaderboard"):
+    """Channel `leaderboard`: all accounts by profit."""
 
     channel: Literal["leaderboard"]
     leaders: list[LeaderView]
 
 
-class MarketData(Said):
+class MarketData(Message):
     """`/ws/marketdata?symbol=`: the ten best levels of each side, as [price, quantity]."""
 
     timestamp: str
@@ -243,7 +243,7 @@ FROM_GATEWAY: list[type] = [LoginAnswer, RequestAnswer, Pong, Report, Heartbeat]
 TO_FEED: list[type] = [feed.Login, feed.Subscribe, feed.Unsubscribe, feed.Ping]
 FROM_FEED: list[type] = [
     FeedLogin, Subscribed, Unsubscribed, FeedPong, FeedError, BookSnapshot, BookUpdate, FullBookSnapshot, FullBookUpdate,
-    Bbo, TradeSaid, Candle, Ticker, Status, Auction, FeedReport, Balance, Leaderboard,
+    Bbo, TradeMessage, Candle, Ticker, Status, Auction, FeedReport, Balance, Leaderboard,
 ]  # fmt: skip
 CHANNELS: dict[str, dict[str, tuple[list[type], list[type]]]] = {
     "Order entry": {"/ws/orders": (TO_GATEWAY, FROM_GATEWAY)},
@@ -253,30 +253,32 @@ CHANNELS: dict[str, dict[str, tuple[list[type], list[type]]]] = {
         "/ws/trades": ([], [TradeView]),
     },
 }
-"""By service and address: what a client sends there, and what it hears."""
+"""The types that a client sends, and the types that it receives, by service and address."""
 
 
 def document(title: str) -> Json:
-    """The AsyncAPI document of one service. Its point of view is the service's: it receives what clients send."""
+    """Return the AsyncAPI document of one service. It `receive`s what clients send."""
     addresses = CHANNELS[title]
-    types = list(dict.fromkeys(kind_ for pair in addresses.values() for side in pair for kind_ in side))
+    types = list(dict.fromkeys(message_type for pair in addresses.values() for side in pair for message_type in side))
     _, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     describe(schemas, sys.modules[__name__], gateway if addresses is CHANNELS["Order entry"] else feed)
     channels: Json = {}
     operations: Json = {}
-    for address, (sent, heard) in addresses.items():
+    for address, (requests, messages) in addresses.items():
         name = address.strip("/").replace("/", "-")
-        names = [one.__name__ for one in (*sent, *heard)]
+        names = [message_type.__name__ for message_type in (*requests, *messages)]
         channels[name] = {
             "address": address,
-            "messages": {one: {"$ref": f"#/components/messages/{one}"} for one in names},
+            "messages": {message: {"$ref": f"#/components/messages/{message}"} for message in names},
         }
-        for action, of in (("receive", sent), ("send", heard)):
-            if of:
+        for action, action_types in (("receive", requests), ("send", messages)):
+            if action_types:
                 operations[f"{action}-{name}"] = {
                     "action": action,
                     "channel": {"$ref": f"#/channels/{name}"},
-                    "messages": [{"$ref": f"#/channels/{name}/messages/{one.__name__}"} for one in of],
+                    "messages": [
+                        {"$ref": f"#/channels/{name}/messages/{message_type.__name__}"} for message_type in action_types
+                    ],
                 }
     return {
         "asyncapi": "3.0.0",
@@ -286,41 +288,42 @@ def document(title: str) -> Json:
         "operations": operations,
         "components": {
             "messages": {
-                one.__name__: {
-                    "summary": _summary(one),
-                    "payload": {"$ref": f"#/components/schemas/{one.__name__}"},
+                message_type.__name__: {
+                    "summary": _summary(message_type),
+                    "payload": {"$ref": f"#/components/schemas/{message_type.__name__}"},
                 }
-                for one in types
+                for message_type in types
             },
             "schemas": schemas,
         },
     }
 
 
-def _summary(kind_: type) -> str:
-    return " ".join((kind_.__doc__ or "").split())
+def _summary(message_type: type) -> str:
+    return " ".join((message_type.__doc__ or "").split())
 
 
 def page(title: str, file: str) -> str:
-    """Markdown of the same."""
-    made = document(title)
-    schemas = made["components"]["schemas"]
+    """Return the page of one service in Markdown."""
+    api = document(title)
+    schemas = api["components"]["schemas"]
     parts = [
         f"# {title}: WebSockets",
         f"As an AsyncAPI document for tools: [{file}]({file}). Messages are JSON in text frames.",
     ]
-    told: set[str] = set()
+    described: set[str] = set()
     for address, sides in CHANNELS[title].items():
         parts.append(f"## `{address}`")
-        for heading, types in zip(("You send", "You hear"), sides, strict=True):
+        for heading, types in zip(("You send", "You receive"), sides, strict=True):
             if types:
                 parts.append(f"### {heading}{'' if address == '/ws' or address == '/ws/orders' else f' on {address}'}")
-            for one in types:
-                told.add(one.__name__)
-                parts += [f"#### {one.__name__}", _summary(one), fields(schemas[one.__name__])]
+            for message_type in types:
+                name = message_type.__name__
+                described.add(name)
+                parts += [f"#### {name}", _summary(message_type), fields(schemas[name])]
     parts.append("## Types")
-    for name in sorted(set(schemas) - told):
+    for name in sorted(set(schemas) - described):
         schema = schemas[name]
         parts += [f"#### {name}", " ".join(schema.get("description", "").split())]
-        parts.append(kind(schema) if "enum" in schema or "prefixItems" in schema else fields(schema))
+        parts.append(type_text(schema) if "enum" in schema or "prefixItems" in schema else fields(schema))
     return "\n\n".join(part for part in parts if part) + "\n"

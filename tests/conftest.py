@@ -1,4 +1,4 @@
-"""Fixtures that all tests share. Which servers they get is in tests/servers.py, and explained in docs/testing.md."""
+"""Fixtures for all tests. tests/servers.py selects the servers, and docs/testing.md explains how."""
 
 import asyncio
 import contextlib
@@ -20,31 +20,33 @@ from microexchange.databases import database_url
 from microexchange.log.rabbitmq import EXCHANGE
 from microexchange.records import TOPICS
 
-# A shared machine stalls now and then: no test of ours may fail for the time it took.
+# A shared machine can stall, so no property test may fail because of its duration.
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
 
 TESTS = Path(__file__).parent
 QUICK = ("unit", "property", "golden", "contract")
-"""The folders with tests that need nothing but Python."""
+"""The folders with tests that need only Python."""
 SERVERS = {"postgres_url": "postgres", "amqp_url": "rabbitmq"}
-"""The mark of a test that needs a server, by the fixture that gives it."""
+"""The mark of a test that needs a server, by the fixture that provides the server."""
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def running_dir(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The exchanges of tests are not among those that run for the user, nor those among these."""
+    """Separate the running exchanges of the tests from those of the user."""
     os.environ["MX_RUNNING_DIR"] = str(tmp_path_factory.mktemp("running"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds `--quick`."""
-    parser.addoption("--quick", action="store_true", help="only what needs nothing but Python: less than two minutes")
+    """Add the option `--quick`."""
+    parser.addoption(
+        "--quick", action="store_true", help="run only the tests that need nothing but Python (less than two minutes)"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Marks the tests that need servers; with `--quick`, leaves out those, the slow ones, and all other folders."""
+    """Mark the tests that need servers. With `--quick`, deselect them and the slow tests."""
     left_out = []
     for item in items:
         for fixture, mark in SERVERS.items():
@@ -58,7 +60,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """With `--quick`, folders whose tests need more are not even imported."""
+    """With `--quick`, ignore the folders whose tests need more than Python."""
     if not config.getoption("quick") or not collection_path.is_relative_to(TESTS):
         return None
     parts = collection_path.relative_to(TESTS).parts
@@ -66,13 +68,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def _servers() -> Any:
-    """Loaded with the first test that needs a server: it takes libraries that the quick tests do without."""
+    """Import `tests.servers` late, because its libraries are not needed by the quick tests."""
     return importlib.import_module("tests.servers")
 
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """A Postgres server."""
+    """Yield the URL of a Postgres server."""
     servers = _servers()
     with servers.postgres() as url:
         yield url
@@ -80,14 +82,17 @@ def postgres_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def amqp_url() -> Iterator[str]:
-    """A RabbitMQ server. Without one the tests that need it are skipped, and fail where CI is set, or one was named."""
+    """Yield the URL of a RabbitMQ server.
+
+    Without a server, the tests that need it are skipped. They fail if `CI` or `MX_TEST_AMQP_URL` is set.
+    """
     with broker() as url:
         yield url
 
 
 @contextlib.contextmanager
 def broker() -> Iterator[str]:
-    """See `amqp_url`."""
+    """Yield the URL of a RabbitMQ server, see `amqp_url`."""
     servers = _servers()
     with contextlib.ExitStack() as stack:
         try:
@@ -100,13 +105,13 @@ def broker() -> Iterator[str]:
 
 
 def new_namespace() -> str:
-    """A name that no other test has on the servers."""
+    """Return a random namespace, so that tests do not share databases and streams."""
     return f"t{secrets.token_hex(4)}_"
 
 
 @pytest.fixture
 def postgres_namespace(postgres_url: str) -> Iterator[str]:
-    """A namespace with freshly migrated databases, which are dropped afterwards."""
+    """Yield a namespace with migrated databases. Drop them afterwards."""
     namespace = new_namespace()
     migrate(postgres_url, namespace)
     yield namespace
@@ -124,7 +129,7 @@ def drop_databases(url: str, namespace: str) -> None:
 
 @pytest.fixture(scope="module")
 def module_namespace(postgres_url: str) -> Iterator[str]:
-    """The same, for all tests of a module."""
+    """Yield a namespace with migrated databases for all tests of a module."""
     namespace = new_namespace()
     migrate(postgres_url, namespace)
     yield namespace
@@ -133,14 +138,14 @@ def module_namespace(postgres_url: str) -> Iterator[str]:
 
 @pytest.fixture
 def rabbitmq_namespace(amqp_url: str) -> Iterator[str]:
-    """A namespace on the broker, whose exchange and streams are deleted afterwards."""
+    """Yield a namespace on the broker. Delete its exchange and streams afterwards."""
     namespace = new_namespace()
     yield namespace
     delete_streams(amqp_url, namespace)
 
 
 def delete_streams(url: str, namespace: str) -> None:
-    """Deletes the exchange and the streams of a namespace."""
+    """Delete the exchange and the streams of a namespace."""
     connection = pika.BlockingConnection(pika.URLParameters(url))
     channel = connection.channel()
     for topic in (*TOPICS, "other"):
@@ -150,7 +155,7 @@ def delete_streams(url: str, namespace: str) -> None:
 
 
 class Proxy:
-    """A TCP hop between a client and a server, which a test can cut, mend and stall."""
+    """A TCP proxy between a client and a server. A test can disconnect, reconnect and stall it."""
 
     def __init__(self, target: tuple[str, int] | str) -> None:
         self._target = target
@@ -160,10 +165,10 @@ class Proxy:
         self._flowing.set()
         self.port = 0
         self.connections = 0
-        """Connections that clients have tried to make."""
+        """The number of connection attempts of clients."""
 
     async def mend(self) -> None:
-        """Lets clients through, at the same port as before."""
+        """Accept connections, at the same port as before."""
         self._flowing.set()
         if self._server is not None:
             return
@@ -171,7 +176,7 @@ class Proxy:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:
-        """Ends all connections, and refuses new ones."""
+        """Close all connections, and refuse new ones."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -180,11 +185,11 @@ class Proxy:
         await asyncio.sleep(0)
 
     def stall(self) -> None:
-        """Holds back what the server says, until `flow`."""
+        """Hold back the data of the server until `flow` is called."""
         self._flowing.clear()
 
     def flow(self) -> None:
-        """Lets the server's words through again."""
+        """Forward the data of the server again."""
         self._flowing.set()
 
     async def _on_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -30,6 +30,8 @@ CODE = (
     "tests",
     "trading-bots",
 )
+EXCLUDED = {"tests/prose.py", "tests/unit/test_prose.py"}
+"""Files that contain the ruled-out words as data."""
 UNCONVERTED = Path(__file__).with_name("prose_unconverted.txt")
 MAX_WORDS = 40
 """The longest sentence of a page, in words. A code span is one word."""
@@ -66,6 +68,15 @@ RULES = (
     _words("old words", "anew|dearer|dearest|afresh|whence|thereof|wherein|meanwhile", "again, more expensive, from which"),
     _words("for ever", "for ever", "forever, without limit"),
     _words("for who", "(?:for|to|of|by|from|with) who", "for clients that, for a client that"),
+    _words("knows", "knows|knew", "has, reads, uses, receives"),
+    _words("forgets", "forgets|forgot|forgotten|remembers", "removes, keeps, stores"),
+    _words("gives up", r"(?:gives?|gave|given|giving)(?: \w+)? up(?! to\b)", "stops, ends, returns an error"),
+    _words("goes on", r"(?:go(?:es)?|went|going) on(?! (?:the|a|an|top|CODE)\b)", "continues"),
+    _words("speaks", "speaks?|spoken|speaking", "sends, uses a protocol"),
+    _words("now and then", "now and then|in vain|by and by", "occasionally, without effect, later"),
+    Rule(
+        "fragment with How", re.compile(rf"{_START}(?:How|Where)\s[^.?!:;|]*\.(?!\w)"), "The time that; The place where; If"
+    ),
     Rule("inversion with Who", re.compile(rf"{_START}Who(?:ever)?\s[^.?!|]*[.|;](?!\w)"), "begin with the subject"),
     Rule("inversion with What", re.compile(rf"{_START}What(?:ever)?\s[^.?!:;|]*\.(?!\w)"), "begin with the subject"),
 )
@@ -102,7 +113,7 @@ _EXAMPLES = re.compile(r"^\| (?:before|instead of) \|.*?(?=\n\n|\Z)", re.MULTILI
 
 
 def _blank(match: re.Match[str]) -> str:
-    """Keep the lines of what is left out, so that line numbers stay right."""
+    """Replace a match with its line breaks, so that line numbers stay correct."""
     return "\n" * match[0].count("\n")
 
 
@@ -121,7 +132,7 @@ def prose_of_page(page: str) -> str:
 
 
 def _long_sentences(prose: str) -> Iterator[tuple[int, str]]:
-    """Find sentences of more than `MAX_WORDS` words. Yields their offset and how they begin."""
+    """Find sentences of more than `MAX_WORDS` words. Yield their offset and their first words."""
     for block in re.finditer(r"(?:[^\n|]+(?:\n(?=[^\n|#*>-]))?)+", prose):
         position = block.start()
         for sentence in re.split(r"(?<=[.?!:;])(?=\s)|\n(?= *(?:[-*]|\d+\.) )", block[0]):
@@ -153,7 +164,7 @@ def _matches(path: str, first_line: int, prose: str) -> Iterator[Finding]:
 
 def check_code(path: str, source: str) -> list[Finding]:
     """Return the findings of the docstrings, comments, messages and names of a Python file."""
-    findings: list[Finding] = []
+    findings = list(_summaries(path, source))
     for line, text in (*_docstrings_and_comments(source), *_messages(source), *_names(source)):
         prose = _TARGET.sub("]", _QUOTED.sub(_one_word, _SPAN.sub(_one_word, text)))
         findings += _matches(path, line, prose)
@@ -170,6 +181,17 @@ def _names(source: str) -> Iterator[tuple[int, str]]:
         name = match[1] or match[2].lower()
         words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).replace("_", " ").strip().lower()
         yield source.count("\n", 0, match.start()) + 1, words
+
+
+_NO_IMPERATIVE = "Adds|Applies|Deletes|Ends|Finds|Gives|Keeps|Lets|Makes|Puts|Removes|Returns|Sends|Takes|Waits|Whether"
+_SUMMARY = re.compile(rf'^ *(?:(?:async )?def|\)) ?[^\n]*:\n *"""({_NO_IMPERATIVE})\b', re.MULTILINE)
+
+
+def _summaries(path: str, source: str) -> Iterator[Finding]:
+    """Find docstrings of functions that do not begin with an imperative."""
+    for match in _SUMMARY.finditer(source):
+        line = source.count("\n", 0, match.start(1)) + 1
+        yield Finding(path, line, "summary", match[1], "the imperative: Return, Return whether")
 
 
 def _messages(source: str) -> Iterator[tuple[int, str]]:
@@ -236,6 +258,8 @@ def check(root: Path = ROOT, listed: list[str] | None = None) -> list[str]:
     needed = set()
     for path in sorted(path for folder in CODE for path in (root / folder).rglob("*.py")):
         name = str(path.relative_to(root))
+        if name in EXCLUDED:
+            continue
         findings = check_code(name, path.read_text())
         entries = {name, name.rpartition("/")[0]} & set(listed)
         if findings:

@@ -1,9 +1,9 @@
-"""Servers for the tests: real ones, found in one order, explained in docs/testing.md.
+"""Real servers for the tests. docs/testing.md explains their order.
 
-1. what the environment names: MX_TEST_DATABASE_URL, MX_TEST_AMQP_URL;
-2. a container of its own, where a Docker engine answers and has the image or can get it (testcontainers);
-3. a local server: Postgres at 127.0.0.1:5432 that lets us in without a password, RabbitMQ at 5672 with guest/guest;
-4. one that is started for the tests: the embedded Postgres, and a `rabbitmq-server` that is installed.
+1. the server in MX_TEST_DATABASE_URL or MX_TEST_AMQP_URL
+2. a new container, if a Docker engine is available and has the image or can pull it (testcontainers)
+3. a local server: Postgres at 127.0.0.1:5432 without a password, RabbitMQ at 127.0.0.1:5672 with guest/guest
+4. a server that is started for the tests: the embedded Postgres, or an installed `rabbitmq-server`
 """
 
 import contextlib
@@ -30,29 +30,29 @@ from exchange_launcher.postgres import EmbeddedPostgres
 from microexchange.databases import database_url
 
 POSTGRES_IMAGE, RABBITMQ_IMAGE = "postgres:17", "rabbitmq:4-management"
-"""As in docker-compose.yml."""
+"""The images of docker-compose.yml."""
 LOCAL_RABBITMQ = "amqp://guest:guest@127.0.0.1:5672/%2f"
 
 
 class NoServerError(Exception):
-    """There is none, and none can be started; the message says what to do."""
+    """No server is available and none can be started. The message names the fix."""
 
 
 @cache
 def engine() -> docker.DockerClient | None:
-    """The Docker engine that answers, if one does."""
+    """Return a client of the Docker engine, or None if none is available."""
     try:
         client = docker.from_env(timeout=300)
         client.ping()
     except DockerException:
         return None
-    # It would clean up after tests that are killed, and is an image more to fetch. Ours end with their fixtures.
+    # Ryuk removes the containers of killed tests, but needs another image. The fixtures stop their containers.
     testcontainers_config.ryuk_disabled = True
     return client
 
 
 def has_image(name: str) -> bool:
-    """Whether the engine has the image, or has it now."""
+    """Return whether the engine has the image. Pull it if it is missing."""
     client = engine()
     if client is None:
         return False
@@ -64,8 +64,8 @@ def has_image(name: str) -> bool:
     return True
 
 
-def lets_us_in(url: str) -> bool:
-    """Whether a Postgres server answers there."""
+def accepts_connections(url: str) -> bool:
+    """Return whether a Postgres server at `url` accepts a connection."""
     try:
         psycopg.connect(database_url(url, "", "postgres"), connect_timeout=3).close()
     except psycopg.OperationalError:
@@ -73,8 +73,8 @@ def lets_us_in(url: str) -> bool:
     return True
 
 
-def why_not(url: str) -> str:
-    """Why no broker answers there; empty where one does."""
+def unavailable_reason(url: str) -> str:
+    """Return why no broker is available at `url`, or an empty string if one is."""
     try:
         parameters = pika.URLParameters(url)
         parameters.socket_timeout = 3
@@ -86,11 +86,15 @@ def why_not(url: str) -> str:
 
 @contextlib.contextmanager
 def postgres() -> Iterator[str]:
-    """The URL of a Postgres server. Raises `NoServerError`."""
+    """Yield the URL of a Postgres server.
+
+    Raises:
+        NoServerError: The server in MX_TEST_DATABASE_URL does not accept a connection.
+    """
     given = os.environ.get("MX_TEST_DATABASE_URL")
     if given is not None:
-        if not lets_us_in(given):
-            raise NoServerError(f"MX_TEST_DATABASE_URL={given} does not let us in")
+        if not accepts_connections(given):
+            raise NoServerError(f"MX_TEST_DATABASE_URL={given} does not accept a connection")
         yield given
         return
     if has_image(POSTGRES_IMAGE):
@@ -99,7 +103,7 @@ def postgres() -> Iterator[str]:
         return
     for user in ("postgres", os.environ.get("USER", "root")):
         url = f"postgresql://{user}@127.0.0.1:5432"
-        if lets_us_in(url):
+        if accepts_connections(url):
             yield url
             return
     folder = Path(tempfile.mkdtemp(prefix="mx-test-pg-"))
@@ -114,11 +118,15 @@ def postgres() -> Iterator[str]:
 
 @contextlib.contextmanager
 def rabbitmq() -> Iterator[str]:
-    """The URL of a RabbitMQ server. Raises `NoServerError`."""
+    """Yield the URL of a RabbitMQ server.
+
+    Raises:
+        NoServerError: No server is available and none can be started.
+    """
     given = os.environ.get("MX_TEST_AMQP_URL")
     if given is not None:
-        if reason := why_not(given):
-            raise NoServerError(f"{reason}, which MX_TEST_AMQP_URL names")
+        if reason := unavailable_reason(given):
+            raise NoServerError(f"{reason} (from MX_TEST_AMQP_URL)")
         yield given
         return
     if has_image(RABBITMQ_IMAGE):
@@ -127,29 +135,38 @@ def rabbitmq() -> Iterator[str]:
             wait_for(url, 60)
             yield url
         return
-    reason = why_not(LOCAL_RABBITMQ)
+    reason = unavailable_reason(LOCAL_RABBITMQ)
     if not reason:
         yield LOCAL_RABBITMQ
         return
     if shutil.which("rabbitmq-server") is None:
-        raise NoServerError(f"{reason}; start one, name one with MX_TEST_AMQP_URL, or install rabbitmq-server")
-    with broker_of_our_own() as url:
+        raise NoServerError(f"{reason}; start one, set MX_TEST_AMQP_URL, or install rabbitmq-server")
+    with started_broker() as url:
         yield url
 
 
 def wait_for(url: str, seconds: float) -> None:
-    """Waits until a broker answers. Raises `NoServerError`."""
+    """Wait until a broker is available.
+
+    Raises:
+        NoServerError: No broker is available after `seconds`.
+    """
     deadline = time.monotonic() + seconds
-    while reason := why_not(url):
+    while reason := unavailable_reason(url):
         if time.monotonic() > deadline:
             raise NoServerError(reason)
         time.sleep(0.2)
 
 
 @contextlib.contextmanager
-def broker_of_our_own(stream_port: int = 0) -> Iterator[str]:
-    """A `rabbitmq-server` in a folder of its own, at ports of its own, ended and deleted afterwards. With a `stream_port` it
-    also speaks the stream protocol."""
+def started_broker(stream_port: int = 0) -> Iterator[str]:
+    """Start a `rabbitmq-server` with its own folder and ports. Stop it and delete the folder afterwards.
+
+    With a `stream_port`, it also serves the stream protocol.
+
+    Raises:
+        NoServerError: The server does not start within 60 seconds.
+    """
     with contextlib.ExitStack() as sockets:
         probes = [sockets.enter_context(socket.socket()) for _ in range(2)]
         for probe in probes:
@@ -172,7 +189,7 @@ def broker_of_our_own(stream_port: int = 0) -> Iterator[str]:
         "RABBITMQ_PID_FILE": str(folder / "pid"),
     }
     if os.geteuid() == 0:
-        # Debian's script hands over to the user `rabbitmq`, who must be let in.
+        # The script of Debian runs the server as the user `rabbitmq`, which needs access to the folder.
         shutil.chown(folder, "rabbitmq", "rabbitmq")
         for file in folder.iterdir():
             shutil.chown(file, "rabbitmq", "rabbitmq")

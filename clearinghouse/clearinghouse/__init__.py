@@ -1,4 +1,5 @@
-"""The clearinghouse: settles what the engine matched. Postgres `clearing_data` is the official record of money and shares.
+"""The clearinghouse: it settles trades and transfers in the database `clearing_data`, the official record of balances.
 
-Read `ledger` first: the core. `store` writes what it decided, `service` is the loop around both.
+`ledger` is the core, and the module to read first. `store` writes the settlements to Postgres. `service` is the loop around
+both.
 """

@@ -5,7 +5,7 @@ from microexchange.service import run_service
 
 
 def main() -> None:
-    """Runs the clearinghouse until it is told to stop."""
+    """Run the clearinghouse until a signal stops it."""
     run_service("clearinghouse", ClearingSettings, ClearingService)
 
 

@@ -1,6 +1,6 @@
-"""Double-entry settlement: every instruction is a set of legs that sum to zero, and either all of them are booked or none.
+"""Double-entry settlement: an instruction has legs that sum to zero, and either all of them are booked or none.
 
-Pure: balances in memory, no I/O, no clock. Cash in units of 1e-8, shares in lots.
+Pure: balances are in memory, without I/O and clock. Cash is in units of 1e-8, and shares are in lots.
 """
 
 from collections import defaultdict
@@ -14,53 +14,55 @@ from microexchange.reports import SettlementReport
 
 @dataclass(frozen=True, slots=True)
 class Legs:
-    """What an instruction moves. The cash legs sum to zero, and so do those of each symbol."""
+    """The legs of an instruction. The cash legs sum to zero, and the share legs of each symbol too."""
 
     cash: list[tuple[str, int]]
-    """(account, units)."""
+    """(account, cash units)."""
     shares: list[tuple[str, str, int]]
     """(account, symbol, lots)."""
 
 
 def legs_of(instruction: Instruction) -> Legs:
-    """The legs of `instruction`."""
+    """Return the legs of `instruction`."""
     if isinstance(instruction, Execution):
-        e = instruction
+        trade = instruction
         return Legs(
             cash=[
-                (e.buyer, -e.buyer_pays - e.buyer_fee),
-                (e.seller, e.seller_receives - e.seller_fee),
-                (FEES, e.buyer_fee + e.seller_fee),
-                (SPREAD, e.buyer_pays - e.seller_receives),
+                (trade.buyer, -trade.buyer_pays - trade.buyer_fee),
+                (trade.seller, trade.seller_receives - trade.seller_fee),
+                (FEES, trade.buyer_fee + trade.seller_fee),
+                (SPREAD, trade.buyer_pays - trade.seller_receives),
             ],
-            shares=[(e.seller, e.symbol, -e.quantity), (e.buyer, e.symbol, e.quantity)],
+            shares=[(trade.seller, trade.symbol, -trade.quantity), (trade.buyer, trade.symbol, trade.quantity)],
         )
-    t = instruction
+    client = instruction.client_id
     return Legs(
-        cash=[(ISSUER, -t.cash), (t.client_id, t.cash)],
-        shares=[leg for symbol, lots in t.shares.items() for leg in ((ISSUER, symbol, -lots), (t.client_id, symbol, lots))],
+        cash=[(ISSUER, -instruction.cash), (client, instruction.cash)],
+        shares=[
+            leg for symbol, lots in instruction.shares.items() for leg in ((ISSUER, symbol, -lots), (client, symbol, lots))
+        ],
     )
 
 
 @dataclass(slots=True)
 class Ledger:
-    """Balances of all accounts, and by how much they have moved since `moves_taken`."""
+    """The balances of all accounts, and their changes since `clear_moves`."""
 
     cash: dict[str, int] = field(default_factory=lambda: {ISSUER: 0, FEES: 0, SPREAD: 0})
     holdings: dict[tuple[str, str], int] = field(default_factory=dict)
     cash_moves: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     share_moves: defaultdict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
     credit_limits: dict[str, int] = field(default_factory=dict)
-    """Cash units that clients may owe, of those that may."""
+    """Cash units by which the cash of a client may be below zero. Clients without credit are left out."""
     short_limits: dict[tuple[str, str], int] = field(default_factory=dict)
-    """How far below zero the holdings that moved may be, where they may."""
+    """Lots by which a changed holding may be below zero. Holdings that may not are left out."""
     new_accounts: set[str] = field(default_factory=set)
     new_holdings: set[tuple[str, str]] = field(default_factory=set)
 
     def settle(self, number: int, instruction: Instruction) -> SettlementReport:
-        """Books the instruction with that sequence number, or refuses it whole. The report has the clients' balances after.
+        """Book all legs of the instruction with sequence `number`, or none. The report has the balances of its clients.
 
-        A refusal means that the engine matched what its credit check should have stopped: a fault in the exchange.
+        A rejection means that the engine's credit check did not work: it is a fault in the exchange.
         """
         legs = legs_of(instruction)
         fault = self._fault(instruction, legs)
@@ -102,7 +104,7 @@ class Ledger:
         )
 
     def _fault(self, instruction: Instruction, legs: Legs) -> str | None:
-        """What the rules have against the legs, or None."""
+        """Return the reason why the legs cannot be booked, or None."""
         if isinstance(instruction, Transfer):
             return self._fault_of_transfer(instruction)
         cash: defaultdict[str, int] = defaultdict(int)
@@ -116,28 +118,28 @@ class Ledger:
                 return f"{client} has no account"
             missing = -self.cash[client] - cash[client] - self.credit_limits.get(client, 0)
             if cash[client] < 0 and missing > 0:
-                return f"{client} has {missing} units of cash too little"
+                return f"{client} lacks {missing} cash units"
             missing = -shares[client, instruction.symbol] - self.holdings.get((client, instruction.symbol), 0)
             missing -= instruction.short_limit
             if missing > 0 and shares[client, instruction.symbol] < 0:
-                return f"{client} holds {missing} lots of {instruction.symbol} too few"
+                return f"{client} lacks {missing} lots of {instruction.symbol}"
         return None
 
     def _fault_of_transfer(self, transfer: Transfer) -> str | None:
         client = transfer.client_id
         if transfer.opens:
-            return f"{client} has an account already" if client in self.cash else None
+            return f"{client} already has an account" if client in self.cash else None
         if client not in self.cash:
             return f"{client} has no account"
         if transfer.cash < 0 and self.cash[client] + transfer.cash < 0:
-            return f"{client} has {-self.cash[client] - transfer.cash} units of cash too little"
+            return f"{client} lacks {-self.cash[client] - transfer.cash} cash units"
         for symbol, lots in transfer.shares.items():
             missing = -lots - self.holdings.get((client, symbol), 0)
             if lots < 0 and missing > 0:
-                return f"{client} holds {missing} lots of {symbol} too few"
+                return f"{client} lacks {missing} lots of {symbol}"
         return None
 
-    def moves_taken(self) -> None:
-        """The moves were written: forgets them."""
+    def clear_moves(self) -> None:
+        """Forget the changes, after they were written to the database."""
         for moved in (self.cash_moves, self.share_moves, self.short_limits, self.new_accounts, self.new_holdings):
             moved.clear()

@@ -1,4 +1,4 @@
-"""The shell of the clearinghouse: read, settle, commit, report."""
+"""The service of the clearinghouse: it reads instructions, settles them, commits the changes and reports them."""
 
 import asyncio
 import contextlib
@@ -23,34 +23,34 @@ from microexchange.log import Backoff, open_log
 from microexchange.outbox import Outbox
 from microexchange.producer_cursors import ProducerCursors
 from microexchange.records import DATA_FEED, ORDER_EXECUTION
-from microexchange.service import background, check_position, read_batches, run_until, take_fresh
+from microexchange.service import background, check_position, read_batches, run_until, take_new_records
 from microexchange.settings import ServiceSettings
 from microexchange.web import make_app, serve
 
 _logger = structlog.get_logger(__name__)
 
 _counter = Counter(
-    "microexchange_settlements", "Settlements since the start. REJECTED ones are faults in the exchange.", ["status"]
+    "microexchange_settlements", "Settlements since the start. A REJECTED settlement is a fault in the exchange.", ["status"]
 )
 _settlements = {status: _counter.labels(status.value) for status in SettlementStatus}
 
-MAX_SETTLED = 2000
-"""Settlements after which a transaction is committed."""
-REST_SECONDS = 0.02
-"""How long what comes after a transaction is collected for the next one."""
-LEISURE = 100
-"""Settlements from which on there is no rest: more is waiting."""
+MAX_TRANSACTION_SETTLEMENTS = 2000
+"""The number of settlements after which a transaction is committed."""
+PAUSE_SECONDS = 0.02
+"""The pause after a small transaction, in which instructions for the next one arrive."""
+BUSY_SETTLEMENTS = 100
+"""The number of settlements in one read from which there is no pause, since more instructions may be waiting."""
 
 
 class ReplacedError(RuntimeError):
-    """Another clearinghouse had taken over, and is gone again."""
+    """The end of a clearinghouse that another one has replaced for some time."""
 
 
 class ClearingSettings(ServiceSettings):
-    """What the clearinghouse is told."""
+    """The settings of the clearinghouse."""
 
     port: int = Field(default=8003, ge=0, le=65535, description="Port of health, status and metrics.")
-    nice: int = Field(default=10, ge=0, le=19, description="As in nice(1): those go first whom a client waits for.")
+    nice: int = Field(default=10, ge=0, le=19, description="As in nice(1). The services that clients wait for go first.")
 
 
 class ClearingService:
@@ -80,14 +80,14 @@ class ClearingService:
         }
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Runs until `stop`."""
+        """Run until `stop` is set."""
         listener = bind(self._settings.host, self._settings.port, self._settings.port_flag)
         app = make_app("clearinghouse", "Health and status of the clearinghouse.", self._health, self._status)
         try:
             async with background(self._append_reports()):
-                await run_until(stop, serve(app, listener, stop), self._settle_for_ever())
+                await run_until(stop, serve(app, listener, stop), self._settle_until_cancelled())
                 if self._reports is not None:
-                    # What is not appended now is sent again at the next start.
+                    # Reports that are not appended in time are sent again after the next start.
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self._reports.flushed(), 5)
         finally:
@@ -95,18 +95,18 @@ class ClearingService:
 
     async def _append_reports(self) -> None:
         await self._reports_made.wait()
-        assert self._reports is not None  # noqa: S101 - the event says so
+        assert self._reports is not None  # noqa: S101 - the event is set after the outbox
         await self._reports.run()
 
-    async def _settle_for_ever(self) -> None:
-        """Settles; where the database goes away, begins again from what it has committed."""
+    async def _settle_until_cancelled(self) -> None:
+        """Settle without end. After a database error, continue from the committed state."""
         backoff = Backoff()
         while True:
             try:
                 async with await connect(self._url, "clearinghouse") as connection:
                     store = Store(connection)
                     while not await store.lock():
-                        self._health.wait("database", "another clearinghouse settles; this one stands by")
+                        self._health.wait("database", "another clearinghouse is active; this one waits")
                         await asyncio.sleep(0.5)
                     backoff = Backoff()
                     if self._reports is None:
@@ -116,15 +116,15 @@ class ClearingService:
                         self._reports.announce = True
                         self._reports_made.set()
                     elif await store.fencing_token() != self._fencing_token:
-                        # Nobody reads any more what this process reports: a new one begins with a new fencing token.
-                        raise ReplacedError("another clearinghouse has settled meanwhile: this process begins anew")
+                        # Readers ignore the reports of this process now. After a restart it has a new fencing token.
+                        raise ReplacedError("another clearinghouse was active in the meantime: this process restarts")
                     await self._settle(store, self._reports)
             except CONNECTION_LOST as error:
                 _logger.error("database unavailable", cause=str(error).strip())
-                self._health.wait("database", "cannot reach it; see the log")
+                self._health.wait("database", "cannot be reached; the logs have the reason")
             except psycopg.IntegrityError as error:
-                # The database refused what the ledger in memory allowed: what it holds was changed by someone else. From
-                # what it holds now, the ledger refuses the same settlement and reports it.
+                # The database refused what the ledger allowed, so another program has changed the balances. From the
+                # balances in the database, the ledger rejects the same settlement and reports it.
                 _logger.critical("the database refused a settlement", cause=str(error).strip())
             await backoff.wait()
 
@@ -142,19 +142,19 @@ class ClearingService:
             first, began = reports.next_sequence, time.perf_counter()
             for number, (offset, batch) in enumerate(batches, 1):
                 settled += self._settle_batch(progress, ledger, offset, batch)
-                if len(settled) >= MAX_SETTLED or number == len(batches):
+                if len(settled) >= MAX_TRANSACTION_SETTLEMENTS or number == len(batches):
                     progress.reported = reports.confirmed - 1
                     await store.commit(settled, ledger, progress)
                     self._times.add(time.perf_counter() - began)
                     self._report(reports, settled)
                     await reports.room()
                     settled, began = [], time.perf_counter()
-            if reports.next_sequence - first < LEISURE:
-                # No order waits for this: many small transactions would keep a processor busy that orders wait for.
-                await asyncio.sleep(REST_SECONDS)
+            if reports.next_sequence - first < BUSY_SETTLEMENTS:
+                # Many small transactions would take processor time from orders, and no order waits for settlement.
+                await asyncio.sleep(PAUSE_SECONDS)
 
     def _report(self, reports: Outbox, settled: list[Settled]) -> None:
-        """Reports what is committed."""
+        """Report committed settlements."""
         for _, report in settled:
             _settlements[report.status].inc()
             if report.status is SettlementStatus.REJECTED:
@@ -163,8 +163,8 @@ class ClearingService:
         reports.put([report for _, report in settled])
 
     def _settle_batch(self, progress: Progress, ledger: Ledger, offset: int, batch: Batch[Instruction]) -> list[Settled]:
-        """Settles what is new in a batch, and moves the progress behind it."""
-        fresh = take_fresh(progress.cursors, ORDER_EXECUTION, batch, self._health)
+        """Settle the new instructions of a batch, and move the progress behind it."""
+        instructions = take_new_records(progress.cursors, ORDER_EXECUTION, batch, self._health)
         progress.offset = offset + 1
-        first = progress.cursors.by_producer[batch.producer].sequence - len(fresh) + 1
-        return [(instruction, ledger.settle(number, instruction)) for number, instruction in enumerate(fresh, first)]
+        first = progress.cursors.by_producer[batch.producer].sequence - len(instructions) + 1
+        return [(instruction, ledger.settle(number, instruction)) for number, instruction in enumerate(instructions, first)]

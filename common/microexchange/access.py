@@ -1,7 +1,7 @@
-"""Who asks: by API key; in a classroom, where a request has none, by name.
+"""Authentication and authorization of requests.
 
-In a classroom everybody is believed: a request is from the client that its `Client-ID` header names, or from `guest`, and
-one from this machine may do what the admin may. With a key it is from the key's owner there too.
+A request is from the owner of its API key. In classroom mode, a request without a key is from the client that its
+`Client-ID` header names, or from `guest`. In that mode, a request from this machine may also do what the admin may do.
 """
 
 import re
@@ -10,81 +10,115 @@ from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
-from microexchange.auth import ADMIN, Keys, key_in
+from microexchange.auth import ADMIN, Keys, bearer_key
 from microexchange.refusals import Code, Refusal
 
 GUEST = "guest"
-"""Whom a classroom takes for the sender of a request that names nobody."""
+"""The client of a request that names none, in classroom mode."""
 _CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
 
 
 def checked_client_id(name: str, field: str = "client_id") -> str:
-    """`name`, if a client may be called so: not like one of the exchange's own accounts, which begin with $, nor like the
-    admin. Raises `Refusal` (`INVALID_FIELD`, that field)."""
+    """Return `name`. A client cannot have the name of the admin, nor of an account of the exchange, which begins with `$`.
+
+    Raises:
+        Refusal: `INVALID_FIELD` with that field, if a client cannot have the name.
+    """
     if not _CLIENT_ID.fullmatch(name) or name.lower() == ADMIN:
-        text = f"{field} must be 1 to 32 of A-Z a-z 0-9 _ . - beginning with a letter or digit, and not 'admin'"
+        text = f"{field} must be 1 to 32 characters of A-Z a-z 0-9 _ . -, begin with a letter or digit, and not be 'admin'"
         raise Refusal(Code.INVALID_FIELD, text, field)
     return name
 
 
 class Access:
-    """Tells who asks, and whether they may."""
+    """The check of which client sends a request, and of what that client may do."""
 
     def __init__(self, keys: Keys, classroom: bool = False) -> None:
         self.keys = keys
         self.classroom = classroom
 
     def identify(self, connection: HTTPConnection) -> tuple[str, str]:
-        """Who asks, a client or `ADMIN`, and the id of their key; empty for the admin's, and for none. Raises `Refusal`."""
+        """Return the sender of a request, a client or `ADMIN`, and the id of its key.
+
+        The id is empty for the admin, and for a request without a key.
+
+        Raises:
+            Refusal: `UNAUTHENTICATED`, or `INVALID_FIELD` for a `Client-ID` that is no name.
+        """
         authorization = connection.headers.get("authorization")
         if authorization or not self.classroom:
-            return self.keys.identify(key_in(authorization))
+            return self.keys.identify(bearer_key(authorization))
         return checked_client_id(connection.headers.get("client-id") or GUEST, "Client-ID"), ""
 
     def login(self, key: str, client_id: str = "") -> tuple[str, str]:
-        """Who says so in a message that logs in, by a key or, in a classroom, by name; and the id of the key. Raises
-        `Refusal`."""
+        """Return the sender of a login message, and the id of its key. In classroom mode a name is enough.
+
+        Raises:
+            Refusal: `UNAUTHENTICATED`, or `INVALID_FIELD` for a `client_id` that is no name.
+        """
         if key:
             return self.keys.identify(key)
         if not self.classroom:
-            raise Refusal(Code.UNAUTHENTICATED, "log in with your API key", "key")
+            raise Refusal(Code.UNAUTHENTICATED, "send your API key in the field `key`", "key")
         return checked_client_id(client_id or GUEST), ""
 
     def client(self, connection: HTTPConnection) -> str:
-        """The client that asks. Raises `Refusal`, for the admin too."""
+        """Return the client that sends a request.
+
+        Raises:
+            Refusal: as `identify`, and `FORBIDDEN` for the admin.
+        """
         return as_client(self.identify(connection)[0])
 
     def owner(self, connection: HTTPConnection, client_id: str) -> str:
-        """Who asks, if that is the client or the admin. Raises `Refusal` (`FORBIDDEN`)."""
-        who = self.identify(connection)[0]
-        if who not in (client_id, ADMIN):
-            raise Refusal(Code.FORBIDDEN, f"you are {who}, and have no access to what is {client_id[:32]!r}'s")
-        return who
+        """Return the sender of a request for data of `client_id`: that client or the admin.
+
+        Raises:
+            Refusal: as `identify`, and `FORBIDDEN` for other clients.
+        """
+        sender = self.identify(connection)[0]
+        if sender not in (client_id, ADMIN):
+            raise Refusal(Code.FORBIDDEN, f"you are {sender}: you have no access to the data of {client_id[:32]!r}")
+        return sender
 
     def is_admin(self, connection: HTTPConnection) -> bool:
-        """Whether the admin asks. Raises `Refusal` for a key that is not valid."""
+        """Return whether the admin sends a request.
+
+        Raises:
+            Refusal: `UNAUTHENTICATED`, for a key that is not valid.
+        """
         if connection.headers.get("authorization"):
             return self.identify(connection)[0] == ADMIN
         return self.classroom and _is_local(connection)
 
     def admin(self, connection: HTTPConnection) -> None:
-        """Raises `Refusal` unless the admin asks."""
+        """Require that the admin sends a request.
+
+        Raises:
+            Refusal: `UNAUTHENTICATED`, or `FORBIDDEN` for a client.
+        """
         if not self.is_admin(connection):
             if not self.classroom:
                 self.identify(connection)
-            raise Refusal(Code.FORBIDDEN, "this is the admin's: use the admin token")
+            raise Refusal(Code.FORBIDDEN, "only the admin may do this: send the admin token")
 
 
-def as_client(who: str) -> str:
-    """`who`, if it is a client. Raises `Refusal` (`FORBIDDEN`)."""
-    if who == ADMIN:
+def as_client(sender: str) -> str:
+    """Return `sender`.
+
+    Raises:
+        Refusal: `FORBIDDEN`, if it is the admin.
+    """
+    if sender == ADMIN:
         raise Refusal(Code.FORBIDDEN, "the admin has no account and cannot trade: use a client's key")
-    return who
+    return sender
 
 
 def _is_local(connection: HTTPConnection) -> bool:
-    """Whether a program on this machine asks. A browser's page does not count for one unless it is of this machine too: any
-    page that somebody looks at here could ask."""
+    """Return whether the request is from a program on this machine.
+
+    A page in a browser counts only if this machine serves it. Otherwise any page on the web could act as the admin.
+    """
     origin = connection.headers.get("origin")
     if connection.client is None or (origin is not None and not _is_loopback(urlsplit(origin).hostname)):
         return False

@@ -1,7 +1,8 @@
-"""API keys: signed tokens that name a client. And the secrets behind them, made on first start and never shown.
+"""API keys, and the secrets that they are made with.
 
-The signing secret and the admin token live in `secrets/` of the data folder, readable by their owner alone. Every service
-of a market that is given the same folder accepts the same keys.
+An API key is a signed token that names a client. The signing secret and the admin token are files in `secrets/` of the data
+folder, which only their owner can read. The first service that starts makes them. Services with the same data folder accept
+the same keys.
 """
 
 import hmac
@@ -19,50 +20,50 @@ from microexchange.refusals import Code, Refusal
 
 _ALGORITHM = "HS256"
 ADMIN = "admin"
-"""Who the admin token is. No client can have this name."""
+"""The name of the owner of the admin token. No client can have it."""
 
 
 def read_or_make_secret(path: Path) -> str:
-    """The secret in the file `path`; made from 32 random bytes, with mode 0600, if there is none.
+    """Return the secret in the file `path`. If there is no file, make it from 32 random bytes, with mode 0600.
 
-    Safe against several processes doing so at once: one of them makes it, all read the same.
+    Several processes may call this at the same time: one of them makes the file, and all return its secret.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():
-        aside = _write_aside(path, secrets.token_urlsafe(32))
+        temporary = _write_temporary(path, secrets.token_urlsafe(32))
         try:
-            os.link(aside, path)
+            os.link(temporary, path)
         except FileExistsError:
             pass
         finally:
-            aside.unlink()
+            temporary.unlink()
     return path.read_text().strip()
 
 
 def write_private(path: Path, text: str) -> None:
-    """Puts `text` into the file `path`, durably, whole or not at all, and for its owner alone."""
-    _write_aside(path, text).replace(path)
+    """Write `text` to the file `path`, durably and atomically. Only its owner can read it."""
+    _write_temporary(path, text).replace(path)
 
 
-def _write_aside(path: Path, text: str) -> Path:
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+def _write_temporary(path: Path, text: str) -> Path:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    return aside
+    return temporary
 
 
 class IssuedKey(NamedTuple):
-    """A new API key, and the id by which it is listed and revoked."""
+    """A new API key, and its id. Keys are listed and revoked by their ids."""
 
     key: str
     key_id: str
 
 
 class Keys:
-    """Issues and checks API keys."""
+    """The API keys of a market: it issues and checks them."""
 
     def __init__(self, data_dir: Path) -> None:
         folder = data_dir / "secrets"
@@ -71,16 +72,16 @@ class Keys:
         self._admin_token = read_or_make_secret(self.admin_token_file)
         self._read = lru_cache(maxsize=65536)(self._verify)
         self.revoked: set[str] = set()
-        """Ids of keys that are no longer valid; the service keeps it as `data_feed` says."""
+        """The ids of revoked keys. The service adds them as it reads `data_feed`."""
 
     def issue(self, client_id: str) -> IssuedKey:
-        """A new key of `client_id`."""
+        """Return a new key of `client_id`."""
         key_id = secrets.token_hex(8)
         claims = {"sub": client_id, "iat": int(time.time()), "jti": key_id}
         return IssuedKey(jwt.encode(claims, self._secret, algorithm=_ALGORITHM), key_id)
 
     def derived(self, purpose: str) -> str:
-        """A secret for one purpose, which all services have that are given the same folder."""
+        """Return a secret for one purpose. It is the same in all services with the same data folder."""
         return hmac.digest(self._secret.encode(), purpose.encode(), "sha256").hex()
 
     def _verify(self, key: str) -> tuple[str, str]:
@@ -89,21 +90,30 @@ class Keys:
                 key, self._secret, algorithms=[_ALGORITHM], options={"require": ["sub", "jti"], "verify_iat": False}
             )
         except jwt.InvalidTokenError as error:
-            raise Refusal(Code.UNAUTHENTICATED, "the API key is not valid: use the one that POST /clients gave") from error
+            text = "the API key is not valid: use the key that POST /clients returned"
+            raise Refusal(Code.UNAUTHENTICATED, text) from error
         return str(claims["sub"]), str(claims["jti"])
 
     def identify(self, key: str) -> tuple[str, str]:
-        """Whose `key` it is, and its id; the admin's token has none. Raises `Refusal` (`UNAUTHENTICATED`)."""
+        """Return the owner of `key` and its id. The admin token has an empty id.
+
+        Raises:
+            Refusal: `UNAUTHENTICATED`, if the key is not valid or was revoked.
+        """
         if compare_digest(key.encode(), self._admin_token.encode()):
             return ADMIN, ""
         client_id, key_id = self._read(key)
         if key_id in self.revoked:
-            raise Refusal(Code.UNAUTHENTICATED, "this API key was revoked: use another one of yours")
+            raise Refusal(Code.UNAUTHENTICATED, "this API key was revoked: use another key of yours")
         return client_id, key_id
 
 
-def key_in(authorization: str | None) -> str:
-    """The key in an `Authorization: Bearer KEY` header. Raises `Refusal` (`UNAUTHENTICATED`)."""
+def bearer_key(authorization: str | None) -> str:
+    """Return the key of an `Authorization: Bearer KEY` header.
+
+    Raises:
+        Refusal: `UNAUTHENTICATED`, if there is none.
+    """
     scheme, _, key = (authorization or "").partition(" ")
     if scheme.lower() != "bearer" or not key:
         raise Refusal(Code.UNAUTHENTICATED, "send your API key in the header 'Authorization: Bearer KEY'")

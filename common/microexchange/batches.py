@@ -1,4 +1,4 @@
-"""The batch, which carries records on the log, and its encoding."""
+"""Batches of records on the log, and their encoding."""
 
 from typing import Any, Generic, TypeVar
 
@@ -10,27 +10,28 @@ from microexchange.records import DATA_FEED, ORDER_ENTRY, ORDER_EXECUTION, Recor
 from microexchange.reports import Report
 
 VERSION = 1
-"""Version of the batch envelope. It increases if an older reader could not read a new batch correctly."""
+"""The version of a batch. It increases with a change that an older reader would read wrongly."""
 
 R = TypeVar("R")
 
 
 class Batch(msgspec.Struct, Generic[R], frozen=True, array_like=True, gc=False):
-    """The body of one message on the log: records of one producer, in order."""
+    """Records of one producer that are appended together, in order. Encoded, it is a body of the log."""
 
     version: int
     producer: str
-    """Who wrote it: `engine`, `clearing`, `gateway-3`."""
+    """The name of the process that wrote it: `engine`, `clearing`, `gateway-3`."""
     fencing_token: int
-    """Grows with each start of the producer: an older process that still writes is told from the newer one by it."""
+    """A number that grows with each start of the producer. Readers ignore an older process that still writes."""
     sequence: int
-    """Number of the first record; the others count up by one."""
+    """The number of the first record. Each further record has the next number."""
     stamp: int
-    """When it was appended. Not part of the record: a replay carries another."""
+    """The time at which it was appended, in nanoseconds. A replay writes the same records with another stamp."""
     records: list[R]
     cause: tuple[int, int] = (0, 0)
-    """Of the batch of commands that the newest of these records answer: when it was appended, and when the engine read it; 0
-    where there is none. As with `stamp`, a replay carries others."""
+    """The stamp of the batch of commands that caused the newest of these records, and the time at which the engine read it.
+
+    Both are in nanoseconds, and 0 if there is no such batch. A replay writes other times."""
 
 
 ENGINE = "engine"
@@ -38,7 +39,7 @@ CLEARING = "clearing"
 
 
 def gateway_name(number: int) -> str:
-    """The producer name of a gateway."""
+    """Return the producer name of a gateway."""
     return f"gateway-{number}"
 
 
@@ -47,11 +48,11 @@ class UndecodableError(ValueError):
 
 
 class UnknownVersionError(UndecodableError):
-    """The batch is of a version that this program does not know: a newer program wrote it."""
+    """A batch of a version that this program does not support. A newer program wrote it."""
 
 
 class UnknownRecordError(UndecodableError):
-    """The batch holds a record whose tag this program does not know: a newer program wrote it."""
+    """A batch with a record that this program does not support. A newer program wrote it."""
 
     def __init__(self, tag: object) -> None:
         super().__init__(f"unknown record {tag!r}: a newer version wrote it; upgrade this service")
@@ -59,7 +60,7 @@ class UnknownRecordError(UndecodableError):
 
 
 class MalformedBatchError(UndecodableError):
-    """The body is no batch at all, or a record in it breaks its own type: no version wrote this."""
+    """A body that is not a batch, or has a field of the wrong type. No version of the program writes it."""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -77,14 +78,17 @@ RECORD_TYPES: dict[str, tuple[type[Record], ...]] = {
 
 
 def encode_batch(batch: Batch[Any]) -> bytes:
-    """The body of `batch`."""
+    """Return `batch` as bytes."""
     return _encoder.encode(batch)
 
 
 def decode_batch(topic: str, body: bytes) -> Batch[Any]:
-    """Reads a body of `topic`.
+    """Return the batch of a body of `topic`.
 
-    Raises `UnknownVersionError`, `UnknownRecordError` (it names the tag) or `MalformedBatchError`.
+    Raises:
+        UnknownVersionError: A newer program wrote the batch.
+        UnknownRecordError: A newer program wrote a record in it. The error has its tag.
+        MalformedBatchError: The body is not a batch.
     """
     try:
         batch: Batch[Any] = _decoders[topic].decode(body)
@@ -96,7 +100,7 @@ def decode_batch(topic: str, body: bytes) -> Batch[Any]:
 
 
 def _explain(topic: str, body: bytes, error: Exception) -> UndecodableError:
-    """Finds out why a body did not decode; off the hot path."""
+    """Return the reason why a body could not be decoded."""
     try:
         raw = msgspec.msgpack.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):

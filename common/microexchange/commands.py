@@ -15,29 +15,29 @@ class NewOrder(Record, frozen=True):
     order_type: OrderType
     quantity: int
     price: int | None = None
-    """Limit in ticks; None for a market order."""
+    """The limit in ticks; None for a market order."""
     client_order_id: str = ""
-    """The client's own name for the order, unique among its open orders; empty for none."""
+    """The client's own name for the order, unique among its open orders; empty if it has none."""
     time_in_force: TimeInForce = TimeInForce.GTC
     expire_at: int = 0
-    """When a `gtd` order ends; 0 for the others."""
+    """The time at which a `gtd` order ends; 0 for other orders."""
     trigger_price: int | None = None
-    """Ticks at which a stop or take-profit order becomes active; None for the others."""
+    """The price in ticks at which a stop or take-profit order becomes active; None for other orders."""
     post_only: bool = False
-    """Rather be rejected than trade on entry."""
+    """Reject the order if it would trade on entry."""
     display_quantity: int = 0
-    """Lots that the book shows at a time (an iceberg); 0 for all."""
+    """Lots of an iceberg that the book shows; 0 shows the whole order."""
 
 
 class ReplaceOrder(Record, frozen=True):
-    """Change an open order (FIX 35=G). None leaves a field as it is."""
+    """Change an open order (FIX 35=G). None does not change a field."""
 
     command_id: int
     timestamp: int
     client_id: str
     order_id: int
     quantity: int | None = None
-    """Lots in all, with what has traded."""
+    """The whole quantity in lots, with what has already traded."""
     price: int | None = None
     trigger_price: int | None = None
 
@@ -49,12 +49,12 @@ class CancelAll(Record, frozen=True):
     timestamp: int
     client_id: str
     symbol: str = ""
-    """Empty for all."""
+    """Empty means all securities."""
     side: Side | None = None
 
 
 class CancelOrder(Record, frozen=True):
-    """Cancel what is left of an open order of this client."""
+    """Cancel an open order of this client."""
 
     command_id: int
     timestamp: int
@@ -73,15 +73,15 @@ class OpenAccount(Record, frozen=True):
     """Lots by symbol."""
     self_trade_prevention: SelfTradePrevention = SelfTradePrevention.CANCEL_NEWEST
     credit_limit: int = 0
-    """Cash units that the client may owe."""
+    """The amount in cash units by which cash may be below zero."""
     short_limit: int = 0
-    """Cash units, at the reference prices of the listings: the most that all its short positions together may come to."""
+    """The greatest value of all short positions together, in cash units at the reference prices of the listings."""
     house: bool = False
-    """Whether it is an account of the exchange's own bots."""
+    """Whether the account is of the exchange's own bots."""
 
 
 class TransferAssets(Record, frozen=True):
-    """Move cash and shares between the issuer and a client: a deposit, an endowment of shares; negative, a withdrawal."""
+    """Move cash and shares from the issuer to a client (a deposit). Negative amounts are a withdrawal."""
 
     command_id: int
     timestamp: int
@@ -90,7 +90,7 @@ class TransferAssets(Record, frozen=True):
     shares: dict[str, int] = {}  # noqa: RUF012 - msgspec copies an empty default
     """Lots by symbol."""
     memo: str = ""
-    """What it is for."""
+    """The purpose of the transfer."""
 
 
 class ResumeClient(Record, frozen=True):
@@ -102,7 +102,7 @@ class ResumeClient(Record, frozen=True):
 
 
 class SetTradingState(Record, frozen=True):
-    """Move a security's market to another state."""
+    """Change the trading state of a security."""
 
     command_id: int
     timestamp: int
@@ -111,7 +111,7 @@ class SetTradingState(Record, frozen=True):
 
 
 class SaveBook(Record, frozen=True):
-    """Remember the orders that rest in a security's book, under a name."""
+    """Save the resting orders of a security under a name."""
 
     command_id: int
     timestamp: int
@@ -120,7 +120,7 @@ class SaveBook(Record, frozen=True):
 
 
 class LoadBook(Record, frozen=True):
-    """Put a book back to what was saved: cancel what rests now, and enter what rested then against today's credit."""
+    """Restore a saved book: cancel the resting orders, then enter the saved orders. The current credit limits apply."""
 
     command_id: int
     timestamp: int
@@ -129,14 +129,14 @@ class LoadBook(Record, frozen=True):
 
 
 class TimeTick(Record, frozen=True):
-    """Nothing but the time: lets orders expire and auctions end in a quiet market."""
+    """Advance the time of the engine, so that orders expire and auctions end without other commands."""
 
     command_id: int
     timestamp: int
 
 
 class SuspendClient(Record, frozen=True):
-    """Stop trading for a client: cancel its open orders and refuse new ones."""
+    """Cancel the open orders of a client, and refuse its new orders."""
 
     command_id: int
     timestamp: int
@@ -152,40 +152,40 @@ class ListSecurity(Record, frozen=True):
     symbol: str
     name: str
     tick_size: str
-    """Decimal text: currency per tick."""
+    """Currency per tick, as decimal text."""
     lot_size: str
-    """Decimal text: shares per lot."""
+    """Shares per lot, as decimal text."""
     reference_price: int
-    """Ticks: the price that the security is marked at before its first trade."""
+    """The price in ticks at which the security is valued before its first trade."""
     maker_fee_bps: int = 10
-    """Of the notional; negative for a rebate."""
+    """Basis points of the notional; negative for a rebate."""
     taker_fee_bps: int = 20
     pricing_rule: PricingRule = PricingRule.RESTING
     band_bps: int = 0
-    """How far from the reference price, either way, a trade may be; 0 for any."""
+    """The greatest distance of a trade from the moving reference, up or down, in basis points; 0 means no limit."""
     auction_seconds: int = 30
-    """How long the auction lasts that follows a trade outside the band."""
+    """The duration of the auction after a trade would have been outside the band, in seconds."""
     max_order_quantity: int = 0
-    """Most lots of one order; 0 for the exchange's own limit."""
+    """The greatest quantity of an order in lots; 0 means the limit of the exchange."""
     max_order_value: int = 0
-    """Most cash units of one order; 0 for the exchange's own limit."""
+    """The greatest notional of an order in cash units; 0 means the limit of the exchange."""
     short_limit: int = 0
     """Lots that each client may be short."""
     position_limit: int = 0
-    """Most lots that each client may come to hold; 0 for any."""
+    """The greatest quantity in lots that a client may hold, with open buys; 0 means no limit."""
     state: TradingState = TradingState.CONTINUOUS
-    """The state it begins in."""
+    """The trading state after the listing."""
 
 
 class GatewayLogon(Record, frozen=True):
-    """A gateway begins to send. The engine answers with `GatewayLoggedOn`, so the gateway knows which ids are used."""
+    """Start the session of a gateway. The engine replies with `GatewayLoggedOn`, which has the last used id."""
 
     command_id: int
-    """0: a logon comes before the gateway knows which ids are free, and it changes no state that ids guard."""
+    """0. The gateway sends the logon before it has the last used id."""
     timestamp: int
     gateway: int
     fencing_token: int
-    """Grows with each start of the gateway."""
+    """A number that grows with each start of the gateway."""
 
 
 Command = (

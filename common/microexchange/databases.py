@@ -1,7 +1,7 @@
-"""The names of the databases, and how to address one of them on a server.
+"""The names of the databases, connections to them, and queries for clients.
 
-`MX_DATABASE_URL` names a server (`postgresql://user:password@host:5432` or, over a Unix socket,
-`postgresql://user@/?host=/path`); the exchange keeps three databases on it.
+`MX_DATABASE_URL` names a server: `postgresql://user:password@host:5432` or, over a Unix socket,
+`postgresql://user@/?host=/path`. The exchange has three databases on it.
 """
 
 import asyncio
@@ -21,50 +21,62 @@ EXCHANGE_LOG = "exchange_log"
 
 
 def database_url(server_url: str, namespace: str, name: str) -> str:
-    """The URL of database `name` of the market `namespace` on the server that `server_url` names.
+    """Return the URL of database `name` of the market `namespace` on the server at `server_url`.
 
     >>> database_url("postgresql://me@/?host=/run", "", "market_data")
     'postgresql://me@/market_data?host=/run'
     """
     parts = urlsplit(server_url)
-    # urlunsplit drops an empty authority, and `postgresql:/x` is no URL.
+    # urlunsplit drops an empty authority, and `postgresql:/x` is not a URL.
     text = urlunsplit(("postgresql", parts.netloc or "x", f"/{namespace}{name}", parts.query, ""))
     return text if parts.netloc else text.replace("//x/", "///", 1)
 
 
 CONNECTION_LOST = (psycopg.OperationalError, psycopg.InterfaceError)
-"""What psycopg raises when the server or the connection to it is gone."""
+"""The errors that psycopg raises if it cannot reach the server, or loses the connection."""
 
 
-ASK_SECONDS = 20.0
-"""How long the database may take for a client's question."""
+QUERY_TIMEOUT_SECONDS = 20.0
+"""The time that a query for a client may take."""
 
 
 @contextlib.contextmanager
-def asking(what: str) -> Iterator[None]:
-    """Bounds a database query for a client. Raises `Refusal` (`UNAVAILABLE`), which names `what`, if the database is gone
-    or too slow."""
+def query_errors_as_refusals(database: str) -> Iterator[None]:
+    """Turn the errors of a query for a client into refusals. `database` is the name of the database for clients.
+
+    Raises:
+        Refusal: `UNAVAILABLE`, if the database cannot be reached or is too slow.
+    """
     try:
         yield
     except TimeoutError as error:
-        raise Refusal(Code.UNAVAILABLE, f"{what} has not answered within {ASK_SECONDS:g} s: try again shortly") from error
-    except psycopg.OperationalError as error:  # the pool's own timeout is one too
-        raise Refusal(Code.UNAVAILABLE, f"{what} is not available: try again shortly") from error
+        text = f"{database} has not answered within {QUERY_TIMEOUT_SECONDS:g} s: try again shortly"
+        raise Refusal(Code.UNAVAILABLE, text) from error
+    except psycopg.OperationalError as error:  # a timeout of the pool is one of them
+        raise Refusal(Code.UNAVAILABLE, f"{database} is not available: try again shortly") from error
 
 
-async def ask(
-    pool: AsyncConnectionPool, what: str, query: str, values: Mapping[str, object] | Sequence[object]
+async def query_rows(
+    pool: AsyncConnectionPool, database: str, query: str, values: Mapping[str, object] | Sequence[object]
 ) -> list[Any]:
-    """The rows that answer a client's question; `what` is how a refusal calls the database. Raises `Refusal`
-    (`UNAVAILABLE`)."""
-    with asking(what):
-        async with asyncio.timeout(ASK_SECONDS), pool.connection(timeout=2) as connection:
+    """Return the rows of a query for a client. `database` is the name of the database for clients.
+
+    Raises:
+        Refusal: `UNAVAILABLE`, if the database cannot be reached or is too slow.
+    """
+    with query_errors_as_refusals(database):
+        async with asyncio.timeout(QUERY_TIMEOUT_SECONDS), pool.connection(timeout=2) as connection:
             return await (await connection.execute(query.encode(), values)).fetchall()
 
 
 async def connect(url: str, purpose: str) -> psycopg.AsyncConnection:
-    """A connection that commits each statement by itself, unless told otherwise, and that notices within seconds when the
-    server is gone. `purpose` is the name that the server shows for it. Raises one of `CONNECTION_LOST`."""
+    """Return a connection in autocommit mode, which detects within 15 seconds that the server is gone.
+
+    `purpose` is the name that the server shows for the connection.
+
+    Raises:
+        psycopg.OperationalError: The server cannot be reached.
+    """
     return await psycopg.AsyncConnection.connect(
         url,
         autocommit=True,
@@ -77,7 +89,7 @@ async def connect(url: str, purpose: str) -> psycopg.AsyncConnection:
 
 
 def without_secrets(url: str) -> str:
-    """`url` fit for a log line or an error: no user, no password, no query.
+    """Return `url` without user, password and query, for log lines and errors.
 
     >>> without_secrets("amqp://guest:guest@127.0.0.1:5672/%2f")
     'amqp://127.0.0.1:5672'

@@ -1,4 +1,4 @@
-"""The enumerations of orders, securities and reports, with the FIX tags that they stand for."""
+"""The enumerations of orders, securities and reports, with their FIX tags. `kinds` has the rules of each value."""
 
 from enum import StrEnum
 
@@ -11,74 +11,74 @@ class Side(StrEnum):
 
 
 class OrderType(StrEnum):
-    """Type of an order (FIX tag 40). What each asks for and allows is in `kinds.ORDER_KINDS`."""
+    """Type of an order (FIX tag 40). `enum_terms.ORDER_TYPES` has the terms of each."""
 
     LIMIT = "limit"
     MARKET = "market"
     STOP_MARKET = "stop_market"
-    """Becomes a market order when the last price has moved against it as far as its trigger."""
+    """Becomes a market order when the last price reaches its trigger: rises to it for a buy, falls to it for a sell."""
     STOP_LIMIT = "stop_limit"
     TAKE_PROFIT = "take_profit"
-    """Becomes a market order when the last price has moved in its favour as far as its trigger."""
+    """Becomes a market order when the last price reaches its trigger: falls to it for a buy, rises to it for a sell."""
     TAKE_PROFIT_LIMIT = "take_profit_limit"
 
 
 class TimeInForce(StrEnum):
-    """How long an order lives (FIX tag 59)."""
+    """The time for which an order stays open (FIX tag 59)."""
 
     GTC = "gtc"
     """Until it is cancelled."""
     DAY = "day"
-    """Until the session ends: until its security is closed."""
+    """Until the trading state of its security is `closed`."""
     GTD = "gtd"
-    """Until a time."""
+    """Until its `expire_at`."""
     IOC = "ioc"
-    """What does not trade at once is cancelled."""
+    """It trades on entry, and the rest of it is cancelled."""
     FOK = "fok"
-    """All of it trades at once, or none."""
+    """The whole order trades on entry, or nothing of it."""
 
 
 class SelfTradePrevention(StrEnum):
-    """What happens where a client's order would trade with its own."""
+    """The rule for two orders of one client that would trade with each other (FIX tag 2964)."""
 
     CANCEL_NEWEST = "cancel_newest"
     CANCEL_OLDEST = "cancel_oldest"
     CANCEL_BOTH = "cancel_both"
     DECREMENT = "decrement"
-    """Both lose the smaller one's quantity, without a trade."""
+    """The quantity of the smaller order is taken from both, without a trade."""
     NONE = "none"
-    """They trade."""
+    """The orders trade."""
 
 
 class PricingRule(StrEnum):
-    """At what price two orders trade."""
+    """The price at which two orders trade."""
 
     RESTING = "resting"
-    """At the resting order's price."""
+    """The price of the resting order."""
     MIDPOINT = "midpoint"
-    """At the mean of both limits, rounded half-even to the tick."""
+    """The mean of both limits, rounded half-even to the tick."""
     SPREAD_CAPTURE = "spread_capture"
-    """Each side at its own limit; the exchange keeps the difference."""
+    """Each side trades at its own limit. The difference is income of the exchange."""
 
 
 class TradingState(StrEnum):
-    """What a security's market does (FIX tag 340)."""
+    """The state of the market of a security (FIX tag 340)."""
 
     PRE_OPEN = "pre_open"
-    """Collects orders."""
+    """Collects orders without trading."""
     OPENING_AUCTION = "opening_auction"
     """Collects orders, and ends in an uncrossing."""
     CONTINUOUS = "continuous"
     HALTED = "halted"
-    """Takes cancels alone."""
+    """Orders can be cancelled, and not entered or amended."""
     VOLATILITY_AUCTION = "volatility_auction"
-    """The pause after a trade would have left the price band: an auction that ends by itself."""
+    """An auction that starts if a trade would be outside the price band, and ends by itself."""
     CLOSING_AUCTION = "closing_auction"
     """Collects orders, and ends in an uncrossing."""
     CLOSED = "closed"
-    """Takes cancels alone; day orders have expired."""
+    """Orders can be cancelled, and not entered or amended. `day` orders have expired."""
     DELISTED = "delisted"
-    """It is over: all orders were cancelled, and no other state follows. Holdings stay."""
+    """All orders were cancelled, and no other state follows. Clients still have their holdings."""
 
 
 class OrderStatus(StrEnum):
@@ -94,11 +94,11 @@ class OrderStatus(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether an order in this state can never change again."""
+        """Return whether an order in this state can no longer change."""
         return _IS_FINAL[self]
 
 
-_IS_FINAL = {  # every status: one that is missing is a KeyError, and a test names it
+_IS_FINAL = {
     OrderStatus.PENDING_NEW: False,
     OrderStatus.NEW: False,
     OrderStatus.PARTIALLY_FILLED: False,
@@ -110,7 +110,7 @@ _IS_FINAL = {  # every status: one that is missing is a KeyError, and a test nam
 
 
 class ExecType(StrEnum):
-    """What an order report tells (FIX tag 150)."""
+    """The reason for an order report (FIX tag 150)."""
 
     PENDING_NEW = "PENDING_NEW"
     NEW = "NEW"
@@ -120,13 +120,13 @@ class ExecType(StrEnum):
     REPLACED = "REPLACED"
     EXPIRED = "EXPIRED"
     TRIGGERED = "TRIGGERED"
-    """A stop or take-profit order has become active."""
+    """A stop or take-profit order became active."""
     RESTATED = "RESTATED"
-    """Its quantity changed without a trade: self-trade prevention took some."""
+    """Self-trade prevention reduced the quantity of the order."""
 
 
 class Liquidity(StrEnum):
-    """Whether a fill added liquidity or removed it (FIX tag 851)."""
+    """Whether an order was the maker or the taker of a fill (FIX tag 851). Empty in other reports."""
 
     NONE = ""
     MAKER = "maker"

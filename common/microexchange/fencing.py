@@ -1,4 +1,4 @@
-"""Epochs: a number that grows with each start of a process, by which a reader tells it from the one that it replaced."""
+"""Fencing tokens: numbers that grow with each start of a process. Readers ignore records with a lower token."""
 
 import errno
 import time
@@ -25,6 +25,6 @@ def next_fencing_token(path: Path) -> int:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        # A start that waited for room would keep the market closed for a number that is right anyway.
-        _logger.error("could not keep the fencing token", file=str(path), cause=str(error))
+        # The token is valid without the file. To wait for free space would only keep the market closed.
+        _logger.error("could not write the fencing token", file=str(path), cause=str(error))
     return fencing_token

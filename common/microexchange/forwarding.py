@@ -1,7 +1,7 @@
-"""How the feed learns which client a forwarded request comes from.
+"""The header with which the gateway names the client of a request that it forwards to the feed.
 
-The gateway names its client in a header of its own, with a token. Services with the same data folder can make that token,
-and nobody else: a client cannot claim another address, and the limits of an address count clients and not the gateway.
+The header has a token that only services with the same data folder can make. So clients cannot claim another address, and
+the limits of an address count the requests of its client, and not all that the gateway forwards.
 """
 
 from hmac import compare_digest
@@ -9,17 +9,19 @@ from hmac import compare_digest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 HEADER = b"microexchange-forwarded"
-"""`TOKEN SCHEME ADDRESS PREFIX`: the scheme and the address of the client, and what was cut off the path, or `/`."""
+"""The name of the header. Its value is `TOKEN SCHEME ADDRESS PREFIX`.
+
+`SCHEME` and `ADDRESS` are those of the client. `PREFIX` is the prefix that was removed from the path, or `/`."""
 PURPOSE = "forwarding"
-"""What the token is derived for."""
+"""The purpose from which `Keys.derived` makes the token."""
 PREFIX = "/market-data"
-"""Below this path the gateway has everything of the feed's, with the routes that both services have."""
+"""The gateway forwards all paths below this one to the feed."""
 IS_FORWARDED = "microexchange.forwarded"
-"""The field of a scope that is true for what the gateway forwards."""
+"""The field of a scope that is true for forwarded requests."""
 
 
 def forwarded(token: str, scope: Scope, prefix: str = "") -> tuple[bytes, bytes]:
-    """The header of a request that the gateway forwards for the client of `scope`."""
+    """Return the header for a request that the gateway forwards for the client of `scope`."""
     client = scope.get("client")
     address = client[0] if client else "unknown"
     scheme = {"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"])
@@ -27,9 +29,9 @@ def forwarded(token: str, scope: Scope, prefix: str = "") -> tuple[bytes, bytes]
 
 
 class FromGateway:
-    """Gives a request that the gateway forwards the address, the scheme and the path that its client has used.
+    """Middleware that gives a forwarded request the address, scheme and path that its client used.
 
-    The header without the right token changes nothing.
+    It ignores a header without the right token.
     """
 
     def __init__(self, app: ASGIApp, token: str) -> None:
@@ -37,7 +39,7 @@ class FromGateway:
         self._token = token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves a request."""
+        """Serve a request."""
         if scope["type"] in ("http", "websocket"):
             for name, value in scope["headers"]:
                 if name == HEADER:

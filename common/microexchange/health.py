@@ -1,17 +1,17 @@
-"""Whether a service is ready to do its work."""
+"""Whether a service is ready to work."""
 
 
 class Health:
-    """Whether a service is ready, and why not. Readiness is what `/health/ready` says."""
+    """The reasons why a service is not ready. `/health/ready` reports them."""
 
     def __init__(self) -> None:
         self.waiting_for: dict[str, str] = {}
-        """Reasons not to be ready, by topic; empty when ready."""
+        """Reasons by topic. The service is ready if there is none."""
 
     def wait(self, topic: str, reason: str) -> None:
-        """Not ready for this reason, until `clear(topic)`."""
+        """Set the reason of `topic`: the service is not ready until `clear(topic)`."""
         self.waiting_for[topic] = reason
 
     def clear(self, topic: str) -> None:
-        """Nothing stands against readiness in this respect any more."""
+        """Remove the reason of `topic`, if there is one."""
         self.waiting_for.pop(topic, None)

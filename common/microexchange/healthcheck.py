@@ -1,4 +1,4 @@
-"""`python -m microexchange.healthcheck URL`: exits 0 if the service at URL is ready. For containers."""
+"""`python -m microexchange.healthcheck URL`: exit with 0 if the service at URL is ready. Containers run it."""
 
 import sys
 import urllib.error
@@ -6,7 +6,7 @@ import urllib.request
 
 
 def main(url: str) -> int:
-    """Asks `URL/health/ready`; 0 for ready, 1 otherwise, with the reason on standard output."""
+    """Print the answer of `URL/health/ready`. Return 0 if the service is ready, 1 otherwise."""
     try:
         with urllib.request.urlopen(f"{url}/health/ready", timeout=3) as answer:  # noqa: S310 - our own address
             print(answer.read().decode())

@@ -5,7 +5,7 @@ from microexchange.records import Record
 
 
 class Execution(Record, frozen=True):
-    """A trade to settle: shares from seller to buyer, cash the other way, a fee from each to the exchange."""
+    """A trade to settle: shares go from seller to buyer, cash from buyer to seller, and fees from both to the exchange."""
 
     trade_id: int
     timestamp: int
@@ -20,16 +20,16 @@ class Execution(Record, frozen=True):
     buyer_pays: int
     """Cash units, without the fee."""
     seller_receives: int
-    """Cash units, without the fee. What `buyer_pays` is more goes to the exchange."""
+    """Cash units, without the fee. The difference from `buyer_pays` goes to the exchange."""
     buyer_fee: int
-    """Cash units that the buyer pays on top; negative for a rebate."""
+    """The fee of the buyer in cash units; negative for a rebate."""
     seller_fee: int
     short_limit: int = 0
-    """Lots that the seller may be short after it."""
+    """Lots that the seller may be short after the trade."""
 
 
 class Transfer(Record, frozen=True):
-    """Cash and shares to book from the issuer to a client; negative, from the client to the issuer."""
+    """Cash and shares that go from the issuer to a client. Negative amounts go from the client to the issuer."""
 
     transfer_id: int
     """The id of the command that caused it."""
@@ -39,10 +39,10 @@ class Transfer(Record, frozen=True):
     shares: dict[str, int]
     """Lots by symbol."""
     opens: bool = True
-    """Whether it is the account's first, which opens it."""
+    """Whether the transfer opens the account."""
     memo: str = ""
     credit_limit: int = 0
-    """Cash units that an account which it opens may owe."""
+    """If the transfer opens an account: the amount in cash units by which its cash may be below zero."""
 
 
 Instruction = Execution | Transfer

@@ -1,27 +1,27 @@
-"""How long things take: percentiles over a window."""
+"""Percentiles of durations over a window."""
 
 
 class LatencyWindow:
-    """The times, in seconds, that the last few thousand pieces of work took."""
+    """The newest `SIZE` durations of one kind of work, in seconds."""
 
     SIZE = 10_000
 
     def __init__(self) -> None:
-        self._times: list[float] = []
+        self._seconds: list[float] = []
         self.count = 0
-        """All that were measured so far."""
+        """The number of all measurements since the start."""
 
     def add(self, seconds: float) -> None:
-        """Counts one."""
-        if len(self._times) < self.SIZE:
-            self._times.append(seconds)
+        """Add a measurement."""
+        if len(self._seconds) < self.SIZE:
+            self._seconds.append(seconds)
         else:
-            self._times[self.count % self.SIZE] = seconds
+            self._seconds[self.count % self.SIZE] = seconds
         self.count += 1
 
     def percentiles(self, *percents: float) -> list[float | None]:
-        """The times that so many per cent of them stayed under; None before the first."""
-        if not self._times:
+        """Return a percentile for each of `percents`, in seconds. Each is None before the first measurement."""
+        if not self._seconds:
             return [None for _ in percents]
-        ordered = sorted(self._times)
+        ordered = sorted(self._seconds)
         return [ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] for percent in percents]

@@ -1,28 +1,31 @@
-"""How much one client, or one address, may ask for. Pure: the caller says what time it is.
+"""Rate limits per client or address. Pure: the caller gives the time.
 
-A token bucket (as in the meters of RFC 2697): it holds as many tokens as may be spent at once, and fills at the rate that is
-allowed in the long run.
+A token bucket (as in the meters of RFC 2697) holds as many tokens as a client may spend at once. It fills at the rate that
+is allowed in the long run.
 """
 
 from collections import OrderedDict
 
 
 class RateLimiter:
-    """A bucket for each key. Keys that have not been heard of for long are forgotten: their buckets are full again."""
+    """One token bucket for each key. Buckets that were not used for long are removed: they are full again by then."""
 
     MAX_KEYS = 100_000
 
     def __init__(self, rate: float, burst: float) -> None:
         self.rate = rate
-        """Tokens a second; 0 for no limit."""
+        """Tokens a second. 0 means no limit."""
         self.burst = burst
-        """Tokens that a bucket holds."""
+        """Tokens that a full bucket holds."""
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        """(tokens, as of when), the latest used last."""
+        """(tokens, time of that count in seconds) by key, the last used bucket at the end."""
 
     def take(self, key: str, now: float, tokens: float = 1) -> float:
-        """Takes tokens out of the bucket of `key`: 0 if they were there, else in how many seconds they will be, and then
-        nothing is taken. More than a bucket holds are never there: what they cost is a full bucket."""
+        """Take tokens from the bucket of `key`. Return 0, or the seconds until the bucket has enough of them.
+
+        In the second case nothing is taken. A request for more tokens than a bucket holds costs a full bucket. `now` is in
+        seconds.
+        """
         if not self.rate:
             return 0
         tokens = min(tokens, self.burst)

@@ -3,12 +3,12 @@
 import errno
 import socket
 
-DEAD_MS = 30_000
-"""Milliseconds after which a client that takes nothing of what was sent to it is disconnected."""
+UNREAD_TIMEOUT_MS = 30_000
+"""Milliseconds after which a client that reads nothing is disconnected."""
 
 
 class PortBusyError(OSError):
-    """A service cannot listen at its address: the port is taken, or the machine has no such address."""
+    """A service cannot listen on its address: the port is busy, or the machine does not have the address."""
 
     def __init__(self, problem: str, fix: str, is_busy: bool = True) -> None:
         super().__init__(f"{problem}. {fix}")
@@ -17,24 +17,26 @@ class PortBusyError(OSError):
         self.is_busy = is_busy
 
 
-_OF_THE_PORT = (errno.EADDRINUSE, errno.EACCES)
+_PORT_ERRORS = (errno.EADDRINUSE, errno.EACCES)
 
 
 def bind(host: str, port: int, flag: str) -> socket.socket:
-    """A socket bound to `host` and `port`. Raises `PortBusyError`, which names both and what to change: `flag` for the
-    port."""
+    """Return a socket that is bound to `host` and `port`.
+
+    Raises:
+        PortBusyError: It cannot be bound. The error names `flag` if another port helps.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
-        # A client that reads nothing keeps its connection, and what waits for it, no longer than this. Sockets that are
-        # accepted inherit it.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_MS)
+        # Otherwise the kernel keeps the connection of a client that reads nothing for minutes. Accepted sockets inherit it.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_TIMEOUT_MS)
     try:
         listener.bind((host, port))
-    except (OSError, ValueError) as error:  # a name that cannot be encoded for a resolver is a ValueError
+    except (OSError, ValueError) as error:  # a host name that cannot be encoded is a ValueError
         listener.close()
-        is_busy = isinstance(error, OSError) and error.errno in _OF_THE_PORT
+        is_busy = isinstance(error, OSError) and error.errno in _PORT_ERRORS
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise PortBusyError(
             f"cannot listen on {host[:100]}:{port}: {reason}",

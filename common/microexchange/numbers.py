@@ -1,36 +1,37 @@
-"""Exact numbers: integers inside, decimal strings at the edges, never a float.
+"""Exact numbers: integers in the exchange, decimal text in its interfaces, no floats.
 
-Inside the exchange a price is a count of **ticks**, a quantity a count of **lots**, and cash a count of **units** of 1e-8.
-These functions are the only way in and out.
+In the exchange, prices are whole **ticks**, quantities are whole **lots**, and cash is in **units** of 1e-8. Only these
+functions convert them.
 """
 
 from decimal import Decimal, InvalidOperation
 
 CASH_DIGITS = 8
 CASH_SCALE = 10**CASH_DIGITS
-"""Units in one unit of currency: cash is counted in 1e-8."""
+"""Cash units in one unit of the currency."""
 
 MAX_CASH = 10**9 * CASH_SCALE
-"""The most cash that one account or one order's value may have: a billion, in units. Sums of these fit 64 bits."""
+"""The greatest cash of an account and notional of an order: a billion, in cash units. Sums of it fit 64 bits."""
 
 MAX_LOTS = 10**12
-"""The most lots that one order or one holding may have."""
+"""The greatest quantity of an order or a holding, in lots."""
 
 MAX_TICKS = 10**12
-"""The highest price, in ticks."""
+"""The greatest price, in ticks."""
 
 
 class NotExactError(ValueError):
-    """A decimal is not a whole number of the step it must be a multiple of."""
+    """A decimal is not a multiple of its step."""
 
 
 def to_steps(value: Decimal, step: Decimal) -> int:
-    """How many times `step` goes into `value`, exactly.
+    """Return `value` divided by `step`, a whole number.
 
     >>> to_steps(Decimal("10.25"), Decimal("0.01"))
     1025
 
-    Raises `NotExactError` where it does not go in exactly, or where `value` is not a finite number of sensible size.
+    Raises:
+        NotExactError: `value` is not a multiple of `step`, is not finite, or is beyond 1e30 or 1e-30.
     """
     if not value.is_finite() or abs(value.adjusted()) > 30:
         raise NotExactError(f"{value} is not a number in range")
@@ -44,7 +45,7 @@ def to_steps(value: Decimal, step: Decimal) -> int:
 
 
 def from_steps(steps: int, step: Decimal) -> str:
-    """The decimal text of `steps` times `step`, with as many places as `step` has.
+    """Return `steps` times `step` as decimal text, with as many places as `step` has.
 
     >>> from_steps(1025, Decimal("0.01"))
     '10.25'
@@ -53,12 +54,16 @@ def from_steps(steps: int, step: Decimal) -> str:
 
 
 def cash_to_units(value: Decimal) -> int:
-    """An amount of currency as units of 1e-8. Raises `NotExactError` for more than eight places."""
+    """Return an amount of currency in cash units.
+
+    Raises:
+        NotExactError: The amount has more than eight places.
+    """
     return to_steps(value, Decimal(1).scaleb(-CASH_DIGITS))
 
 
 def cash_to_text(units: int) -> str:
-    """Units of 1e-8 as decimal text with at least two places and no idle zeros after them.
+    """Return cash units as decimal text with two to eight places.
 
     >>> cash_to_text(1_000_000_000_000), cash_to_text(-150_000_001)
     ('10000.00', '-1.50000001')
@@ -71,12 +76,13 @@ def cash_to_text(units: int) -> str:
 
 
 def tick_value(tick_size: str, lot_size: str) -> int:
-    """Cash units that one lot is worth at one tick.
+    """Return the value of one lot at a price of one tick, in cash units.
 
     >>> tick_value("0.01", "1"), tick_value("0.01", "0.0001")
     (1000000, 100)
 
-    Raises `NotExactError` where a size is no positive number, or the value no whole number of units of sensible size.
+    Raises:
+        NotExactError: A size is not a positive number, or the value is not a whole number of cash units up to `MAX_CASH`.
     """
     try:
         value = cash_to_units(Decimal(tick_size) * Decimal(lot_size))
@@ -91,7 +97,10 @@ def tick_value(tick_size: str, lot_size: str) -> int:
 
 
 def average_price(notional: int, lots: int, lot_size: Decimal) -> str | None:
-    """The mean price of `lots` that traded for `notional` units, as decimal text of at most eight places; None for none."""
+    """Return the mean price of `lots` that traded for `notional` cash units, as decimal text with up to eight places.
+
+    Without lots it is None.
+    """
     if not lots:
         return None
     quantity = lots * lot_size
@@ -100,7 +109,7 @@ def average_price(notional: int, lots: int, lot_size: Decimal) -> str | None:
 
 
 def divide_half_even(numerator: int, denominator: int) -> int:
-    """`numerator / denominator` rounded to the nearest integer, a tie to the even one (IEEE 754's default rule).
+    """Return `numerator / denominator`, rounded to the nearest integer, and a tie to the even one (as in IEEE 754).
 
     `denominator` is positive.
     """

@@ -1,7 +1,7 @@
-"""The writing end of a service: records in, confirmed batches on the log.
+"""The outbox of a service: it appends records to the log in batches, until the log confirms them.
 
-Smart batching: what waits is appended at once as one body; what comes meanwhile is the next. Nothing waits on a timer.
-One append is under way at a time, so the records of one producer stand on the log in the order of their numbers.
+The outbox appends all waiting records at once as one body (smart batching). Records that arrive during an append wait for
+the next one. There is no timer. One append runs at a time, so the records of a producer are in the order of their numbers.
 """
 
 import asyncio
@@ -20,21 +20,21 @@ from microexchange.records import Record
 _logger = structlog.get_logger(__name__)
 
 OnOutcome = Callable[[LogUnavailableError | None], None]
-"""Hears what became of records: None once they are durable, the error if they are certainly not on the log."""
+"""A callback for the outcome of records: None if they are durable, the error if they are certainly not on the log."""
 _Put = tuple[Sequence[Record], OnOutcome | None]
-"""Records that share a body, and who waits for their outcome."""
+"""Records that share a body, and the callback for their outcome."""
 
 
 class Outbox:
-    """Appends records of one producer to one topic, numbered without a gap.
+    """The records of one producer that wait to be appended to one topic. Their numbers have no gap.
 
-    The records of one `put` share one body, so a reader sees all of them or none.
+    The records of one `put` share one body, so readers receive all of them or none.
     """
 
     MAX_RECORDS = 4096
-    """Records after which a body takes no more puts."""
+    """The number of records from which a body takes no more."""
     MAX_WAITING = 65536
-    """Records that may wait before `room` holds the producer back."""
+    """The number of waiting records above which `room` waits."""
 
     def __init__(
         self, log: Log, topic: str, producer: str, fencing_token: int, health: Health, next_sequence: int = 1
@@ -53,17 +53,17 @@ class Outbox:
         self.confirmed = next_sequence
         """The number of the first record that is not confirmed yet."""
         self.available = True
-        """Whether the last append went well."""
+        """Whether the last append succeeded."""
         self.cause = (0, 0)
-        """What the batches carry as their cause."""
+        """The `cause` of the next batches."""
         self.announce = False
-        """Whether to append an empty batch first, which tells readers of the new fencing token."""
+        """Whether to append an empty batch first, so that readers receive the new fencing token."""
 
     def put(self, records: Sequence[Record], then: OnOutcome | None = None) -> None:
-        """Queues `records` to be appended together.
+        """Queue `records` to be appended together.
 
-        With a `then`, they are withdrawn if the log fails before they were sent, and it hears `LogUnavailableError`: then
-        they are certainly not on the log. Once they may have been sent, they are sent again until the log confirms them.
+        With a callback `then`, the outbox drops the records if the log fails before they are sent, and passes
+        `LogUnavailableError` to the callback. Records that may have been sent are sent again until the log confirms them.
         """
         if records:
             self._waiting.append((records, then))
@@ -72,7 +72,7 @@ class Outbox:
             self._wake.set()
 
     def put_confirmed(self, records: Sequence[Record]) -> "asyncio.Future[None]":
-        """Queues `records`; the future is done when they are durable, and fails with `LogUnavailableError` as `put` says."""
+        """Queue `records` as `put` does. The future ends when they are durable, or with `LogUnavailableError`."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def then(error: LogUnavailableError | None) -> None:
@@ -86,19 +86,19 @@ class Outbox:
         return future
 
     async def room(self) -> None:
-        """Waits while too much waits to be appended."""
+        """Wait until at most `MAX_WAITING` records wait."""
         if self._waiting_records > self.MAX_WAITING:
             async with self._confirmed_up_to:
                 await self._confirmed_up_to.wait_for(lambda: self._waiting_records <= self.MAX_WAITING)
 
     async def flushed(self) -> None:
-        """Waits until all that was put before the call is durable."""
+        """Wait until all records that were put before the call are durable."""
         sequence = self.next_sequence
         async with self._confirmed_up_to:
             await self._confirmed_up_to.wait_for(lambda: self.confirmed >= sequence)
 
     async def run(self) -> None:
-        """Appends what is put, for ever. The service runs it as a task."""
+        """Append the records that are put, without end. The service runs it as a task."""
         if self.announce:
             await self._append([])
         while True:
@@ -113,7 +113,7 @@ class Outbox:
                 await self._append(puts)
 
     async def _append(self, puts: list[_Put]) -> None:
-        """Appends the records of `puts` as one body, trying until it is confirmed."""
+        """Append the records of `puts` as one body, and try again until the log confirms it."""
         backoff = Backoff()
         maybe_written = False
         while True:
@@ -123,7 +123,7 @@ class Outbox:
                 VERSION, self._producer, self._fencing_token, self.confirmed, stamp, records, self.cause
             )
             try:
-                # Where all was given back, an empty batch finds out whether the log is there again.
+                # If all records were dropped, an empty batch checks whether the log is available again.
                 await self._log.append(self._topic, [encode_batch(batch)])
                 break
             except LogUnavailableError as error:
@@ -149,7 +149,7 @@ class Outbox:
             self._confirmed_up_to.notify_all()
 
     def _withdraw(self, puts: Iterable[_Put], error: LogUnavailableError) -> list[_Put]:
-        """Gives back the puts that somebody waits for; returns the others. Numbers stay without a gap."""
+        """Drop the puts that have a callback, and return the others. Their numbers are used again, so there is no gap."""
         kept: list[_Put] = []
         for records, then in puts:
             if then is None:

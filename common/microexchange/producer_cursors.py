@@ -1,4 +1,7 @@
-"""How far a reader has read each producer. It finds duplicates by their numbers, and replaced processes by their token."""
+"""The position of a reader in the records of each producer.
+
+A cursor detects duplicates by their numbers, and replaced processes by their fencing tokens.
+"""
 
 import msgspec
 
@@ -6,19 +9,19 @@ from microexchange.batches import Batch, R
 
 
 class ProducerCursor(msgspec.Struct, array_like=True):
-    """How far one producer was read."""
+    """The position in the records of one producer."""
 
     fencing_token: int
     sequence: int
-    """Number of the last record taken."""
+    """The number of the last record that was read."""
 
 
 class SequenceGapError(Exception):
-    """Records are missing before this batch: it was not taken. The producer sends it again after what is missing."""
+    """A batch before which records are missing. The producer sends the missing records, and then the batch again."""
 
 
 class ProducerCursors:
-    """The cursors of all producers of one topic. Part of a service's state: stored where the state is stored."""
+    """The cursors of all producers of one topic. A service stores them with its state."""
 
     def __init__(self, cursors: "dict[str, ProducerCursor] | None" = None) -> None:
         self.by_producer: dict[str, ProducerCursor] = cursors or {}
@@ -32,7 +35,6 @@ class ProducerCursors:
 
         Raises:
             SequenceGapError: records are missing before the batch.
-
         """
         producer, fencing_token, first = batch.producer, batch.fencing_token, batch.sequence
         position = self.by_producer.get(producer)
@@ -47,6 +49,6 @@ class ProducerCursors:
         skip = position.sequence + 1 - first
         if skip < 0:
             raise SequenceGapError(f"{producer}: expected record {position.sequence + 1}, got {first}")
-        fresh = batch.records[skip:] if skip else batch.records
-        position.sequence += len(fresh)
-        return fresh
+        records = batch.records[skip:] if skip else batch.records
+        position.sequence += len(records)
+        return records

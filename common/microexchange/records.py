@@ -18,3 +18,13 @@ TOPICS = (ORDER_ENTRY, ORDER_EXECUTION, DATA_FEED)
 
 class Record(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=True):
     """Base of all records."""
+
+
+def shared_fields(first: type[Record], second: type[Record]) -> tuple[str, ...]:
+    """Return the names of the fields that both records have, without the id and the time of a command.
+
+    Records with the same terms have them at different places, since records only grow at their ends. So terms are copied
+    from one record to another by name.
+    """
+    own = {"command_id", "timestamp"}
+    return tuple(name for name in first.__struct_fields__ if name in second.__struct_fields__ and name not in own)

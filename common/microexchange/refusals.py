@@ -1,15 +1,15 @@
-"""Every reason for which the exchange says no: a stable code, an HTTP status, a sentence.
+"""The stable codes of refusals, and their meanings.
 
-Codes are part of the interface. A code is never renamed and never means another thing; new ones are added at the end.
+Codes are part of the interface. A code is never renamed and never changes its meaning. New codes are added at the end.
 """
 
 from enum import StrEnum
 
 
 class Code(StrEnum):
-    """The stable code of a refusal, as it stands in JSON, in reports and in the database."""
+    """The stable code of a refusal, in JSON, in reports and in the database."""
 
-    # What the gateway finds wrong before a command enters the market.
+    # The gateway refuses before it sends a command.
     MALFORMED = "MALFORMED"
     INVALID_FIELD = "INVALID_FIELD"
     UNKNOWN_SYMBOL = "UNKNOWN_SYMBOL"
@@ -22,7 +22,7 @@ class Code(StrEnum):
     OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
     INTERNAL = "INTERNAL"
 
-    # What the matching engine refuses.
+    # The engine refuses.
     CLIENT_EXISTS = "CLIENT_EXISTS"
     UNKNOWN_CLIENT = "UNKNOWN_CLIENT"
     CLIENT_SUSPENDED = "CLIENT_SUSPENDED"
@@ -34,11 +34,11 @@ class Code(StrEnum):
     INSUFFICIENT_SHARES = "INSUFFICIENT_SHARES"
     LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
 
-    # Why the matching engine ended an order that nobody cancelled.
+    # The engine ends an order without a cancel.
     NO_LIQUIDITY = "NO_LIQUIDITY"
     SELF_TRADE = "SELF_TRADE"
 
-    # More of what the matching engine refuses.
+    # The engine refuses, continued.
     MARKET_HALTED = "MARKET_HALTED"
     MARKET_CLOSED = "MARKET_CLOSED"
     NOT_IN_AUCTION = "NOT_IN_AUCTION"
@@ -47,107 +47,66 @@ class Code(StrEnum):
     POSITION_LIMIT = "POSITION_LIMIT"
     UNKNOWN_SAVED_BOOK = "UNKNOWN_SAVED_BOOK"
 
-    # More of why an order ended.
+    # The engine ends an order, continued.
     PRICE_BAND = "PRICE_BAND"
     UNFILLED = "UNFILLED"
     EXPIRED = "EXPIRED"
     BOOK_LOADED = "BOOK_LOADED"
 
-    # More of what the gateway refuses.
+    # The gateway refuses, continued.
     RATE_LIMITED = "RATE_LIMITED"
 
-    # Why orders ended, and are refused, in a security that is listed no more.
+    # The engine ends and refuses orders in a delisted security.
     DELISTED = "DELISTED"
 
-    # What the clearinghouse refuses: each means a fault in the exchange.
+    # The clearinghouse refuses. It means a fault in the exchange.
     SETTLEMENT_FAULT = "SETTLEMENT_FAULT"
 
-
-HTTP_STATUS: dict[Code, int] = {
-    Code.MALFORMED: 400,
-    Code.INVALID_FIELD: 422,
-    Code.UNKNOWN_SYMBOL: 404,
-    Code.UNAUTHENTICATED: 401,
-    Code.FORBIDDEN: 403,
-    Code.NOT_FOUND: 404,
-    Code.METHOD_NOT_ALLOWED: 405,
-    Code.TOO_LARGE: 413,
-    Code.UNAVAILABLE: 503,
-    Code.OUTCOME_UNKNOWN: 504,
-    Code.INTERNAL: 500,
-    Code.CLIENT_EXISTS: 409,
-    Code.UNKNOWN_CLIENT: 404,
-    Code.CLIENT_SUSPENDED: 403,
-    Code.SECURITY_EXISTS: 409,
-    Code.UNKNOWN_ORDER: 404,
-    Code.ORDER_CLOSED: 409,
-    Code.DUPLICATE_CLIENT_ORDER_ID: 409,
-    Code.INSUFFICIENT_CASH: 409,
-    Code.INSUFFICIENT_SHARES: 409,
-    Code.LIMIT_EXCEEDED: 422,
-    Code.NO_LIQUIDITY: 409,
-    Code.SELF_TRADE: 409,
-    Code.MARKET_HALTED: 409,
-    Code.MARKET_CLOSED: 409,
-    Code.NOT_IN_AUCTION: 409,
-    Code.WOULD_TRADE: 409,
-    Code.NOT_FILLABLE: 409,
-    Code.POSITION_LIMIT: 409,
-    Code.UNKNOWN_SAVED_BOOK: 404,
-    Code.PRICE_BAND: 409,
-    Code.UNFILLED: 409,
-    Code.EXPIRED: 409,
-    Code.BOOK_LOADED: 409,
-    Code.RATE_LIMITED: 429,
-    Code.DELISTED: 409,
-    Code.SETTLEMENT_FAULT: 500,
-}
-"""The HTTP status that goes with each code."""
 
 MEANING: dict[Code, str] = {
     Code.MALFORMED: "The body or message is not valid JSON, or not an object.",
     Code.INVALID_FIELD: "A field is missing, of the wrong type or out of range; `field` names it.",
-    Code.UNKNOWN_SYMBOL: "No security of that symbol is listed.",
-    Code.UNAUTHENTICATED: "No API key came with the request, or it is not valid.",
+    Code.UNKNOWN_SYMBOL: "No security with that symbol is listed.",
+    Code.UNAUTHENTICATED: "The request has no API key, or the key is not valid.",
     Code.FORBIDDEN: "The key is valid but does not give access to this.",
     Code.NOT_FOUND: "There is nothing at this address.",
-    Code.METHOD_NOT_ALLOWED: "The address exists but does not take this HTTP method.",
+    Code.METHOD_NOT_ALLOWED: "The address exists but does not accept this HTTP method.",
     Code.TOO_LARGE: "The request or message is larger than the limit.",
-    Code.UNAVAILABLE: "The exchange cannot take this now. Nothing was done: send it again after `Retry-After` seconds.",
-    Code.OUTCOME_UNKNOWN: "The command was sent; whether the market took it is not known yet. Ask for the order by its id.",
+    Code.UNAVAILABLE: "The exchange cannot do this now. Nothing was done: send it again after `Retry-After` seconds.",
+    Code.OUTCOME_UNKNOWN: "The command was sent, and its outcome is not known yet. Ask for the order by its id.",
     Code.INTERNAL: "A fault in the exchange; its log has the details.",
-    Code.CLIENT_EXISTS: "A client of that id already has an account.",
-    Code.UNKNOWN_CLIENT: "No client of that id has an account.",
-    Code.CLIENT_SUSPENDED: "The client is suspended: its orders were cancelled and new ones are refused.",
-    Code.SECURITY_EXISTS: "A security of that symbol is already listed.",
-    Code.UNKNOWN_ORDER: "This client has no order of that id.",
+    Code.CLIENT_EXISTS: "A client with that id already has an account.",
+    Code.UNKNOWN_CLIENT: "No client with that id has an account.",
+    Code.CLIENT_SUSPENDED: "The client is suspended. Its orders were cancelled, and new ones are refused.",
+    Code.SECURITY_EXISTS: "A security with that symbol is already listed.",
+    Code.UNKNOWN_ORDER: "This client has no order with that id.",
     Code.ORDER_CLOSED: "The order is filled, cancelled or rejected already, so it cannot be changed.",
     Code.DUPLICATE_CLIENT_ORDER_ID: "The client has an open order with that client_order_id.",
     Code.INSUFFICIENT_CASH: "Buying power does not cover the order: price times quantity and the highest fee.",
     Code.INSUFFICIENT_SHARES: "The client holds fewer shares than the order sells, counting what its open orders sell.",
     Code.LIMIT_EXCEEDED: "The order's value or the account's size is over the exchange's limit.",
-    Code.NO_LIQUIDITY: "The rest of a market order found nothing on the other side and was cancelled.",
-    Code.SELF_TRADE: "The order would have traded with the same client's own order; the newer one was cancelled.",
-    Code.MARKET_HALTED: "Trading of the security is halted: only cancels are taken.",
-    Code.MARKET_CLOSED: "The security is closed: only cancels are taken.",
-    Code.NOT_IN_AUCTION: "An auction takes no such order: ioc, fok and post_only only make sense in continuous trading.",
+    Code.NO_LIQUIDITY: "The other side was empty, so the rest of a market order was cancelled.",
+    Code.SELF_TRADE: "The order would have traded with the client's own order. The newer one was cancelled.",
+    Code.MARKET_HALTED: "Trading of the security is halted. Only cancels are accepted.",
+    Code.MARKET_CLOSED: "The market of the security is closed. Only cancels are accepted.",
+    Code.NOT_IN_AUCTION: "An auction does not accept ioc, fok and post_only orders. Send them in continuous trading.",
     Code.WOULD_TRADE: "A post_only order would have traded on entry.",
-    Code.NOT_FILLABLE: "A fok order could not be filled whole at once, so none of it was.",
-    Code.POSITION_LIMIT: "With its open buys the client would hold more than the limit of the security.",
-    Code.UNKNOWN_SAVED_BOOK: "No book of that security was saved under that name.",
+    Code.NOT_FILLABLE: "A fok order could not be filled completely at once, so it was not filled at all.",
+    Code.POSITION_LIMIT: "With its open buys, the client would hold more than the security's position limit.",
+    Code.UNKNOWN_SAVED_BOOK: "The security has no saved book with that name.",
     Code.PRICE_BAND: "The rest of a market order would have traded outside the price band and was cancelled.",
     Code.UNFILLED: "The rest of an ioc order did not trade at once and was cancelled.",
-    Code.EXPIRED: "The order's time is over.",
-    Code.BOOK_LOADED: "The admin has put the book back to an earlier state, which this order was not part of.",
-    Code.RATE_LIMITED: "You ask more often than you may. Nothing was done: ask again after `Retry-After` seconds.",
-    Code.DELISTED: "The security is listed no more.",
-    Code.SETTLEMENT_FAULT: "The clearinghouse could not settle what the engine matched. The client is suspended.",
+    Code.EXPIRED: "The order's time in force has ended.",
+    Code.BOOK_LOADED: "The admin loaded a saved book that does not have this order.",
+    Code.RATE_LIMITED: "You send too many requests. Nothing was done: send it again after `Retry-After` seconds.",
+    Code.DELISTED: "The security is delisted.",
+    Code.SETTLEMENT_FAULT: "The clearinghouse could not settle a trade. The client is suspended.",
 }
-"""What each code means, in one sentence."""
+"""The meaning of each code."""
 
 
-class Refusal(Exception):  # noqa: N818 - it is an answer, not an accident
-    """The exchange refuses a request: a code, a sentence that says what would be right, and the field at fault if one is."""
+class Refusal(Exception):  # noqa: N818 - it is an answer, not an error
+    """The exchange refuses a request, with a code, a message that names the fix, and the field if one is wrong."""
 
     def __init__(
         self,
@@ -162,17 +121,12 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, not an accident
         self.message = message
         self.field = field
         self.retry_after = retry_after
-        """Seconds after which it is of use to ask again."""
+        """Seconds after which the client may send the request again."""
         self.limit = limit
-        """How many requests a second are allowed."""
-
-    @property
-    def http_status(self) -> int:
-        """The HTTP status that goes with the code."""
-        return HTTP_STATUS[self.code]
+        """Requests a second that are allowed."""
 
     def as_json(self) -> dict[str, object]:
-        """The one shape of an error: `{"error": {"code", "message", "field"?, "retry_after"?}}`."""
+        """Return the JSON form: `{"error": {"code", "message", "field"?, "retry_after"?}}`."""
         error: dict[str, object] = {"code": str(self.code), "message": self.message}
         if self.field is not None:
             error["field"] = self.field

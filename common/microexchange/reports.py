@@ -1,5 +1,6 @@
 """The reports on `data_feed`, from the engine, the gateways and the clearinghouse. `records` states the units."""
 
+from microexchange.commands import ListSecurity, NewOrder
 from microexchange.enums import (
     ExecType,
     Liquidity,
@@ -12,15 +13,15 @@ from microexchange.enums import (
     TradingState,
 )
 from microexchange.instructions import Instruction
-from microexchange.records import Record
+from microexchange.records import Record, shared_fields
 
 
 class OrderReport(Record, frozen=True):
-    """An execution report (FIX 35=8): what happened to an order, and how it stands now."""
+    """An execution report (FIX 35=8): a change of an order, and the order after it."""
 
     order_id: int
     command_id: int
-    """The command that caused this report: the order's own, or another's that traded with it or cancelled it."""
+    """The command that caused the report. It may be of another order or client, for example if it trades with this order."""
     timestamp: int
     client_id: str
     client_order_id: str
@@ -32,21 +33,21 @@ class OrderReport(Record, frozen=True):
     exec_type: ExecType
     status: OrderStatus
     leaves_quantity: int
-    """Lots that can still trade."""
+    """Lots that are still open."""
     cumulative_quantity: int
     """Lots that have traded."""
     notional: int
-    """Cash units for which they traded, without fees."""
+    """Price times quantity of all fills in cash units, without fees."""
     last_quantity: int = 0
-    """Lots of this fill, for exec type TRADE."""
+    """Lots of this fill. Only reports with exec type `TRADE` have a fill."""
     last_price: int = 0
-    """Ticks of this fill."""
+    """The price of this fill in ticks."""
     fee: int = 0
-    """Cash units that this fill cost; negative for a rebate."""
+    """The fee of this fill in cash units; negative for a rebate."""
     trade_id: int = 0
     liquidity: Liquidity = Liquidity.NONE
     code: str = ""
-    """Why the order was rejected, or cancelled by the exchange: a `refusals.Code`."""
+    """The reason why the order was rejected, or cancelled by the exchange: a `refusals.Code`."""
     text: str = ""
     time_in_force: TimeInForce = TimeInForce.GTC
     expire_at: int = 0
@@ -54,9 +55,28 @@ class OrderReport(Record, frozen=True):
     post_only: bool = False
     display_quantity: int = 0
 
+    @classmethod
+    def pending(cls, order: NewOrder) -> "OrderReport":
+        """Return the gateway's own report: the order is on the log, and the engine will read it."""
+        return cls(
+            order_id=order.command_id,
+            command_id=order.command_id,
+            timestamp=order.timestamp,
+            exec_type=ExecType.PENDING_NEW,
+            status=OrderStatus.PENDING_NEW,
+            leaves_quantity=order.quantity,
+            cumulative_quantity=0,
+            notional=0,
+            **{name: getattr(order, name) for name in ORDER_TERMS},
+        )
+
+
+ORDER_TERMS = shared_fields(NewOrder, OrderReport)
+"""The names of an order's terms: the fields of `NewOrder` that its reports repeat."""
+
 
 class CommandRejected(Record, frozen=True):
-    """The engine refused a command that is not a new order (FIX 35=9, 35=3)."""
+    """The refusal of a command that is not a new order (FIX 35=9, 35=3)."""
 
     command_id: int
     timestamp: int
@@ -64,18 +84,18 @@ class CommandRejected(Record, frozen=True):
     code: str
     text: str
     order_id: int = 0
-    """The order that the command was about, or 0."""
+    """The order of the command, or 0."""
 
 
 class CommandAccepted(Record, frozen=True):
-    """The engine has taken a command that need not cause anything else: to cancel all, to change a state."""
+    """The acceptance of a command that may cause no other report, such as `CancelAll` or `SetTradingState`."""
 
     command_id: int
     timestamp: int
 
 
 class AccountOpened(Record, frozen=True):
-    """A client's account is open."""
+    """A new account."""
 
     command_id: int
     timestamp: int
@@ -87,7 +107,7 @@ class AccountOpened(Record, frozen=True):
 
 
 class AssetsTransferred(Record, frozen=True):
-    """The issuer gave a client cash and shares; negative, took them back. Fields as in `TransferAssets`."""
+    """A transfer from the issuer to a client. Negative amounts go to the issuer. Fields as in `TransferAssets`."""
 
     command_id: int
     timestamp: int
@@ -98,7 +118,7 @@ class AssetsTransferred(Record, frozen=True):
 
 
 class ClientSuspended(Record, frozen=True):
-    """Trading has stopped for a client."""
+    """The suspension of a client: it can enter no orders."""
 
     command_id: int
     timestamp: int
@@ -107,7 +127,7 @@ class ClientSuspended(Record, frozen=True):
 
 
 class ClientResumed(Record, frozen=True):
-    """A suspended client may trade again."""
+    """The end of the suspension of a client."""
 
     command_id: int
     timestamp: int
@@ -115,7 +135,7 @@ class ClientResumed(Record, frozen=True):
 
 
 class KeyIssued(Record, frozen=True):
-    """A gateway has given a client an API key; the key itself nobody keeps."""
+    """A new API key of a client. The exchange does not store the key itself."""
 
     client_id: str
     key_id: str
@@ -123,7 +143,7 @@ class KeyIssued(Record, frozen=True):
 
 
 class KeyRevoked(Record, frozen=True):
-    """A client's API key is no longer valid."""
+    """The end of the validity of an API key."""
 
     client_id: str
     key_id: str
@@ -131,18 +151,18 @@ class KeyRevoked(Record, frozen=True):
 
 
 class TradingStateChanged(Record, frozen=True):
-    """A security's market is in another state now."""
+    """A new trading state of a security."""
 
     symbol: str
     timestamp: int
     state: TradingState
     ends_at: int = 0
-    """When the state ends by itself; 0 if it does not."""
+    """The time at which the state ends by itself; 0 if it does not."""
     reason: str = ""
 
 
 class BookSaved(Record, frozen=True):
-    """The orders of a book are remembered."""
+    """A saved book."""
 
     command_id: int
     timestamp: int
@@ -152,32 +172,32 @@ class BookSaved(Record, frozen=True):
 
 
 class BookLoaded(Record, frozen=True):
-    """A book is back to what was saved, but for the orders that were refused: their reports come before this."""
+    """A restored book. Reports of the orders that could not enter again come before it."""
 
     command_id: int
     timestamp: int
     symbol: str
     name: str
     orders: int
-    """How many rest again."""
+    """The number of orders that rest again."""
     refused: int
 
 
 class AuctionUpdate(Record, frozen=True):
-    """Where an auction would uncross if it ended now."""
+    """The result of an auction if it ended now."""
 
     symbol: str
     timestamp: int
     price: int
-    """Ticks; 0 where nothing would trade."""
+    """The price in ticks; 0 if nothing would trade."""
     quantity: int
     """Lots that would trade."""
     imbalance: int
-    """Lots that would not, at that price: positive where buys are left over."""
+    """Lots that would be left over at the price: positive for buys, negative for sells."""
 
 
 class SecurityListed(Record, frozen=True):
-    """A security is listed; fields as in `ListSecurity`."""
+    """A listed security. Fields as in `ListSecurity`."""
 
     command_id: int
     timestamp: int
@@ -186,7 +206,7 @@ class SecurityListed(Record, frozen=True):
     tick_size: str
     lot_size: str
     tick_value: int
-    """Cash units that one lot is worth at one tick: tick_size x lot_size / 1e-8."""
+    """The value of one lot at a price of one tick, in cash units: `tick_size` times `lot_size`."""
     reference_price: int
     maker_fee_bps: int
     taker_fee_bps: int
@@ -199,19 +219,29 @@ class SecurityListed(Record, frozen=True):
     position_limit: int = 0
     state: TradingState = TradingState.CONTINUOUS
 
+    @classmethod
+    def of(cls, command: ListSecurity, tick_value: int) -> "SecurityListed":
+        """Return the report of a listing. `tick_value` is in cash units: `numbers.tick_value` computes it."""
+        terms = {name: getattr(command, name) for name in SECURITY_TERMS}
+        return cls(command_id=command.command_id, timestamp=command.timestamp, tick_value=tick_value, **terms)
+
+
+SECURITY_TERMS = shared_fields(ListSecurity, SecurityListed)
+"""The names of a security's terms: the fields of `ListSecurity` that its report repeats."""
+
 
 class GatewayLoggedOn(Record, frozen=True):
-    """The engine has heard a gateway's logon."""
+    """The engine's reply to the logon of a gateway."""
 
     gateway: int
     fencing_token: int
     timestamp: int
     last_command_id: int
-    """The highest id the engine has seen from that gateway; it ignores all up to it."""
+    """The greatest command id that the engine has read from the gateway. It ignores commands up to this id."""
 
 
 class Trade(Record, frozen=True):
-    """A trade as the market sees it: nobody's name on it."""
+    """A trade as market data, without its clients."""
 
     trade_id: int
     timestamp: int
@@ -226,21 +256,21 @@ class Trade(Record, frozen=True):
 
 
 class PriceUpdate(Record, frozen=True):
-    """One price level of a book as it stands now (a market-by-price update)."""
+    """The new state of one price level (a market-by-price update)."""
 
     symbol: str
     book_sequence: int
-    """Counts the updates of this book, without a gap."""
+    """The number of this update of the book, without a gap."""
     timestamp: int
     side: Side
     price: int
     quantity: int
-    """Lots at this price now; 0 when the level is gone."""
+    """Lots at this price; 0 if the level has no orders."""
     order_count: int
 
 
 class SettlementReport(Record, frozen=True):
-    """The clearinghouse has settled an instruction, or could not."""
+    """The result of an instruction: settled or rejected."""
 
     instruction: int
     """The sequence number of the instruction on `order_execution`."""
@@ -251,7 +281,7 @@ class SettlementReport(Record, frozen=True):
     transfer_id: int
     """The transfer, or 0 for a trade."""
     cash: list[tuple[str, int]]
-    """Balances after it: (client id, units)."""
+    """Cash after it: (client id, cash units)."""
     holdings: list[tuple[str, str, int]]
     """Holdings after it: (client id, symbol, lots)."""
     text: str = ""
@@ -279,4 +309,4 @@ Report = (
 )
 
 Event = Instruction | Report
-"""What the matching engine emits."""
+"""A record that the matching engine emits."""

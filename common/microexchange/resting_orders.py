@@ -1,4 +1,4 @@
-"""The orders that stand in the books, one by one, as the order reports tell it: a fold. Pure."""
+"""The resting orders of all books, computed from order reports. Pure."""
 
 from collections.abc import Iterable
 
@@ -7,75 +7,79 @@ from microexchange.reports import OrderReport
 
 
 class RestingOrders:
-    """Open orders by security and side. A stop is in no book until it is triggered."""
+    """The resting orders by security and side. A stop order rests only after its trigger."""
 
     def __init__(self) -> None:
         self._books: dict[tuple[str, Side], dict[int, OrderReport]] = {}
-        """The newest reports of the orders of one side, in the order of their places."""
+        """The newest reports of the orders of one side, by order id, in order of time priority."""
         self._shown: dict[int, int] = {}
-        """Lots that an iceberg shows, by its order id."""
+        """Lots that the book shows of an iceberg, by order id."""
 
     def apply(self, report: OrderReport) -> bool:
-        """Takes in a report: whether the order stands otherwise than before."""
-        standing = self._books.setdefault((report.symbol, report.side), {})
-        known = standing.get(report.order_id)
+        """Apply a report. Return whether the order in the book changed."""
+        resting = self._books.setdefault((report.symbol, report.side), {})
+        known = resting.get(report.order_id)
         if report.status not in (OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED):
             self._shown.pop(report.order_id, None)
-            return standing.pop(report.order_id, None) is not None
-        if known is None and _waits(report):
+            return resting.pop(report.order_id, None) is not None
+        if known is None and _waits_for_trigger(report):
             return False
         has_moved = known is not None and (report.price != known.price or report.quantity > known.quantity)
         if report.display_quantity:
-            shown = None if known is None else self._left_of(report, has_moved)
+            shown = None if known is None else self._slice_left(report, has_moved)
             has_moved = has_moved or shown == 0
-            self._shown[report.order_id] = shown or _first_shown(report, known is not None)
+            self._shown[report.order_id] = shown or _slice(report, known is not None)
         if has_moved:
-            # It has lost its place (rules 1.4 and 2.5).
-            del standing[report.order_id]
-        standing[report.order_id] = report
+            # The order loses its time priority (rules 1.4 and 2.5).
+            del resting[report.order_id]
+        resting[report.order_id] = report
         return True
 
-    def _left_of(self, report: OrderReport, has_moved: bool) -> int:
-        """What is left of the part of an iceberg that showed before the report; 0 where it shows the next part."""
+    def _slice_left(self, report: OrderReport, has_moved: bool) -> int:
+        """Return the lots that a report leaves of an iceberg's slice; 0 if the next slice is shown."""
         if report.exec_type is ExecType.TRADE:
-            # As the taker it had not come to rest.
+            # A taker was not in the book.
             is_taker = report.liquidity is Liquidity.TAKER
             return 0 if is_taker else max(self._shown[report.order_id] - report.last_quantity, 0)
         return 0 if has_moved else min(self._shown[report.order_id], report.leaves_quantity)
 
     def shown(self, report: OrderReport) -> int:
-        """Lots of a standing order that the book shows."""
+        """Return the lots that the book shows of a resting order."""
         return self._shown[report.order_id] if report.display_quantity else report.leaves_quantity
 
     def side(self, symbol: str, side: Side) -> list[OrderReport]:
-        """The orders of one side of a book, the best price first and at a price the oldest."""
+        """Return the orders of one side of a book, the best price first, and the oldest first at each price."""
         sign = -1 if side is Side.BUY else 1
         priced = [(sign * report.price, report) for report in self._of(symbol, side) if report.price is not None]
         return [report for _, report in sorted(priced, key=lambda entry: entry[0])]
 
     def find(self, symbol: str, side: Side, order_id: int) -> OrderReport | None:
-        """The newest report of an order that stands there."""
+        """Return the newest report of a resting order."""
         return self._books.get((symbol, side), {}).get(order_id)
 
     def _of(self, symbol: str, side: Side) -> Iterable[OrderReport]:
         return self._books.get((symbol, side), {}).values()
 
     def symbols(self) -> list[str]:
-        """The securities in whose books orders stand."""
-        return sorted({symbol for (symbol, _), standing in self._books.items() if standing})
+        """Return the symbols of the books with resting orders."""
+        return sorted({symbol for (symbol, _), resting in self._books.items() if resting})
 
 
-def _waits(report: OrderReport) -> bool:
-    """Whether an order that does not stand waits for its trigger. One that is put back with a saved book does not: its
-    report was caused by another command than its own."""
+def _waits_for_trigger(report: OrderReport) -> bool:
+    """Return whether an order that is not in the book waits for its trigger.
+
+    An order of a restored book does not wait. The command of its report is not the order's own command.
+    """
     if report.trigger_price is None:
         return False
     is_entry = report.exec_type is ExecType.NEW and report.command_id == report.order_id
     return is_entry or (report.exec_type is ExecType.REPLACED and not report.cumulative_quantity)
 
 
-def _first_shown(report: OrderReport, is_next: bool) -> int:
-    """Lots of the part of an iceberg that shows: the next part, or, where this is the first report that was read, all that
-    can be known from it. That is exact unless the order has traded on entry, or has been changed."""
-    part = report.display_quantity
-    return min(part if is_next else part - report.cumulative_quantity % part, report.leaves_quantity)
+def _slice(report: OrderReport, is_next: bool) -> int:
+    """Return the lots of the slice that an iceberg shows: of the next slice, or an estimate from the first report.
+
+    The estimate is exact unless the order traded on entry or was amended.
+    """
+    slice_lots = report.display_quantity
+    return min(slice_lots if is_next else slice_lots - report.cumulative_quantity % slice_lots, report.leaves_quantity)

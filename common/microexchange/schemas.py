@@ -1,7 +1,10 @@
-"""What clients see: the answers of the gateway and the feed as typed structures. JSON, OpenAPI and the bots share them.
+"""The answers of the gateway and the feed as typed structures. JSON, OpenAPI and the bots share them.
 
-Decimal numbers are text, so that no client's float spoils them; ids are text, since JavaScript cannot hold 63 bits.
+Decimal numbers are text, so that no client rounds them to floats. Ids are text, since a number in JavaScript has 53 bits.
 Times are ISO 8601 in UTC.
+
+The docstrings of the classes are in the API reference. Each is one paragraph: Markdown would render the indentation
+of a second one as code.
 """
 
 from collections.abc import Sequence
@@ -19,7 +22,7 @@ from microexchange.securities import Security
 
 @lru_cache(1024)
 def time_text(nanoseconds: int) -> str:
-    """Nanoseconds of Unix time as ISO 8601 with microseconds.
+    """Return nanoseconds of Unix time as ISO 8601 with microseconds.
 
     >>> time_text(1_700_000_000_123_456_789)
     '2023-11-14T22:13:20.123456Z'
@@ -34,11 +37,11 @@ def _second_text(seconds: int) -> str:
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Base of all answers."""
+    """The base class of all answers."""
 
 
 class TradeView(Answer, frozen=True):
-    """A trade, as everybody may see it."""
+    """A trade as public market data. `maker_fee` and `taker_fee` are in cash; a negative fee is a rebate."""
 
     trade_id: str
     timestamp: str
@@ -53,7 +56,7 @@ class TradeView(Answer, frozen=True):
 
 
 def trade_view(trade: Trade, security: Security) -> TradeView:
-    """`trade` for clients."""
+    """Return the answer for a trade."""
     return TradeView(
         trade_id=str(trade.trade_id),
         timestamp=time_text(trade.timestamp),
@@ -69,13 +72,13 @@ def trade_view(trade: Trade, security: Security) -> TradeView:
 
 
 class OrderView(Answer, frozen=True, kw_only=False):
-    """An order and how it stands."""
+    """The current state of an order."""
 
     order_id: str
     client_id: str
     client_order_id: str
     timestamp: str
-    """When it last changed."""
+    """The time of the last change."""
     symbol: str
     side: Side
     order_type: OrderType
@@ -90,25 +93,25 @@ class OrderView(Answer, frozen=True, kw_only=False):
     filled_quantity: str
     leaves_quantity: str
     average_price: str | None
-    """Mean price of what is filled, before fees; null while nothing is."""
+    """The mean price of the fills, without fees; null before the first fill."""
     resting: bool
-    """Whether the order is open: it stands in the book, or waits for its trigger."""
+    """Whether the order is open: it rests in the book, or waits for its trigger."""
     resting_order_id: str | None
     resting_qty: str
     code: str
-    """Why the order was rejected, or cancelled by the exchange; empty otherwise."""
+    """The reason why the order was rejected, or cancelled by the exchange; empty otherwise."""
     text: str
     trades: list[TradeView]
-    """The trades that the order made when it entered: filled in the answer to the request that entered it."""
+    """The trades of the order on entry. Only the answer to the request that entered the order has them."""
 
 
 def order_view(report: OrderReport, security: Security, trades: Sequence[Trade] = ()) -> OrderView:
-    """The order that `report` is about, for its client."""
+    """Return the answer for the order of `report`. Only its client may receive it."""
     return OrderView(*_fields_of_order(report, security, trades))
 
 
 def _fields_of_order(report: OrderReport, security: Security, trades: Sequence[Trade] = ()) -> tuple[Any, ...]:
-    """The fields of `OrderView`, in its order: by position, since thirty of them by name take three times as long."""
+    """Return the fields of `OrderView` in their order. By name, thirty fields would take three times as long."""
     order_id, quantity_text, average = str(report.order_id), security.quantity_text, None
     if report.cumulative_quantity:
         average = average_price(report.notional, report.cumulative_quantity, security.lot_size)
@@ -144,7 +147,9 @@ def _fields_of_order(report: OrderReport, security: Security, trades: Sequence[T
 
 
 class ReportView(OrderView, frozen=True, kw_only=False):
-    """An execution report: an order that changed, and what changed it."""
+    """An execution report: the state of an order after a change, and the change.
+    `last_quantity`, `last_price`, `fee`, `trade_id` and `liquidity` describe a fill.
+    """
 
     exec_type: str
     last_quantity: str
@@ -155,7 +160,7 @@ class ReportView(OrderView, frozen=True, kw_only=False):
 
 
 def report_view(report: OrderReport, security: Security) -> ReportView:
-    """`report` for its client."""
+    """Return the answer for an execution report. Only the client of the order may receive it."""
     fill = report.trade_id != 0
     fields: tuple[Any, ...] = (
         *_fields_of_order(report, security),
@@ -174,14 +179,14 @@ class OrdersView(Answer, frozen=True):
 
     orders: list[OrderView]
     next_before: str | None
-    """`before=` of the next page; null on the last."""
+    """The value of `before` for the next page; null on the last page."""
 
 
 class FillView(Answer, frozen=True):
-    """What one of your orders traded."""
+    """A fill of one of your orders."""
 
     fill_id: str
-    """Grows; `before=` of the next page."""
+    """A number that increases from fill to fill. Send it as `before` to get older fills."""
     trade_id: str
     order_id: str
     client_order_id: str
@@ -199,11 +204,11 @@ class FillsView(Answer, frozen=True):
 
     fills: list[FillView]
     next_before: str | None
-    """`before=` of the next page; null on the last."""
+    """The value of `before` for the next page; null on the last page."""
 
 
 def fill_view(fill_id: int, report: OrderReport, security: Security) -> FillView:
-    """The fill that `report` tells of, for its client."""
+    """Return the answer for the fill of `report`. Only the client of the order may receive it."""
     return FillView(
         fill_id=str(fill_id),
         trade_id=str(report.trade_id),
@@ -220,7 +225,7 @@ def fill_view(fill_id: int, report: OrderReport, security: Security) -> FillView
 
 
 class AccountView(Answer, frozen=True):
-    """An account that was opened. The key is shown this once."""
+    """A new account, with its API key. No other answer has the key."""
 
     client_id: str
     api_key: str
@@ -230,7 +235,7 @@ class AccountView(Answer, frozen=True):
 
 
 class KeyView(Answer, frozen=True, omit_defaults=True):
-    """An API key of yours. The key itself is shown once, when it is issued."""
+    """An API key of yours. Only the answer that issues it has the key itself, in `api_key`."""
 
     key_id: str
     issued_at: str
@@ -239,7 +244,7 @@ class KeyView(Answer, frozen=True, omit_defaults=True):
 
 
 class TransferView(Answer, frozen=True):
-    """A deposit, or a withdrawal, whose numbers are negative."""
+    """A deposit, or a withdrawal with negative amounts."""
 
     transfer_id: str
     client_id: str
@@ -249,32 +254,32 @@ class TransferView(Answer, frozen=True):
 
 
 class BalanceView(Answer, frozen=True):
-    """A client's settled cash, and what all it has is worth."""
+    """The settled cash and the equity of a client."""
 
     client_id: str
     cash: str
     equity: str
-    """Cash, and each holding at its last price (the reference price before the first trade)."""
+    """Cash and all holdings at the last price. Before the first trade of a security, its reference price counts."""
     suspended: bool
 
 
 class MovementView(Answer, frozen=True):
-    """One line of a statement: what a trade or a transfer moved, and what the account had after it."""
+    """One line of a statement: the changes of an account by a trade or a transfer, and the balances after it."""
 
     movement_id: str
-    """Grows; `after=` of the next page."""
+    """A number that increases from line to line. Send it as `after` to get newer lines."""
     timestamp: str
     kind: str
     """`buy`, `sell` or `transfer`."""
     cash: str
-    """What came in, fee included; negative for what went out."""
+    """The change of cash, with the fee; negative if cash was paid."""
     shares: dict[str, str]
-    """The same of shares, by symbol."""
+    """The changes of holdings by symbol; negative if shares were delivered."""
     fee: str
     price: str | None
     cash_after: str
     shares_after: dict[str, str]
-    """Of the securities that moved."""
+    """The holdings of the securities in `shares`, after the change."""
     trade_id: str | None
     order_id: str | None
     transfer_id: str | None
@@ -282,15 +287,15 @@ class MovementView(Answer, frozen=True):
 
 
 class StatementView(Answer, frozen=True):
-    """A page of a statement, oldest first."""
+    """A page of a statement, oldest line first."""
 
     movements: list[MovementView]
     next_after: str | None
-    """`after=` of the next page; null on the last."""
+    """The value of `after` for the next page; null on the last page."""
 
 
 class HoldingView(Answer, frozen=True):
-    """A client's settled shares of one security."""
+    """The settled quantity of one security that a client holds."""
 
     client_id: str
     symbol: str
@@ -309,16 +314,16 @@ class SecurityView(Answer, frozen=True):
     taker_fee_bps: int
     pricing_rule: PricingRule
     band_bps: int
-    """How far from the reference price a trade may be, in 1/10000; 0 for any."""
+    """The greatest distance of a trade from the moving reference, in basis points; 0 means no limit."""
     reference_price: str
     last_price: str | None
     """Null before the first trade."""
     quiet: bool
-    """Whether the house bots, where there are any, have no orders in it."""
+    """Whether the market has house bots, and none had an order in the security in the last ten seconds."""
 
 
 class LevelView(Answer, frozen=True, array_like=True):
-    """A price level: [price, quantity, number of orders]."""
+    """A price level as an array: `[price, quantity, orders]`. `orders` is the number of orders at the price."""
 
     price: str
     quantity: str
@@ -326,17 +331,19 @@ class LevelView(Answer, frozen=True, array_like=True):
 
 
 class BookView(Answer, frozen=True):
-    """A book, best prices first."""
+    """The price levels of a book, the best price of each side first."""
 
     symbol: str
     sequence: int
-    """The book's state after this many changes."""
+    """The number of the last change of the book. It increases by one with each change."""
     bids: list[LevelView]
     asks: list[LevelView]
 
 
 class RestingOrderView(Answer, frozen=True, array_like=True, kw_only=False):
-    """An order in a book: [order id, side, price, quantity shown]; a quantity of 0 for one that is gone."""
+    """A resting order as an array: `[order_id, side, price, quantity]`.
+    Of an iceberg, `quantity` is the displayed part. In an update, a quantity of 0 means that the order has left the book.
+    """
 
     order_id: str
     side: Side
@@ -345,7 +352,9 @@ class RestingOrderView(Answer, frozen=True, array_like=True, kw_only=False):
 
 
 class FullBookView(Answer, frozen=True):
-    """Every order of a book, without owners; at a price the oldest first."""
+    """All resting orders of a book, without their clients.
+    The best price of each side is first, and the oldest order first at each price.
+    """
 
     symbol: str
     sequence: int
@@ -354,8 +363,9 @@ class FullBookView(Answer, frozen=True):
 
 
 class BboView(Answer, frozen=True):
-    """The best bid and offer of a book; null where a side is empty. The spread is null too where the two sides cross: an
-    auction collects orders, and no trade takes place."""
+    """The best bid and offer of a book. The fields of an empty side are null.
+    The spread is null if a side is empty, or if the sides cross: during an auction, orders do not trade.
+    """
 
     symbol: str
     sequence: int
@@ -367,7 +377,7 @@ class BboView(Answer, frozen=True):
 
 
 class CandleView(Answer, frozen=True):
-    """What the trades of one interval came to."""
+    """The trades of one interval: prices, volume and number of trades."""
 
     start: str
     open: str
@@ -379,7 +389,9 @@ class CandleView(Answer, frozen=True):
 
 
 class TickerView(Answer, frozen=True):
-    """The last 24 hours of a security, minute by minute; null where nothing traded."""
+    """The trades of a security in the last 24 hours. Prices are null without a trade.
+    The resolution is one minute.
+    """
 
     symbol: str
     last: str | None
@@ -391,18 +403,18 @@ class TickerView(Answer, frozen=True):
     change: str | None
     change_percent: str | None
     quiet: bool
-    """Whether the house bots, where there are any, have no orders in it."""
+    """Whether the market has house bots, and none had an order in the security in the last ten seconds."""
 
 
 class EquityView(Answer, frozen=True):
-    """What a client was worth at a time."""
+    """The equity of a client at a time."""
 
     timestamp: str
     equity: str
 
 
 class CurveView(Answer, frozen=True):
-    """A leader's equity over time."""
+    """The equity of a client over time."""
 
     client_id: str
     points: list[EquityView]
@@ -413,44 +425,45 @@ class TradesView(Answer, frozen=True):
 
     trades: list[TradeView]
     next_before: str | None
-    """`before=` of the next page; null on the last."""
+    """The value of `before` for the next page; null on the last page."""
 
 
 class LeaderView(Answer, frozen=True):
-    """A place on the leaderboard."""
+    """A row of the leaderboard."""
 
     rank: int
     client_id: str
     house: bool
-    """Whether it is one of the exchange's own bots."""
+    """Whether the client is one of the exchange's own bots."""
     equity: str
     cash: str
     given: str
-    """What the account was given: its opening and all deposits less all withdrawals, shares at their prices then."""
+    """The opening balance and all deposits, less all withdrawals. Shares count at their prices at that time."""
     profit: str
-    """Equity less what was given."""
+    """Equity less `given`."""
     return_percent: str | None
-    """Profit by what was given; null where nothing was."""
+    """Profit as a percentage of `given`; null if `given` is zero."""
     drawdown: str
-    """The deepest fall of the profit from a peak before it, as sampled every five seconds."""
+    """The greatest fall of the profit from an earlier peak, from samples every five seconds."""
     sharpe: str | None
-    """The mean change of the profit from sample to sample by its standard deviation, per sample of five seconds; null in the
-    first twelve samples, and for a client that has not traded."""
+    """The mean change of the profit between samples, divided by its standard deviation.
+
+    There is a sample every five seconds. Null in the first twelve samples, and before the first trade of the client."""
     trades: int
 
 
 class ErrorDetail(Answer, frozen=True, omit_defaults=True):
-    """Why a request was refused."""
+    """The reason for a refusal."""
 
     code: str
     message: str
     field: str | None = None
     retry_after: float | None = None
-    """Seconds after which it is of use to ask again."""
+    """Seconds after which you can send the request again."""
 
 
 class BatchAnswer(Answer, frozen=True, omit_defaults=True):
-    """What came of one order of a batch."""
+    """The result of one order of a batch: `order` if `ok` is true, `error` otherwise."""
 
     ok: bool
     order: OrderView | None = None
@@ -458,6 +471,6 @@ class BatchAnswer(Answer, frozen=True, omit_defaults=True):
 
 
 class ErrorView(Answer, frozen=True):
-    """The one shape of an error."""
+    """An error. All refusals have this form."""
 
     error: ErrorDetail

@@ -1,4 +1,4 @@
-"""A listed security as the edges see it: decimal text to ticks and lots, and back."""
+"""Securities and their terms: conversion between decimals and ticks or lots, and listing files."""
 
 import csv
 import re
@@ -20,22 +20,22 @@ from microexchange.numbers import (
     to_steps,
 )
 from microexchange.refusals import Code, Refusal
-from microexchange.reports import SecurityListed
+from microexchange.reports import SECURITY_TERMS, SecurityListed
 
-LIQUID = (
+MOST_TRADED_SYMBOLS = (
     "AAPL", "MSFT", "NVDA", "AMZN", "GOOG", "META", "TSLA", "INTC", "AMD", "AVGO", "NFLX", "COST", "ADBE", "CSCO",
     "PEP", "TMUS", "QCOM", "TXN", "INTU", "AMAT", "HON", "SBUX", "BTC-USDT", "ETH-USDT", "MU", "PYPL", "CMCSA", "AMGN",
     "BKNG", "GILD",
 )  # fmt: skip
-"""The securities of the listing that ships which trade most, the first the most."""
-MAX_TEXTS = 4096
-"""Prices, and quantities, of a security whose texts are remembered."""
+"""Securities of the listing that ships, the most traded first."""
+TEXT_CACHE_SIZE = 4096
+"""The number of prices and of quantities of a security whose text is cached."""
 SYMBOL = re.compile(r"[A-Za-z0-9.-]{1,16}")
-"""What a symbol looks like."""
+"""The pattern of a symbol."""
 
 
 class Security:
-    """The terms of one security, with what turns decimals into ticks and lots."""
+    """One security: its terms, and the conversion between decimals and ticks or lots."""
 
     __slots__ = ("listing", "lot_size", "price_text", "quantity_text", "symbol", "tick_size")
 
@@ -44,48 +44,66 @@ class Security:
         self.symbol = listing.symbol
         self.tick_size = Decimal(listing.tick_size)
         self.lot_size = Decimal(listing.lot_size)
-        self.price_text: Callable[[int], str] = lru_cache(MAX_TEXTS)(partial(from_steps, step=self.tick_size))
-        """A price in ticks as decimal text."""
-        self.quantity_text: Callable[[int], str] = lru_cache(MAX_TEXTS)(partial(from_steps, step=self.lot_size))
-        """A quantity in lots as decimal text."""
+        self.price_text: Callable[[int], str] = lru_cache(TEXT_CACHE_SIZE)(partial(from_steps, step=self.tick_size))
+        """Return a price in ticks as decimal text."""
+        self.quantity_text: Callable[[int], str] = lru_cache(TEXT_CACHE_SIZE)(partial(from_steps, step=self.lot_size))
+        """Return a quantity in lots as decimal text."""
 
     def ticks(self, price: Decimal, field: str = "price") -> int:
-        """A price in ticks. Raises `Refusal` (`INVALID_FIELD`, that field)."""
+        """Return a price in ticks.
+
+        Raises:
+            Refusal: `INVALID_FIELD` with that field, if it is not a whole number of ticks in range.
+        """
         return checked_steps(field, price, self.tick_size, "tick size", MAX_TICKS)
 
     def lots(self, quantity: Decimal, field: str = "quantity") -> int:
-        """A quantity in lots. Raises `Refusal` (`INVALID_FIELD`, that field)."""
+        """Return a quantity in lots.
+
+        Raises:
+            Refusal: `INVALID_FIELD` with that field, if it is not a whole number of lots in range.
+        """
         return checked_steps(field, quantity, self.lot_size, "lot size", MAX_LOTS)
 
 
-def checked_steps(field: str, value: Decimal, step: Decimal, name: str, most: int) -> int:
-    """How often `step`, called `name`, goes into `value`: 1 to `most` times. Raises `Refusal` (`INVALID_FIELD`, `field`)."""
+def checked_steps(field: str, value: Decimal, step: Decimal, name: str, maximum: int) -> int:
+    """Return `value` divided by `step`, a whole number. `name` is the name of the step for clients.
+
+    Raises:
+        Refusal: `INVALID_FIELD` with `field`, if it is not a whole number from 1 to `maximum`.
+    """
     try:
         steps = to_steps(value, step)
     except NotExactError as error:
         raise Refusal(Code.INVALID_FIELD, f"{field} must be a multiple of the {name} {step:f}: {error}", field) from error
-    if not 1 <= steps <= most:
+    if not 1 <= steps <= maximum:
         raise Refusal(
             Code.INVALID_FIELD,
-            f"{field} must be between {from_steps(1, step)} and {from_steps(most, step)}",
+            f"{field} must be between {from_steps(1, step)} and {from_steps(maximum, step)}",
             field,
         )
     return steps
 
 
 class ListingError(ValueError):
-    """A listing file is not usable; the message names the line and the column."""
+    """An error in a listing file. The message names the line and the column."""
 
 
 def read_listing(lines: Iterable[str]) -> list[ListSecurity]:
-    """The securities of a listing file: any CSV with a column `symbol` and a column `name`.
+    """Return the securities of a listing file: a CSV file with the columns `symbol` and `name`.
 
-    Columns that are terms, in whatever case and with spaces or underscores: tick_size or tick (0.01 without it), lot_size or
-    lot (1), reference_price, price or last sale (100; a sign of a currency is passed over, and it is rounded to the tick),
-    pricing_rule or pricing, maker_fee_bps, taker_fee_bps, band_bps, auction_seconds, state, and, as decimals,
-    max_order_quantity, max_order_value, short_limit and position_limit. An empty cell is the default. Other columns are not
-    read: `unknown_columns` names them. Returns commands without id and time: the gateway gives them when it sends them.
-    Raises `ListingError`.
+    The other columns that are read are terms. Their names may have any case, and spaces in place of underscores:
+
+    - `tick_size` or `tick`, 0.01 by default; `lot_size` or `lot`, 1 by default
+    - `reference_price`, `price` or `last sale`, 100 by default; without its currency sign, and rounded to the tick
+    - `pricing_rule` or `pricing`, `maker_fee_bps`, `taker_fee_bps`, `band_bps`, `auction_seconds` and `state`
+    - as decimals: `max_order_quantity`, `max_order_value`, `short_limit` and `position_limit`
+
+    An empty cell means the default. `unknown_columns` returns the columns that are not read. The commands have no id and no
+    time: the gateway sets them when it sends the commands.
+
+    Raises:
+        ListingError: The file cannot be used.
     """
     reader = csv.DictReader(lines)
     listed: dict[str, ListSecurity] = {}
@@ -99,19 +117,23 @@ def read_listing(lines: Iterable[str]) -> list[ListSecurity]:
             if security.symbol in listed:
                 raise ListingError(f"line {reader.line_num}: {security.symbol} is listed twice")
             listed[security.symbol] = security
-    except csv.Error as error:  # of the line after the last that was read
+    except csv.Error as error:  # in the line after the last that was read
         raise ListingError(f"line {reader.line_num + 1}: {error}") from error
     return list(listed.values())
 
 
 def most_traded(listing: list[ListSecurity], count: int) -> list[ListSecurity]:
-    """The first `count` of a listing: those of `LIQUID` before the others, which keep their order."""
-    rank = {symbol: place for place, symbol in enumerate(LIQUID)}
-    return sorted(listing, key=lambda one: rank.get(one.symbol, len(rank)))[:count]
+    """Return the first `count` securities: those of `MOST_TRADED_SYMBOLS`, then the others in the order of the listing."""
+    rank = {symbol: place for place, symbol in enumerate(MOST_TRADED_SYMBOLS)}
+    return sorted(listing, key=lambda security: rank.get(security.symbol, len(rank)))[:count]
 
 
 def unknown_columns(lines: Iterable[str]) -> list[str]:
-    """The columns of a listing file that `read_listing` does not read, as the file writes them. Raises `ListingError`."""
+    """Return the columns of a listing file that `read_listing` does not read, as they are in the file.
+
+    Raises:
+        ListingError: The file is not CSV.
+    """
     try:
         columns = csv.DictReader(lines).fieldnames or ()
     except csv.Error as error:
@@ -121,10 +143,14 @@ def unknown_columns(lines: Iterable[str]) -> list[str]:
 
 
 def _security(cells: Mapping[str, str], place: str) -> ListSecurity:
-    """The security in a line of a listing file. Raises `ListingError`."""
+    """Return the security of a line of a listing file.
+
+    Raises:
+        ListingError: A cell cannot be used.
+    """
     symbol = cells["symbol"]
     if not SYMBOL.fullmatch(symbol):
-        raise ListingError(f"{place}: symbol {symbol[:40]!r} is not 1 to 16 of A-Z a-z 0-9 . -")
+        raise ListingError(f"{place}: symbol {symbol[:40]!r} is not 1 to 16 characters of A-Z a-z 0-9 . -")
     if not cells["name"].isprintable():
         raise ListingError(f"{place}: the name {cells['name']!r} has control characters")
     tick, lot = cells.get("tick_size") or "0.01", cells.get("lot_size") or "1"
@@ -144,14 +170,14 @@ def _security(cells: Mapping[str, str], place: str) -> ListSecurity:
 
 
 def _reason(error: Exception) -> str:
-    """Why a cell cannot be used. Errors of decimals have no text of their own."""
-    return "it is no number" if isinstance(error, ArithmeticError) or not str(error) else str(error)
+    """Return the reason why a cell cannot be used. Errors of decimals have no text."""
+    return "it is not a number" if isinstance(error, ArithmeticError) or not str(error) else str(error)
 
 
 def listing_json(listing: ListSecurity) -> dict[str, object]:
-    """The body of `POST /admin/securities` for it."""
+    """Return the body of `POST /admin/securities` for a security."""
     tick, lot = Decimal(listing.tick_size), Decimal(listing.lot_size)
-    body: dict[str, object] = {name: getattr(listing, name) for name in ListSecurity.__struct_fields__[2:]}
+    body: dict[str, object] = {name: getattr(listing, name) for name in SECURITY_TERMS}
     body["reference_price"] = from_steps(listing.reference_price, tick)
     for name in ("max_order_quantity", "short_limit", "position_limit"):
         body[name] = from_steps(getattr(listing, name), lot)
@@ -169,8 +195,10 @@ _ALIASES = {
 
 
 def _terms(columns: Sequence[str]) -> dict[str, str]:
-    """The columns that are read, by the term that each is. Where several are the same term, its own name goes first, and
-    then the order of the aliases."""
+    """Return the columns that are read, by term.
+
+    If several columns are the same term, the one with the name of the term is read, or else the first of the aliases.
+    """
     plain: dict[str, str] = {}
     for name in columns:
         plain.setdefault(name.strip().lower().replace(" ", "_"), name)

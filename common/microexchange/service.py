@@ -1,8 +1,8 @@
-"""The service loop: how each of the four services starts, runs, and stops.
+"""The service loop: how each of the four services starts, runs and stops.
 
-A service is a handful of endless tasks. When one fails, all stop and the process ends with a failure, so that whoever
-watches it starts it again: every service can be killed at any moment, so this is the simplest repair there is. SIGTERM
-and SIGINT end it in order.
+A service is a few tasks without end. If one fails, all stop, and the process ends with an error. The launcher, or another
+supervisor, starts it again. Every service can be killed at any moment, so a restart is the simplest repair. SIGTERM and
+SIGINT stop a service in order.
 """
 
 import asyncio
@@ -33,11 +33,11 @@ from microexchange.telemetry import configure_logging
 _logger = structlog.get_logger(__name__)
 
 EXIT_CONFIG = 78
-"""Exit status of a service that cannot start as it is configured (EX_CONFIG of sysexits.h): starting it again won't help."""
+"""The exit status of a service with wrong settings (EX_CONFIG of sysexits.h). A restart does not help."""
 
 
-POSITION_SECONDS = 5.0
-"""How long to wait for an entry that should be on the log already, before asking where the log ends."""
+POSITION_TIMEOUT_SECONDS = 5.0
+"""The time to wait for a body that should be on the log already, before the end of the log is checked."""
 
 
 _AUTOGROUP = Path("/proc/self/autogroup")
@@ -45,28 +45,28 @@ _AUTOGROUP_TRIES = 10
 
 
 class ConfigurationError(Exception):
-    """The service cannot run as it is configured; the message says what to change."""
+    """A setting with which the service cannot run. The message names the fix."""
 
 
 class Service(Protocol):
-    """One of the four."""
+    """One of the four services."""
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Runs until `stop`."""
+        """Run until `stop` is set."""
 
 
 S = TypeVar("S", bound=ServiceSettings)
 
 
-def run_service(name: str, kind: type[S], make: Callable[[S], Service]) -> None:
-    """Runs a service as `run_main` does, as its settings say: variables `MX_…`, or flags of the same names."""
+def run_service(name: str, settings_type: type[S], make: Callable[[S], Service]) -> None:
+    """Read the settings of a service from variables `MX_…` or flags of the same names, and run the service."""
     try:
-        settings = kind(_cli_parse_args=True, _cli_kebab_case=True, _cli_prog_name=name)
+        settings = settings_type(_cli_parse_args=True, _cli_kebab_case=True, _cli_prog_name=name)
     except ValidationError as error:
-        wrong = "; ".join(f"MX_{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors())
-        sys.stderr.write(f"{name}: {wrong}\n")
+        problems = [f"MX_{'.'.join(map(str, detail['loc'])).upper()}: {detail['msg']}" for detail in error.errors()]
+        sys.stderr.write(f"{name}: {'; '.join(problems)}\n")
         sys.exit(EXIT_CONFIG)
-    leave_to_others(settings.nice)
+    lower_priority(settings.nice)
 
     async def run(stop: asyncio.Event) -> None:
         await make(settings).run(stop)
@@ -75,11 +75,11 @@ def run_service(name: str, kind: type[S], make: Callable[[S], Service]) -> None:
         run_main(name, settings.log_level, settings.parent_pipe, run)
 
 
-def leave_to_others(nice: int) -> None:
-    """Lets others go first to the processor, as nice(1) says.
+def lower_priority(nice: int) -> None:
+    """Lower the scheduling priority of this process, as nice(1) does.
 
-    Where Linux shares it out among sessions first, the niceness of a process counts within its session alone (sched(7), "The
-    autogroup feature"): who leads a session, as all do that the launcher starts, is nice with the whole of it.
+    If Linux schedules by session, the priority of a process counts only within its session (sched(7), "The autogroup
+    feature"). So a process that leads a session, as services do, also lowers the priority of the session.
     """
     if not nice:
         return
@@ -90,16 +90,16 @@ def leave_to_others(nice: int) -> None:
         try:
             _AUTOGROUP.write_text(str(nice))
         except BlockingIOError:
-            time.sleep(0.1)  # all users together may change one group in that time
+            time.sleep(0.1)  # Linux allows one change of a group in that time
         except OSError:
-            return  # not this system, or not allowed
+            return  # the system has no autogroups, or forbids the change
         else:
             return
 
 
 @contextlib.contextmanager
 def profiled(folder: Path | None, name: str) -> Iterator[None]:
-    """Writes what cProfile has seen of the body to `folder/<name>-<process>.prof`; without a folder it does not look."""
+    """Profile the body with cProfile, and write `folder/<name>-<process>.prof`. Without a folder, do nothing."""
     if folder is None:
         yield
         return
@@ -114,12 +114,12 @@ def profiled(folder: Path | None, name: str) -> Iterator[None]:
 
 
 def run_main(name: str, log_level: str, parent_pipe: bool, main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
-    """Runs `main(stop)` until it returns, and ends the process. `stop` is set by SIGTERM, SIGINT or a dead parent."""
+    """Run `main(stop)`, and end the process if it fails. SIGTERM, SIGINT and the end of the parent process set `stop`."""
     configure_logging(log_level)
     structlog.contextvars.bind_contextvars(service=name)
 
-    # Records are trees without cycles: to look for cycles after every few hundred of them, as Python does, takes a third of
-    # a busy service's time. What is there now stays, and is not looked at at all.
+    # Records have no cycles. With Python's default thresholds, the search for cycles takes a third of the time of a busy
+    # service. Objects from before the start stay, so the search leaves them out.
     gc.freeze()
     gc.set_threshold(100_000, 20, 20)
 
@@ -146,7 +146,7 @@ def run_main(name: str, log_level: str, parent_pipe: bool, main: Callable[[async
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """The first error in a task group's bundle."""
+    """Return the first error of an exception group."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
@@ -160,7 +160,7 @@ def _on_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
 
 
 async def run_until(stop: asyncio.Event, *tasks: Awaitable[None]) -> None:
-    """Runs endless `tasks` until `stop` is set, then cancels them. Raises what the first that fails raises."""
+    """Run `tasks` without end until `stop` is set, then cancel them. If a task fails, raise its error."""
     running = [asyncio.ensure_future(task) for task in tasks]
     stopping = asyncio.ensure_future(stop.wait())
     try:
@@ -176,18 +176,21 @@ async def run_until(stop: asyncio.Event, *tasks: Awaitable[None]) -> None:
         if task is not stopping:
             task.result()
             if not stop.is_set():
-                raise RuntimeError(f"a task that should never end did: {task}")
+                raise RuntimeError(f"a task ended before the service was stopped: {task}")
 
 
 async def check_position(log: Log, topic: str, offset: int) -> None:
-    """Makes sure that `log` is the one on which somebody has read `topic` up to `offset`.
+    """Check that `log` is the log from which `topic` was read up to `offset`: it has a body before `offset`.
 
-    Returns once it has seen what stands before `offset`. Raises `ConfigurationError` where the log ends before: then it is
-    another log, and to go on there would pass over what comes at its first offsets.
+    Raises:
+        ConfigurationError: The log ends before `offset`. So it is another log, and its first bodies would not be read.
     """
     while offset:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(POSITION_SECONDS), contextlib.aclosing(log.read(topic, offset - 1)) as batches:
+            async with (
+                asyncio.timeout(POSITION_TIMEOUT_SECONDS),
+                contextlib.aclosing(log.read(topic, offset - 1)) as batches,
+            ):
                 async for _ in batches:
                     return
         with contextlib.suppress(LogUnavailableError):
@@ -198,8 +201,8 @@ async def check_position(log: Log, topic: str, offset: int) -> None:
                 )
 
 
-_FULL = 200
-"""Bodies at once from which on more may be waiting."""
+_FULL_READ = 200
+"""The number of bodies in one read from which more may be waiting."""
 
 
 class _Heading(msgspec.Struct, array_like=True):
@@ -213,9 +216,14 @@ class _Heading(msgspec.Struct, array_like=True):
 _heading_decoder = msgspec.msgpack.Decoder(_Heading)
 
 
-async def until_replaced(log: Log, topic: str, producer: str, fencing_token: int) -> None:
-    """Watches `topic` for ever. Raises `ConfigurationError` when another process writes there as this `producer`, in a newer
-    fencing_token: from then on nobody reads what this one writes, and it must stop."""
+async def watch_for_successor(log: Log, topic: str, producer: str, fencing_token: int) -> None:
+    """Read `topic` without end, until another process writes to it as `producer` with a greater fencing token.
+
+    From then on readers ignore the records of this process, so it must stop.
+
+    Raises:
+        ConfigurationError: Another process has taken over.
+    """
     backoff = Backoff()
     while True:
         try:
@@ -229,18 +237,17 @@ async def until_replaced(log: Log, topic: str, producer: str, fencing_token: int
                 heading = _heading_decoder.decode(body)
                 if heading.producer == producer and heading.fencing_token > fencing_token:
                     raise ConfigurationError(
-                        f"another {producer} has taken over: its fencing token is {heading.fencing_token}, that of this "
-                        f"process {fencing_token}. "
-                        "Run one at a time, or give each exchange a namespace of its own"
+                        f"another {producer} has taken over: its fencing token is {heading.fencing_token}, and that of "
+                        f"this process is {fencing_token}. Run one at a time, or give each exchange its own namespace"
                     )
-        if len(entries) < _FULL:
-            # No hurry: meanwhile nothing of it is read by anybody.
+        if len(entries) < _FULL_READ:
+            # Readers ignore the records of this process by then, so a late stop does no harm.
             await asyncio.sleep(0.5)
 
 
 @contextlib.asynccontextmanager
 async def background(*tasks: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Runs endless `tasks` beside the body, and cancels them at its end. Should one fail, the body is cancelled."""
+    """Run `tasks` concurrently with the body, and cancel them at its end. If a task fails, cancel the body."""
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(task) for task in tasks]
         yield
@@ -248,27 +255,29 @@ async def background(*tasks: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
             task.cancel()
 
 
-def take_fresh(cursors: ProducerCursors, topic: str, batch: Batch[R], health: Health) -> list[R]:
-    """The records of `batch` that are new. Where some are missing before it, none: the service is not ready until the
-    producer has sent them again."""
+def take_new_records(cursors: ProducerCursors, topic: str, batch: Batch[R], health: Health) -> list[R]:
+    """Return the new records of `batch`, and move the cursor of their producer.
+
+    If records are missing before the batch, return none. The service is then not ready until the producer sends them again.
+    """
     try:
-        fresh = cursors.take(batch)
+        records = cursors.take(batch)
     except SequenceGapError as error:
         _logger.error("gap", topic=topic, cause=str(error))
         health.wait("gap", str(error))
         return []
     health.clear("gap")
-    return fresh
+    return records
 
 
 async def read_batches(
     log: Log, topic: str, from_offset: int, health: Health
 ) -> AsyncGenerator[list[tuple[int, Batch[Any]]], None]:
-    """Reads and decodes `topic` from `from_offset` on: lists of (offset, batch).
+    """Read and decode `topic` from `from_offset` on. Yields lists of (offset, batch).
 
-    A body that no version wrote is skipped and reported: nothing that is on the log can stop a service. A body of a newer
-    version is another matter: to skip it would lose what it says, so the service says which tag it does not know, stops
-    being ready and waits to be upgraded.
+    A malformed body is logged and skipped, so that no body on the log can stop a service. A body of a newer version must
+    not be skipped, because its records would be lost. The service then logs the unknown tag, is no longer ready, and waits
+    for its upgrade.
     """
     async for entries in log.read(topic, from_offset):
         batches: list[tuple[int, Batch[Any]]] = []
@@ -277,7 +286,7 @@ async def read_batches(
             try:
                 batches.append((offset, decode_batch(topic, body)))
             except MalformedBatchError as error:
-                _logger.error("skipped a body that is no batch", topic=topic, offset=offset, cause=str(error))
+                _logger.error("skipped a malformed body", topic=topic, offset=offset, cause=str(error))
             except UndecodableError as error:
                 newer = offset, error
                 break

@@ -1,8 +1,7 @@
-"""Settings that all services share. Each is an environment variable `MX_…`, a flag of the service, or an argument to the
-class in a test.
+"""Settings that all services share. Each is an environment variable `MX_…`, a flag of the service, or an argument in a test.
 
-Where `MX_SECRETS_DIR` names a folder, a setting may also be a file in it, called like the variable in small letters: so the
-addresses that carry passwords need not stand in the environment.
+If `MX_SECRETS_DIR` names a folder, a setting may also be a file in it with the name of the variable in lower case. So
+addresses with passwords need not be in the environment.
 """
 
 import os
@@ -14,17 +13,17 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 def default_data_dir() -> Path:
-    """Where a market keeps its files unless told otherwise."""
+    """Return the default data folder of a market."""
     return user_data_path("microexchange")
 
 
 def default_running_dir() -> Path:
-    """The folder in which a running exchange publishes its addresses for the other commands."""
+    """Return the folder in which a running exchange publishes its addresses for the other commands."""
     return user_state_path("microexchange") / "running"
 
 
 NAMESPACE = r"^[a-z0-9_]{0,32}$"
-"""What a namespace looks like."""
+"""The pattern of a namespace."""
 
 
 class _Settings(BaseSettings):
@@ -33,48 +32,51 @@ class _Settings(BaseSettings):
     namespace: str = Field(
         default="",
         pattern=NAMESPACE,
-        description="Put before every exchange, queue and database name, so that several markets share one server.",
+        description="Prefix of the names of exchanges, queues and databases, so that several markets can share a server.",
     )
 
 
 class DatabaseSettings(_Settings):
-    """What a command that only needs the database is told."""
+    """The settings of a command that only needs the database."""
 
     database_url: SecretStr | None = Field(default=None, description="The Postgres server: postgresql://…")
 
 
 class PlaceSettings(DatabaseSettings):
-    """Where a command finds an exchange that it did not start."""
+    """The settings of a command for an exchange that it did not start."""
 
-    log_url: SecretStr | None = Field(default=None, description="The log; without one, it is in the database's server.")
+    log_url: SecretStr | None = Field(default=None, description="The log. By default it is on the server of the databases.")
     data_dir: Path = Field(default_factory=default_data_dir, description="Folder of snapshots and secrets.")
     running_dir: Path = Field(
-        default_factory=default_running_dir, description="Folder with a file for each exchange that runs on this machine."
+        default_factory=default_running_dir, description="Folder with one file for each running exchange of this machine."
     )
 
 
 class ServiceSettings(_Settings):
-    """What every service is told."""
+    """The settings of every service."""
 
     log_url: SecretStr = Field(description="The log: amqp://… or postgresql://…")
     database_url: SecretStr = Field(description="The Postgres server of the databases: postgresql://…")
     data_dir: Path = Field(default_factory=default_data_dir, description="Folder of snapshots and secrets.")
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
-    port: int = Field(default=0, ge=0, le=65535, description="Port to listen on; each service has its own default.")
-    port_flag: str = Field(default="MX_PORT", description="What to change when the port is busy, for the error.")
+    port: int = Field(default=0, ge=0, le=65535, description="Port to listen on. Each service has its own default.")
+    port_flag: str = Field(default="MX_PORT", description="Name of the port's setting in the error message for a busy port.")
     log_level: str = Field(default="info", description="debug, info, warning or error.")
-    nice: int = Field(default=0, ge=0, le=19, description="How readily to leave the processor to others, as in nice(1).")
-    profile: Path | None = Field(default=None, description="Folder to write a profile into at the end, as cProfile does.")
+    nice: int = Field(default=0, ge=0, le=19, description="Scheduling, as in nice(1): a greater value is a lower priority.")
+    profile: Path | None = Field(default=None, description="Folder for a profile by cProfile, which is written at the end.")
     parent_pipe: bool = Field(
-        default=False, description="Stop when standard input closes: set by the launcher, so that none outlives it."
+        default=False,
+        description="Stop when standard input closes. The launcher sets it, so that services end with it.",
     )
 
 
 class PublicSettings(ServiceSettings):
-    """What a service is told that clients speak with."""
+    """The settings of a service with interfaces for clients."""
 
-    classroom: bool = Field(default=False, description="Classroom mode: clients are known by their names alone.")
+    classroom: bool = Field(default=False, description="Classroom mode: a client needs only a name, and no key.")
     address_requests_per_second: float = Field(
-        default=20_000, ge=0, description="HTTP requests and new WebSockets of one address; 0 for any."
+        default=20_000, ge=0, description="HTTP requests and new WebSockets of one address a second; 0 means no limit."
     )
-    cors_origins: list[str] = Field(default=[], description='Origins whose pages may ask, as JSON; ["*"] for all.')
+    cors_origins: list[str] = Field(
+        default=[], description='Origins whose pages may send requests, as JSON; ["*"] means all.'
+    )

@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line on standard error."""
+"""Logs: one JSON object per line on standard error."""
 
 import logging
 import sys
@@ -7,7 +7,7 @@ import structlog
 
 
 def configure_logging(level: str) -> None:
-    """Sends structlog and the standard library's warnings to standard error, as JSON lines."""
+    """Write the logs of structlog, and warnings of the standard library, to standard error as JSON lines."""
     threshold = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     structlog.configure(
@@ -35,5 +35,5 @@ def configure_logging(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(level=max(threshold, logging.WARNING), handlers=[handler], force=True)
-    # pika reports every lost connection three times over, as errors; our log reports it once.
+    # pika logs three errors for each lost connection. Our log has one.
     logging.getLogger("pika").setLevel(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""What the services' HTTP sides share: the server, the one shape of errors, health and metrics."""
+"""HTTP for all services: the server, the JSON form of errors, health and metrics."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ from microexchange.frames import Connection, frame
 from microexchange.health import Health
 from microexchange.http_connection import HttpConnection
 from microexchange.limits import RateLimiter
-from microexchange.refusals import HTTP_STATUS, Code, Refusal
+from microexchange.refusals import Code, Refusal
 from microexchange.schemas import ErrorView
 
 _logger = structlog.get_logger(__name__)
@@ -36,98 +36,144 @@ _encoder = msgspec.json.Encoder(enc_hook=str)
 _number_encoder = msgspec.json.Encoder(decimal_format="number")
 _msgpack_encoder = msgspec.msgpack.Encoder(enc_hook=str)
 
-MAX_BODY = 1 << 20
+HTTP_STATUS: dict[Code, int] = {
+    Code.MALFORMED: 400,
+    Code.INVALID_FIELD: 422,
+    Code.UNKNOWN_SYMBOL: 404,
+    Code.UNAUTHENTICATED: 401,
+    Code.FORBIDDEN: 403,
+    Code.NOT_FOUND: 404,
+    Code.METHOD_NOT_ALLOWED: 405,
+    Code.TOO_LARGE: 413,
+    Code.UNAVAILABLE: 503,
+    Code.OUTCOME_UNKNOWN: 504,
+    Code.INTERNAL: 500,
+    Code.CLIENT_EXISTS: 409,
+    Code.UNKNOWN_CLIENT: 404,
+    Code.CLIENT_SUSPENDED: 403,
+    Code.SECURITY_EXISTS: 409,
+    Code.UNKNOWN_ORDER: 404,
+    Code.ORDER_CLOSED: 409,
+    Code.DUPLICATE_CLIENT_ORDER_ID: 409,
+    Code.INSUFFICIENT_CASH: 409,
+    Code.INSUFFICIENT_SHARES: 409,
+    Code.LIMIT_EXCEEDED: 422,
+    Code.NO_LIQUIDITY: 409,
+    Code.SELF_TRADE: 409,
+    Code.MARKET_HALTED: 409,
+    Code.MARKET_CLOSED: 409,
+    Code.NOT_IN_AUCTION: 409,
+    Code.WOULD_TRADE: 409,
+    Code.NOT_FILLABLE: 409,
+    Code.POSITION_LIMIT: 409,
+    Code.UNKNOWN_SAVED_BOOK: 404,
+    Code.PRICE_BAND: 409,
+    Code.UNFILLED: 409,
+    Code.EXPIRED: 409,
+    Code.BOOK_LOADED: 409,
+    Code.RATE_LIMITED: 429,
+    Code.DELISTED: 409,
+    Code.SETTLEMENT_FAULT: 500,
+}
+"""The HTTP status of each code of a refusal."""
+MAX_BODY_BYTES = 1 << 20
 """The largest request body, in bytes."""
-BODY_SECONDS = 10.0
-"""How long a request's body may take to come."""
-FLOOD_PAUSE = 0.05
-"""Seconds that a refusal for asking too often is kept back, and a WebSocket that earned one is not read: whoever floods is
-slowed, and nobody else."""
+BODY_TIMEOUT_SECONDS = 10.0
+"""Time for a request's body to arrive."""
+FLOOD_PAUSE_SECONDS = 0.05
+"""Time before a refusal for too many requests is sent, and during which its WebSocket is not read. It slows down the client
+that sends them, and no other."""
+SHUTDOWN_TIMEOUT_SECONDS = 5
 RETRY_AFTER = "1"
-"""Seconds, for the header of a 503."""
+"""Seconds, in the header of a 503."""
 
 
 def json_response(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A JSON answer, encoded by msgspec."""
+    """Return a JSON answer."""
     return Response(_encoder.encode(content), status, headers, "application/json")
 
 
 def number_json(content: Any) -> bytes:
-    """JSON in which decimals are numbers, exact to the last digit, for clients that expect such."""
+    """Return JSON in which decimals are numbers, exact to the last digit."""
     return _number_encoder.encode(content)
 
 
 def msgpack_bytes(content: Any) -> bytes:
-    """The same in msgpack, for a WebSocket that speaks it."""
+    """Return a message in msgpack."""
     return _msgpack_encoder.encode(content)
 
 
 def json_frame(content: Any) -> bytes:
-    """JSON text in a WebSocket's frame."""
+    """Return a WebSocket frame with JSON text."""
     return frame(_encoder.encode(content))
 
 
 def json_text(content: Any) -> str:
-    """JSON text for a WebSocket."""
+    """Return JSON text."""
     return _encoder.encode(content).decode()
 
 
 def refuse(refusal: Refusal) -> Response:
-    """A refusal as an HTTP answer."""
-    headers = {"Retry-After": RETRY_AFTER} if refusal.http_status == 503 else None
+    """Return the HTTP answer of a refusal."""
+    headers = {"Retry-After": RETRY_AFTER} if HTTP_STATUS[refusal.code] == 503 else None
     if refusal.retry_after is not None:
         headers = {"Retry-After": str(math.ceil(refusal.retry_after)), "RateLimit-Limit": f"{refusal.limit:g}"}
     if refusal.code is Code.UNAUTHENTICATED:
         headers = {"WWW-Authenticate": "Bearer"}
-    return json_response(refusal.as_json(), refusal.http_status, headers)
+    return json_response(refusal.as_json(), HTTP_STATUS[refusal.code], headers)
 
 
 def decode_json(decoder: "msgspec.json.Decoder[Any] | msgspec.msgpack.Decoder[Any]", body: bytes) -> Any:
-    """Decodes and checks a JSON body, or one of msgpack with such a decoder.
+    """Decode and check a body in JSON, or in msgpack if the decoder is one of msgpack.
 
-    Raises `Refusal` (`MALFORMED`, or `INVALID_FIELD` with the field's name).
+    Raises:
+        Refusal: `MALFORMED`, or `INVALID_FIELD` with the field.
     """
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        kind = "JSON" if isinstance(decoder, msgspec.json.Decoder) else "msgpack"
-        raise Refusal(Code.MALFORMED, f"the body is not valid {kind}: {error}") from error
+        encoding = "JSON" if isinstance(decoder, msgspec.json.Decoder) else "msgpack"
+        raise Refusal(Code.MALFORMED, f"the body is not valid {encoding}: {error}") from error
 
 
 def _invalid(text: str) -> Refusal:
-    """msgspec says "Expected `str`, got `int` - at `$.symbol`"; ours names the field apart."""
+    """Return the refusal of a message of msgspec, such as "Expected `str`, got `int` - at `$.symbol`"."""
     message, _, path = text.partition(" - at `")
     field = path.rstrip("`").removeprefix("$").lstrip(".")
     if "required field `" in message:
         missing = message.split("required field `", 1)[1].rstrip("`")
-        return Refusal(Code.INVALID_FIELD, f"{missing} is missing", f"{field}.{missing}" if field else missing)
+        return Refusal(Code.INVALID_FIELD, f"{missing} is missing: add it", f"{field}.{missing}" if field else missing)
     if "unknown field `" in message:
         unknown = message.split("unknown field `", 1)[1].rstrip("`")
-        return Refusal(Code.INVALID_FIELD, f"there is no field {unknown!r} here", unknown)
+        return Refusal(Code.INVALID_FIELD, f"there is no field {unknown!r} here: leave it out", unknown)
     if not field:
-        return Refusal(Code.MALFORMED, f"the body is not a JSON object of this kind: {message}")
+        return Refusal(Code.MALFORMED, f"the body is not a JSON object of the right type: {message}")
     return Refusal(Code.INVALID_FIELD, f"{field}: {message.replace('`', '')}", field)
 
 
 async def read_body(request: Request) -> bytes:
-    """The request's body. Raises `Refusal`: `TOO_LARGE` as soon as more than `MAX_BODY` bytes have come, `MALFORMED` if it
-    is not whole in `BODY_SECONDS`."""
+    """Return the request's body.
+
+    Raises:
+        Refusal: `TOO_LARGE`: the body has more than `MAX_BODY_BYTES` bytes. `MALFORMED`: it is not complete within
+            `BODY_TIMEOUT_SECONDS`.
+    """
     body = bytearray()
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
             async for chunk in request.stream():
                 body += chunk
-                if len(body) > MAX_BODY:
-                    raise Refusal(Code.TOO_LARGE, f"the body is larger than {MAX_BODY} bytes")
+                if len(body) > MAX_BODY_BYTES:
+                    raise Refusal(Code.TOO_LARGE, f"the body is larger than {MAX_BODY_BYTES} bytes")
     except TimeoutError as error:
-        raise Refusal(Code.MALFORMED, f"the body did not come within {BODY_SECONDS:g} s: send it whole") from error
+        raise Refusal(Code.MALFORMED, f"the body did not arrive within {BODY_TIMEOUT_SECONDS:g} s: send it whole") from error
     return bytes(body)
 
 
 class SecurityHeaders:
-    """Adds to every answer what keeps a browser from guessing, framing and keeping it."""
+    """Middleware that adds headers to every answer: browsers must not guess its type, frame it or store it."""
 
     HEADERS = (
         (b"x-content-type-options", b"nosniff"),
@@ -140,29 +186,29 @@ class SecurityHeaders:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves a request."""
+        """Serve a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                there = {name for name, _ in message["headers"]}
-                message["headers"] = [*message["headers"], *(one for one in self.HEADERS if one[0] not in there)]
+                present = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(header for header in self.HEADERS if header[0] not in present)]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
 
 
 class AddressLimit:
-    """Refuses what an address asks too often, before anything else is done for it."""
+    """Middleware that refuses requests of an address that sends too many, before they are processed."""
 
     def __init__(self, app: ASGIApp, limiter: RateLimiter) -> None:
         self._app = app
         self._limiter = limiter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves a request, or refuses it."""
+        """Serve a request, or refuse it."""
         client = scope.get("client")
         if scope["type"] in ("http", "websocket") and client is not None:
             seconds = self._limiter.take(client[0], time.monotonic())
@@ -173,30 +219,30 @@ class AddressLimit:
                     await receive()
                     await send({"type": "websocket.close", "code": 1013, "reason": "too many connections a second"})
                 else:
-                    await asyncio.sleep(FLOOD_PAUSE)
+                    await asyncio.sleep(FLOOD_PAUSE_SECONDS)
                     await refuse(refusal)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
 
 _TAGS = [{"name": name} for name in ("clients", "orders", "market", "accounts", "admin", "operations")]
-"""Their order on the page."""
+"""The tags in the order of the OpenAPI page."""
 
 
 class _StatusCollector(Collector):
-    """The numbers of a service's status as gauges `microexchange_…`; those of a table have its keys as the label `name`."""
+    """The numbers of a service's status as gauges `microexchange_…`. In a table, the key is the label `name`."""
 
     def __init__(self, health: Health, status: Callable[[], dict[str, Any]]) -> None:
         self._health = health
         self._status = status
 
     def collect(self) -> Iterator[Metric]:
-        ready = GaugeMetricFamily("microexchange_ready", "Whether the service does its work.")
+        ready = GaugeMetricFamily("microexchange_ready", "1 if the service is ready, else 0.")
         ready.add_metric([], float(not self._health.waiting_for))
         yield ready
         for field, value in self._status().items():
             values = value if isinstance(value, dict) else {"": value}
-            numbers = {name: one for name, one in values.items() if isinstance(one, (int, float))}
+            numbers = {name: number for name, number in values.items() if isinstance(number, (int, float))}
             if numbers:
                 labels = ["name"] if isinstance(value, dict) else []
                 gauge = GaugeMetricFamily(f"microexchange_{field}", f"{field} of /status.", labels=labels)
@@ -214,9 +260,12 @@ def make_app(
     address_rate: float = 0,
     gateway_token: str = "",
 ) -> FastAPI:
-    """A FastAPI application with errors of one shape, `/health/live`, `/health/ready`, `/status` and `/metrics`. Pages of
-    `cors_origins` may ask it; `*` is all. One address may ask `address_rate` times a second, at once twice as often; 0 for
-    any. What the gateway forwards with `gateway_token` counts as asked by the gateway's client."""
+    """Return a FastAPI application with `/health/live`, `/health/ready`, `/status`, `/metrics` and the form of errors.
+
+    Pages of `cors_origins` may send requests; `*` is all. One address may send `address_rate` requests a second, and twice
+    as many at once; 0 for no limit. A request that the gateway forwards with `gateway_token` counts for the gateway's
+    client.
+    """
     app = FastAPIOffline(title=title, description=description, version=__version__, openapi_tags=_TAGS)
     if address_rate:
         app.add_middleware(AddressLimit, limiter=RateLimiter(address_rate, 2 * address_rate))
@@ -226,29 +275,7 @@ def make_app(
     if gateway_token:
         app.add_middleware(FromGateway, token=gateway_token)
 
-    @app.exception_handler(Refusal)
-    async def _refusal(_: Request, refusal: Refusal) -> Response:
-        if refusal.code is Code.RATE_LIMITED:
-            await asyncio.sleep(FLOOD_PAUSE)
-        return refuse(refusal)
-
-    @app.exception_handler(HTTPException)
-    async def _http(request: Request, error: HTTPException) -> Response:
-        code = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED}.get(error.status_code, Code.MALFORMED)
-        message = f"there is no {request.method} {request.url.path} here; GET /docs lists what there is"
-        body = Refusal(code, message if error.status_code in (404, 405) else str(error.detail)).as_json()
-        return json_response(body, error.status_code, dict(error.headers or {}))
-
-    @app.exception_handler(RequestValidationError)
-    async def _invalid_parameter(_: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        field = str(first["loc"][-1])
-        return refuse(Refusal(Code.INVALID_FIELD, f"{field}: {first['msg']}", field))
-
-    @app.exception_handler(Exception)
-    async def _fault(request: Request, error: Exception) -> Response:
-        _logger.error("fault in a request", path=request.url.path, exc_info=error)
-        return refuse(Refusal(Code.INTERNAL, "a fault in the exchange; its log has the details"))
+    _add_error_handlers(app)
 
     @app.get("/health/live", tags=["operations"], summary="The process runs")
     async def live() -> dict[str, str]:
@@ -274,11 +301,38 @@ def make_app(
     return app
 
 
-def document(app: FastAPI, *types: type) -> Callable[..., dict[str, Any]]:
-    """Adds the schemas of `types` to the app's OpenAPI page, and returns what describes a route in terms of them.
+def _add_error_handlers(app: FastAPI) -> None:
+    """Answer every error in the common form."""
 
-    Requests and answers are msgspec structures, which FastAPI does not know; so the route's own decoding and the page come
-    from the same types.
+    @app.exception_handler(Refusal)
+    async def _refusal(_: Request, refusal: Refusal) -> Response:
+        if refusal.code is Code.RATE_LIMITED:
+            await asyncio.sleep(FLOOD_PAUSE_SECONDS)
+        return refuse(refusal)
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> Response:
+        code = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED}.get(error.status_code, Code.MALFORMED)
+        message = f"there is no {request.method} {request.url.path} here: GET /docs has all routes"
+        body = Refusal(code, message if error.status_code in (404, 405) else str(error.detail)).as_json()
+        return json_response(body, error.status_code, dict(error.headers or {}))
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid_parameter(_: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        field = str(first["loc"][-1])
+        return refuse(Refusal(Code.INVALID_FIELD, f"{field}: {first['msg']}", field))
+
+    @app.exception_handler(Exception)
+    async def _fault(request: Request, error: Exception) -> Response:
+        _logger.error("fault in a request", path=request.url.path, exc_info=error)
+        return refuse(Refusal(Code.INTERNAL, "a fault in the exchange; its log has the details"))
+
+
+def document(app: FastAPI, *types: type) -> Callable[..., dict[str, Any]]:
+    """Add the schemas of `types` to the app's OpenAPI page. Return a function that describes a route with them.
+
+    FastAPI does not support msgspec structures. This way, the decoders of a route and the page use the same types.
     """
     _, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     make_openapi = app.openapi
@@ -288,7 +342,7 @@ def document(app: FastAPI, *types: type) -> Callable[..., dict[str, Any]]:
         schemas = page.setdefault("components", {}).setdefault("schemas", {})
         schemas.update(components)
         page["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-        # FastAPI's own shape of a bad parameter, which ours takes the place of.
+        # FastAPI's own form of an error, which `ErrorView` replaces.
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
         for route in page["paths"].values():
@@ -319,24 +373,24 @@ def document(app: FastAPI, *types: type) -> Callable[..., dict[str, Any]]:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn inside our own loop: signals are the service's business."""
+    """A uvicorn server inside the service's event loop. The service handles signals."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leaves signals alone."""
+        """Do nothing: the service handles signals."""
         yield
 
 
 async def serve(app: Any, listener: socket.socket, stop: asyncio.Event) -> None:
-    """Serves `app` on `listener` until `stop`; then finishes the requests that are under way, for five seconds at most."""
+    """Serve `app` on `listener` until `stop` is set. Then finish the open requests, for up to `SHUTDOWN_TIMEOUT_SECONDS`."""
     config = uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_SECONDS,
         http=HttpConnection,
         ws=Connection,
-        ws_max_size=MAX_BODY,
+        ws_max_size=MAX_BODY_BYTES,
         ws_per_message_deflate=False,
         server_header=False,
     )

@@ -1,1 +1,1 @@
-"""The databases of the exchange: their tables, and the migrations that make them."""
+"""The databases of the exchange: their tables, their migrations, and the conversion of records to rows and back."""

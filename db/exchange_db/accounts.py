@@ -1,8 +1,8 @@
-"""The exchange's own accounts, beside those of its clients."""
+"""The accounts of the exchange itself."""
 
 ISSUER = "$issuer"
-"""The account that all cash and shares come from: what it is below zero is what clients and the exchange have."""
+"""The other side of every deposit. Its negative balances are the cash and shares of all other accounts."""
 FEES = "$fees"
-"""The exchange's income from fees."""
+"""The income from fees."""
 SPREAD = "$spread"
-"""The exchange's income from trades in which the buyer pays more than the seller receives."""
+"""The income from trades in which the buyer pays more than the seller receives."""

@@ -1,10 +1,12 @@
-"""The tables of `market_data` that grow with the market are kept by day: a partition for each day of UTC, so that an old day
-goes at once, however much was in it."""
+"""The partitions of `market_data`: the tables that grow with the market have a partition for each day of UTC.
+
+So an old day is removed at once, whatever its size. Days are numbered from the start of Unix time.
+"""
 
 from datetime import UTC, date, datetime, timedelta
 
-DAY = 86_400 * 10**9
-"""Nanoseconds."""
+DAY_NS = 86_400 * 10**9
+"""A day in nanoseconds."""
 BY_DAY = {
     "order_reports": "timestamp",
     "trades": "timestamp",
@@ -13,13 +15,13 @@ BY_DAY = {
     "events": "timestamp",
     "equity": "at",
 }
-"""Those tables, and the column, in nanoseconds of Unix time, that says which day a row belongs to."""
+"""The partitioned tables, with the column of the time of a row in nanoseconds of Unix time."""
 
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def partition(table: str, day: int) -> str:
-    """The name of the partition of a day, which is counted from the beginning of Unix time.
+    """Return the name of the partition of a day.
 
     >>> partition("trades", 20_000)
     'trades_20241004'
@@ -28,7 +30,7 @@ def partition(table: str, day: int) -> str:
 
 
 def day_of(name: str) -> int:
-    """The day of the partition of that name.
+    """Return the day of the partition `name`.
 
     >>> day_of("trades_20241004")
     20000
@@ -37,17 +39,16 @@ def day_of(name: str) -> int:
 
 
 def make_partition(table: str, day: int) -> tuple[str, str]:
-    """The two statements that make a partition. It is made by itself and then attached, for which nobody who reads the
-    table has to wait."""
+    """Return the two statements that make a partition. The second attaches the new table without blocking readers."""
     name = partition(table, day)
     return (
         f"CREATE TABLE IF NOT EXISTS {name} (LIKE {table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES)",
-        f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ({day * DAY}) TO ({(day + 1) * DAY})",
+        f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ({day * DAY_NS}) TO ({(day + 1) * DAY_NS})",
     )
 
 
 def date_of(day: int) -> date:
-    """The date of a day.
+    """Return the date of a day.
 
     >>> date_of(20_000).isoformat()
     '2024-10-04'

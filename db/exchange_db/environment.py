@@ -1,4 +1,4 @@
-"""What the three alembic environments share."""
+"""The code that the three Alembic environments share."""
 
 import psycopg
 import sqlalchemy as sa
@@ -6,7 +6,7 @@ from alembic import context
 
 
 def run(metadata: sa.MetaData) -> None:
-    """Runs the migrations at the URL that the configuration carries, in one transaction."""
+    """Run the migrations in one transaction, at the URL in the configuration."""
     url = context.config.attributes["url"]
     engine = sa.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url), poolclass=sa.NullPool)
     with engine.connect() as connection:

@@ -1,4 +1,4 @@
-"""Makes and upgrades the databases, by alembic. Safe to run twice, and by several processes at once."""
+"""Creation and upgrade of the databases with Alembic. Several processes may run it at the same time."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +15,11 @@ from microexchange.databases import CLEARING_DATA, EXCHANGE_LOG, MARKET_DATA, da
 
 ALL = (CLEARING_DATA, MARKET_DATA, EXCHANGE_LOG)
 _MIGRATIONS = Path(__file__).parent / "migrations"
-_LOCK = 0x6D786462  # "mxdb": whoever migrates holds this advisory lock on the server's own database
+_LOCK = 0x6D786462  # "mxdb": the advisory lock of a migration, on the database `postgres`
 
 
 def alembic_config(name: str, url: str) -> Config:
-    """Alembic's configuration for the migrations of database `name`, to run at `url`."""
+    """Return the configuration of Alembic for the migrations of database `name` at `url`."""
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS / name))
     config.attributes["url"] = url
@@ -27,9 +27,10 @@ def alembic_config(name: str, url: str) -> Config:
 
 
 def migrate(server_url: str, namespace: str = "", names: Sequence[str] = ALL, revision: str = "head") -> list[str]:
-    """Brings the databases `names` of the server to `revision`; makes those that are not there.
+    """Migrate the databases `names` of a server to `revision`. Return the names of the databases that it created.
 
-    Returns the names of those it made. Raises `psycopg.OperationalError` where the server cannot be reached.
+    Raises:
+        psycopg.OperationalError: The server cannot be reached.
     """
     made = []
     with psycopg.connect(database_url(server_url, "", "postgres"), autocommit=True, connect_timeout=10) as server:
@@ -48,14 +49,14 @@ def migrate(server_url: str, namespace: str = "", names: Sequence[str] = ALL, re
 
 
 def check(server_url: str, namespace: str = "", names: Sequence[str] = ALL) -> dict[str, tuple[str | None, str | None]]:
-    """The revision of each database and the newest there is: (has, newest)."""
+    """Return the current and the newest revision of each database."""
     revisions = {}
     for name in names:
         url = database_url(server_url, namespace, name)
         engine = sa.create_engine("postgresql+psycopg://", creator=lambda url=url: psycopg.connect(url))
         with engine.connect() as connection:
-            has = MigrationContext.configure(connection).get_current_revision()
+            current = MigrationContext.configure(connection).get_current_revision()
         engine.dispose()
         newest = ScriptDirectory.from_config(alembic_config(name, url)).get_current_head()
-        revisions[namespace + name] = (has, newest)
+        revisions[namespace + name] = (current, newest)
     return revisions

@@ -1,27 +1,24 @@
-"""Rows of `order_reports` as the records that they were."""
+"""Rows of `market_data` as the records from which they were made."""
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
-from exchange_db.tables import order_reports
-from microexchange.enums import ExecType, Liquidity, OrderStatus, OrderType, Side, TimeInForce
-from microexchange.reports import OrderReport
+from exchange_db.rows import record_reader, stored_fields
+from exchange_db.tables import order_reports, securities, trades
+from microexchange.reports import OrderReport, SecurityListed, Trade
 
-COLUMNS = tuple(column.name for column in order_reports.c)[1:]
-"""The columns that are the record: all but `report_id`."""
+COLUMNS: Final = stored_fields(order_reports, OrderReport)
+"""The columns of `order_reports` that are fields of the report: all but `report_id`."""
+TRADE_COLUMNS: Final = stored_fields(trades, Trade)
+"""The columns of `trades`."""
+LISTING_COLUMNS: Final = stored_fields(securities, SecurityListed)
+"""The columns of `securities` that are fields of the listing. `state` has the current state of the market."""
 
-_ENUMS: dict[str, Callable[[str], object]] = {
-    "side": Side,
-    "order_type": OrderType,
-    "exec_type": ExecType,
-    "status": OrderStatus,
-    "liquidity": Liquidity,
-    "time_in_force": TimeInForce,
-}
-
-
-def order_report(values: Sequence[object]) -> OrderReport:
-    """The report whose values of `COLUMNS` these are."""
-    fields = dict(zip(COLUMNS, values, strict=True))
-    for name, kind in _ENUMS.items():
-        fields[name] = kind(str(fields[name]))
-    return OrderReport(**fields)  # type: ignore[arg-type]
+order_report: Final[Callable[[Sequence[object]], OrderReport]] = record_reader(OrderReport, COLUMNS)
+"""Return the report with these values of `COLUMNS`."""
+trade: Final[Callable[[Sequence[object]], Trade]] = record_reader(Trade, TRADE_COLUMNS)
+"""Return the trade with these values of `TRADE_COLUMNS`."""
+security_listed: Final[Callable[[Sequence[object]], SecurityListed]] = record_reader(
+    SecurityListed, LISTING_COLUMNS, command_id=0, timestamp=0
+)
+"""Return the listing with these values of `LISTING_COLUMNS`. The command's id and time are not stored: they are 0."""

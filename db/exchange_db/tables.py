@@ -1,9 +1,9 @@
-"""The tables of the three databases, as SQLAlchemy sees them. The migrations make them; a test compares the two.
+"""The tables of the three databases for SQLAlchemy. The migrations make them, and a test compares both.
 
-Units as everywhere: prices in ticks, quantities in lots, cash in 1e-8, `timestamp` in nanoseconds of Unix time.
+Prices are in ticks, quantities in lots, cash in units of 1e-8, and times in nanoseconds of Unix time, unless a table states
+another unit.
 
-The tables that grow with the market (`days.BY_DAY`) are partitioned by day; their primary keys have the time in them, as
-Postgres asks for.
+The tables that grow with the market (`days.BY_DAY`) are partitioned by day, so their primary keys include the time.
 """
 
 import sqlalchemy as sa
@@ -35,7 +35,7 @@ accounts = sa.Table(
     sa.Column("credit_limit", sa.BigInteger, nullable=False, server_default="0"),
     sa.CheckConstraint(f"cash >= -credit_limit OR client_id IN ('{ISSUER}', '{FEES}')", name="cash_within_credit"),
 )
-"""Balances, and how far below zero they may be. The sum over all accounts is 0."""
+"""The cash of all accounts, and how far below zero it may be. The sum over all accounts is 0."""
 
 holdings = sa.Table(
     "holdings",
@@ -46,7 +46,7 @@ holdings = sa.Table(
     sa.Column("short_limit", sa.BigInteger, nullable=False, server_default="0"),
     sa.CheckConstraint(f"quantity >= -short_limit OR client_id = '{ISSUER}'", name="quantity_within_short_limit"),
 )
-"""Shares, and how far below zero they may be. The sum over all accounts is 0 for each symbol."""
+"""The shares of all accounts, and how far below zero they may be. The sum over all accounts is 0 for each symbol."""
 
 settlements = sa.Table(
     "settlements",
@@ -75,7 +75,7 @@ settlements = sa.Table(
     sa.Index("settlements_by_buyer", "buyer", "instruction"),
     sa.Index("settlements_by_seller", "seller", "instruction"),
 )
-"""One row for each execution: its legs, and the balances after it."""
+"""One row for each execution: its terms, and the balances after it."""
 
 transfers = sa.Table(
     "transfers",
@@ -94,10 +94,10 @@ transfers = sa.Table(
     sa.Column("memo", sa.Text, nullable=False, server_default=""),
     sa.Index("transfers_by_client", "client_id", "instruction"),
 )
-"""One row for each booking of cash and shares between the issuer and a client.
+"""One row for each transfer of cash and shares between the issuer and a client.
 
-The views `cash_legs` (instruction, account, units) and `share_legs` (instruction, account, symbol, lots) have every leg of
-every settled instruction: each balance is the sum of its legs, and the legs of an instruction sum to zero."""
+The views `cash_legs` (instruction, account, units) and `share_legs` (instruction, account, symbol, lots) have the legs of
+all settled instructions. Each balance is the sum of its legs, and the legs of an instruction sum to zero."""
 
 clearing_consumed = sa.Table(
     "consumed",
@@ -108,8 +108,9 @@ clearing_consumed = sa.Table(
     sa.Column("reported", sa.BigInteger, nullable=False),
     sa.Column("epoch", sa.BigInteger, nullable=False),
 )
-"""How far the clearinghouse has read, up to which instruction its reports are certainly on `data_feed`, and how often it
-was started."""
+"""The position of the clearinghouse on `order_execution`.
+
+`reported` is the last instruction whose report is certainly on `data_feed`. `epoch` is the fencing token."""
 
 # --- market_data --------------------------------------------------------------------------------------------
 
@@ -155,7 +156,7 @@ order_reports = sa.Table(
     sa.Index("order_reports_of_fills", "client_id", "report_id", postgresql_where=sa.text("exec_type = 'TRADE'")),
     postgresql_partition_by="RANGE (timestamp)",
 )
-"""Every order report. The newest of an order that is not PENDING_NEW is how the order stands."""
+"""Every order report. The newest report of an order that is not `PENDING_NEW` has its current state."""
 
 trades = sa.Table(
     "trades",
@@ -215,7 +216,7 @@ events = sa.Table(
     sa.Column("body", JSONB, nullable=False),
     postgresql_partition_by="RANGE (timestamp)",
 )
-"""Every other report: accounts opened, clients suspended, securities listed, commands refused, gateways logged on."""
+"""Every other report, as JSON. `kind` is the name of the record."""
 
 securities = sa.Table(
     "securities",
@@ -239,7 +240,7 @@ securities = sa.Table(
     sa.Column("last_price", sa.BigInteger, nullable=False),
     sa.Column("book_sequence", sa.BigInteger, nullable=False),
 )
-"""Read model: what is listed, its last price, and the newest price update that `levels` holds."""
+"""Read model: the listed securities, their last prices, and the number of the newest price update in `levels`."""
 
 levels = sa.Table(
     "levels",
@@ -250,7 +251,7 @@ levels = sa.Table(
     sa.Column("quantity", sa.BigInteger, nullable=False),
     sa.Column("order_count", sa.BigInteger, nullable=False),
 )
-"""Read model: the books as they stand."""
+"""Read model: the current price levels of all books."""
 
 open_orders = sa.Table(
     "open_orders",
@@ -258,7 +259,7 @@ open_orders = sa.Table(
     sa.Column("order_id", sa.BigInteger, primary_key=True),
     sa.Column("report_id", sa.BigInteger, nullable=False),
 )
-"""Read model: the orders that stand in the books, each with its newest report."""
+"""Read model: the open orders, each with the id of its newest report."""
 
 clients = sa.Table(
     "clients",
@@ -276,10 +277,15 @@ clients = sa.Table(
     sa.Column("gains", sa.Numeric, nullable=False, server_default="0"),
     sa.Column("squares", sa.Numeric, nullable=False, server_default="0"),
 )
-"""Read model: settled balances; in `opened_with`, what the account was given less what was taken from it, shares at their
-prices then; whether it is the exchange's own; how often it has traded. As sampled: the most that its profit was, the
-deepest that it fell from that, the profit at the last sample, and the sums of the profit's changes from sample to sample and
-of their squares, from sample number `since` on. What holdings are worth may be more than 64 bits hold."""
+"""Read model: clients and their settled cash.
+
+- `opened_with`: deposits less withdrawals, shares at their prices at that time (`given` in JSON)
+- `trades`: the number of fills
+- `house`: whether the account is of one of the exchange's own bots
+- `peak`, `drawdown`, `profit`: the greatest profit of all samples, the greatest fall from a peak, and the newest profit
+- `gains`, `squares`: the sum of the changes of the profit between samples, and of their squares, from sample `since` on
+
+Amounts that contain the value of holdings may need more than 64 bits, so they are numeric."""
 
 candles = sa.Table(
     "candles",
@@ -293,7 +299,7 @@ candles = sa.Table(
     sa.Column("volume", sa.BigInteger, nullable=False),
     sa.Column("trades", sa.BigInteger, nullable=False),
 )
-"""Read model: the trades of each minute; `start` in seconds of Unix time."""
+"""Read model: the trades of each minute. `start` is in seconds of Unix time."""
 
 equity = sa.Table(
     "equity",
@@ -304,7 +310,7 @@ equity = sa.Table(
     sa.Index("equity_by_time", "at"),
     postgresql_partition_by="RANGE (at)",
 )
-"""What clients were worth, sampled where it has changed; `at` in nanoseconds of Unix time."""
+"""Samples of the equity of clients. A sample that is equal to the one before it is not stored."""
 
 keys = sa.Table(
     "keys",
@@ -315,7 +321,7 @@ keys = sa.Table(
     sa.Column("revoked_at", sa.BigInteger),
     sa.Index("keys_by_client", "client_id", "issued_at"),
 )
-"""Read model: the API keys that were issued, without what is secret in them."""
+"""Read model: the ids of all issued API keys. The keys themselves are not stored."""
 
 client_holdings = sa.Table(
     "holdings",
@@ -324,7 +330,7 @@ client_holdings = sa.Table(
     sa.Column("symbol", sa.Text, primary_key=True),
     sa.Column("quantity", sa.BigInteger, nullable=False),
 )
-"""Read model: settled holdings."""
+"""Read model: the settled holdings of clients."""
 
 market_consumed = sa.Table(
     "consumed",
@@ -334,8 +340,9 @@ market_consumed = sa.Table(
     sa.Column("producers", JSONB, nullable=False),
     sa.Column("totals", JSONB, nullable=False),
 )
-"""How far the feed has stored, and its counts there; `sampled_at` and `samples` among them are when it
-sampled equities last, and how often."""
+"""The position of the feed on `data_feed`, and its counts at that position.
+
+In `totals`, `sampled_at` is the time of the newest sample of equities, and `samples` is the number of samples."""
 
 retired = sa.Table(
     "retired",
@@ -345,5 +352,6 @@ retired = sa.Table(
     sa.Column("symbol", sa.Text, primary_key=True),
     sa.Column("rows", sa.BigInteger, nullable=False),
 )
-"""How many rows of a day were removed as too old to be kept, of price updates by symbol, so that an audit can tell what is
-gone from what is missing."""
+"""The number of rows of a day that were removed because they were too old. Price updates are counted by symbol.
+
+With it, the audit distinguishes removed rows from missing rows."""

@@ -1,4 +1,4 @@
-"""A contestant: buys a little below the market, and sells what it bought a little above."""
+"""A contestant that buys a little below the market price, and sells a little above its purchase price."""
 
 from trading_bots import Bot, Fill
 

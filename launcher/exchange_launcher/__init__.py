@@ -1,1 +1,1 @@
-"""The `microexchange` command: starts a whole exchange, and watches over it."""
+"""The `microexchange` command. It starts, watches and administers an exchange."""

@@ -1,8 +1,8 @@
-"""`microexchange audit`: proves that every cent and every share is where it must be, in all that the exchange keeps.
+"""`microexchange audit`: proves that engine, ledger and feed have the same cash, shares, orders and trades.
 
-It reads the feed's database first, the ledger afterwards, each in one transaction, and lets an engine of its own go on from
-a snapshot over the log to exactly the report that the feed has stored. So all is compared as of the same moment, while the
-exchange goes on: what has happened since is not looked at.
+It reads the database of the feed and then the ledger, each in one transaction. Then its own engine replays the log from a
+snapshot, up to the last report that the feed has stored. So it compares all of them as of the same moment, also while the
+exchange runs.
 """
 
 import asyncio
@@ -14,10 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, LiteralString
 
-import msgspec
 import psycopg
+from psycopg.rows import namedtuple_row
 
 from exchange_db.accounts import FEES, ISSUER, SPREAD
+from exchange_db.reports import TRADE_COLUMNS
+from exchange_db.rows import stored_fields
+from exchange_db.tables import settlements, transfers
 from matching_engine import state
 from matching_engine.engine import Engine
 from matching_engine.snapshots import Snapshot, read_snapshots
@@ -29,37 +32,38 @@ from microexchange.log import open_log
 from microexchange.numbers import cash_to_text
 from microexchange.records import ORDER_ENTRY
 
-PATIENCE = 30.0
-"""Seconds to wait for the ledger to settle what the feed has stored already."""
-LOG_PATIENCE = 10.0
-"""Seconds to wait for the next entry of the log before saying that it ends there."""
-MAX_SHOWN = 10
+SETTLEMENT_TIMEOUT_SECONDS = 30.0
+"""The time to wait until the ledger has settled all that the feed has stored."""
+LOG_END_TIMEOUT_SECONDS = 10.0
+"""The time without a body after which the log is taken to end."""
+MAX_SHOWN_DIFFERENCES = 10
+"""The number of differences of a check that have a text."""
 
-_HOUSE = (ISSUER, FEES, SPREAD)
+_OWN_ACCOUNTS = (ISSUER, FEES, SPREAD)
 
 
 @dataclass
 class Check:
-    """One thing that was proved, or not."""
+    """One proposition, and the differences that refute it."""
 
     name: str
     as_of: str = ""
-    """The moment of which it is true."""
+    """The moment of the comparison."""
     compared: int = 0
-    """How many things were looked at."""
+    """The number of compared items."""
     differences: list[str] = field(default_factory=list)
-    """The first of them, in words."""
+    """The texts of the first differences."""
     count: int = 0
-    """All of them."""
+    """The number of all differences."""
 
     def differs(self, text: str) -> None:
-        """Notes a difference."""
+        """Add a difference."""
         self.count += 1
-        if len(self.differences) < MAX_SHOWN:
+        if len(self.differences) < MAX_SHOWN_DIFFERENCES:
             self.differences.append(text)
 
     def equal(self, left: str, right: str, lefts: Mapping[Any, Any], rights: Mapping[Any, Any], nothing: Any = None) -> None:
-        """Notes where two tables differ; a row that one does not have counts as `nothing`."""
+        """Compare two tables, and add their differences. A missing row has the value `nothing`."""
         for key in sorted(lefts.keys() | rights.keys(), key=str):
             self.compared += 1
             if lefts.get(key, nothing) != rights.get(key, nothing):
@@ -68,12 +72,12 @@ class Check:
 
 
 class AuditError(RuntimeError):
-    """The audit cannot be made; the message says why."""
+    """A reason why the audit cannot run."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where the exchange keeps what it knows."""
+    """The databases, the log and the snapshots of an exchange."""
 
     database: str
     """The Postgres server."""
@@ -82,32 +86,36 @@ class Places:
     data: Path
     """The folder with the engine's snapshots."""
     whole: bool = False
-    """Whether the engine decides everything again, from the first command on, and not only what came after a snapshot."""
+    """Whether the engine replays the log from the first command on, and not from a snapshot."""
 
 
 async def audit(places: Places) -> list[Check]:
-    """All checks, made. Raises `AuditError` where something that it needs cannot be read."""
+    """Run all checks and return them.
+
+    Raises:
+        AuditError: A database cannot be read.
+    """
     feed_url = database_url(places.database, places.namespace, MARKET_DATA)
     ledger_url = database_url(places.database, places.namespace, CLEARING_DATA)
     try:
-        with _one_moment(feed_url) as feed:
+        with _consistent_connection(feed_url) as feed:
             stored = _Stored.read(feed)
             replayed = await _replay(places, stored.engine_sequence)
             with _settled_up_to(ledger_url, max(replayed.instruction_sequence, stored.clearing_sequence)) as ledger:
                 return [
-                    *_of_ledger(ledger),
-                    _of_sequences(ledger, feed, stored),
-                    _of_trades(ledger, feed),
-                    *_of_feed(ledger, feed, stored),
-                    *_of_engine(ledger, feed, stored, replayed),
+                    *_check_ledger(ledger),
+                    _check_sequences(ledger, feed, stored),
+                    _check_trades(ledger, feed),
+                    *_check_feed(ledger, feed, stored),
+                    *_check_engine(ledger, feed, stored, replayed),
                 ]
     except psycopg.Error as error:
         raise AuditError(f"a database cannot be read: {str(error).strip()}") from error
 
 
 @contextlib.contextmanager
-def _one_moment(url: str) -> Iterator[psycopg.Connection]:
-    """A connection that sees the database as it is at its first question, and changes nothing."""
+def _consistent_connection(url: str) -> Iterator[psycopg.Connection]:
+    """Open a read-only connection. All its queries read the database as of the first one."""
     with psycopg.connect(url, connect_timeout=5) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
@@ -117,10 +125,10 @@ def _one_moment(url: str) -> Iterator[psycopg.Connection]:
 
 @contextlib.contextmanager
 def _settled_up_to(url: str, instruction: int) -> Iterator[psycopg.Connection]:
-    """The ledger at a moment when that instruction is settled. Waits for it."""
-    deadline = time.monotonic() + PATIENCE
+    """Wait until an instruction is settled, and open a connection to the ledger as of that moment."""
+    deadline = time.monotonic() + SETTLEMENT_TIMEOUT_SECONDS
     while True:
-        with _one_moment(url) as connection:
+        with _consistent_connection(url) as connection:
             settled = _consumed(connection)[1].get(ENGINE, 0)
             if settled >= instruction or time.monotonic() > deadline:
                 yield connection
@@ -128,28 +136,28 @@ def _settled_up_to(url: str, instruction: int) -> Iterator[psycopg.Connection]:
         time.sleep(0.1)
 
 
-def _rows(connection: psycopg.Connection, query: LiteralString, *values: object) -> list[Any]:
+def _rows(connection: psycopg.Connection, query: LiteralString | bytes, *values: object) -> list[Any]:
     return connection.execute(query, values).fetchall()
 
 
 def _consumed(connection: psycopg.Connection) -> tuple[int, dict[str, int]]:
-    """How far a database's owner has read: the offset, and the sequence of each producer."""
+    """Return the position of a reader: the offset, and the sequence of each producer."""
     for offset, producers in _rows(connection, 'SELECT "offset", producers FROM consumed'):
         return offset, {name: position[1] for name, position in producers.items()}
     return 0, {}
 
 
-# --- what the feed has stored, and the engine at that moment ----------------------------------------------------
+# --- the feed, and the engine as of the same moment ----------------------------------------------------
 
 
 @dataclass
 class _Stored:
     engine_sequence: int
-    """The engine's last report that the feed has stored."""
+    """The last report of the engine that the feed has stored."""
     clearing_sequence: int
-    """The clearinghouse's last report that it has stored."""
+    """The last report of the clearinghouse that the feed has stored."""
     reports: int
-    """How many reports the feed says it has stored in all."""
+    """The number of all stored reports, as the feed counts them."""
 
     @classmethod
     def read(cls, feed: psycopg.Connection) -> "_Stored":
@@ -161,15 +169,15 @@ class _Stored:
 
 @dataclass
 class _Replayed:
-    """An engine that has made exactly the reports that the feed has stored."""
+    """An engine after the last report that the feed has stored."""
 
     engine: Engine
     from_offset: int
     instruction_sequence: int
-    """Its last instruction."""
+    """The last instruction of the engine."""
     report_sequence: int
     instructions: dict[int, Instruction]
-    """Those that it made anew, by sequence."""
+    """The instructions of the replay, by sequence."""
 
 
 async def _replay(places: Places, report_sequence: int) -> _Replayed:
@@ -187,27 +195,26 @@ async def _replay(places: Places, report_sequence: int) -> _Replayed:
             for command in engine.fresh(batch):
                 if result.report_sequence >= report_sequence:
                     return result
-                for event in engine.apply(command):
-                    if isinstance(event, (Execution, Transfer)):
-                        result.instruction_sequence += 1
-                        result.instructions[result.instruction_sequence] = event
-                    else:
-                        result.report_sequence += 1
+                outcome = engine.apply(command)
+                for instruction in outcome.instructions:
+                    result.instruction_sequence += 1
+                    result.instructions[result.instruction_sequence] = instruction
+                result.report_sequence += len(outcome.reports)
     return result
 
 
 async def _batches(places: Places, offset: int) -> AsyncGenerator[Batch[Any]]:
-    """The batches of commands on the log from `offset` on, until it ends."""
+    """Yield the batches of commands from `offset` to the end of the log."""
     log = open_log(places.log, places.namespace)
     try:
         async with contextlib.aclosing(log.read(ORDER_ENTRY, offset)) as entries:
             while True:
                 try:
-                    bodies = await asyncio.wait_for(anext(entries), LOG_PATIENCE)
+                    bodies = await asyncio.wait_for(anext(entries), LOG_END_TIMEOUT_SECONDS)
                 except TimeoutError:
                     return
                 for _, body in bodies:
-                    with contextlib.suppress(ValueError):  # what is no batch, the engine passes over too
+                    with contextlib.suppress(ValueError):  # the engine skips malformed bodies too
                         yield decode_batch(ORDER_ENTRY, body)
     finally:
         await log.close()
@@ -216,24 +223,24 @@ async def _batches(places: Places, offset: int) -> AsyncGenerator[Batch[Any]]:
 # --- the ledger by itself -----------------------------------------------------------------------------------
 
 
-_OWE: LiteralString = "SELECT client_id, cash FROM accounts WHERE cash < -credit_limit AND client_id NOT LIKE '$%%'"
+_BELOW_CREDIT: LiteralString = "SELECT client_id, cash FROM accounts WHERE cash < -credit_limit AND client_id NOT LIKE '$%%'"
 
 
-def _of_ledger(ledger: psycopg.Connection) -> list[Check]:
+def _check_ledger(ledger: psycopg.Connection) -> list[Check]:
     now = f"instruction {_consumed(ledger)[1].get(ENGINE, 0)}"
     cash = Check("cash is conserved", now)
     for count, total in _rows(ledger, "SELECT count(*), coalesce(sum(cash), 0) FROM accounts"):
         cash.compared = count
         if total:
-            cash.differs(f"all balances together are {cash_to_text(int(total))}")
+            cash.differs(f"the sum of all balances is {cash_to_text(int(total))}")
     shares = Check("shares are conserved", now)
     for symbol, total in _rows(ledger, "SELECT symbol, sum(quantity) FROM holdings GROUP BY 1 ORDER BY 1"):
         shares.compared += 1
         if total:
-            shares.differs(f"{symbol}: all holdings together are {total} lots")
-    limits = Check("nobody owes", now)
+            shares.differs(f"{symbol}: the sum of all holdings is {total} lots")
+    limits = Check("no balance is below its limit", now)
     limits.compared = cash.compared
-    for client, units in _rows(ledger, _OWE):
+    for client, units in _rows(ledger, _BELOW_CREDIT):
         limits.differs(f"{client}: {cash_to_text(units)}")
     for client, symbol, lots in _rows(
         ledger, "SELECT client_id, symbol, quantity FROM holdings WHERE quantity < -short_limit AND client_id NOT LIKE '$%%'"
@@ -270,49 +277,49 @@ def _shares_up_to(ledger: psycopg.Connection, instruction: int | None) -> dict[t
 # --- numbers without a gap ------------------------------------------------------------------------------------
 
 
-# A number that both tables have counts twice.
+# An instruction in both tables counts twice.
 _INSTRUCTIONS: LiteralString = """
 SELECT count(*), min(instruction), max(instruction)
 FROM (SELECT instruction FROM settlements UNION ALL SELECT instruction FROM transfers) AS numbered
 """
 
 
-def _of_sequences(ledger: psycopg.Connection, feed: psycopg.Connection, stored: _Stored) -> Check:
+def _check_sequences(ledger: psycopg.Connection, feed: psycopg.Connection, stored: _Stored) -> Check:
     check = Check("no sequence has a gap", f"report {stored.reports}")
     settled = _consumed(ledger)[1].get(ENGINE, 0)
-    gone: defaultdict[str, int] = defaultdict(int)
-    gone_updates: dict[str, int] = {}
+    removed: defaultdict[str, int] = defaultdict(int)
+    removed_updates: dict[str, int] = {}
     for table, symbol, rows in _rows(feed, "SELECT table_name, symbol, sum(rows)::bigint FROM retired GROUP BY 1, 2"):
-        gone[table] += rows
+        removed[table] += rows
         if table == "price_updates":
-            gone_updates[symbol] = rows
+            removed_updates[symbol] = rows
     counted = [
         ("settlements and transfers", _rows(ledger, _INSTRUCTIONS), settled, 0),
         ("trades settled", _rows(ledger, "SELECT count(*), min(trade_id), max(trade_id) FROM settlements"), None, 0),
-        ("trades stored", _rows(feed, "SELECT count(*), min(trade_id), max(trade_id) FROM trades"), None, gone["trades"]),
+        ("trades stored", _rows(feed, "SELECT count(*), min(trade_id), max(trade_id) FROM trades"), None, removed["trades"]),
         (
             "settlement reports stored",
             _rows(feed, "SELECT count(*), min(instruction), max(instruction) FROM settlement_reports"),
             stored.clearing_sequence,
-            gone["settlement_reports"],
+            removed["settlement_reports"],
         ),
     ]
-    for name, ((count, least, most),), should, retired in counted:
+    for name, ((count, lowest, highest),), last, retired in counted:
         check.compared += count
-        complete = _complete(count, least, most, retired)
-        if not complete or should not in (None, count + retired):
-            expected = "" if should is None else f", up to {should} expected"
-            check.differs(f"{name}: {count} of them, numbered {least} to {most}, {retired} were too old to keep{expected}")
+        complete = _is_complete(count, lowest, highest, retired)
+        if not complete or last not in (None, count + retired):
+            expected = "" if last is None else f", up to {last} expected"
+            check.differs(f"{name}: {count} rows, numbered {lowest} to {highest}, {retired} removed as too old{expected}")
     updates: LiteralString = (
         "SELECT s.symbol, s.book_sequence, count(p.*), min(p.book_sequence), max(p.book_sequence) "
         "FROM securities s LEFT JOIN price_updates p USING (symbol) GROUP BY 1, 2 ORDER BY 1"
     )
-    for symbol, sequence, count, least, most in _rows(feed, updates):
+    for symbol, sequence, count, lowest, highest in _rows(feed, updates):
         check.compared += count
-        retired = gone_updates.get(symbol, 0)
-        if not _complete(count, least, most, retired) or count + retired != sequence:
+        retired = removed_updates.get(symbol, 0)
+        if not _is_complete(count, lowest, highest, retired) or count + retired != sequence:
             check.differs(
-                f"book of {symbol}: {count} updates, numbered {least} to {most}, {retired} were too old to keep, up to "
+                f"book of {symbol}: {count} updates, numbered {lowest} to {highest}, {retired} removed as too old, up to "
                 f"{sequence} expected"
             )
     tables: LiteralString = (
@@ -321,95 +328,100 @@ def _of_sequences(ledger: psycopg.Connection, feed: psycopg.Connection, stored: 
     )
     ((rows,),) = _rows(feed, tables)
     check.compared += rows
-    retired = sum(rows for table, rows in gone.items() if table != "equity")
+    retired = sum(rows for table, rows in removed.items() if table != "equity")
     if rows + retired != stored.reports:
         check.differs(f"the feed has stored {rows} reports and removed {retired}, and counts {stored.reports}")
     return check
 
 
-def _complete(count: int, least: int | None, most: int | None, retired: int) -> bool:
-    """Whether rows that are numbered so are all that there were, but for those that were too old to keep."""
-    return (most or retired) == count + retired and (retired > 0 or (least or 1) == 1)
+def _is_complete(count: int, lowest: int | None, highest: int | None, retired: int) -> bool:
+    """Return whether no row is missing, apart from the `retired` rows that were removed as too old."""
+    return (highest or retired) == count + retired and (retired > 0 or (lowest or 1) == 1)
 
 
 # --- trades ---------------------------------------------------------------------------------------------------
 
 
-_TOLD = """
-SELECT trade_id, timestamp, symbol, price, quantity, aggressor_side, maker_order_id, taker_order_id, maker_fee, taker_fee
-FROM trades WHERE trade_id <= %s ORDER BY 1
-"""
-# The aggressor is the taker; in an auction, the one that came later.
-_SETTLED = """
-SELECT trade_id, timestamp, symbol, price, quantity, aggressor_side,
-    CASE WHEN aggressor_side = 'buy' THEN sell_order_id ELSE buy_order_id END,
-    CASE WHEN aggressor_side = 'buy' THEN buy_order_id ELSE sell_order_id END,
-    CASE WHEN aggressor_side = 'buy' THEN seller_fee ELSE buyer_fee END,
-    CASE WHEN aggressor_side = 'buy' THEN buyer_fee ELSE seller_fee END
-FROM settlements WHERE trade_id <= %s ORDER BY 1
-"""
+# The aggressor is the taker. In an auction it is the order that was entered later.
+_AS_SETTLED = {
+    "maker_order_id": "CASE WHEN aggressor_side = 'buy' THEN sell_order_id ELSE buy_order_id END",
+    "taker_order_id": "CASE WHEN aggressor_side = 'buy' THEN buy_order_id ELSE sell_order_id END",
+    "maker_fee": "CASE WHEN aggressor_side = 'buy' THEN seller_fee ELSE buyer_fee END",
+    "taker_fee": "CASE WHEN aggressor_side = 'buy' THEN buyer_fee ELSE seller_fee END",
+}
+"""The columns of `trades` that `settlements` has under other names, as expressions."""
+_SETTLED_COLUMNS = ", ".join(f"{_AS_SETTLED.get(name, name)} AS {name}" for name in TRADE_COLUMNS)
+_FEED_TRADES = f"SELECT {', '.join(TRADE_COLUMNS)} FROM trades WHERE trade_id <= %s ORDER BY trade_id"  # noqa: S608
+_SETTLED_TRADES = f"SELECT {_SETTLED_COLUMNS} FROM settlements WHERE trade_id <= %s ORDER BY trade_id"  # noqa: S608
 
 
-def _of_trades(ledger: psycopg.Connection, feed: psycopg.Connection) -> Check:
-    """Every trade that the market was told is settled, once, as it was told; and nothing else is."""
-    ((told,),) = _rows(feed, "SELECT coalesce(max(trade_id), 0) FROM trades")
+def _check_trades(ledger: psycopg.Connection, feed: psycopg.Connection) -> Check:
+    """Check that each stored trade is settled once with the same terms, and that nothing else is settled."""
+    ((stored,),) = _rows(feed, "SELECT coalesce(max(trade_id), 0) FROM trades")
     ((settled,),) = _rows(ledger, "SELECT coalesce(max(trade_id), 0) FROM settlements")
-    last = min(told, settled)
+    last = min(stored, settled)
     check = Check("every trade is settled once", f"trade {last}")
     for trade_id, text in _rows(ledger, "SELECT trade_id, text FROM settlements WHERE status <> 'SETTLED' ORDER BY 1"):
         check.differs(f"trade {trade_id} was not settled: {text}")
-    ((gone,),) = _rows(feed, "SELECT coalesce(sum(rows), 0)::bigint FROM retired WHERE table_name = 'trades'")
-    with feed.cursor("told") as tells, ledger.cursor("settled") as settles:
-        tells.itersize = settles.itersize = 10_000
-        tells.execute(_TOLD, (last,))
-        settles.execute(_SETTLED, (last,))
-        trade = tells.fetchone()
-        for settlement in settles:
-            if gone and (trade is None or trade[0] > settlement[0]):
-                gone -= 1  # too old to keep
+    ((retired,),) = _rows(feed, "SELECT coalesce(sum(rows), 0)::bigint FROM retired WHERE table_name = 'trades'")
+    with (
+        feed.cursor("trades", row_factory=namedtuple_row) as trades,
+        ledger.cursor("settlements", row_factory=namedtuple_row) as settlements,
+    ):
+        trades.itersize = settlements.itersize = 10_000
+        trades.execute(_FEED_TRADES.encode(), (last,))
+        settlements.execute(_SETTLED_TRADES.encode(), (last,))
+        trade: Any = trades.fetchone()
+        settlement: Any
+        for settlement in settlements:
+            if retired and (trade is None or trade.trade_id > settlement.trade_id):
+                retired -= 1
                 continue
             check.compared += 1
             if trade != settlement:
-                check.differs(f"told {trade}, settled {settlement}")
-            trade = tells.fetchone()
+                check.differs(f"feed {trade}, ledger {settlement}")
+            trade = trades.fetchone()
     return check
 
 
 # --- the feed against the ledger --------------------------------------------------------------------------------
 
 
-def _of_feed(ledger: psycopg.Connection, feed: psycopg.Connection, stored: _Stored) -> list[Check]:
+def _check_feed(ledger: psycopg.Connection, feed: psycopg.Connection, stored: _Stored) -> list[Check]:
     moment = f"instruction {stored.clearing_sequence}"
     cash = Check("feed's balances = ledger", moment)
     known = dict(_rows(feed, "SELECT client_id, cash FROM clients"))
-    cash.equal("feed", "ledger", known, _of_clients(_cash_up_to(ledger, stored.clearing_sequence)), 0)
+    cash.equal("feed", "ledger", known, _without_own_accounts(_cash_up_to(ledger, stored.clearing_sequence)), 0)
     shares = Check("feed's holdings = ledger", moment)
-    shares.equal("feed", "ledger", _holdings(feed), _of_clients(_shares_up_to(ledger, stored.clearing_sequence)), 0)
+    shares.equal(
+        "feed", "ledger", _holdings(feed), _without_own_accounts(_shares_up_to(ledger, stored.clearing_sequence)), 0
+    )
     return [cash, shares]
 
 
-def _of_clients(balances: dict[Any, int]) -> dict[Any, int]:
-    """Without the exchange's own accounts."""
-    return {key: amount for key, amount in balances.items() if (key if isinstance(key, str) else key[0]) not in _HOUSE}
+def _without_own_accounts(balances: dict[Any, int]) -> dict[Any, int]:
+    """Return the balances without those of the exchange's own accounts."""
+    return {
+        key: amount for key, amount in balances.items() if (key if isinstance(key, str) else key[0]) not in _OWN_ACCOUNTS
+    }
 
 
 # --- the engine against the ledger and the feed -----------------------------------------------------------------
 
 
-def _of_engine(ledger: psycopg.Connection, feed: psycopg.Connection, stored: _Stored, replayed: _Replayed) -> list[Check]:
+def _check_engine(ledger: psycopg.Connection, feed: psycopg.Connection, stored: _Stored, replayed: _Replayed) -> list[Check]:
     engine = replayed.engine
     moment = f"instruction {replayed.instruction_sequence}"
-    again = Check("engine decides the same again", f"{moment}, from offset {replayed.from_offset} on")
-    again.compared = len(replayed.instructions)
+    replay = Check("replay gives the same instructions", f"{moment}, from offset {replayed.from_offset} on")
+    replay.compared = len(replayed.instructions)
     if replayed.report_sequence != stored.engine_sequence:
-        again.differs(
-            f"from its snapshot and the log the engine makes {replayed.report_sequence} reports, "
-            f"the feed has stored {stored.engine_sequence}"
+        replay.differs(
+            f"the replay has {replayed.report_sequence} reports, and the feed has stored {stored.engine_sequence}"
         )
-    _as_settled(ledger, replayed.instructions, again)
+    _compare_decisions(ledger, replayed.instructions, replay)
 
     credit = Check("engine's cash = ledger", moment)
-    legs = _of_clients(_cash_up_to(ledger, replayed.instruction_sequence))
+    legs = _without_own_accounts(_cash_up_to(ledger, replayed.instruction_sequence))
     credit.equal("engine", "ledger", {name: account.cash for name, account in engine.accounts.items()}, legs, 0)
     shares = Check("engine's shares = ledger", moment)
     held = {
@@ -417,7 +429,7 @@ def _of_engine(ledger: psycopg.Connection, feed: psycopg.Connection, stored: _St
         for name, account in engine.accounts.items()
         for symbol, holding in account.holdings.items()
     }
-    lots_of = _of_clients(_shares_up_to(ledger, replayed.instruction_sequence))
+    lots_of = _without_own_accounts(_shares_up_to(ledger, replayed.instruction_sequence))
     shares.equal("engine", "ledger", held, lots_of, 0)
 
     holds = Check("engine's holds = open orders", f"report {stored.engine_sequence}")
@@ -458,26 +470,25 @@ def _of_engine(ledger: psycopg.Connection, feed: psycopg.Connection, stored: _St
     orders.equal("engine", "feed", live, {order_id: tuple(rest) for order_id, *rest in _rows(feed, query)})
     suspended = {name: True for name, account in engine.accounts.items() if account.suspended}
     orders.equal("engine", "feed", suspended, dict(_rows(feed, "SELECT client_id, suspended FROM clients WHERE suspended")))
-    return [again, credit, shares, holds, books, orders]
+    return [replay, credit, shares, holds, books, orders]
 
 
-def _as_settled(ledger: psycopg.Connection, instructions: Mapping[int, Instruction], check: Check) -> None:
-    """Compares what the engine decided anew with the rows that were settled."""
+def _compare_decisions(ledger: psycopg.Connection, instructions: Mapping[int, Instruction], check: Check) -> None:
+    """Compare the instructions of a replay with the settled rows."""
     if not instructions:
         return
     first, last = min(instructions), max(instructions)
-    executions: LiteralString = (
-        "SELECT instruction, trade_id, timestamp, symbol, quantity, price, aggressor_side, buy_order_id, buyer, "
-        "sell_order_id, seller, buyer_pays, seller_receives, buyer_fee, seller_fee "
-        "FROM settlements WHERE instruction BETWEEN %s AND %s"
-    )
-    settled: dict[int, tuple[Any, ...]] = {number: tuple(rest) for number, *rest in _rows(ledger, executions, first, last)}
-    moves: LiteralString = (
-        "SELECT instruction, transfer_id, timestamp, client_id, cash, shares, opens, memo FROM transfers "
-        "WHERE instruction BETWEEN %s AND %s"
-    )
-    settled |= {number: tuple(rest) for number, *rest in _rows(ledger, moves, first, last)}
+    settled: dict[int, dict[str, Any]] = {}
+    columns = {}
+    for table, record_type in ((settlements, Execution), (transfers, Transfer)):
+        columns[record_type] = stored_fields(table, record_type)
+        query = (
+            f"SELECT instruction, {', '.join(columns[record_type])} FROM {table.name} "  # noqa: S608 - our own names
+            "WHERE instruction BETWEEN %s AND %s"
+        )
+        for number, *values in _rows(ledger, query.encode(), first, last):
+            settled[number] = dict(zip(columns[record_type], values, strict=True))
     for number, instruction in instructions.items():
-        decided = msgspec.structs.astuple(instruction)[:-1]  # the limit, which comes last, is not part of the row
+        decided = {name: getattr(instruction, name) for name in columns[type(instruction)]}
         if settled.get(number) != decided:
-            check.differs(f"instruction {number}: decided {decided}, settled {settled.get(number)}")
+            check.differs(f"instruction {number}: replay {decided}, ledger {settled.get(number)}")

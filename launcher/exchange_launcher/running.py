@@ -1,7 +1,7 @@
-"""Which exchanges run on this machine, and where.
+"""The exchanges that run on this machine, and their addresses.
 
-Each `up` writes one file into one folder (`MX_RUNNING_DIR`, by default in the user's state folder) and holds a lock on it
-until it ends. A file that nobody locks is left over from a launcher that was killed: the next reader removes it.
+Each `up` writes one file into one folder and locks the file until it ends. The folder is `MX_RUNNING_DIR`, by default in the
+user's state folder. A file without a lock is left over from a launcher that was killed. The next reader removes it.
 """
 
 import contextlib
@@ -14,14 +14,15 @@ from typing import IO
 
 import msgspec
 
-from exchange_launcher.terminal import CommandError, bad_use, place_settings
+from exchange_launcher.terminal import CommandError, bad_use, place_settings, program_name
 
 DEFAULT_GATEWAY = "http://127.0.0.1:8000"
-MAX_SHOWN = 10
+MAX_EXCHANGES_SHOWN = 10
+"""The number of running exchanges that an error lists at most."""
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where an exchange is. The file has the passwords of its servers in it, and mode 0600."""
+    """The addresses of a running exchange. The file has mode 0600, because the URLs of servers contain passwords."""
 
     pid: int
     mode: str
@@ -42,37 +43,41 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """What an admin's command needs to know of its exchange."""
+    """The exchange that an admin command uses."""
 
     gateway_url: str
     admin_token: Path
     securities_url: str
-    """Which address answers `GET /securities`."""
+    """The base URL of the service that answers `GET /securities`."""
 
 
 @contextlib.contextmanager
 def announced(place: Place) -> Iterator[None]:
-    """Keeps the file of an exchange for as long as the block lasts. Raises `OSError` where it cannot be written."""
+    """Publish the addresses of an exchange in a file until the block ends.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
     folder = place_settings().running_dir
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f"{place.pid}-{secrets.token_hex(4)}.json"
-    aside = path.with_suffix(".new")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    new_path = path.with_suffix(".new")
+    descriptor = os.open(new_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         try:
-            # The lock comes before the name: a file that a reader can see is locked.
+            # Readers find the file only by its last name. So the file is locked before it gets that name.
             fcntl.flock(file, fcntl.LOCK_EX)
             file.write(msgspec.json.format(msgspec.json.encode(place)))
             file.flush()
-            aside.rename(path)
+            new_path.rename(path)
             yield
         finally:
-            for one in (aside, path):
-                one.unlink(missing_ok=True)
+            new_path.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
 def places() -> list[Place]:
-    """The exchanges that run, in the order of their data folders. Files that are left over are removed."""
+    """Return the exchanges that run, ordered by data folder. Remove files that are left over."""
     found = []
     with contextlib.suppress(OSError):
         for path in place_settings().running_dir.glob("*.json"):
@@ -85,6 +90,7 @@ def places() -> list[Place]:
 
 
 def _is_locked(file: IO[bytes]) -> bool:
+    """Return whether another process has an exclusive lock on a file."""
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -93,9 +99,12 @@ def _is_locked(file: IO[bytes]) -> bool:
 
 
 def running_place(data: Path | None, gateway: str | None) -> Place | None:
-    """The exchange that runs on the folder `data`, or at the address `gateway`; without either, the only one that runs.
+    """Return the exchange that runs on the folder `data` or at the address `gateway`, or None.
 
-    Raises `CommandError` where several run and neither names one.
+    Without either argument, return the only exchange that runs.
+
+    Raises:
+        CommandError: Several exchanges match.
     """
     found = places()
     if data is not None:
@@ -107,21 +116,29 @@ def running_place(data: Path | None, gateway: str | None) -> Place | None:
     return found[0] if found else None
 
 
-def _same_address(one: str, other: str) -> bool:
-    def plain(url: str) -> str:
+def _same_address(url: str, other_url: str) -> bool:
+    """Return whether two URLs are equal apart from a slash at the end and the name of localhost."""
+
+    def normalized(url: str) -> str:
         return url.rstrip("/").replace("//localhost:", "//127.0.0.1:")
 
-    return plain(one) == plain(other)
+    return normalized(url) == normalized(other_url)
 
 
 def _several(found: Sequence[Place]) -> CommandError:
-    shown = "; ".join(map(str, found[:MAX_SHOWN]))
+    """Return the error for a choice between several exchanges."""
+    shown = "; ".join(map(str, found[:MAX_EXCHANGES_SHOWN]))
     return bad_use(f"{len(found)} exchanges run on this machine: {shown}", f"Choose one, for example --data {found[0].data}")
 
 
 def target(data: Path | None, gateway: str | None) -> Target:
-    """The exchange that an admin's command is for. A flag goes before the environment (`MX_DATA_DIR`), and that before what
-    runs on this machine. Raises `CommandError`."""
+    """Return the exchange that an admin command uses.
+
+    A flag has priority over `MX_DATA_DIR`, and `MX_DATA_DIR` over the exchanges that run on this machine.
+
+    Raises:
+        CommandError: No exchange runs and none is named, or several run.
+    """
     settings = place_settings()
     if data is None and "data_dir" in settings.model_fields_set:
         data = settings.data_dir
@@ -130,8 +147,9 @@ def target(data: Path | None, gateway: str | None) -> Target:
         return Target(place.gateway_url if gateway is None else gateway, Path(place.admin_token), place.feed_url)
     if data is None and gateway is None:
         raise CommandError(
-            "no exchange runs on this machine: no 'microexchange up' of yours is open",
-            "Start one with 'microexchange up', or name one that was started otherwise with --data and --gateway",
+            f"no exchange runs on this machine: no '{program_name()} up' of yours is running",
+            f"Start one with '{program_name()} up', or name an exchange that was started in another way with --data and "
+            "--gateway",
         )
     url = DEFAULT_GATEWAY if gateway is None else gateway.rstrip("/")
     return Target(url, (data or settings.data_dir) / "secrets" / "admin-token", url)

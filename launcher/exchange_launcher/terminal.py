@@ -1,10 +1,11 @@
-"""What the commands share: how they print, how they report errors, and the options that several have."""
+"""Output, errors and options that several commands share."""
 
 import errno
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from pydantic import ValidationError
@@ -18,41 +19,34 @@ from trading_bots.faults import plain
 console = Console()
 errors = Console(stderr=True)
 
-LogUrl = Annotated[
-    str | None,
-    typer.Option("--log", help="The log: amqp://… or postgresql://… Default: the log is in the database's server."),
-]
-DatabaseUrl = Annotated[
-    str | None, typer.Option("--database", help="A Postgres server: postgresql://… Default: an embedded one.")
-]
-Namespace = Annotated[
-    str, typer.Option("--namespace", help="Prefix of all names on shared servers: at most 32 of a-z 0-9 _")
-]
-Host = Annotated[
-    str,
-    typer.Option("--host", help="Address that the gateway and the feed listen on. 0.0.0.0 lets other machines connect."),
-]
-Port = Annotated[int, typer.Option(min=1, max=65535)]
-
 BAD_USE = 2
-"""Exit status of a command that was given something that it cannot use."""
+"""The exit status of a command that cannot use an argument, a setting or a file."""
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
-"""The base class of the errors that the parser of the command line raises. Typer exports only this subclass of it."""
+"""The base class of the errors of the command-line parser. Typer exports only this subclass of it."""
 _PATH_FIXES = {
     errno.ENOENT: "Check the path",
     errno.ENOTDIR: "A part of the path is a file: name a folder",
     errno.EEXIST: "A file has that name: name a folder",
-    errno.EISDIR: "That is a folder: name a file",
-    errno.EACCES: "You may not use it: choose a file or folder of your own",
-    errno.EPERM: "You may not use it: choose a file or folder of your own",
-    errno.EROFS: "Nothing can be written there: choose another folder",
+    errno.EISDIR: "It is a folder: name a file",
+    errno.EACCES: "You have no permission to use it: choose a file or folder of your own",
+    errno.EPERM: "You have no permission to use it: choose a file or folder of your own",
+    errno.EROFS: "The file system is read-only: choose another folder",
     errno.ENAMETOOLONG: "Choose a shorter name",
-    errno.ENOSPC: "Make room on the disk",
+    errno.ENOSPC: "Free some space on the disk",
 }
 
 
+def program_name() -> str:
+    """Return the name by which the user started this program: `./mx`, or `microexchange`."""
+    return os.environ.get("MX_COMMAND") or "microexchange"
+
+
 class CommandError(RuntimeError):
-    """A command cannot do its work. `problem` says what failed and why, as 'what: why'; `fix` says what to do."""
+    """A command that cannot do its work.
+
+    `problem` states what failed and why, in the form "what: why". `fix` states what the user can do. `status` is the exit
+    status of the command.
+    """
 
     def __init__(self, problem: str, fix: str = "", status: int = 1) -> None:
         super().__init__(f"{problem.rstrip('.')}. {fix}" if fix else problem)
@@ -62,12 +56,12 @@ class CommandError(RuntimeError):
 
 
 def bad_use(problem: str, fix: str) -> CommandError:
-    """The error of a command that was given something that it cannot use."""
+    """Return the error of a command that cannot use an argument, a setting or a file."""
     return CommandError(problem, fix, BAD_USE)
 
 
 def fail(problem: object, fix: str = "", status: int = 1) -> typer.Exit:
-    """Prints the problem and what to do, in red. Raise what it returns."""
+    """Print the problem and its fix in red. Return the exception that ends the command."""
     for head, text in (("microexchange", str(problem)), ("Fix", fix)):
         if text:
             end = "" if text.endswith((".", "?")) else "."
@@ -76,7 +70,11 @@ def fail(problem: object, fix: str = "", status: int = 1) -> typer.Exit:
 
 
 def path_error(error: OSError) -> CommandError:
-    """The error of a file or a folder that cannot be used. Raises `error` itself where it is not about one."""
+    """Return the error of a file or folder that cannot be used.
+
+    Raises:
+        OSError: `error` is not about a file or folder. It is raised again.
+    """
     if error.filename is None:
         raise error
     fix = _PATH_FIXES.get(error.errno or 0, "Choose another file or folder")
@@ -87,7 +85,11 @@ def path_error(error: OSError) -> CommandError:
 
 
 def place_settings() -> PlaceSettings:
-    """The settings that the environment has. Raises `CommandError`."""
+    """Return the settings in the environment that locate an exchange.
+
+    Raises:
+        CommandError: A setting has a value that cannot be used.
+    """
     try:
         return PlaceSettings()
     except ValidationError as error:
@@ -99,7 +101,7 @@ def place_settings() -> PlaceSettings:
 
 
 class Commands(TyperGroup):
-    """The commands. Whatever one of them raises for its user is printed in the same form."""
+    """The group of all commands. It prints every error in the same form."""
 
     def main(
         self,
@@ -110,7 +112,7 @@ class Commands(TyperGroup):
         windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
-        """Runs a command, and ends the process with its exit status."""
+        """Run a command, and end the process with its exit status."""
         run = partial(super().main, args, prog_name, complete_var, False, windows_expand_args, **extra)
         if not standalone_mode:
             return run()
@@ -129,9 +131,9 @@ class Commands(TyperGroup):
 
 
 def _usage(error: Any) -> int:
-    """Prints an error of the parser. Where the arguments are missing altogether, that is the help text."""
+    """Print an error of the command-line parser, and return the exit status. Without any arguments, print the help text."""
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
         return BAD_USE
-    command = error.ctx.command_path if error.ctx is not None else "microexchange"
-    return fail(error.format_message(), f"'{command} --help' lists what it takes", BAD_USE).exit_code
+    command = error.ctx.command_path.replace("microexchange", program_name(), 1) if error.ctx else program_name()
+    return fail(error.format_message(), f"'{command} --help' shows how to use it", BAD_USE).exit_code

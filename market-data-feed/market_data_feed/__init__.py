@@ -1,5 +1,5 @@
-"""The market-data feed: everything that happened, live and afterwards.
+"""The market-data feed: live market data and history.
 
-Read `market` first, the core: a fold over all reports. `store` keeps it in Postgres, `hub` brings it to subscribers, `rest`
-and `websocket` speak with them, and `service` ties it up: fan-out first, storage after it.
+Read `market` first. It is the core: a fold over all reports. `store` stores the result in Postgres, and `hub` sends it to
+subscribers. `rest` and `websocket` are the interfaces. `service` connects the parts. It publishes first and stores later.
 """

@@ -5,7 +5,7 @@ from microexchange.service import run_service
 
 
 def main() -> None:
-    """Runs the market-data feed until it is told to stop."""
+    """Run the market-data feed until the process receives a signal to stop."""
     run_service("market-data-feed", FeedSettings, FeedService)
 
 

@@ -1,4 +1,4 @@
-"""Candles: what the trades of an interval came to. Pure; times are the trades' own."""
+"""Candles: the prices and the volume of the trades of an interval. Pure. Times are those of the trades."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from microexchange.reports import Trade
 
 INTERVALS = {"1s": 1, "1m": 60, "5m": 300, "1h": 3_600, "1d": 86_400}
-"""Seconds of each interval; they begin at whole multiples of Unix time."""
-MINUTE, DAY = INTERVALS["1m"], INTERVALS["1d"]
-NANOSECONDS = 1_000_000_000
+"""The seconds of each interval. An interval begins at a whole multiple of its seconds, in Unix time."""
+SECONDS_PER_MINUTE, SECONDS_PER_DAY = INTERVALS["1m"], INTERVALS["1d"]
+NS_PER_SECOND = 1_000_000_000
 
 
 @dataclass(slots=True)
@@ -26,7 +26,7 @@ class Candle:
     trades: int
 
     def add(self, other: "Candle") -> None:
-        """Takes in what came later."""
+        """Add a later candle."""
         self.high = max(self.high, other.high)
         self.low = min(self.low, other.low)
         self.close = other.close
@@ -38,40 +38,40 @@ class Chart:
     """The candles of one security: the minutes of the last day, and the newest of each interval."""
 
     def __init__(self, minutes: Iterable[Candle] = ()) -> None:
-        self.minutes: deque[Candle] = deque(maxlen=DAY // MINUTE)
-        """Oldest first; a minute without trades has none."""
+        self.minutes: deque[Candle] = deque(maxlen=SECONDS_PER_DAY // SECONDS_PER_MINUTE)
+        """Oldest first. A minute without trades has no candle."""
         self.newest: dict[str, Candle] = {}
         """By interval."""
         for minute in minutes:
-            self._take(minute)
+            self._add_candle(minute)
 
     def add(self, trade: Trade) -> int:
-        """Takes in a trade: the start of the minute it belongs to. One that is late counts for the newest candle."""
-        at, price = trade.timestamp // NANOSECONDS, trade.price
-        self._take(Candle(at, price, price, price, price, trade.quantity, 1))
+        """Add a trade, and return the start of its minute. A trade that is out of order counts for the newest candle."""
+        at, price = trade.timestamp // NS_PER_SECOND, trade.price
+        self._add_candle(Candle(at, price, price, price, price, trade.quantity, 1))
         return self.newest["1m"].start
 
-    def _take(self, one: Candle) -> None:
+    def _add_candle(self, added: Candle) -> None:
         for name, seconds in INTERVALS.items():
-            start, newest = one.start - one.start % seconds, self.newest.get(name)
+            start, newest = added.start - added.start % seconds, self.newest.get(name)
             if newest is not None and start <= newest.start:
-                newest.add(one)
+                newest.add(added)
                 continue
-            begun = Candle(start, one.open, one.high, one.low, one.close, one.volume, one.trades)
+            begun = Candle(start, added.open, added.high, added.low, added.close, added.volume, added.trades)
             self.newest[name] = begun
-            if seconds == MINUTE:
+            if seconds == SECONDS_PER_MINUTE:
                 self.minutes.append(begun)
 
     def minute(self, start: int) -> Candle | None:
-        """The minute that begins then, if it is kept."""
+        """Return the candle of the minute that begins at `start`, in seconds; None if there is none."""
         return next((candle for candle in reversed(self.minutes) if candle.start == start), None)
 
     def last_day(self, now: int) -> Candle | None:
-        """All of the 24 hours before `now`, in seconds of Unix time, in one; None where nothing traded."""
+        """Return one candle of the 24 hours before `now`, in seconds of Unix time; None if nothing traded."""
         whole: Candle | None = None
         for candle in self.minutes:
-            if candle.start > now - DAY:
+            if candle.start > now - SECONDS_PER_DAY:
                 if whole is None:
-                    whole = Candle(now - DAY, candle.open, candle.high, candle.low, candle.close, 0, 0)
+                    whole = Candle(now - SECONDS_PER_DAY, candle.open, candle.high, candle.low, candle.close, 0, 0)
                 whole.add(candle)
         return whole

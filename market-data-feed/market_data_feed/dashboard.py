@@ -1,6 +1,6 @@
-"""The dashboard: static files of our own, and plotly's JavaScript out of its wheel. Nothing is loaded from elsewhere.
+"""The dashboard: our static files, and plotly's JavaScript from its wheel. The page loads nothing from other hosts.
 
-Browsers load it at the gateway's address, which has the orders and the market data too.
+Browsers load it from the gateway, which serves orders and market data at the same address.
 """
 
 from importlib.resources import files
@@ -18,12 +18,14 @@ POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
-"""What the page may load: plotly writes styles into its elements."""
+"""The content security policy. Inline styles are allowed because plotly sets styles of its elements."""
 
 
 def add_dashboard(app: FastAPI, gateway_port: int, classroom: bool) -> None:
-    """Adds `/`, its files under `/dashboard/`, and what they need to know. At the feed's own address there are no orders, so
-    `/` leads to the gateway there: to `gateway_port` of the same host."""
+    """Add `/`, its files under `/dashboard/`, and their settings to `app`.
+
+    The feed's own address takes no orders, so `/` redirects to the gateway there: to `gateway_port` of the same host.
+    """
 
     @app.get("/", include_in_schema=False)
     async def get_page(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""Whole histories as files, a page at a time: CSV and Parquet."""
+"""Whole histories as CSV and Parquet files, written page by page."""
 
 import csv
 import io
@@ -30,7 +30,7 @@ _AMOUNTS = {
 
 
 async def as_csv(columns: Sequence[str], pages: AsyncIterator[Sequence[Any]]) -> AsyncIterator[bytes]:
-    """The fields `columns` of the views in `pages` as CSV, with a heading. What is null is empty."""
+    """Encode the fields `columns` of the views in `pages` as CSV with a header line. A null is an empty cell."""
     yield _csv([columns])
     async for page in pages:
         yield _csv([[_cell(getattr(view, column)) for column in columns] for view in page])
@@ -49,10 +49,12 @@ def _csv(rows: Sequence[Sequence[Any]]) -> bytes:
 
 
 async def as_parquet(columns: Sequence[str], pages: AsyncIterator[Sequence[Any]]) -> AsyncIterator[bytes]:
-    """The fields `columns` of the views in `pages` as Parquet, a row group for each page: ids as 64-bit integers, amounts as
-    exact decimals, times as timestamps in UTC, microseconds."""
+    """Encode the fields `columns` of the views in `pages` as Parquet, a row group for each page.
+
+    Ids are 64-bit integers, amounts are exact decimals, and times are timestamps in UTC, in microseconds.
+    """
     import pyarrow as pa
-    import pyarrow.parquet as pq  # half a second and 40 MB, for those who ask for it
+    import pyarrow.parquet as pq  # the import takes half a second and 40 MB, so it waits for the first request
 
     schema = pa.schema([(column, _type(column)) for column in columns])
     sink = _Sink()
@@ -86,7 +88,7 @@ def _value(column: str, value: Any) -> Any:
 
 
 class _Sink(io.RawIOBase):
-    """What is written to it waits until it is taken."""
+    """A file that keeps what is written until `take` returns it."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []

@@ -1,8 +1,8 @@
-"""Fan-out: every message is encoded once and sent to each who subscribed.
+"""Fan-out: the hub encodes each message once and sends it to all subscribers of its channel.
 
-There are two kinds of channels. Of an *event* (a trade, an order report, a change of state) every subscriber hears each. Of
-a *state* (a book, a ticker, a balance) one hears how it stands: a reader that cannot keep up is told the newest, once it has
-read what waits for it, and not every step on the way. So its backlog does not grow.
+There are two kinds of channels. A channel of *events* (trades, order reports, changes of state) sends every event. A channel
+of *states* (books, tickers, balances) conflates: a slow reader first receives its backlog. Then it receives one message with
+the newest state. So its backlog does not grow.
 """
 
 from collections import defaultdict
@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from market_data_feed.candles import INTERVALS
-from market_data_feed.market import Market, candle_view, level_view
+from market_data_feed.market import MarketData, candle_view, level_view
 from microexchange.enums import ExecType, Side
 from microexchange.frames import Outgoing
 from microexchange.records import Record
@@ -29,74 +29,74 @@ from microexchange.reports import (
 from microexchange.schemas import TradeView, report_view, time_text, trade_view
 from microexchange.web import json_frame
 
-FULL = "book.full"
+FULL_BOOK = "book.full"
 BOOK, BBO, TRADES, CANDLES, TICKER, STATUS, AUCTION = "book", "bbo", "trades", "candles", "ticker", "status", "auction"
 ORDERS, BALANCES = "orders", "balances"
 LEADERBOARD = "leaderboard"
 MARKETDATA, TAPE = "marketdata", "tape"
-"""What `/ws/marketdata` and `/ws/trades` send."""
+"""The channels of `/ws/marketdata` and `/ws/trades`."""
 PRIVATE = (ORDERS, BALANCES)
-LEADERS = 100
-"""The number of clients in the channel `leaderboard`. As many house bots are added."""
-TOP = 10
-"""Levels of each side in `marketdata`."""
-DEPTH = 1000
-"""Levels of each side in a snapshot of a book."""
-SOON = 64
-"""Messages that may wait before states are no longer queued, but told as they stand when the reader comes to it."""
+LEADERBOARD_SIZE = 100
+"""The largest number of clients in the channel `leaderboard`, and the largest number of house bots."""
+MARKETDATA_DEPTH = 10
+"""The levels of each side in `marketdata`."""
+SNAPSHOT_DEPTH = 1000
+"""The levels of each side in a snapshot of a book."""
+CONFLATION_QUEUE_LENGTH = 64
+"""The queue length at which the states of a subscriber are conflated."""
 MAX_QUEUED = 5_000
-"""Messages that may wait for a slow reader; then it is disconnected, and the others never notice."""
+"""The queue length at which a subscriber is disconnected."""
 
 Key = tuple[str, str]
-"""A channel, and of what: a symbol, a client id, or nothing. The candles of an interval are a channel of their own."""
+"""A channel and its subject: a symbol, a client id, or the empty string. The candles of each interval are a channel."""
 
 
 def candles_of(interval: str) -> str:
-    """The channel of the candles of an interval."""
+    """Return the channel of the candles of an interval."""
     return f"{CANDLES}:{interval}"
 
 
 @dataclass(slots=True)
-class Late:
-    """What a subscriber has not heard yet of a state."""
+class ConflatedState:
+    """The changes of a state that a subscriber has not received yet."""
 
     previous_sequence: int = 0
-    """Of a book: the sequence that it heard last."""
+    """The last sequence of a book that the subscriber received."""
     levels: set[tuple[Side, int]] = field(default_factory=set)
-    """Of a book: the prices that have changed since; of a full one, the ids of the orders."""
+    """The prices of a book that have changed since. In a full book, the ids of the orders."""
 
 
 class Subscriber(Outgoing):
-    """One connection's queue, and the states that it is late with."""
+    """The queue of one connection, and its conflated states."""
 
     def __init__(self, put: Callable[[bytes], bool] = lambda _: False) -> None:
         super().__init__(put, MAX_QUEUED)
         self.keys: set[Key] = set()
-        """What it has subscribed to."""
-        self._late: dict[Key, Late] = {}
+        """The subscriptions."""
+        self._conflated: dict[Key, ConflatedState] = {}
 
-    def late(self, key: Key) -> Late | None:
-        """What it has not heard of a state: None if the next message about it may be sent."""
-        late = self._late.get(key)
-        if late is None and len(self._queue) >= SOON:
-            late = self._late[key] = Late()
+    def conflated(self, key: Key) -> ConflatedState | None:
+        """Return the changes of a state that are conflated; None if the next message of it may be queued."""
+        state = self._conflated.get(key)
+        if state is None and len(self._queue) >= CONFLATION_QUEUE_LENGTH:
+            state = self._conflated[key] = ConflatedState()
             self._wake.set()
-        return late
+        return state
 
     def drop(self, key: Key) -> None:
-        """It wants no more of that."""
+        """Remove a subscription."""
         self.keys.discard(key)
-        self._late.pop(key, None)
+        self._conflated.pop(key, None)
 
-    def take(self) -> "bytes | tuple[Key, Late] | None":
-        """The next message; or, once all are read, a state that it is late with; or None, where it has heard everything."""
+    def take(self) -> "bytes | tuple[Key, ConflatedState] | None":
+        """Return the next message. If the queue is empty, return a conflated state; None if there is none."""
         if self._queue:
             return self._queue.popleft()
-        return self._late.popitem() if self._late else None
+        return self._conflated.popitem() if self._conflated else None
 
 
 class Hub:
-    """Who listens to what."""
+    """The subscribers of each channel."""
 
     def __init__(self) -> None:
         self._subscribers: defaultdict[Key, set[Subscriber]] = defaultdict(set)
@@ -104,12 +104,12 @@ class Hub:
         """Symbols that have traded since the last tick."""
 
     def subscribe(self, subscriber: Subscriber, key: Key) -> None:
-        """From now on `subscriber` hears `key`."""
+        """Subscribe `subscriber` to `key`."""
         self._subscribers[key].add(subscriber)
         subscriber.keys.add(key)
 
     def unsubscribe(self, subscriber: Subscriber, key: Key) -> None:
-        """No more."""
+        """End one subscription."""
         subscriber.drop(key)
         subscribers = self._subscribers.get(key)
         if subscribers is not None:
@@ -118,18 +118,20 @@ class Hub:
                 del self._subscribers[key]
 
     def leave(self, subscriber: Subscriber) -> None:
-        """No more of anything."""
+        """End all subscriptions of `subscriber`."""
         for key in list(subscriber.keys):
             self.unsubscribe(subscriber, key)
 
     def backlog(self) -> tuple[int, int]:
-        """How many subscribers there are, and how many messages wait for the one that is furthest behind."""
-        everybody = {subscriber for subscribers in self._subscribers.values() for subscriber in subscribers}
-        return len(everybody), max(map(len, everybody), default=0)
+        """Return the number of subscribers, and the length of the longest queue."""
+        distinct = {subscriber for subscribers in self._subscribers.values() for subscriber in subscribers}
+        return len(distinct), max(map(len, distinct), default=0)
 
-    def publish(self, market: Market, reports: Iterable[Record], first: int = 0) -> None:
-        """Tells of one body's reports, after the market took them in: all changes of a book in one message. `first` is the
-        number of the first report."""
+    def publish(self, market: MarketData, reports: Iterable[Record], first: int = 0) -> None:
+        """Send the reports of one body to subscribers. The market must have applied them already.
+
+        All changes of a book are one message. `first` is the number of the first report.
+        """
         books: dict[str, list[PriceUpdate]] = {}
         traded: set[str] = set()
         auctions: set[str] = set()
@@ -155,7 +157,7 @@ class Hub:
             elif isinstance(report, (AccountOpened, AssetsTransferred)):
                 clients.add(report.client_id)
         for symbol, (before, orders) in market.take_changed_orders().items():
-            self._changed((FULL, symbol), before, orders, partial(full_message, market, symbol, before, orders))
+            self._changed((FULL_BOOK, symbol), before, orders, partial(full_message, market, symbol, before, orders))
         for symbol, updates in books.items():
             changed = [(update.side, update.price) for update in updates]
             make = partial(book_message, market, symbol, updates)
@@ -171,131 +173,134 @@ class Hub:
             self._state(market, (BALANCES, client_id))
         self._traded |= traded
 
-    def tick(self, market: Market) -> None:
-        """Tells what need not be told more often than once a second."""
+    def tick(self, market: MarketData) -> None:
+        """Send tickers and the leaderboard. Call it once a second."""
         for symbol in self._traded:
             self._state(market, (TICKER, symbol))
         self._traded = set()
         self._state(market, (LEADERBOARD, ""))
 
-    def _event(self, key: Key, message: Callable[..., Any], *of: Any) -> None:
+    def _event(self, key: Key, message: Callable[..., Any], *arguments: Any) -> None:
         subscribers = self._subscribers.get(key)
         if subscribers:
-            frame = json_frame(message(*of))
+            frame = json_frame(message(*arguments))
             for subscriber in subscribers:
                 subscriber.send(frame)
 
-    def _state(self, market: Market, key: Key) -> None:
+    def _state(self, market: MarketData, key: Key) -> None:
         subscribers = self._subscribers.get(key)
         if subscribers:
             frame = b""
             for subscriber in subscribers:
-                if subscriber.late(key) is None:
+                if subscriber.conflated(key) is None:
                     frame = frame or json_frame(state_message(market, key))
                     subscriber.send(frame)
 
     def _changed(self, key: Key, previous: int, changed: Iterable[tuple[Side, int]], message: Callable[[], Any]) -> None:
-        """Tells of changes of a book, which follow what had the sequence `previous`."""
+        """Send changes of a book that follow the sequence `previous`."""
         subscribers = self._subscribers.get(key)
         if subscribers:
             frame = b""
             for subscriber in subscribers:
-                late = subscriber.late(key)
-                if late is None:
+                state = subscriber.conflated(key)
+                if state is None:
                     frame = frame or json_frame(message())
                     subscriber.send(frame)
                 else:
-                    late.previous_sequence = late.previous_sequence or previous
-                    late.levels.update(changed)
+                    state.previous_sequence = state.previous_sequence or previous
+                    state.levels.update(changed)
 
 
-def message_for(market: Market, key: Key, late: Late) -> Any:
-    """What a subscriber that is late hears of a state: how it stands now."""
+def conflated_message(market: MarketData, key: Key, state: ConflatedState) -> Any:
+    """Return the message of a conflated state: the changes of a book, or the newest state."""
     if key[0] == BOOK:
-        return merged_message(market, key[1], late)
-    if key[0] == FULL:
-        return full_message(market, key[1], late.previous_sequence, sorted(late.levels))
+        return conflated_book_message(market, key[1], state)
+    if key[0] == FULL_BOOK:
+        return full_message(market, key[1], state.previous_sequence, sorted(state.levels))
     return state_message(market, key)
 
 
-def state_message(market: Market, key: Key) -> Any:
-    """How a state stands, as its channel sends it. A book's is its snapshot."""
-    channel, what = key
+def state_message(market: MarketData, key: Key) -> Any:
+    """Return the message of the current state of a channel. The message of a book is a snapshot."""
+    channel, subject = key
     match channel:
         case "book":
-            return {"channel": BOOK, "type": "snapshot", "book": market.book_view(what, DEPTH)}
+            return {"channel": BOOK, "type": "snapshot", "book": market.book_view(subject, SNAPSHOT_DEPTH)}
         case "book.full":
-            return {"channel": FULL, "type": "snapshot", "book": market.full_book_view(what)}
+            return {"channel": FULL_BOOK, "type": "snapshot", "book": market.full_book_view(subject)}
         case "bbo":
-            return {"channel": BBO, "type": "bbo", "bbo": market.bbo_view(what)}
+            return {"channel": BBO, "type": "bbo", "bbo": market.bbo_view(subject)}
         case "ticker":
-            return {"channel": TICKER, "type": "ticker", "ticker": market.ticker_view(what, market.now)}
+            return {"channel": TICKER, "type": "ticker", "ticker": market.ticker_view(subject, market.now)}
         case "auction":
-            return {"channel": AUCTION, "type": "auction", "symbol": what, "auction": market.auction_view(what)}
+            return {"channel": AUCTION, "type": "auction", "symbol": subject, "auction": market.auction_view(subject)}
         case "status":
-            return {"channel": STATUS, "type": "status", "symbol": what, "state": market.states[what]}
+            return {"channel": STATUS, "type": "status", "symbol": subject, "state": market.states[subject]}
         case "balances":
             return {
                 "channel": BALANCES,
                 "type": "balance",
-                "balance": market.balance_view(what),
-                "holdings": market.holdings_view(what),
+                "balance": market.balance_view(subject),
+                "holdings": market.holdings_view(subject),
             }
         case "leaderboard":
-            return {"channel": LEADERBOARD, "type": "leaderboard", "leaders": market.leaders(LEADERS)}
+            return {"channel": LEADERBOARD, "type": "leaderboard", "leaders": market.leaders(LEADERBOARD_SIZE)}
         case "marketdata":
-            return marketdata_message(market, what)
+            return marketdata_message(market, subject)
     interval = channel.removeprefix(f"{CANDLES}:")
-    chart = market.charts.get(what)
+    chart = market.charts.get(subject)
     candle = None if chart is None else chart.newest.get(interval)
-    view = None if candle is None else candle_view(market.securities[what], candle)
-    return {"channel": CANDLES, "type": "candle", "symbol": what, "interval": interval, "candle": view}
+    view = None if candle is None else candle_view(market.securities[subject], candle)
+    return {"channel": CANDLES, "type": "candle", "symbol": subject, "interval": interval, "candle": view}
 
 
-def trade_message(market: Market, trade: Trade) -> dict[str, Any]:
-    """A trade as the channel `trades` sends it."""
+def trade_message(market: MarketData, trade: Trade) -> dict[str, Any]:
+    """Return the message of a trade on the channel `trades`."""
     return {"channel": TRADES, "type": "trade", "trade": trade_view(trade, market.securities[trade.symbol])}
 
 
-def tape_message(market: Market, trade: Trade) -> TradeView:
-    """A trade as `/ws/trades` sends it."""
+def tape_message(market: MarketData, trade: Trade) -> TradeView:
+    """Return the message of a trade on `/ws/trades`."""
     return trade_view(trade, market.securities[trade.symbol])
 
 
-def order_message(market: Market, number: int, report: OrderReport) -> dict[str, Any]:
-    """An order report as the channel `orders` sends it, with the number that it is stored under."""
+def order_message(market: MarketData, number: int, report: OrderReport) -> dict[str, Any]:
+    """Return the message of an order report on the channel `orders`. Its sequence is its number in the database."""
     view = report_view(report, market.securities[report.symbol])
     return {"channel": ORDERS, "type": "report", "sequence": number, "report": view}
 
 
 def status_message(report: TradingStateChanged) -> dict[str, Any]:
-    """A change of state as the channel `status` sends it."""
+    """Return the message of a change of state on the channel `status`."""
     ends = time_text(report.ends_at) if report.ends_at else None
     state = {"symbol": report.symbol, "state": report.state, "ends_at": ends, "reason": report.reason}
     return {"channel": STATUS, "type": "status", **state}
 
 
-def book_message(market: Market, symbol: str, updates: list[PriceUpdate]) -> dict[str, Any]:
-    """Changes of a book as the channel `book` sends them: [side, [price, quantity, orders]], a quantity of 0 for gone."""
+def book_message(market: MarketData, symbol: str, updates: list[PriceUpdate]) -> dict[str, Any]:
+    """Return the message of changes of a book on the channel `book`.
+
+    A change is [side, [price, quantity, orders]]. A level that is gone has quantity 0.
+    """
     security = market.securities[symbol]
     changes = [(u.side, level_view(security, u.price, u.quantity, u.order_count)) for u in updates]
     return _changes(BOOK, symbol, updates[0].book_sequence - 1, updates[-1].book_sequence, changes)
 
 
-def merged_message(market: Market, symbol: str, late: Late) -> dict[str, Any]:
-    """All changes that a late subscriber has missed in one: how those levels stand now."""
+def conflated_book_message(market: MarketData, symbol: str, state: ConflatedState) -> dict[str, Any]:
+    """Return one message with the current levels of all changes that were conflated."""
     security, book = market.securities[symbol], market.books[symbol]
     changes = []
-    for side, price in sorted(late.levels):
+    for side, price in sorted(state.levels):
         levels = book.bids if side is Side.BUY else book.asks
         changes.append((side, level_view(security, price, *levels.get(price, (0, 0)))))
-    return _changes(BOOK, symbol, late.previous_sequence, book.sequence, changes)
+    return _changes(BOOK, symbol, state.previous_sequence, book.sequence, changes)
 
 
-def full_message(market: Market, symbol: str, previous: int, orders: Iterable[tuple[Side, int]]) -> dict[str, Any]:
-    """Changes of a full book: how those orders stand now."""
-    changes = [market.standing_view(symbol, side, order_id) for side, order_id in dict.fromkeys(orders)]
-    return _changes(FULL, symbol, previous, market.order_sequences.get(symbol, 0), changes)
+def full_message(market: MarketData, symbol: str, previous: int, orders: Iterable[tuple[Side, int]]) -> dict[str, Any]:
+    """Return the message of changes of a full book: the current views of `orders`."""
+    changes = [market.resting_order_view(symbol, side, order_id) for side, order_id in dict.fromkeys(orders)]
+    return _changes(FULL_BOOK, symbol, previous, market.order_sequences.get(symbol, 0), changes)
 
 
 def _changes(channel: str, symbol: str, previous: int, sequence: int, changes: list[Any]) -> dict[str, Any]:
@@ -309,9 +314,9 @@ def _changes(channel: str, symbol: str, previous: int, sequence: int, changes: l
     }
 
 
-def marketdata_message(market: Market, symbol: str) -> dict[str, Any]:
-    """The top of a book as `/ws/marketdata` sends it."""
-    book = market.book_view(symbol, TOP)
+def marketdata_message(market: MarketData, symbol: str) -> dict[str, Any]:
+    """Return the message of the best levels of a book on `/ws/marketdata`."""
+    book = market.book_view(symbol, MARKETDATA_DEPTH)
     sides = {
         name: [[level.price, level.quantity] for level in side] for name, side in (("bids", book.bids), ("asks", book.asks))
     }

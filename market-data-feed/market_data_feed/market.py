@@ -1,10 +1,10 @@
-"""The market as the reports tell it: books, prices, balances, counts. A pure fold: no I/O, no clock."""
+"""The market data of the whole exchange: books, prices, balances, counts. A pure fold of reports: no I/O, no clock."""
 
 from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal, localcontext
 
-from market_data_feed.candles import NANOSECONDS, Candle, Chart
+from market_data_feed.candles import NS_PER_SECOND, Candle, Chart
 from microexchange.enums import ExecType, OrderStatus, SettlementStatus, Side, TradingState
 from microexchange.numbers import cash_to_text
 from microexchange.records import Record
@@ -42,27 +42,27 @@ from microexchange.schemas import (
 from microexchange.securities import Security
 
 _BUY = Side.BUY
-SAMPLE_NANOSECONDS = 5_000_000_000
-"""How far samples of equities are apart."""
-LEAST_SAMPLES = 12
-"""A ratio needs at least this many samples: a minute."""
-QUIET_NANOSECONDS = 10_000_000_000
-"""How long after the last order of a house bot a security counts as quiet: a bot that replaces its quotes is not gone."""
+SAMPLE_INTERVAL_NS = 5_000_000_000
+"""The time between two samples of equities."""
+MIN_RATIO_SAMPLES = 12
+"""The samples that a Sharpe ratio needs: those of one minute."""
+QUIET_AFTER_NS = 10_000_000_000
+"""The time after which a security without orders of house bots is quiet. A bot that replaces its quotes takes less."""
 
 
 @dataclass(slots=True)
 class Book:
-    """One book by price: (lots, orders) at each price in ticks."""
+    """The levels of one book: (lots, orders) by price in ticks."""
 
     bids: dict[int, tuple[int, int]] = field(default_factory=dict)
     asks: dict[int, tuple[int, int]] = field(default_factory=dict)
     sequence: int = 0
-    """Of the newest price update that is in it."""
+    """The sequence of the newest price update."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenOrder:
-    """An order that stands in a book: its newest report, and that report's number."""
+    """An open order: its newest report, and the number of that report."""
 
     report_id: int
     report: OrderReport
@@ -70,35 +70,35 @@ class OpenOrder:
 
 @dataclass(slots=True)
 class Client:
-    """What a client has, as settled."""
+    """The settled account of a client, with its statistics."""
 
     cash: int = 0
     suspended: bool = False
     opened_with: int = 0
-    """Cash units that the issuer gave less what it took back, shares at their marks when they were booked."""
+    """The opening balance and deposits less withdrawals, in cash units. Shares count at their marks at that time."""
     house: bool = False
-    """Whether it is one of the exchange's own bots."""
+    """Whether the client is one of the exchange's own bots."""
     holdings: dict[str, int] = field(default_factory=dict)
     orders: dict[int, OpenOrder] = field(default_factory=dict)
     """Open orders by id."""
     trades: int = 0
     """Fills."""
     peak: int = 0
-    """The most that the profit was, as sampled, in cash units."""
+    """The highest sampled profit, in cash units."""
     drawdown: int = 0
-    """The deepest that it fell from a peak."""
+    """The deepest fall of the profit from a peak, in cash units."""
     sampled: int | None = None
     """The equity at the last sample."""
     since: int = 0
-    """The number of the sample in which it was first; 0 before that."""
+    """The number of the first sample with this client; 0 before that."""
     profit: int = 0
-    """At the last sample, in cash units."""
+    """The profit at the last sample, in cash units."""
     gains: int = 0
     """The sum of the profit's changes from sample to sample, in cash units."""
     squares: int = 0
-    """The sum of their squares."""
+    """The sum of the squares of these changes."""
     has_funds: bool = False
-    """Whether it ever had cash or shares. An account that is opened but not settled yet is worth nothing, for a moment."""
+    """Whether the account ever had cash or shares. It has none until its first deposit is settled."""
 
 
 @dataclass(slots=True)
@@ -106,14 +106,14 @@ class Totals:
     """Counts since the market began."""
 
     reports: int = 0
-    """All reports; the number of the newest is its `report_id`."""
+    """All reports. The number of the newest is its `report_id`."""
     orders: int = 0
-    """Orders that the engine took or rejected."""
+    """Orders that the engine accepted or rejected."""
     trades: int = 0
     rejected: int = 0
     canceled: int = 0
     settled: int = 0
-    """Executions that are settled."""
+    """Settled trades."""
     settlement_faults: int = 0
     rejects: dict[str, int] = field(default_factory=dict)
     """Rejected orders by code."""
@@ -121,7 +121,7 @@ class Totals:
 
 @dataclass(slots=True)
 class Changes:
-    """What differs from the read models in the database."""
+    """The differences from the read models in the database."""
 
     securities: set[str] = field(default_factory=set)
     levels: set[tuple[str, Side, int]] = field(default_factory=set)
@@ -130,50 +130,50 @@ class Changes:
     clients: set[str] = field(default_factory=set)
     holdings: set[tuple[str, str]] = field(default_factory=set)
     keys: dict[str, tuple[str, int, int | None]] = field(default_factory=dict)
-    """(client id, issued at, revoked at) by key id. When a key was issued is kept as it was stored first."""
+    """(client id, issued at, revoked at) by key id. The database keeps the first `issued_at` of a key."""
     candles: set[tuple[str, int]] = field(default_factory=set)
     """(symbol, start of the minute)."""
     equity: list[tuple[str, int, int]] = field(default_factory=list)
-    """(client id, when, cash units): new samples."""
+    """New samples: (client id, time, cash units)."""
 
 
-class Market:
-    """The state of the feed."""
+class MarketData:
+    """Books, prices, accounts and counts of the whole exchange, as of the newest report."""
 
     def __init__(self) -> None:
         self.securities: dict[str, Security] = {}
         self.books: dict[str, Book] = {}
         self.last_prices: dict[str, int] = {}
-        """Ticks of the last trade, for securities that have traded."""
+        """The price of the last trade, in ticks, of securities that have traded."""
         self.states: dict[str, TradingState] = {}
         self.clients: dict[str, Client] = {}
         self.revoked_keys: set[str] = set()
-        """Ids of API keys that are no longer valid."""
+        """Ids of revoked API keys."""
         self.charts: dict[str, Chart] = {}
         self.orders = RestingOrders()
         self.order_sequences: dict[str, int] = {}
-        """The number of the newest report that changed how an order stands, by symbol."""
+        """The number of the newest report that changed a resting order, by symbol."""
         self.changed_orders: dict[str, tuple[int, list[tuple[Side, int]]]] = {}
-        """By symbol, since `take_changed_orders`: the sequence before, and the orders that stand otherwise."""
+        """The changes since `take_changed_orders`, by symbol: the sequence before them, and the orders that changed."""
         self.has_house = False
         """Whether there are accounts of the exchange's own bots."""
         self.house_orders: Counter[str] = Counter()
-        """How many orders house bots have open, by symbol."""
-        self.house_left: dict[str, int] = {}
-        """When the last of them ended, in nanoseconds, as far as this process has seen it."""
+        """The number of open orders of house bots, by symbol."""
+        self.last_house_order_ended_at: dict[str, int] = {}
+        """The time at which the last of these orders ended, in nanoseconds. Empty after a restart."""
         self.auctions: dict[str, AuctionUpdate] = {}
-        """Where the auctions that collect orders now would uncross."""
+        """The newest update of each auction that collects orders now."""
         self.newest = 0
-        """When the newest of what was applied was appended, in nanoseconds."""
+        """The time at which the newest applied batch was appended, in nanoseconds."""
         self.sampled_at = 0
-        """When equities were sampled last, in nanoseconds."""
+        """The time of the last sample of equities, in nanoseconds."""
         self.samples = 0
-        """How often they were. There is none while nothing is reported: a night without the exchange is no quiet one."""
+        """The number of samples. While there are no reports, as when the exchange is stopped, there are no samples."""
         self.totals = Totals()
         self.changes = Changes()
 
     def apply(self, report: Record) -> None:
-        """Takes in one report."""
+        """Apply one report."""
         self.totals.reports += 1
         if isinstance(report, PriceUpdate):
             self._on_price(report)
@@ -193,7 +193,7 @@ class Market:
             self.list_security(Security(report))
             self.changes.securities.add(report.symbol)
         elif isinstance(report, AccountOpened):
-            # Its cash and shares count from when they are settled.
+            # The settlement of the first deposit sets its cash and shares.
             self.client(report.client_id).house = report.house
             self.has_house = self.has_house or report.house
             self.changes.clients.add(report.client_id)
@@ -207,27 +207,28 @@ class Market:
             self.changes.keys[report.key_id] = (report.client_id, report.timestamp, None)
         elif isinstance(report, KeyRevoked):
             self.revoked_keys.add(report.key_id)
-            # Of one that is stored already only the revocation is taken; one that is not yet keeps when it was issued.
+            # A key that is stored already keeps its `issued_at`, so the value here counts only for a key that is not.
             issued = self.changes.keys.get(report.key_id, (report.client_id, report.timestamp, None))[1]
             self.changes.keys[report.key_id] = (report.client_id, issued, report.timestamp)
         elif isinstance(report, TradingStateChanged):
             self.states[report.symbol] = report.state
             self.auctions.pop(report.symbol, None)
             self.changes.securities.add(report.symbol)
-
         elif isinstance(report, AuctionUpdate):
             self.auctions[report.symbol] = report
 
     @property
     def now(self) -> int:
-        """The time of the newest report, in seconds."""
-        return self.newest // NANOSECONDS
+        """Return the time of the newest report, in seconds."""
+        return self.newest // NS_PER_SECOND
 
-    def at(self, stamp: int) -> None:
-        """All that was applied so far was appended by `stamp`. If it is time, takes note of what every client is worth: of
-        those for whom it differs from the note before."""
-        self.newest = max(self.newest, stamp)
-        at = stamp - stamp % SAMPLE_NANOSECONDS
+    def advance_to(self, timestamp: int) -> None:
+        """Set the time of the newest report, in nanoseconds, and sample equities if a sample is due.
+
+        A sample has only the clients whose equity or profit changed since the sample before.
+        """
+        self.newest = max(self.newest, timestamp)
+        at = timestamp - timestamp % SAMPLE_INTERVAL_NS
         if at <= self.sampled_at:
             return
         self.sampled_at = at
@@ -235,7 +236,7 @@ class Market:
         for client_id, client in self.clients.items():
             equity = self.equity(client)
             profit = equity - client.opened_with
-            # A loss that a deposit makes good changes the profit, and not the equity.
+            # A loss and a deposit of the same amount change the profit, but not the equity.
             if (equity == client.sampled and profit == client.profit) or not client.has_funds:
                 continue
             client.sampled = equity
@@ -285,7 +286,7 @@ class Market:
             ended = orders.pop(report.order_id, None)
             if client.house and ended is not None:
                 self.house_orders[report.symbol] -= 1
-                self.house_left[report.symbol] = self.newest
+                self.last_house_order_ended_at[report.symbol] = self.newest
         else:
             if client.house and report.order_id not in orders:
                 self.house_orders[report.symbol] += 1
@@ -297,26 +298,26 @@ class Market:
             self.totals.settlement_faults += 1
         elif report.trade_id:
             self.totals.settled += 1
-        # What the issuer gives is no profit, and what it takes back no loss: it counts as what it is worth in this moment.
-        given = bool(report.transfer_id)
+        # A deposit is no profit, and a withdrawal is no loss. Both count at their value now.
+        is_transfer = bool(report.transfer_id)
         for client_id, cash in report.cash:
             client = self.client(client_id)
-            if given:
+            if is_transfer:
                 client.opened_with += cash - client.cash
             client.cash, client.has_funds = cash, True
             self.changes.clients.add(client_id)
         for client_id, symbol, lots in report.holdings:
             client = self.client(client_id)
-            if given and symbol in self.securities:
+            if is_transfer and symbol in self.securities:
                 client.opened_with += self.value(symbol, lots - client.holdings.get(symbol, 0), self.mark(symbol))
             client.holdings[symbol], client.has_funds = lots, True
             self.changes.holdings.add((client_id, symbol))
 
     def list_security(self, security: Security) -> None:
-        """Makes a security known.
+        """Add a security, or replace its terms.
 
-        The clearinghouse may settle a deposit of its shares before the engine's report of the listing is on the log. Such
-        shares have had no price until now, and count as given at this price.
+        The clearinghouse may settle a deposit of shares before the engine's report of the listing is on the log. The price
+        of such a deposit is the mark at the listing.
         """
         symbol, is_new = security.symbol, security.symbol not in self.securities
         self.securities[symbol] = security
@@ -327,24 +328,24 @@ class Market:
         self.states.setdefault(security.symbol, security.listing.state)
 
     def client(self, client_id: str) -> Client:
-        """The client of that id; made if need be."""
+        """Return the client with that id. A new id gets a new client."""
         client = self.clients.get(client_id)
         if client is None:
             client = self.clients[client_id] = Client()
         return client
 
-    # --- what it says ---------------------------------------------------------------------------------------
+    # --- views ----------------------------------------------------------------------------------------------
 
     def value(self, symbol: str, lots: int, price: int) -> int:
-        """Cash units that `lots` are worth at `price` ticks."""
+        """Return the value of `lots` at `price` ticks, in cash units."""
         return lots * price * self.securities[symbol].listing.tick_value
 
     def mark(self, symbol: str) -> int:
-        """The price, in ticks, at which holdings are valued: the last, or the reference before the first trade."""
+        """Return the price at which holdings are valued, in ticks: the last price or, before any trade, the reference."""
         return self.last_prices.get(symbol, self.securities[symbol].listing.reference_price)
 
     def equity(self, client: Client) -> int:
-        """The value of all that a client has, in cash units. A security that is not listed yet has no price."""
+        """Return a client's equity in cash units. Holdings of a security that is not listed yet count as zero."""
         return client.cash + sum(
             self.value(symbol, lots, self.mark(symbol))
             for symbol, lots in client.holdings.items()
@@ -352,27 +353,29 @@ class Market:
         )
 
     def ratio(self, client: Client) -> Decimal | None:
-        """The mean change of the profit from sample to sample by its standard deviation; None before `LEAST_SAMPLES`, and
-        where it never changed otherwise than by the same. Per sample of five seconds, not annualised; `Sharpe, The Sharpe
-        Ratio, 1994`, without a riskless rate."""
+        """Return the Sharpe ratio: the mean change of the profit from sample to sample, divided by its standard deviation.
+
+        The ratio is per sample of five seconds, not annualised and without a riskless rate (Sharpe, The Sharpe Ratio, 1994).
+        It is None before `MIN_RATIO_SAMPLES`, and if the standard deviation is zero.
+        """
         samples = 1 + self.samples - client.since if client.since else 0
         spread = samples * client.squares - client.gains**2
-        if samples < LEAST_SAMPLES or spread <= 0:
+        if samples < MIN_RATIO_SAMPLES or spread <= 0:
             return None
         with localcontext() as context:
-            context.prec = 60  # squares of cash units are long
+            context.prec = 60  # squares of cash units have many digits
             return Decimal(client.gains) / Decimal(spread).sqrt()
 
     def is_quiet(self, symbol: str) -> bool:
-        """Whether the house bots, where there are any, leave this security alone."""
+        """Return whether there are house bots, and none has, or had in the last ten seconds, an order in this security."""
         return (
             self.has_house
             and not self.house_orders[symbol]
-            and self.newest - self.house_left.get(symbol, 0) >= QUIET_NANOSECONDS
+            and self.newest - self.last_house_order_ended_at.get(symbol, 0) >= QUIET_AFTER_NS
         )
 
     def security_view(self, symbol: str) -> SecurityView:
-        """A security for clients."""
+        """Return the view of a security."""
         security, last = self.securities[symbol], self.last_prices.get(symbol)
         terms = security.listing
         return SecurityView(
@@ -391,7 +394,7 @@ class Market:
         )
 
     def book_view(self, symbol: str, depth: int) -> BookView:
-        """The best `depth` levels of a book."""
+        """Return the best `depth` levels of each side of a book."""
         book, security = self.books[symbol], self.securities[symbol]
 
         def side(levels: dict[int, tuple[int, int]], best_first: list[int]) -> list[LevelView]:
@@ -405,12 +408,12 @@ class Market:
         )
 
     def take_changed_orders(self) -> dict[str, tuple[int, list[tuple[Side, int]]]]:
-        """What `changed_orders` has gathered; it begins anew."""
+        """Return `changed_orders`, and clear it."""
         changed, self.changed_orders = self.changed_orders, {}
         return changed
 
-    def standing_view(self, symbol: str, side: Side, order_id: int) -> RestingOrderView:
-        """How an order stands in its book now; of quantity 0 where it does no more."""
+    def resting_order_view(self, symbol: str, side: Side, order_id: int) -> RestingOrderView:
+        """Return the view of an order in its book. An order that is no longer in the book has quantity 0."""
         security, report = self.securities[symbol], self.orders.find(symbol, side, order_id)
         if report is None or report.price is None:
             return RestingOrderView(str(order_id), side, "0", security.quantity_text(0))
@@ -418,15 +421,15 @@ class Market:
         return RestingOrderView(str(order_id), side, security.price_text(report.price), security.quantity_text(lots))
 
     def full_book_view(self, symbol: str) -> FullBookView:
-        """Every order of a book, the best first, without owners."""
+        """Return all orders of a book, best first, without their owners."""
         bids, asks = (
-            [self.standing_view(symbol, side, report.order_id) for report in self.orders.side(symbol, side)]
+            [self.resting_order_view(symbol, side, report.order_id) for report in self.orders.side(symbol, side)]
             for side in (Side.BUY, Side.SELL)
         )
         return FullBookView(symbol=symbol, sequence=self.order_sequences.get(symbol, 0), bids=bids, asks=asks)
 
     def bbo_view(self, symbol: str) -> BboView:
-        """The best bid and offer. Where they cross, as in an auction, there is no spread."""
+        """Return the best bid and offer. There is no spread if they cross, as they may in an auction."""
         book, security = self.books[symbol], self.securities[symbol]
         bid, ask = max(book.bids, default=None), min(book.asks, default=None)
         return BboView(
@@ -440,7 +443,7 @@ class Market:
         )
 
     def ticker_view(self, symbol: str, now: int) -> TickerView:
-        """The 24 hours before `now`, in seconds of Unix time."""
+        """Return the statistics of the 24 hours before `now`, in seconds of Unix time."""
         security, chart = self.securities[symbol], self.charts.get(symbol)
         day = None if chart is None else chart.last_day(now)
         last = self.last_prices.get(symbol)
@@ -460,7 +463,7 @@ class Market:
         )
 
     def auction_view(self, symbol: str) -> dict[str, object] | None:
-        """Where the security's auction would uncross now; None outside of an auction."""
+        """Return the price, quantity and imbalance at which the security's auction would end now; None if there is none."""
         update, security = self.auctions.get(symbol), self.securities[symbol]
         if update is None:
             return None
@@ -471,7 +474,7 @@ class Market:
         }
 
     def balance_view(self, client_id: str) -> BalanceView:
-        """A client's balance."""
+        """Return a client's balance."""
         client = self.clients[client_id]
         return BalanceView(
             client_id=client_id,
@@ -481,27 +484,30 @@ class Market:
         )
 
     def open_orders_view(self, client_id: str) -> list[OrderView]:
-        """A client's open orders, oldest first."""
+        """Return a client's open orders, oldest first."""
         orders = sorted(self.clients[client_id].orders.items())
         return [order_view(order.report, self.securities[order.report.symbol]) for _, order in orders]
 
     def holdings_view(self, client_id: str) -> list[HoldingView]:
-        """A client's holdings, by symbol."""
+        """Return a client's holdings, by symbol."""
         holdings = self.clients[client_id].holdings
         return [self.holding_view(client_id, symbol) for symbol in sorted(holdings) if holdings[symbol]]
 
     def holding_view(self, client_id: str, symbol: str) -> HoldingView:
-        """A client's holding of one security."""
+        """Return a client's holding of one security."""
         lots = self.clients[client_id].holdings.get(symbol, 0)
         return HoldingView(client_id=client_id, symbol=symbol, quantity=self.securities[symbol].quantity_text(lots))
 
     def leaderboard(self, limit: int, house: bool = True) -> list[LeaderView]:
-        """The clients with the most profit first; equals by name. With `house` false, without the exchange's own bots."""
-        places = self._places([one for one in self.clients.items() if house or not one[1].house])
+        """Return the clients with the highest profit first, and equal profits by name.
+
+        If `house` is false, the exchange's own bots are left out.
+        """
+        places = self._places([entry for entry in self.clients.items() if house or not entry[1].house])
         return [self._leader_view(*place) for place in places[:limit]]
 
     def leaders(self, limit: int) -> list[LeaderView]:
-        """The first `limit` of the clients and the first `limit` of the house bots, each at its place among all."""
+        """Return the first `limit` clients and the first `limit` house bots, with their ranks among all accounts."""
         shown, left = [], {True: limit, False: limit}
         for place in self._places(list(self.clients.items())):
             is_house = place[2].house
@@ -511,13 +517,15 @@ class Market:
         return shown
 
     def _places(self, clients: list[tuple[str, Client]]) -> list[tuple[int, str, Client, int]]:
-        """Place, name, client and equity, the most profit first. A view is made only of those that are shown: it costs
-        more than all else."""
-        standing = sorted(
+        """Return rank, name, client and equity of clients, the highest profit first.
+
+        Views are made later, only for the clients that are shown, because they cost more than the ranking.
+        """
+        ranking = sorted(
             ((self.equity(client), client_id, client) for client_id, client in clients),
             key=lambda entry: (entry[2].opened_with - entry[0], entry[1]),
         )
-        return [(rank, client_id, client, equity) for rank, (equity, client_id, client) in enumerate(standing, 1)]
+        return [(rank, client_id, client, equity) for rank, (equity, client_id, client) in enumerate(ranking, 1)]
 
     def _leader_view(self, rank: int, client_id: str, client: Client, equity: int) -> LeaderView:
         profit, given, ratio = equity - client.opened_with, client.opened_with, self.ratio(client)
@@ -537,10 +545,10 @@ class Market:
 
 
 def candle_view(security: Security, candle: Candle) -> CandleView:
-    """A candle for clients."""
+    """Return the view of a candle."""
     text = security.price_text
     return CandleView(
-        start=time_text(candle.start * NANOSECONDS),
+        start=time_text(candle.start * NS_PER_SECOND),
         open=text(candle.open),
         high=text(candle.high),
         low=text(candle.low),
@@ -551,5 +559,5 @@ def candle_view(security: Security, candle: Candle) -> CandleView:
 
 
 def level_view(security: Security, price: int, lots: int, orders: int) -> LevelView:
-    """A price level for clients."""
+    """Return the view of a price level."""
     return LevelView(price=security.price_text(price), quantity=security.quantity_text(lots), orders=orders)

@@ -1,4 +1,4 @@
-"""How the exchange does: rates, latencies, rejects, and what each service says of itself."""
+"""Rates, latencies, rejects, and the state of each service."""
 
 import asyncio
 import time
@@ -14,35 +14,36 @@ from microexchange.latency import LatencyWindow
 from microexchange.records import Record
 from microexchange.reports import OrderReport, Trade
 
-NANOSECONDS = 1_000_000_000
-HISTORY = 300
-"""Seconds of rates that are kept."""
-WHOLE = "gateway_in_to_feed_out"
-PERCENTS = (50, 95, 99)
-STAGES = ("gateway_in_to_log", "log_to_engine_in", "engine_in_to_out", "engine_out_to_feed_in", "feed_in_to_out", WHOLE)
-"""What is measured of the newest order of each body: from when the gateway took it until all have been told."""
+NS_PER_SECOND = 1_000_000_000
+RATE_HISTORY_SECONDS = 300
+"""The number of seconds for which rates are kept."""
+END_TO_END = "gateway_in_to_feed_out"
+PERCENTILES = (50, 95, 99)
+STAGES = ("gateway_in_to_log", "log_to_engine_in", "engine_in_to_out", "engine_out_to_feed_in", "feed_in_to_out", END_TO_END)
+"""The stages of the newest order of each body: from its timestamp in the gateway until the feed has published its report."""
 
 
 class Operations:
-    """Listens to the reports as they come, and asks the services once a second.
+    """Rates, latencies and the state of the services. It polls the services once a second.
 
-    Latencies come from stamps: the gateway's on the command, which its reports carry; of each body of the engine's, when it
-    was appended, and when what caused it was appended and read; and the clock of this process.
+    Latencies are differences of timestamps. The gateway puts one on each command, and its reports carry it. Each body of the
+    engine has the time at which it was appended, and the times at which its cause was appended and read. The times at which
+    the feed reads and publishes are from the clock of this process.
     """
 
     def __init__(self, services: dict[str, str], own_status: Callable[[], dict[str, Any]]) -> None:
         self._services = services
         self._own_status = own_status
         self._orders = self._trades = 0
-        self.rates: deque[dict[str, Any]] = deque(maxlen=HISTORY)
-        """Of each second: when it ended, orders and trades in it."""
+        self.rates: deque[dict[str, Any]] = deque(maxlen=RATE_HISTORY_SECONDS)
+        """The end, the orders and the trades of each second."""
         self._latencies = {name: LatencyWindow() for name in STAGES}
-        self.seconds: dict[int, dict[str, float | None]] = {percent: {} for percent in PERCENTS}
-        """What each stage took, as of this second: by percentile and stage."""
-        self._known: dict[str, dict[str, Any]] = {}
+        self.seconds: dict[int, dict[str, float | None]] = {percent: {} for percent in PERCENTILES}
+        """The latencies as of the last second, by percentile and stage."""
+        self._service_states: dict[str, dict[str, Any]] = {}
 
-    def heard(self, batch: Batch[Record], reports: Sequence[Record], read_at: int, told_at: int) -> None:
-        """Counts a body that was read and told, in nanoseconds of Unix time."""
+    def record_batch(self, batch: Batch[Record], reports: Sequence[Record], read_at: int, published_at: int) -> None:
+        """Count a body. `read_at` and `published_at` are in nanoseconds of Unix time."""
         if batch.producer != ENGINE or not reports:
             return
         newest = 0
@@ -54,45 +55,45 @@ class Operations:
             elif isinstance(report, Trade):
                 self._trades += 1
         if newest and batch.cause[0]:
-            # Clocks of several machines may differ by more than a stage takes.
-            stamps = (newest, *batch.cause, batch.stamp, read_at, told_at)
+            # Clocks of two machines may differ by more than the duration of a stage.
+            stamps = (newest, *batch.cause, batch.stamp, read_at, published_at)
             for name, begin, end in zip(STAGES, stamps, stamps[1:], strict=False):
-                self._latencies[name].add(max(end - begin, 0) / NANOSECONDS)
-            self._latencies[WHOLE].add(max(told_at - newest, 0) / NANOSECONDS)
+                self._latencies[name].add(max(end - begin, 0) / NS_PER_SECOND)
+            self._latencies[END_TO_END].add(max(published_at - newest, 0) / NS_PER_SECOND)
 
     async def watch(self) -> None:
-        """Asks the services and keeps the rates, for ever."""
+        """Poll the services and compute the rates once a second, without end."""
         async with httpx.AsyncClient(timeout=2) as http:
             while True:
                 began = time.monotonic()
                 orders, trades = self._orders, self._trades
-                await asyncio.gather(*(self._ask(http, name, url) for name, url in self._services.items()))
+                await asyncio.gather(*(self._poll(http, name, url) for name, url in self._services.items()))
                 for name, window in self._latencies.items():
-                    for percent, seconds in zip(PERCENTS, window.percentiles(*PERCENTS), strict=True):
+                    for percent, seconds in zip(PERCENTILES, window.percentiles(*PERCENTILES), strict=True):
                         self.seconds[percent][name] = seconds
                 await asyncio.sleep(max(1 - (time.monotonic() - began), 0))
                 elapsed = time.monotonic() - began
                 rate = {"orders": (self._orders - orders) / elapsed, "trades": (self._trades - trades) / elapsed}
                 self.rates.append({"at": time.time(), **rate})
 
-    async def _ask(self, http: httpx.AsyncClient, name: str, url: str) -> None:
+    async def _poll(self, http: httpx.AsyncClient, name: str, url: str) -> None:
         try:
             status = (await http.get(f"{url}/status")).json()
-            self._known[name] = {"alive": True, "waiting_for": status.get("waiting_for", {}), "status": status}
+            self._service_states[name] = {"alive": True, "waiting_for": status.get("waiting_for", {}), "status": status}
         except (httpx.HTTPError, ValueError):
-            self._known[name] = {"alive": False, "waiting_for": {"service": "it does not answer"}, "status": {}}
+            self._service_states[name] = {"alive": False, "waiting_for": {"service": "no answer"}, "status": {}}
 
     def view(self, rejects: dict[str, int]) -> dict[str, Any]:
-        """All of it, for the dashboard."""
+        """Return rates, latencies, rejects and the state of each service."""
         own = self._own_status()
         return {
             "rates": list(self.rates),
             "latency_ms": {
-                name: {f"p{percent}": _ms(self.seconds[percent].get(name)) for percent in PERCENTS} for name in STAGES
+                name: {f"p{percent}": _ms(self.seconds[percent].get(name)) for percent in PERCENTILES} for name in STAGES
             },
             "rejects": rejects,
             "services": {
-                **self._known,
+                **self._service_states,
                 "market-data-feed": {"alive": True, "waiting_for": own.pop("waiting_for", {}), "status": own},
             },
         }

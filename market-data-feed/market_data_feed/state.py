@@ -1,4 +1,4 @@
-"""What the feed's loop and its interfaces share."""
+"""The state that the feed's loop and its interfaces share."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -6,23 +6,23 @@ from typing import Any
 from psycopg_pool import AsyncConnectionPool
 
 from market_data_feed.hub import Hub
-from market_data_feed.market import Market
+from market_data_feed.market import MarketData
 from market_data_feed.operations import Operations
 
 
 @dataclass(slots=True)
 class FeedState:
-    """The market as it is now, those who listen, and connections for questions about the past."""
+    """The market data, the subscribers, and connections for queries of the history."""
 
-    market: Market
+    market: MarketData
     hub: Hub
     pool: AsyncConnectionPool
     """To `market_data`."""
     ledger: AsyncConnectionPool
-    """To `clearing_data`, to read."""
+    """To `clearing_data`, read-only."""
     operations: Operations
-    """How all services do."""
+    """Rates, latencies and the state of all services."""
 
     def totals(self) -> dict[str, Any]:
-        """Counts since the market began."""
+        """Return the counts since the market began."""
         return asdict(self.market.totals)

@@ -1,6 +1,6 @@
-"""A client's statement: every movement of its account, from the official record, `clearing_data`.
+"""A client's statement: every movement of its account, from the settlements in `clearing_data`.
 
-A trade with oneself is two movements, so the key of a movement is twice its instruction, and one more for a sale.
+A trade of a client with itself is two movements. So the key of a movement is twice its instruction, plus one for a sale.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from typing import Any
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from microexchange.databases import ASK_SECONDS
+from microexchange.databases import QUERY_TIMEOUT_SECONDS
 from microexchange.numbers import cash_to_text
 from microexchange.schemas import MovementView, time_text
 from microexchange.securities import Security
@@ -43,9 +43,14 @@ _STATEMENT = f"({_BUYS}) UNION ALL ({_SALES}) UNION ALL ({_TRANSFERS}) ORDER BY 
 async def movements(
     pool: AsyncConnectionPool, securities: Mapping[str, Security], client_id: str, after: int, limit: int
 ) -> list[MovementView]:
-    """The first `limit` movements behind the key `after`, oldest first. Raises what psycopg raises, and `TimeoutError`."""
+    """Return the first `limit` movements after the key `after`, oldest first.
+
+    Raises:
+        psycopg.Error: The query failed.
+        TimeoutError: The ledger did not answer within `ASK_SECONDS`.
+    """
     values = {"client": client_id, "after": after, "limit": limit}
-    async with asyncio.timeout(ASK_SECONDS), pool.connection(timeout=2) as connection:
+    async with asyncio.timeout(QUERY_TIMEOUT_SECONDS), pool.connection(timeout=2) as connection:
         cursor = connection.cursor(row_factory=dict_row)
         await cursor.execute(_STATEMENT.encode(), values)
         return [_view(row, securities) for row in await cursor.fetchall()]
@@ -54,7 +59,7 @@ async def movements(
 async def all_movements(
     pool: AsyncConnectionPool, securities: Mapping[str, Security], client_id: str, page: int = 1000
 ) -> AsyncIterator[list[MovementView]]:
-    """The whole statement, a page at a time. Raises what psycopg raises."""
+    """Yield the pages of the whole statement. Errors are those of `movements`."""
     after = 0
     while True:
         found = await movements(pool, securities, client_id, after, page)

@@ -1,42 +1,60 @@
-"""The feed's side of Postgres: reports by COPY, read models by upsert, the position in the log, in one transaction."""
+"""The feed's tables in Postgres. A transaction writes reports by COPY, read models by upsert, and the log position."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass, field, fields
 from typing import Any, Final
 
 import msgspec
 import psycopg
+import sqlalchemy as sa
 from psycopg.types.json import Jsonb
 
-from exchange_db.days import BY_DAY, DAY, date_of, day_of, make_partition, partition
-from exchange_db.reports import order_report
-from exchange_db.tables import events, order_reports, price_updates, settlement_reports, trades
+from exchange_db.days import BY_DAY, DAY_NS, date_of, day_of, make_partition, partition
+from exchange_db.reports import COLUMNS, LISTING_COLUMNS, order_report, security_listed
+from exchange_db.rows import row_layout
+from exchange_db.tables import events, order_reports, price_updates, securities, settlement_reports, trades
 from market_data_feed.candles import Candle, Chart
-from market_data_feed.market import Changes, Client, Market, OpenOrder, Totals
+from market_data_feed.market import Changes, Client, MarketData, OpenOrder, Totals
 from microexchange.enums import Side
 from microexchange.producer_cursors import ProducerCursor, ProducerCursors
 from microexchange.records import DATA_FEED, Record
 from microexchange.reports import OrderReport, PriceUpdate, SecurityListed, SettlementReport, Trade
 from microexchange.securities import Security
 
-_LOCK = 0x6D786664  # "mxfd": the feed that has this advisory lock is the one that writes
+_WRITER_LOCK = 0x6D786664  # "mxfd"
+"""The advisory lock of the feed that writes."""
 
 
-_TYPES: Final = {"BIGINT": "int8", "TEXT": "text", "BOOLEAN": "bool", "JSONB": "jsonb"}
+_TYPES: Final = {"BIGINT": "int8", "INTEGER": "int4", "TEXT": "text", "BOOLEAN": "bool", "JSONB": "jsonb"}
+
+
+def _types(table: sa.Table, columns: Sequence[str]) -> dict[str, str]:
+    """Return the Postgres types of `columns`, by name."""
+    return {name: _TYPES[str(table.c[name].type)] for name in columns}
+
+
+_ORDER_REPORT: Final = row_layout(order_reports, OrderReport, ("report_id",))
+_TRADE: Final = row_layout(trades, Trade)
+_PRICE_UPDATE: Final = row_layout(price_updates, PriceUpdate)
+_SETTLEMENT_REPORT: Final = row_layout(settlement_reports, SettlementReport, ("cash", "holdings"))
+_EVENT_COLUMNS: Final = ("report_id", "kind", "timestamp", "body")
+_LISTING: Final = row_layout(securities, SecurityListed, ("state", "last_price", "book_sequence"))
 _COLUMNS: Final = {
-    table.name: {column.name: _TYPES[str(column.type)] for column in table.c}
-    for table in (order_reports, trades, price_updates, settlement_reports, events)
+    table.name: _types(table, columns)
+    for table, columns in (
+        (order_reports, _ORDER_REPORT.columns),
+        (trades, _TRADE.columns),
+        (price_updates, _PRICE_UPDATE.columns),
+        (settlement_reports, _SETTLEMENT_REPORT.columns),
+        (events, _EVENT_COLUMNS),
+    )
 }
-"""Columns of the tables of reports, with their types as COPY has them."""
+"""The columns of the tables of reports in the order of the values of a row, with their types for COPY."""
 
-_TERMS = SecurityListed.__struct_fields__[2:]
-"""The columns of `securities` that are the terms as they were listed; `state` is how it stands now."""
 _PUT_SECURITIES = f"""
-INSERT INTO securities ({", ".join(_TERMS)}, last_price, book_sequence)
-SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::int[], %s::int[],
-    %s::text[], %s::int[], %s::int[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[],
-    %s::bigint[], %s::bigint[])
+INSERT INTO securities ({", ".join(_LISTING.columns)})
+SELECT * FROM unnest({", ".join(f"%s::{kind}[]" for kind in _types(securities, _LISTING.columns).values())})
 ON CONFLICT (symbol) DO UPDATE
 SET last_price = excluded.last_price, book_sequence = excluded.book_sequence, state = excluded.state
 """  # noqa: S608 - our own column names
@@ -64,9 +82,9 @@ SET cash = excluded.cash, suspended = excluded.suspended, opened_with = excluded
     profit = excluded.profit, gains = excluded.gains, squares = excluded.squares
 """
 _SAMPLING = ("sampled_at", "samples")
-"""Beside the counts in `consumed.totals`: when equities were sampled last, though none may have changed, and how often."""
+"""The time of the last sample of equities and the number of samples. `consumed.totals` has them next to the counts."""
 _COUNTS = ("trades", "peak", "drawdown", "since", "profit", "gains", "squares")
-"""The columns of `clients` that are whole numbers, called like the fields of `Client`."""
+"""The columns of `clients` that are whole numbers. They have the names of the fields of `Client`."""
 _PUT_CANDLES = """
 INSERT INTO candles (symbol, start, open, high, low, close, volume, trades)
 SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],
@@ -98,61 +116,63 @@ INSERT INTO retired (table_name, day, symbol, rows) VALUES (%s, %s, %s, %s)
 ON CONFLICT (table_name, day, symbol) DO UPDATE SET rows = retired.rows + excluded.rows
 """
 
-LOCK_MS = 2_000
-"""Milliseconds that removing a day waits for those who read it; whoever wants to read meanwhile waits behind it."""
+LOCK_TIMEOUT_MS = 2_000
+"""The longest wait for the lock of a day that is to be removed. Readers of the table wait behind this lock."""
 
 Row = tuple[Any, ...]
+Upsert = tuple[str, Row]
+"""A statement, with a list of values for each of its columns."""
 
 
 @dataclass(slots=True)
 class Pending:
-    """What is to be written in the next transaction."""
+    """The content of the next transaction."""
 
     rows: defaultdict[tuple[str, int], list[Row]] = field(default_factory=lambda: defaultdict(list))
     """New rows by table and day."""
     count: int = 0
     offset: int = 0
-    """The offset of `data_feed` to go on from once this is written."""
-    upserts: list[tuple[str, Row]] = field(default_factory=list)
-    """Statements, each with columns of values."""
+    """The next offset of `data_feed` to read after this transaction."""
+    upserts: list[Upsert] = field(default_factory=list)
 
     def add(self, report_id: int, report: Record) -> None:
-        """Adds the row of one report."""
+        """Add the row of one report."""
         self.count += 1
         table, row = _ROWS.get(type(report), _event)(report_id, report)
-        timestamp: int = report.timestamp  # type: ignore[attr-defined]  # all that stand on `data_feed` have one
-        self.rows[table, timestamp // DAY].append(row)
+        timestamp: int = report.timestamp  # type: ignore[attr-defined]  # all records of `data_feed` have one
+        self.rows[table, timestamp // DAY_NS].append(row)
 
 
-_Made = tuple[str, Row]
+_TableRow = tuple[str, Row]
+"""A table and a row of it."""
 
 
 def _json(content: Any) -> Jsonb:
     return Jsonb(content, msgspec.json.encode)
 
 
-def _order_report(report_id: int, report: Any) -> _Made:
-    return "order_reports", (report_id, *msgspec.structs.astuple(report))
+def _order_report(report_id: int, report: Any) -> _TableRow:
+    return "order_reports", (report_id, *_ORDER_REPORT.field_values(report))
 
 
-def _price_update(_: int, report: Any) -> _Made:
-    return "price_updates", msgspec.structs.astuple(report)
+def _price_update(_: int, report: Any) -> _TableRow:
+    return "price_updates", _PRICE_UPDATE.field_values(report)
 
 
-def _trade(_: int, report: Any) -> _Made:
-    return "trades", msgspec.structs.astuple(report)
+def _trade(_: int, report: Any) -> _TableRow:
+    return "trades", _TRADE.field_values(report)
 
 
-def _settlement_report(_: int, report: Any) -> _Made:
-    *values, cash, holdings, text = msgspec.structs.astuple(report)
-    return "settlement_reports", (*values, _json(cash), _json(holdings), text)
+def _settlement_report(_: int, report: Any) -> _TableRow:
+    row = (_json(report.cash), _json(report.holdings), *_SETTLEMENT_REPORT.field_values(report))
+    return "settlement_reports", row
 
 
-def _event(report_id: int, report: Any) -> _Made:
+def _event(report_id: int, report: Any) -> _TableRow:
     return "events", (report_id, type(report).__name__, report.timestamp, _json(msgspec.structs.asdict(report)))
 
 
-_ROWS: Final[dict[type, Callable[[int, Any], _Made]]] = {
+_ROWS: Final[dict[type, Callable[[int, Any], _TableRow]]] = {
     OrderReport: _order_report,
     PriceUpdate: _price_update,
     Trade: _trade,
@@ -160,20 +180,44 @@ _ROWS: Final[dict[type, Callable[[int, Any], _Made]]] = {
 }
 
 
-def seal(pending: Pending, market: Market, cursors: ProducerCursors, offset: int) -> Pending:
-    """Completes `pending` with the read models and the position as they are now: one consistent state."""
+def seal(pending: Pending, market: MarketData, cursors: ProducerCursors, offset: int) -> Pending:
+    """Complete `pending` with the read models and the position as they are now: one consistent state."""
     changes, upserts = market.changes, pending.upserts
+    upserts += _security_upserts(market, changes)
+    upserts += _level_upserts(market, changes)
+    upserts += _order_upserts(market, changes)
+    upserts += _account_upserts(market, changes)
+    upserts += _candle_upserts(market, changes)
+    if changes.equity:
+        # A client may have two samples of one time. One statement takes only one of them: the later.
+        samples: list[Row] = [(*key, value) for key, value in {(c, at): equity for c, at, equity in changes.equity}.items()]
+        upserts.append((_PUT_EQUITY, _columns(samples)))
+        for _, at, _ in changes.equity:
+            pending.rows.setdefault(("equity", at // DAY_NS), [])  # no rows to copy, but its partition is needed
+    totals = {f.name: getattr(market.totals, f.name) for f in fields(Totals)}
+    totals |= {name: getattr(market, name) for name in _SAMPLING}
+    producers = msgspec.to_builtins(cursors.by_producer)
+    upserts.append((_PUT_CONSUMED, (DATA_FEED, offset, _json(producers), _json(totals))))
+    market.changes = Changes()
+    pending.offset = offset
+    return pending
+
+
+def _security_upserts(market: MarketData, changes: Changes) -> Iterator[Upsert]:
     if changes.securities:
         rows: list[Row] = [
             (
-                *msgspec.structs.astuple(market.securities[symbol].listing)[2:-1],
                 market.states[symbol].value,
                 market.last_prices.get(symbol, 0),
                 market.books[symbol].sequence,
+                *_LISTING.field_values(market.securities[symbol].listing),
             )
             for symbol in sorted(changes.securities)
         ]
-        upserts.append((_PUT_SECURITIES, _columns(rows)))
+        yield _PUT_SECURITIES, _columns(rows)
+
+
+def _level_upserts(market: MarketData, changes: Changes) -> Iterator[Upsert]:
     kept: list[Row] = []
     gone: list[Row] = []
     for symbol, side, price in sorted(changes.levels):
@@ -184,9 +228,12 @@ def seal(pending: Pending, market: Market, cursors: ProducerCursors, offset: int
         else:
             kept.append((symbol, side.value, price, *level))
     if kept:
-        upserts.append((_PUT_LEVELS, _columns(kept)))
+        yield _PUT_LEVELS, _columns(kept)
     if gone:
-        upserts.append((_DROP_LEVELS, _columns(gone)))
+        yield _DROP_LEVELS, _columns(gone)
+
+
+def _order_upserts(market: MarketData, changes: Changes) -> Iterator[Upsert]:
     open_rows: list[Row] = []
     ended: list[int] = []
     for client_id, order_id in sorted(changes.orders):
@@ -196,9 +243,12 @@ def seal(pending: Pending, market: Market, cursors: ProducerCursors, offset: int
         else:
             open_rows.append((order_id, order.report_id))
     if open_rows:
-        upserts.append((_PUT_ORDERS, _columns(open_rows)))
+        yield _PUT_ORDERS, _columns(open_rows)
     if ended:
-        upserts.append((_DROP_ORDERS, (ended,)))
+        yield _DROP_ORDERS, (ended,)
+
+
+def _account_upserts(market: MarketData, changes: Changes) -> Iterator[Upsert]:
     if changes.clients:
         names = sorted(changes.clients)
         clients = [market.clients[name] for name in names]
@@ -206,32 +256,22 @@ def seal(pending: Pending, market: Market, cursors: ProducerCursors, offset: int
             (n, c.cash, c.suspended, c.opened_with, c.house, *(getattr(c, name) for name in _COUNTS))
             for n, c in zip(names, clients, strict=True)
         ]
-        upserts.append((_PUT_CLIENTS, _columns(client_rows)))
+        yield _PUT_CLIENTS, _columns(client_rows)
     if changes.holdings:
         holding_rows: list[Row] = [
             (client, symbol, market.clients[client].holdings[symbol]) for client, symbol in sorted(changes.holdings)
         ]
-        upserts.append((_PUT_HOLDINGS, _columns(holding_rows)))
+        yield _PUT_HOLDINGS, _columns(holding_rows)
     if changes.keys:
-        key_rows: list[Row] = [(key_id, *what) for key_id, what in changes.keys.items()]
-        upserts.append((_PUT_KEYS, _columns(key_rows)))
+        key_rows: list[Row] = [(key_id, *values) for key_id, values in changes.keys.items()]
+        yield _PUT_KEYS, _columns(key_rows)
+
+
+def _candle_upserts(market: MarketData, changes: Changes) -> Iterator[Upsert]:
     found = ((symbol, market.charts[symbol].minute(start)) for symbol, start in sorted(changes.candles))
-    candle_rows: list[Row] = [(symbol, *astuple(candle)) for symbol, candle in found if candle is not None]
-    if candle_rows:
-        upserts.append((_PUT_CANDLES, _columns(candle_rows)))
-    if changes.equity:
-        # Of two samples of one client at one time the later counts; one statement takes only one.
-        samples: list[Row] = [(*key, value) for key, value in {(c, at): equity for c, at, equity in changes.equity}.items()]
-        upserts.append((_PUT_EQUITY, _columns(samples)))
-        for _, at, _ in changes.equity:
-            pending.rows.setdefault(("equity", at // DAY), [])  # no rows to copy, but its partition is needed
-    totals = {f.name: getattr(market.totals, f.name) for f in fields(Totals)}
-    totals |= {name: getattr(market, name) for name in _SAMPLING}
-    producers = msgspec.to_builtins(cursors.by_producer)
-    upserts.append((_PUT_CONSUMED, (DATA_FEED, offset, _json(producers), _json(totals))))
-    market.changes = Changes()
-    pending.offset = offset
-    return pending
+    rows: list[Row] = [(symbol, *astuple(candle)) for symbol, candle in found if candle is not None]
+    if rows:
+        yield _PUT_CANDLES, _columns(rows)
 
 
 def _columns(rows: list[Row]) -> Row:
@@ -239,16 +279,16 @@ def _columns(rows: list[Row]) -> Row:
 
 
 class Store:
-    """One connection to `market_data`, by the one feed that may write."""
+    """A connection to `market_data`. Only the feed that holds the advisory lock writes."""
 
     def __init__(self, connection: psycopg.AsyncConnection) -> None:
         self._connection = connection
         self._days: set[tuple[str, int]] = set()
-        """The partitions that there are: table and day."""
+        """The partitions that exist: table and day."""
 
     async def lock(self) -> bool:
-        """Whether this is now the feed that writes; the lock lasts as long as the connection."""
-        row = await (await self._connection.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,))).fetchone()
+        """Try to take the writer's lock, and return whether this feed has it. The lock ends with the connection."""
+        row = await (await self._connection.execute("SELECT pg_try_advisory_lock(%s)", (_WRITER_LOCK,))).fetchone()
         if not row or not row[0]:
             return False
         cursor = await self._connection.execute(
@@ -258,29 +298,37 @@ class Store:
         return True
 
     async def offset(self) -> int:
-        """The committed position."""
+        """Return the committed position."""
         cursor = await self._connection.execute('SELECT "offset" FROM consumed WHERE topic = %s', (DATA_FEED,))
         row = await cursor.fetchone()
         return int(row[0]) if row else 0
 
-    async def load(self) -> tuple[Market, ProducerCursors, int]:
-        """The committed state: the market, the cursors and the offset to go on from."""
+    async def load(self) -> tuple[MarketData, ProducerCursors, int]:
+        """Return the committed state: the market data, the cursors and the next offset to read."""
         async with self._connection.transaction():
-            # Another feed may store meanwhile: all of it is read as of one moment.
+            # Another feed may write at the same time. This isolation level reads one consistent state.
             await self._connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             return await self._load()
 
-    async def _load(self) -> tuple[Market, ProducerCursors, int]:
-        market = Market()
+    async def _load(self) -> tuple[MarketData, ProducerCursors, int]:
+        market = MarketData()
         cursors, offset = ProducerCursors(), 0
         run = self._connection.execute
         async for at, producers, totals in await run('SELECT "offset", producers, totals FROM consumed'):
             market.sampled_at, market.samples = (totals.pop(name, 0) for name in _SAMPLING)
             offset, market.totals = at, Totals(**totals)
             cursors = ProducerCursors(msgspec.convert(producers, dict[str, ProducerCursor]))
-        query = f"SELECT {', '.join(_TERMS)}, last_price, book_sequence FROM securities ORDER BY symbol"  # noqa: S608
+        await self._load_securities(market)
+        await self._load_clients(market)
+        await self._load_candles(market)
+        await self._load_orders(market)
+        return market, cursors, offset
+
+    async def _load_securities(self, market: MarketData) -> None:
+        run = self._connection.execute
+        query = f"SELECT {', '.join(LISTING_COLUMNS)}, last_price, book_sequence FROM securities ORDER BY symbol"  # noqa: S608
         async for *terms, last_price, sequence in await run(query.encode()):
-            listing = msgspec.convert([SecurityListed.__name__, 0, 0, *terms], SecurityListed)
+            listing = security_listed(terms)
             market.list_security(Security(listing))
             market.books[listing.symbol].sequence = sequence
             if last_price:
@@ -290,6 +338,9 @@ class Store:
         ):
             book = market.books[symbol]
             (book.bids if side == Side.BUY else book.asks)[price] = (quantity, orders)
+
+    async def _load_clients(self, market: MarketData) -> None:
+        run = self._connection.execute
         query = f"SELECT client_id, cash, suspended, opened_with, house, {', '.join(_COUNTS)} FROM clients"  # noqa: S608
         async for client_id, cash, suspended, opened_with, house, *counts in await run(query.encode()):
             client = market.clients[client_id] = Client(cash, suspended, int(opened_with), house)
@@ -300,22 +351,26 @@ class Store:
         if not market.sampled_at:
             async for (at,) in await run("SELECT max(at) FROM equity"):
                 market.sampled_at = at or 0
-        minutes: dict[str, list[Candle]] = {}
-        query = (
-            "SELECT symbol, start, open, high, low, close, volume, trades FROM candles "
-            "WHERE start > (SELECT max(start) FROM candles) - 86400 ORDER BY start"
-        )
-        async for symbol, *values in await run(query.encode()):
-            minutes.setdefault(symbol, []).append(Candle(*values))
-        market.charts = {symbol: Chart(found) for symbol, found in minutes.items()}
         async for client_id, symbol, quantity in await run("SELECT client_id, symbol, quantity FROM holdings"):
             client = market.client(client_id)
             client.holdings[symbol], client.has_funds = quantity, True
         async for (key_id,) in await run("SELECT key_id FROM keys WHERE revoked_at IS NOT NULL"):
             market.revoked_keys.add(key_id)
-        columns = ", ".join(f"r.{column.name}" for column in order_reports.c)
-        query = f"SELECT {columns} FROM open_orders JOIN order_reports r USING (report_id) ORDER BY r.order_id"  # noqa: S608
-        async for report_id, *values in await run(query.encode()):
+
+    async def _load_candles(self, market: MarketData) -> None:
+        minutes: dict[str, list[Candle]] = {}
+        query = (
+            "SELECT symbol, start, open, high, low, close, volume, trades FROM candles "
+            "WHERE start > (SELECT max(start) FROM candles) - 86400 ORDER BY start"
+        )
+        async for symbol, *values in await self._connection.execute(query.encode()):
+            minutes.setdefault(symbol, []).append(Candle(*values))
+        market.charts = {symbol: Chart(found) for symbol, found in minutes.items()}
+
+    async def _load_orders(self, market: MarketData) -> None:
+        columns = ", ".join(f"r.{name}" for name in COLUMNS)
+        query = f"SELECT r.report_id, {columns} FROM open_orders JOIN order_reports r USING (report_id) ORDER BY r.order_id"  # noqa: S608
+        async for report_id, *values in await self._connection.execute(query.encode()):
             report = order_report(values)
             client = market.client(report.client_id)
             client.orders[report.order_id] = OpenOrder(report_id, report)
@@ -323,10 +378,9 @@ class Store:
                 market.house_orders[report.symbol] += 1
             market.orders.apply(report)
             market.order_sequences[report.symbol] = max(market.order_sequences.get(report.symbol, 0), report_id)
-        return market, cursors, offset
 
     async def write(self, pending: Pending) -> None:
-        """Writes all of `pending`, or nothing."""
+        """Write all of `pending`, or nothing."""
         new = [place for place in pending.rows if place not in self._days]
         async with self._connection.transaction(), self._connection.cursor() as cursor:
             for table, day in new:
@@ -345,9 +399,14 @@ class Store:
         self._days.update(new)
 
     async def retire(self, before: int) -> int:
-        """Removes all that is older than the day `before`, but for the newest reports of open orders, and counts in
-        `retired` what it removes. Returns how many partitions are gone or smaller. Raises `psycopg.errors.LockNotAvailable`,
-        after what was done so far, where somebody reads for long."""
+        """Remove all rows that are older than the day `before`, and return the number of partitions that changed.
+
+        The newest reports of open orders stay. `retired` counts the removed rows.
+
+        Raises:
+            psycopg.errors.LockNotAvailable: A reader holds a table for more than `LOCK_TIMEOUT_MS`. The days before it are
+                removed.
+        """
         done = 0
         for table, day in sorted(place for place in self._days if place[1] < before):
             done += await self._retire(table, day)
@@ -360,22 +419,22 @@ class Store:
             async def run(statement: str, *values: object) -> psycopg.AsyncCursor[Row]:
                 return await cursor.execute(statement.encode(), values)
 
-            await run(f"SET LOCAL lock_timeout = '{LOCK_MS}ms'")
-            # No lock yet: nobody else writes here. Who reads has the table before its days; DROP takes them in that order.
+            await run(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_MS}ms'")
+            # Only this feed writes, so the count needs no lock. Readers lock the table before its days, and so does DROP.
             await run("CREATE TEMPORARY TABLE kept (report_id bigint) ON COMMIT DROP")
             if table == "order_reports":
                 await run(f"INSERT INTO kept SELECT report_id FROM {name} JOIN open_orders USING (report_id)")  # noqa: S608
             kept = len(await (await run("SELECT 1 FROM kept")).fetchall())
-            symbol = "symbol" if table == "price_updates" else "''"
-            counts = await (await run(f"SELECT {symbol}, count(*) FROM {name} GROUP BY 1")).fetchall()  # noqa: S608
+            column = "symbol" if table == "price_updates" else "''"
+            counts = await (await run(f"SELECT {column}, count(*) FROM {name} GROUP BY 1")).fetchall()  # noqa: S608
             if kept and kept == sum(count for _, count in counts):
                 return False
             if kept:
                 await run(f"DELETE FROM {name} WHERE report_id NOT IN (SELECT report_id FROM kept)")  # noqa: S608
             else:
                 await run(f"DROP TABLE {name}")
-            for of, count in counts:
-                await run(_PUT_RETIRED, table, date_of(day), of, count - kept)
+            for symbol, count in counts:
+                await run(_PUT_RETIRED, table, date_of(day), symbol, count - kept)
         if not kept:
             self._days.discard((table, day))
         return True

@@ -1,4 +1,4 @@
-"""The feed's WebSockets: `/ws`, on which a client subscribes to channels, and two of one security each."""
+"""The feed's WebSockets: `/ws`, where a client subscribes to channels, and two that send one channel of one security."""
 
 import asyncio
 from typing import Annotated, Literal
@@ -18,7 +18,7 @@ from market_data_feed.hub import (
     Key,
     Subscriber,
     candles_of,
-    message_for,
+    conflated_message,
     state_message,
 )
 from market_data_feed.state import FeedState
@@ -27,13 +27,13 @@ from microexchange.frames import connection_of
 from microexchange.refusals import Code, Refusal
 from microexchange.web import decode_json, json_frame, json_text, refuse
 
-GOING_AWAY, POLICY, TOO_SLOW = 1001, 1008, 1013
-CLOSING_SECONDS = 5.0
-"""How long a slow reader has to hear why it is disconnected."""
+POLICY, TOO_SLOW = 1008, 1013
+CLOSE_TIMEOUT_SECONDS = 5.0
+"""The time in which a slow reader may read the reason for its disconnection."""
 MAX_SUBSCRIPTIONS = 20_000
-"""Of one connection: a channel of a security counts as one."""
-MAX_AT_ONCE = 50
-"""Subscriptions that are answered before the reader must have taken some of it."""
+"""The subscriptions of one connection. A channel of a security counts as one."""
+MAX_SNAPSHOTS_AT_ONCE = 50
+"""The snapshots in the queue at which a subscription to many securities waits for the reader."""
 
 Channel = Literal[
     "book", "book.full", "bbo", "trades", "candles", "ticker", "status", "auction", "orders", "balances", "leaderboard"
@@ -43,24 +43,24 @@ Symbols = Annotated[list[str], msgspec.Meta(max_length=MAX_SUBSCRIPTIONS)]
 
 
 class Login(msgspec.Struct, frozen=True, tag_field="op", tag="login", forbid_unknown_fields=True):
-    """Say who you are, for the channels of your own."""
+    """Log in, for the private channels."""
 
     key: str = ""
     client_id: str = ""
-    """In a classroom, your name in place of a key."""
+    """Your name. A classroom takes it instead of a key."""
 
 
 class Subscribe(msgspec.Struct, frozen=True, tag_field="op", tag="subscribe", forbid_unknown_fields=True):
-    """Hear a channel, of some securities or of all that are listed."""
+    """Subscribe to a channel of some securities, or of all listed securities."""
 
     channel: Channel
     symbols: Symbols | None = None
     interval: Interval = "1m"
-    """Of the channel `candles`."""
+    """The interval of the channel `candles`."""
 
 
 class Unsubscribe(msgspec.Struct, frozen=True, tag_field="op", tag="unsubscribe", forbid_unknown_fields=True):
-    """No longer hear it."""
+    """End a subscription."""
 
     channel: Channel
     symbols: Symbols | None = None
@@ -68,27 +68,27 @@ class Unsubscribe(msgspec.Struct, frozen=True, tag_field="op", tag="unsubscribe"
 
 
 class Ping(msgspec.Struct, frozen=True, tag_field="op", tag="ping"):
-    """Ask whether the feed hears."""
+    """Check the connection."""
 
 
 _decoder = msgspec.json.Decoder(Login | Subscribe | Unsubscribe | Ping)
 
 
-class Session:
-    """One connection."""
+class SubscriberSession:
+    """The session of one subscriber: its connection, its login and its subscriptions."""
 
     def __init__(self, socket: WebSocket, state: FeedState, access: Access, fixed: Key | None = None) -> None:
         self._socket = socket
         self._state = state
         self._access = access
         self._fixed = fixed
-        """What a connection of one channel hears from the beginning."""
+        """The only channel of a connection that cannot subscribe."""
         self._client_id = ""
         self._connection = connection_of(socket)
         self._subscriber = Subscriber(self._connection.put)
 
     async def run(self) -> None:
-        """Serves the connection to its end."""
+        """Serve the connection until it ends."""
         await self._socket.accept()
         if self._fixed is not None:
             self._begin(self._fixed)
@@ -105,9 +105,9 @@ class Session:
         try:
             await asyncio.wait((writing, reading, overflowing), return_when=asyncio.FIRST_COMPLETED)
             if overflowing.done():
-                # The writer tells the reason, if the reader takes anything at all.
+                # The writer sends the reason if the client reads again.
                 self._state.hub.leave(self._subscriber)
-                await asyncio.wait((writing, reading), timeout=CLOSING_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((writing, reading), timeout=CLOSE_TIMEOUT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._state.hub.leave(self._subscriber)
             for task in (writing, reading, overflowing):
@@ -143,16 +143,20 @@ class Session:
         else:
             keys, symbols = self._keys_of(request)
             if len(subscriber.keys | set(keys)) > MAX_SUBSCRIPTIONS:
-                text_ = f"a connection has {MAX_SUBSCRIPTIONS} subscriptions at most: a channel of a security counts as one"
+                text_ = f"a connection may have {MAX_SUBSCRIPTIONS} subscriptions: a channel of a security counts as one"
                 raise Refusal(Code.TOO_LARGE, text_, "symbols")
             subscriber.send(json_frame({"op": "subscribed", "channel": request.channel, "symbols": symbols}))
             for number, key in enumerate(keys, 1):
                 self._begin(key)
-                while number % MAX_AT_ONCE == 0 and len(subscriber) > MAX_AT_ONCE:
+                while number % MAX_SNAPSHOTS_AT_ONCE == 0 and len(subscriber) > MAX_SNAPSHOTS_AT_ONCE:
                     await asyncio.sleep(0.001)
 
     def _keys_of(self, request: Subscribe | Unsubscribe) -> tuple[list[Key], list[str]]:
-        """What a request is about. Raises `Refusal`."""
+        """Return the channels and the symbols of a request.
+
+        Raises:
+            Refusal: A symbol is not listed, or a private channel is requested without a login.
+        """
         market, channel = self._state.market, request.channel
         if channel == LEADERBOARD:
             return [(channel, "")], []
@@ -160,7 +164,9 @@ class Session:
             if not self._client_id and self._access.classroom:
                 self._client_id = self._access.client(self._socket)
             if not self._client_id:
-                raise Refusal(Code.UNAUTHENTICATED, f'{channel} are yours alone: log in, {{"op": "login", "key": "…"}}')
+                raise Refusal(
+                    Code.UNAUTHENTICATED, f'{channel} is a private channel: log in with {{"op": "login", "key": "…"}}'
+                )
             return [(channel, self._client_id)], []
         symbols = sorted(market.securities) if request.symbols is None else request.symbols
         for symbol in symbols:
@@ -170,38 +176,38 @@ class Session:
         return [(name, symbol) for symbol in symbols], symbols
 
     def _begin(self, key: Key) -> None:
-        """Subscribes, after telling how it stands. In between nothing else runs, so no change falls between them."""
+        """Send the current state of a channel, and subscribe to it. No other task runs in between, so no change is lost."""
         market, subscriber = self._state.market, self._subscriber
         if key[0] not in (TRADES, TAPE, ORDERS) and not (key[0] in PRIVATE and key[1] not in market.clients):
             subscriber.send(json_frame(state_message(market, key)))
         self._state.hub.subscribe(subscriber, key)
 
     async def _write(self) -> None:
-        while (said := await self._subscriber.next()) is not None:
-            frame = said if isinstance(said, bytes) else json_frame(message_for(self._state.market, *said))
+        while (item := await self._subscriber.next()) is not None:
+            frame = item if isinstance(item, bytes) else json_frame(conflated_message(self._state.market, *item))
             if not await self._connection.send_frame(frame):
                 return
-        await self._socket.close(TOO_SLOW, "too many messages wait to be read: connect and subscribe again")
+        await self._socket.close(TOO_SLOW, "too many unread messages: connect and subscribe again")
 
 
 def add_websocket(app: FastAPI, state: FeedState, access: Access) -> None:
-    """Adds `/ws`, `/ws/marketdata` and `/ws/trades` to `app`."""
+    """Add `/ws`, `/ws/marketdata` and `/ws/trades` to `app`."""
 
     @app.websocket("/ws")
     async def ws(socket: WebSocket) -> None:
-        await Session(socket, state, access).run()
+        await SubscriberSession(socket, state, access).run()
 
-    async def of_one(socket: WebSocket, channel: str, symbol: str) -> None:
+    async def serve_channel(socket: WebSocket, channel: str, symbol: str) -> None:
         if symbol in state.market.securities:
-            await Session(socket, state, access, (channel, symbol)).run()
+            await SubscriberSession(socket, state, access, (channel, symbol)).run()
             return
-        text = f"{symbol[:32]!r} is not listed: name a security, ?symbol=AAPL"
+        text = f"{symbol[:32]!r} is not listed: add the symbol of a security, as in ?symbol=AAPL"
         await socket.send_denial_response(refuse(Refusal(Code.UNKNOWN_SYMBOL, text, "symbol")))
 
     @app.websocket("/ws/marketdata")
     async def ws_marketdata(socket: WebSocket, symbol: str = "") -> None:
-        await of_one(socket, MARKETDATA, symbol)
+        await serve_channel(socket, MARKETDATA, symbol)
 
     @app.websocket("/ws/trades")
     async def ws_trades(socket: WebSocket, symbol: str = "") -> None:
-        await of_one(socket, TAPE, symbol)
+        await serve_channel(socket, TAPE, symbol)

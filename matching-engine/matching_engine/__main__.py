@@ -5,7 +5,7 @@ from microexchange.service import run_service
 
 
 def main() -> None:
-    """Runs the matching engine until it is told to stop."""
+    """Run the matching engine until it receives a signal to stop."""
     run_service("matching-engine", EngineSettings, EngineService)
 
 

@@ -1,4 +1,4 @@
-"""The order book of one security: price levels, first in first out at each."""
+"""The order book of one security: price levels, and a queue of orders at each."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from microexchange.commands import NewOrder
 from microexchange.enums import Side
 
 if TYPE_CHECKING:
-    from matching_engine.credit import Account
+    from matching_engine.account import Account
 
 _BUY = Side.BUY
 
 MAX_EMPTY = 64
-"""Up to so many prices a side keeps its empty ones. When it drops them changes no event: a snapshot does not hold them."""
+"""A side with at most this many prices keeps its empty ones. Snapshots do not have them, and no record depends on them."""
 
 
 class Order:
-    """An order that lives: it is entering, waits for its trigger, or rests in the book.
+    """An order that enters, waits for its trigger, or rests in the book.
 
-    What never changes is in `entry`, the command that entered it: its id, which is the order's too, and its side.
+    `entry` is the command that entered it, with the fields that never change. The order has the id of this command.
     """
 
     __slots__ = (
@@ -46,28 +46,28 @@ class Order:
         self.entry = entry
         self.account = account
         self.holding = account.holdings.get(symbol) or account.holding(symbol)
-        """What the account holds of the order's security."""
+        """The account's holding of the security."""
         self.price = entry.price
-        """Limit in ticks; None for an order that takes any price."""
+        """The limit in ticks. None for an order that trades at any price."""
         self.trigger_price = entry.trigger_price
         self.quantity = quantity
         self.leaves = quantity
-        """Lots that can still trade."""
+        """Open lots: those that can still trade."""
         self.visible = shown if 0 < shown < quantity else quantity
-        """Lots that the book shows; the rest of an iceberg is behind them."""
+        """Open lots that the book shows. The others of an iceberg are hidden."""
         self.notional = 0
-        """Cash units for which lots have traded."""
+        """Cash units of all fills, without fees."""
         self.hold_per_lot = 0
-        """Cash units of buying power that one open lot holds; 0 for a sell."""
+        """Cash units that each open lot holds; 0 for a sell."""
         self.arrival = 0
-        """Counts the orders that came to rest or to wait: the smaller was there first. 0 for neither."""
+        """The place in the sequence of all orders that came to rest or to wait. 0 if the order has done neither."""
         self.level: Level | None = None
         self.older: Order | None = None
         self.newer: Order | None = None
 
 
 class Level:
-    """The orders at one price, oldest first: a doubly linked list, so that any of them leaves in constant time."""
+    """The orders at one price, oldest first. A doubly linked list, so that any order can leave in constant time."""
 
     __slots__ = ("count", "head", "price", "quantity", "tail")
 
@@ -76,9 +76,9 @@ class Level:
         self.head: Order | None = None
         self.tail: Order | None = None
         self.quantity = 0
-        """Visible lots of all orders."""
+        """The lots that all orders together show."""
         self.count = 0
-        """Orders."""
+        """The number of orders."""
 
     def __iter__(self) -> Iterator[Order]:
         order = self.head
@@ -87,7 +87,7 @@ class Level:
             order = order.newer
 
     def move_back(self, order: Order) -> None:
-        """Moves `order` behind all others. The level is never empty meanwhile, and stays the same object."""
+        """Move `order` behind all others. The level stays the same object, and is never empty."""
         newer, tail = order.newer, self.tail
         if newer is None or tail is None:
             return
@@ -104,10 +104,13 @@ class Level:
 class BookSide:
     """All levels of one side.
 
-    `levels` has every price that has orders, and prices that had: these stay until they come to the top of the heap, or the
-    side drops them all, so a price is in the heap exactly if it is in `levels`. Whether an empty price is still there must
-    not reach an event: no level is kept over a change, but looked up after it. Best price O(1) amortised, a new price
-    O(log n), all else O(1).
+    `levels` has every price with orders, and some prices that had orders. An empty price stays until it is at the top of the
+    heap, or until the side drops all empty prices. The heap has the same prices as `levels`.
+
+    A level that was dropped stays empty: its price gets a new level. Therefore do not keep a level while orders are added. A
+    record must not depend on whether an empty price is still there.
+
+    The best price costs O(1) amortised, a new price O(log n), all else O(1).
     """
 
     __slots__ = ("_heap", "_sign", "levels", "live", "side")
@@ -116,13 +119,13 @@ class BookSide:
         self.side = side
         self.levels: dict[int, Level] = {}
         self.live = 0
-        """Levels that have orders."""
+        """The number of levels with orders."""
         self._heap: list[int] = []
         self._sign = -1 if side is _BUY else 1
-        """The heap's smallest is the best: bids go in negated."""
+        """The smallest entry of the heap is the best price: the heap has bids negated."""
 
     def best(self) -> Level | None:
-        """The level that trades first: the highest bid, or the lowest offer. None for an empty side."""
+        """Return the level that trades first: the highest bid or the lowest offer. None if the side is empty."""
         heap, levels, sign = self._heap, self.levels, self._sign
         while heap:
             price = heap[0] * sign
@@ -133,8 +136,8 @@ class BookSide:
             del levels[price]
         return None
 
-    def add(self, order: Order, price: int) -> None:
-        """Puts `order` behind all others at `price`."""
+    def add(self, order: Order, price: int) -> Level:
+        """Add `order` behind all others at `price`, and return its level."""
         level = self.levels.get(price)
         if level is None:
             level = self.levels[price] = Level(price)
@@ -150,9 +153,10 @@ class BookSide:
         level.quantity += order.visible
         level.count += 1
         order.level = level
+        return level
 
     def remove(self, order: Order) -> None:
-        """Takes `order`, with what is visible of it, out of its level."""
+        """Remove `order` and its visible lots from its level."""
         level = order.level
         assert level is not None, "the order rests"  # noqa: S101
         older, newer = order.older, order.newer
@@ -173,13 +177,13 @@ class BookSide:
                 self._sweep()
 
     def _sweep(self) -> None:
-        """Drops the prices without orders, so that memory follows the open orders and not the history."""
+        """Drop the prices without orders, so that memory grows with the open orders and not with the history."""
         self.levels = {price: level for price, level in self.levels.items() if level.head is not None}
         self._heap = [price * self._sign for price in self.levels]
         heapify(self._heap)
 
     def best_first(self) -> Iterator[Level]:
-        """The levels that have orders, best first, each found when it is asked for: k of them cost O(k log k)."""
+        """Iterate over the levels with orders, best first. The first k of them cost O(k log k)."""
         heap, levels, sign = self._heap, self.levels, self._sign
         frontier = [(heap[0], 0)] if heap else []
         while frontier:
@@ -192,7 +196,7 @@ class BookSide:
                 yield level
 
     def __iter__(self) -> Iterator[Order]:
-        """All orders, in priority."""
+        """Iterate over all orders in priority."""
         for level in self.best_first():
             yield from level
 
@@ -207,15 +211,15 @@ class Book:
         self.asks = BookSide(Side.SELL)
 
     def side(self, side: Side) -> BookSide:
-        """The side on which orders of `side` rest."""
+        """Return the side on which orders of `side` rest."""
         return self.bids if side is _BUY else self.asks
 
     def opposite(self, side: Side) -> BookSide:
-        """The side with which orders of `side` trade."""
+        """Return the side with which orders of `side` trade."""
         return self.asks if side is _BUY else self.bids
 
     @property
     def is_crossed(self) -> bool:
-        """Whether the best bid is at the best offer or above."""
+        """Return whether the best bid is at the best offer or above."""
         bid, ask = self.bids.best(), self.asks.best()
         return bid is not None and ask is not None and bid.price >= ask.price

@@ -1,4 +1,4 @@
-"""The shell of the matching engine: read, apply, append, and a snapshot now and then."""
+"""The shell of the matching engine: it reads commands, applies them, appends the output and takes snapshots."""
 
 import asyncio
 import time
@@ -12,13 +12,11 @@ from matching_engine.engine import Engine
 from matching_engine.snapshots import Snapshot, SnapshotStore
 from microexchange.batches import ENGINE
 from microexchange.health import Health
-from microexchange.instructions import Execution, Transfer
 from microexchange.listening import bind
 from microexchange.log import Backoff, LogUnavailableError, open_log
 from microexchange.outbox import Outbox
 from microexchange.records import DATA_FEED, ORDER_ENTRY, ORDER_EXECUTION
-from microexchange.reports import Event
-from microexchange.service import background, check_position, read_batches, run_until, until_replaced
+from microexchange.service import background, check_position, read_batches, run_until, watch_for_successor
 from microexchange.settings import ServiceSettings
 from microexchange.web import make_app, serve
 
@@ -26,7 +24,7 @@ _logger = structlog.get_logger(__name__)
 
 
 class EngineSettings(ServiceSettings):
-    """What the matching engine is told."""
+    """The settings of the matching engine."""
 
     port: int = Field(default=8002, ge=0, le=65535, description="Port of health, status and metrics.")
     snapshot_seconds: float = Field(default=30.0, gt=0, description="Seconds between snapshots.")
@@ -44,14 +42,14 @@ class EngineService:
             snapshot = Snapshot(0, 1, 1, state.take(Engine()))
         self._engine = state.restore(snapshot.state)
         self._offset = snapshot.offset
-        """The offset of `order_entry` to go on from."""
+        """The offset of `order_entry` to read next."""
         self._saved_offset = snapshot.offset
         self._health = Health()
         self._log = open_log(settings.log_url.get_secret_value(), settings.namespace)
         self._instructions = Outbox(self._log, ORDER_EXECUTION, ENGINE, token, self._health, snapshot.instruction_sequence)
         self._reports = Outbox(self._log, DATA_FEED, ENGINE, token, self._health, snapshot.report_sequence)
         self._instructions.announce = self._reports.announce = True
-        self._health.wait("replay", "reading what came after the snapshot")
+        self._health.wait("replay", "reading the commands after the snapshot")
         _logger.info("restored", offset=self._offset, fencing_token=token, orders=len(snapshot.state.orders))
 
     def _status(self) -> dict[str, Any]:
@@ -67,7 +65,7 @@ class EngineService:
         }
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Runs until `stop`; then appends what is left and takes a last snapshot."""
+        """Run until `stop`. Then append the remaining output and take a last snapshot."""
         listener = bind(self._settings.host, self._settings.port, self._settings.port_flag)
         app = make_app("matching-engine", "Health and status of the matching engine.", self._health, self._status)
         try:
@@ -78,12 +76,12 @@ class EngineService:
                     self._fold(),
                     self._take_snapshots(),
                     self._await_replay(),
-                    until_replaced(self._log, ORDER_EXECUTION, ENGINE, self._fencing_token),
+                    watch_for_successor(self._log, ORDER_EXECUTION, ENGINE, self._fencing_token),
                 )
                 try:
                     await asyncio.wait_for(self._snapshot(), 15)
                 except TimeoutError:
-                    _logger.warning("stopped without a snapshot: the log does not take the last output")
+                    _logger.warning("stopped without a snapshot: the log did not accept the last output")
         finally:
             await self._log.close()
             self._store.close()
@@ -96,22 +94,15 @@ class EngineService:
             for offset, batch in batches:
                 reports.cause = batch.stamp, read_at
                 for command in engine.fresh(batch):
-                    to_settle: list[Event] = []
-                    to_tell: list[Event] = []
-                    for event in engine.apply(command):
-                        if isinstance(event, (Execution, Transfer)):
-                            to_settle.append(event)
-                        else:
-                            to_tell.append(event)
-                    # Who waits for an answer goes first.
-                    reports.put(to_tell)
-                    instructions.put(to_settle)
+                    outcome = engine.apply(command)
+                    reports.put(outcome.reports)  # first: a client waits for its answer
+                    instructions.put(outcome.instructions)
                 self._offset = offset + 1
             await instructions.room()
             await reports.room()
 
     async def _await_replay(self) -> None:
-        """Says ready once everything is applied that was on the log at the start."""
+        """Clear the replay from health once all commands are applied that were on the log at the start."""
         backoff = Backoff()
         while True:
             try:
@@ -134,12 +125,12 @@ class EngineService:
                     await self._snapshot()
                     self._health.clear("snapshot")
                 except OSError as error:
-                    # The market goes on: without this snapshot the next start only replays more.
+                    # Trading continues. Without this snapshot the next start only replays more commands.
                     _logger.error("could not write a snapshot", cause=str(error))
                     self._health.wait("snapshot", str(error))
 
     async def _snapshot(self) -> None:
-        """Saves the state of this moment, once all output up to it is durable: so none of it can be lost."""
+        """Save the current state. Publish the file once all output up to this state is durable, so that none is lost."""
         offset, instruction, report = self._offset, self._instructions.next_sequence, self._reports.next_sequence
         writing = self._store.begin(offset, lambda: Snapshot(offset, instruction, report, state.take(self._engine)))
         try:

@@ -1,7 +1,7 @@
-"""Snapshot files: the engine's state with the positions that belong to it.
+"""Snapshot files: the engine's state, with its positions in the input and the output.
 
-A file is written aside, synced and renamed, so that a crash leaves the old ones; it carries a checksum, and a damaged one
-is passed over for the one before. The last three are kept.
+A file is written under a temporary name, synced and renamed, so that a crash does not damage the older files. It has a
+checksum. If a file is damaged, the engine uses the one before. The last three files are kept.
 """
 
 import fcntl
@@ -27,32 +27,32 @@ KEPT = 3
 
 
 class Snapshot(msgspec.Struct, array_like=True):
-    """The engine at one position of its input, and where its output stood there."""
+    """The state of the engine at one offset of its input, and the sequences of its output at that offset."""
 
     offset: int
-    """The offset of `order_entry` to go on from."""
+    """The offset of `order_entry` to read next."""
     instruction_sequence: int
-    """Number of the next instruction to emit."""
+    """The sequence of the next instruction."""
     report_sequence: int
-    """Number of the next report to emit."""
+    """The sequence of the next report."""
     state: EngineState
 
 
 class FolderInUseError(OSError):
-    """Another engine that runs has the folder."""
+    """Another running engine uses the folder."""
 
 
 def read_snapshots(folder: Path) -> Iterator[Snapshot]:
-    """The snapshots in `folder`, newest first. A damaged one is passed over. Needs no lock: a snapshot never changes."""
+    """Iterate over the snapshots in `folder`, newest first, without damaged ones. Snapshots never change: use no lock."""
     for path in _files(folder):
         try:
             yield _read(path)
         except (OSError, ValueError) as error:
-            _logger.error("passed over a damaged snapshot", file=str(path), cause=str(error))
+            _logger.error("skipped a damaged snapshot", file=str(path), cause=str(error))
 
 
 def _files(folder: Path) -> list[Path]:
-    """Newest first."""
+    """Return the snapshot files in `folder`, newest first."""
     return sorted(folder.glob("snapshot-*.bin"), reverse=True)
 
 
@@ -63,12 +63,12 @@ def _read(path: Path) -> Snapshot:
     if content[: len(_MAGIC)] != _MAGIC:
         raise ValueError("not a snapshot of this version")
     if content[len(_MAGIC) : header] != hashlib.blake2b(payload, digest_size=_DIGEST_SIZE).digest():
-        raise ValueError("the checksum does not fit")
+        raise ValueError("the checksum is wrong")
     return msgspec.msgpack.decode(payload, type=Snapshot)
 
 
 class SnapshotStore:
-    """The snapshots in one folder, which one engine at a time may have."""
+    """The snapshots in one folder. Only one engine at a time can use the folder."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -78,26 +78,26 @@ class SnapshotStore:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self._lock.close()
-            raise FolderInUseError(f"another matching engine runs on {folder}") from error
+            raise FolderInUseError(f"another matching engine uses {folder}") from error
         self._begun = 0
         for unfinished in folder.glob("*.new"):
             unfinished.unlink()
 
     def next_fencing_token(self) -> int:
-        """The fencing_token of this start."""
+        """Return the fencing token of this start."""
         return next_fencing_token(self._folder / "epoch")
 
     def begin(self, offset: int, take: Callable[[], Snapshot]) -> "Writing":
-        """Begins to write the snapshot that `take` makes of this moment.
+        """Begin to write the snapshot that `take` makes of the current state.
 
-        The process forks, and the child has all the time it needs: what it sees stands still, while the market goes on. For
-        the market it takes as long as a fork. Nothing is to be seen of it until `Writing.finish`.
+        The process forks. The child writes the snapshot from its copy of the memory, while the parent continues to apply
+        commands. The parent is blocked only while it forks. `Writing.finish` gives the file its name.
         """
         path = self._folder / f"snapshot-{offset:020d}.bin"
         self._begun += 1
         aside = path.with_suffix(f".{self._begun}.new")
         with warnings.catch_warnings():
-            # Other threads may hold locks, which the child then waits for in vain: it takes none but the allocator's.
+            # Other threads may hold locks that the child could never take. It takes only those of the allocator.
             warnings.simplefilter("ignore", DeprecationWarning)
             pid = os.fork()
         if pid == 0:
@@ -105,18 +105,18 @@ class SnapshotStore:
         return Writing(self, pid, aside, path)
 
     def save(self, snapshot: Snapshot) -> None:
-        """Writes `snapshot` durably, and drops the oldest."""
+        """Write `snapshot` durably, and delete the oldest."""
         self.begin(snapshot.offset, lambda: snapshot).finish()
 
     def publish(self, aside: Path, path: Path) -> None:
-        """Gives a written file its name, durably, and drops the oldest."""
+        """Rename a written file to its final name, durably, and delete the oldest."""
         aside.replace(path)
         self._sync_folder()
         for old in _files(self._folder)[KEPT:]:
             old.unlink(missing_ok=True)
 
     def newest(self) -> Snapshot | None:
-        """The newest snapshot that is whole, or None."""
+        """Return the newest snapshot that is not damaged, or None."""
         return next(read_snapshots(self._folder), None)
 
     def _sync_folder(self) -> None:
@@ -127,7 +127,7 @@ class SnapshotStore:
             os.close(descriptor)
 
     def close(self) -> None:
-        """Lets another engine have the folder."""
+        """Release the folder for another engine."""
         self._lock.close()
 
 
@@ -141,7 +141,11 @@ class Writing:
         self._path = path
 
     def finish(self) -> None:
-        """Waits for the child, and gives the file its name. Raises `OSError` where it could not be written."""
+        """Wait for the child, and give the file its name.
+
+        Raises:
+            OSError: The child could not write the file.
+        """
         _, status = os.waitpid(self._pid, 0)
         code = os.waitstatus_to_exitcode(status)
         if code:
@@ -151,18 +155,18 @@ class Writing:
         self._store.publish(self._aside, self._path)
 
     def abandon(self) -> None:
-        """Ends the child; of this snapshot nothing remains."""
+        """Kill the child, and delete its file."""
         os.kill(self._pid, signal.SIGKILL)
         os.waitpid(self._pid, 0)
         self._aside.unlink(missing_ok=True)
 
 
 _OTHER_FAULT = 255
-"""Exit status of a child that failed otherwise than by an error of the system, whose number it gives."""
+"""The exit status of a child that failed without a system error. For a system error the status is its number."""
 
 
 def _write_in_child(aside: Path, take: Callable[[], Snapshot]) -> NoReturn:
-    """Writes the snapshot and ends the process, without any of the parent's clean-up."""
+    """Write the snapshot and end the process without the parent's clean-up."""
     status = _OTHER_FAULT
     try:
         gc.disable()

@@ -1,19 +1,20 @@
-"""The engine's state as plain data: what a snapshot holds. Taking it and restoring it are each other's inverse."""
+"""The engine's state as plain data, for snapshots. `restore` is the inverse of `take`."""
 
 import msgspec
 
+from matching_engine.account import Account
 from matching_engine.auction import Uncrossing
 from matching_engine.book import Order
-from matching_engine.credit import Account
 from matching_engine.engine import Engine
-from matching_engine.market import Market
+from matching_engine.market import SecurityMarket
+from matching_engine.risk import hold_per_lot, reserve
 from microexchange.commands import NewOrder
 from microexchange.enums import SelfTradePrevention, TradingState
 from microexchange.reports import SecurityListed
 
 
 class OrderState(msgspec.Struct, array_like=True, gc=False):
-    """An order that rests or waits."""
+    """An order that rests or waits for its trigger."""
 
     entry: NewOrder
     """The command that entered it."""
@@ -25,11 +26,11 @@ class OrderState(msgspec.Struct, array_like=True, gc=False):
     notional: int
     arrival: int
     rests: bool
-    """Whether it rests in the book; else it waits for its trigger."""
+    """Whether it rests in the book. Otherwise it waits for its trigger."""
 
 
 class AccountState(msgspec.Struct, array_like=True):
-    """An account. What its orders hold follows from the orders."""
+    """An account. `restore` computes what it holds from its orders."""
 
     client_id: str
     cash: int
@@ -41,7 +42,7 @@ class AccountState(msgspec.Struct, array_like=True):
 
 
 class MarketState(msgspec.Struct, array_like=True):
-    """A listed security."""
+    """The market of a listed security."""
 
     listing: SecurityListed
     state: TradingState
@@ -50,11 +51,11 @@ class MarketState(msgspec.Struct, array_like=True):
     last_price: int
     reference_price: int
     indicative: tuple[int, int, int]
-    """Price, quantity and imbalance of the auction as they were told last."""
+    """Price, quantity and imbalance of the last auction report."""
 
 
 class EngineState(msgspec.Struct, array_like=True):
-    """All that the engine knows."""
+    """The whole state of the engine."""
 
     now: int
     last_command_ids: dict[int, int]
@@ -64,14 +65,14 @@ class EngineState(msgspec.Struct, array_like=True):
     markets: list[MarketState]
     accounts: list[AccountState]
     orders: list[OrderState]
-    """In order of priority within each side of each book, then those that wait."""
+    """Resting orders in priority within each side of each book, then waiting orders."""
     saved_books: list[tuple[str, str, list[NewOrder]]]
     """(symbol, name, orders)."""
     gateway_tokens: dict[str, int] = {}
 
 
 def take(engine: Engine) -> EngineState:
-    """The state of `engine`. Shares nothing with it that can change."""
+    """Return the state of `engine`. They share nothing that can change."""
     return EngineState(
         engine.now,
         dict(engine.last_command_ids),
@@ -132,7 +133,7 @@ def _order_state(order: Order) -> OrderState:
 
 
 def restore(state: EngineState) -> Engine:
-    """An engine in that state."""
+    """Return an engine in that state."""
     engine = Engine()
     engine.now = state.now
     engine.last_command_ids = dict(state.last_command_ids)
@@ -142,7 +143,7 @@ def restore(state: EngineState) -> Engine:
     engine.issued_cash = state.issued_cash
     engine.saved_books = {(symbol, name): list(orders) for symbol, name, orders in state.saved_books}
     for listed in state.markets:
-        market = engine.markets[listed.listing.symbol] = Market(listed.listing)
+        market = engine.markets[listed.listing.symbol] = SecurityMarket(listed.listing)
         market.state = listed.state
         market.book_sequence = listed.book_sequence
         market.last_price = listed.last_price
@@ -166,5 +167,17 @@ def restore(state: EngineState) -> Engine:
         order.visible = kept.visible
         order.notional = kept.notional
         order.arrival = kept.arrival
-        engine.put_back(order, kept.rests)
+        _add(engine, order, kept.rests)
     return engine
+
+
+def _add(engine: Engine, order: Order, rests: bool) -> None:
+    """Add a restored order behind those that were added before it."""
+    market = engine.markets[order.entry.symbol]
+    reserve(order, hold_per_lot(order, order.price, market))
+    if rests:
+        assert order.price is not None, "only an order with a price can rest"  # noqa: S101
+        market.book.side(order.entry.side).add(order, order.price)
+    else:
+        market.stops.add(order)
+    engine.add_order(order)

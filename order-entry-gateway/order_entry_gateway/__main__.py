@@ -5,7 +5,7 @@ from order_entry_gateway.service import GatewayService, GatewaySettings
 
 
 def main() -> None:
-    """Runs the order-entry gateway until it is told to stop."""
+    """Run the order-entry gateway until it receives a signal to stop."""
     run_service("order-entry-gateway", GatewaySettings, GatewayService)
 
 

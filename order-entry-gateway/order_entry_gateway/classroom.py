@@ -1,11 +1,11 @@
-"""Classroom mode: what is on the blackboard, and what a classroom makes of a command. Pure.
+"""The state of a classroom, and the terms that it gives to accounts and securities. Without I/O.
 
-In a classroom everybody sees everybody's orders, nobody runs out of cash or shares, and there are no fees. The exchange
-makes a profit only with the pricing rule `spread_capture`, which the settings choose; everybody sees that profit.
+In a classroom every order is public, every account has a large credit and may sell short, and there are no fees. The
+exchange makes a profit only with the pricing rule `spread_capture`, which a setting selects. The profit is public.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -18,15 +18,15 @@ from microexchange.reports import OrderReport, SecurityListed, Trade, TradingSta
 from microexchange.resting_orders import RestingOrders
 
 CREDIT = MAX_CASH // 10
-"""How far below zero an account in a class may go: a hundred million. So hundreds may have one, and all that they can spend
-together is still less than one account can count."""
-THROUGHPUT_WINDOW = 1_000_000_000
-"""Nanoseconds over which orders are counted for the throughput."""
+"""Cash units by which an account in a classroom may be below zero: a hundred million in currency. With hundreds of accounts,
+the total that all can spend is still less than the largest balance of one account."""
+THROUGHPUT_WINDOW_NS = 1_000_000_000
+"""Period over which orders are counted for the throughput."""
 
 
-def in_class(command: Command) -> Command:
-    """What a classroom makes of a command: accounts may owe a lot and trade with themselves, securities may be sold
-    short, and have no fees."""
+def classroom_terms(command: Command) -> Command:
+    """Return the command with a classroom's terms: credit and self-trades for accounts, short sales and no fees for
+    securities."""
     if isinstance(command, OpenAccount):
         return replace(command, credit_limit=CREDIT, self_trade_prevention=SelfTradePrevention.NONE)
     if isinstance(command, ListSecurity):
@@ -35,8 +35,8 @@ def in_class(command: Command) -> Command:
 
 
 @dataclass(frozen=True)
-class Deal:
-    """A trade with the names on it."""
+class NamedTrade:
+    """A trade with the client ids of both sides."""
 
     trade: Trade
     buyer: str
@@ -44,23 +44,37 @@ class Deal:
 
 
 class Blackboard:
-    """The open orders by security and side, last prices, and the exchange's profit: a fold over the engine's reports."""
+    """The open orders by security and side, the last prices, and the exchange's profit: a fold over the engine's reports."""
 
     def __init__(self) -> None:
         self.last_prices: dict[str, int] = {}
-        """Ticks, of the securities that have traded."""
+        """Ticks, by symbol of the securities that have traded."""
         self.profit = 0
-        """Cash units that the exchange has kept: differences of the prices of two sides, and fees."""
+        """Cash units that the exchange has kept: differences between the prices of two sides, and fees."""
         self.pre_open: set[str] = set()
-        """Securities whose markets collect orders until they are opened."""
+        """Symbols of securities in the state `pre_open`."""
         self.orders = RestingOrders()
         self._tick_values: dict[str, int] = {}
-        self._entered: deque[int] = deque()
-        """When the orders of late entered."""
+        self._entry_times: deque[int] = deque()
+        """Nanoseconds of Unix time at which recent orders entered."""
 
-    def apply(self, reports: Sequence[Record]) -> list[Deal]:
-        """Takes in some of the engine's reports, in order: the trades among them."""
-        deals: list[Deal] = []
+    def load(
+        self,
+        listings: Iterable[SecurityListed],
+        last_prices: Iterable[tuple[str, int]],
+        open_orders: Iterable[OrderReport],
+        profit: int,
+    ) -> None:
+        """Start from stored state. `last_prices` are symbols and ticks, `profit` is in cash units."""
+        self.apply(list(listings))
+        self.last_prices.update(last_prices)
+        for report in open_orders:
+            self.orders.apply(report)
+        self.profit = profit
+
+    def apply(self, reports: Sequence[Record]) -> list[NamedTrade]:
+        """Apply reports of the engine, in order. Return the trades among them."""
+        trades: list[NamedTrade] = []
         trade: Trade | None = None
         names: dict[Side, str] = {}
         for report in reports:
@@ -69,7 +83,7 @@ class Blackboard:
                 if trade is not None and report.trade_id == trade.trade_id:
                     names[report.side] = report.client_id
                     if len(names) == 2:
-                        deals.append(Deal(trade, names[Side.BUY], names[Side.SELL]))
+                        trades.append(NamedTrade(trade, names[Side.BUY], names[Side.SELL]))
                         trade, names = None, {}
             elif isinstance(report, Trade):
                 trade = report
@@ -79,7 +93,7 @@ class Blackboard:
                 self._on_state(report.symbol, report.state)
             elif isinstance(report, TradingStateChanged):
                 self._on_state(report.symbol, report.state)
-        return deals
+        return trades
 
     def _on_state(self, symbol: str, state: TradingState) -> None:
         if state is TradingState.PRE_OPEN:
@@ -89,7 +103,7 @@ class Blackboard:
 
     def _on_order(self, report: OrderReport) -> None:
         if report.exec_type is ExecType.NEW:
-            self._entered.append(report.timestamp)
+            self._entry_times.append(report.timestamp)
             self.throughput(report.timestamp)
         elif report.exec_type is ExecType.TRADE:
             value = report.last_price * report.last_quantity * self._tick_values[report.symbol]
@@ -97,8 +111,8 @@ class Blackboard:
         self.orders.apply(report)
 
     def throughput(self, now: int) -> int:
-        """Orders that entered in the second before `now`, in nanoseconds."""
-        entered = self._entered
-        while entered and entered[0] <= now - THROUGHPUT_WINDOW:
-            entered.popleft()
-        return len(entered)
+        """Return the number of orders that entered in the second before `now`, in nanoseconds of Unix time."""
+        entry_times = self._entry_times
+        while entry_times and entry_times[0] <= now - THROUGHPUT_WINDOW_NS:
+            entry_times.popleft()
+        return len(entry_times)

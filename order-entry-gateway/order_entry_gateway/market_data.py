@@ -1,7 +1,8 @@
-"""Market data at the gateway's address: what is no route of order entry is forwarded to the feed, REST and WebSockets.
+"""Market data at the gateway's address: requests and WebSockets that are not order entry are forwarded to the feed.
 
-The forwarding is what the router falls back to after the gateway's own routes, so an order pays nothing for it. Bodies and
-messages pass one at a time: a slow reader holds back the feed's end of its own connection, and no memory of the gateway.
+Forwarding is the fallback of the router behind the gateway's own routes, so it costs nothing for an order. Bodies and
+messages are forwarded one at a time. So a slow reader slows down the feed's end of its own connection, and uses no memory of
+the gateway.
 """
 
 import asyncio
@@ -30,61 +31,67 @@ from microexchange.web import read_body, refuse
 
 _logger = structlog.get_logger(__name__)
 
-CONNECT_SECONDS = 2.0
-"""How long the feed may take to accept a connection."""
-ANSWER_SECONDS = 30.0
-"""How long the feed may take for the next part of an answer. Its own questions end before that."""
-IDLE_SECONDS = 2.0
-"""How long a connection to the feed is kept for the next request. The feed itself closes it after 5."""
+CONNECT_TIMEOUT_SECONDS = 2.0
+"""Time for the feed to accept a connection."""
+ANSWER_TIMEOUT_SECONDS = 30.0
+"""Time for the feed to send the next part of an answer. Its own queries end before that."""
+KEEPALIVE_SECONDS = 2.0
+"""Time that an idle connection to the feed stays open. The feed itself closes it after 5 s."""
 MAX_FORWARDS = 256
-"""Requests that are forwarded at a time,"""
-MAX_OF_ADDRESS = 64
-"""and those of one address."""
+"""Requests that are forwarded at a time."""
+MAX_FORWARDS_PER_ADDRESS = 64
+"""Requests of one address that are forwarded at a time."""
 MAX_WAITING = 1000
-"""Requests that wait for their turn,"""
-MAX_WAITING_OF_ADDRESS = 500
-"""and those of one address: one address alone must not fill the queue for all."""
-TURN_SECONDS = 5.0
-"""How long a request waits for its turn."""
-MAX_MESSAGES = 4
-"""Messages of the feed that wait for a slow reader. Behind them the feed itself is held back."""
-TAKE_SECONDS = 30.0
-"""How long a client may take to read the next part of an answer: until it ends, the answer has one of the turns."""
-CLOSING_SECONDS = 2.0
-"""How long the feed or a client has to take a close frame."""
+"""Requests that wait for their turn."""
+MAX_WAITING_PER_ADDRESS = 500
+"""Requests of one address that wait: a single address must not fill the queue."""
+TURN_TIMEOUT_SECONDS = 5.0
+"""Time that a request waits for its turn."""
+MAX_QUEUED_MESSAGES = 4
+"""Messages in the queue for a slow reader. Beyond it, the gateway stops reading from the feed."""
+SEND_TIMEOUT_SECONDS = 30.0
+"""Time for a client to read the next part of an answer. The answer occupies a turn until it ends."""
+CLOSE_TIMEOUT_SECONDS = 2.0
+"""Time for the feed or a client to answer a close frame."""
 GOING_AWAY, NO_STATUS, BAD_GATEWAY = 1001, 1005, 1014
 
-_OF_ONE_CONNECTION = frozenset(
+_HOP_HEADERS = frozenset(
     (b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te", b"trailer",
      b"transfer-encoding", b"upgrade", b"expect")
 )  # fmt: skip
 """Headers of one hop (RFC 9110, section 7.6.1)."""
-_CLAIMS = frozenset((HEADER, b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-real-ip"))
-"""Headers by which a client could claim another address."""
-_OWN = frozenset((b"date", b"server"))
-"""Headers of an answer that this server writes."""
-_CORS = b"access-control-"
-"""Which pages may read an answer at this address is the gateway's setting."""
+_ADDRESS_HEADERS = frozenset(
+    (HEADER, b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-real-ip")
+)
+"""Headers with which a client could claim another address."""
+_SERVER_HEADERS = frozenset((b"date", b"server"))
+"""Headers that this server adds to an answer."""
+_CORS_PREFIX = b"access-control-"
+"""The prefix of headers that the gateway's own setting controls."""
 _Headers = list[tuple[bytes, bytes]]
 
 
 class _Turns:
-    """Lets a number of requests be under way at a time, in all and of one address. The others wait."""
+    """Limits the requests that are forwarded at a time, in total and by address. The others wait."""
 
     def __init__(self) -> None:
         self._all = asyncio.Semaphore(MAX_FORWARDS)
         self._own: dict[str, asyncio.Semaphore] = {}
         self._users: Counter[str] = Counter()
-        """Requests of each address, under way or waiting."""
+        """Requests by address, forwarded or waiting."""
         self._waiting = 0
 
     @contextlib.asynccontextmanager
     async def turn(self, address: str) -> AsyncIterator[None]:
-        """The time in which a request of that address is under way. Raises `Refusal` (`UNAVAILABLE`)."""
-        if self._users[address] >= MAX_OF_ADDRESS + MAX_WAITING_OF_ADDRESS:
-            text = f"{address} has {MAX_WAITING_OF_ADDRESS} requests for market data that wait already: try again shortly"
+        """Hold a turn for a request of that address.
+
+        Raises:
+            Refusal: `UNAVAILABLE`: too many requests wait, or this one has waited for too long.
+        """
+        if self._users[address] >= MAX_FORWARDS_PER_ADDRESS + MAX_WAITING_PER_ADDRESS:
+            text = f"{address} has {MAX_WAITING_PER_ADDRESS} requests for market data that wait already: try again shortly"
             raise Refusal(Code.UNAVAILABLE, text)
-        own = self._own.setdefault(address, asyncio.Semaphore(MAX_OF_ADDRESS))
+        own = self._own.setdefault(address, asyncio.Semaphore(MAX_FORWARDS_PER_ADDRESS))
         self._users[address] += 1
         try:
             await self._take(own)
@@ -104,7 +111,7 @@ class _Turns:
             raise Refusal(Code.UNAVAILABLE, f"{MAX_WAITING} requests for market data wait already: try again shortly")
         self._waiting += 1
         try:
-            async with asyncio.timeout(TURN_SECONDS):
+            async with asyncio.timeout(TURN_TIMEOUT_SECONDS):
                 await own.acquire()
                 try:
                     await self._all.acquire()
@@ -112,27 +119,31 @@ class _Turns:
                     own.release()
                     raise
         except TimeoutError as error:
-            text = f"too many requests for market data are under way: this one has waited {TURN_SECONDS:g} s"
+            text = f"too many requests for market data are under way: this one has waited {TURN_TIMEOUT_SECONDS:g} s"
             raise Refusal(Code.UNAVAILABLE, text) from error
         finally:
             self._waiting -= 1
 
 
-class _Sockets:
-    """Counts the forwarded WebSockets of each address and each client."""
+class _SocketLimits:
+    """Limits the forwarded WebSockets by address and by client."""
 
-    def __init__(self, most_of_address: int, most_of_client: int) -> None:
-        self._most = {"address": most_of_address, "client": most_of_client}
+    def __init__(self, address_limit: int, client_limit: int) -> None:
+        self._limits = {"address": address_limit, "client": client_limit}
         self._open: Counter[tuple[str, str]] = Counter()
 
     @contextlib.contextmanager
-    def one_more(self, address: str, client_id: str) -> Iterator[None]:
-        """The time in which one more is open. Raises `Refusal` (`RATE_LIMITED`)."""
+    def count(self, address: str, client_id: str) -> Iterator[None]:
+        """Count one more WebSocket.
+
+        Raises:
+            Refusal: `RATE_LIMITED`: the address or the client has too many.
+        """
         owners = [("address", address), *([("client", client_id)] if client_id else [])]
-        for kind, name in owners:
-            most = self._most[kind]
-            if most and self._open[kind, name] >= most:
-                text = f"{name} has {most} WebSockets for market data, which is the limit: close some"
+        for owner_type, name in owners:
+            limit = self._limits[owner_type]
+            if limit and self._open[owner_type, name] >= limit:
+                text = f"{name} has {limit} WebSockets for market data, which is the limit: close some"
                 raise Refusal(Code.RATE_LIMITED, text)
         self._open.update(owners)
         try:
@@ -145,39 +156,41 @@ class _Sockets:
 
 
 class MarketData:
-    """The way to the feed."""
+    """Forwards requests and WebSockets to the feed."""
 
-    def __init__(self, url: str, token: str, access: Access, most_of_address: int = 0, most_of_client: int = 0) -> None:
-        """`url` is the feed's. `token` tells the feed that the gateway forwards. The others are the WebSockets that one
-        address and one client may have open; 0 for any number."""
+    def __init__(self, url: str, token: str, access: Access, address_limit: int = 0, client_limit: int = 0) -> None:
+        """`url` is the feed's. `token` proves to the feed that the gateway forwards. The limits are the WebSockets that one
+        address and one client may have open; 0 for no limit."""
         self._url = httpx.URL(url)
         self._token = token
         self._access = access
         self._turns = _Turns()
-        self._sockets = _Sockets(most_of_address, most_of_client)
-        timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
+        self._socket_limits = _SocketLimits(address_limit, client_limit)
+        timeout = httpx.Timeout(ANSWER_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS)
         limits = httpx.Limits(
-            max_connections=MAX_FORWARDS, max_keepalive_connections=MAX_OF_ADDRESS, keepalive_expiry=IDLE_SECONDS
+            max_connections=MAX_FORWARDS,
+            max_keepalive_connections=MAX_FORWARDS_PER_ADDRESS,
+            keepalive_expiry=KEEPALIVE_SECONDS,
         )
         self._http = httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=False)
 
     async def close(self) -> None:
-        """Closes the connections to the feed."""
+        """Close the connections to the feed."""
         await self._http.aclose()
 
     def add_to(self, app: FastAPI) -> None:
-        """Makes this what `app` falls back to: for what none of its routes is for."""
+        """Forward all requests that no route of `app` serves."""
         app.router.default = self
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Forwards a request, or a WebSocket."""
+        """Forward a request or a WebSocket."""
         if scope["type"] == "websocket":
             await self._forward_socket(WebSocket(scope, receive, send))
         elif scope["type"] == "http":
             await self._forward(scope, receive, send)
 
     def forward(self) -> Response:
-        """The feed's answer to the request of a route, which returns it."""
+        """Return a response that forwards the request of a route."""
         return _Forwarding(self)
 
     # --- REST -----------------------------------------------------------------------------------------------
@@ -189,22 +202,26 @@ class MarketData:
                 answer = await self._ask(request)
                 try:
                     response = StreamingResponse(answer.aiter_raw(), answer.status_code)
-                    response.raw_headers = _answered(answer.headers.raw)
-                    await response(scope, receive, _in_time(send))
+                    response.raw_headers = _answer_headers(answer.headers.raw)
+                    await response(scope, receive, _with_timeout(send))
                 finally:
                     await answer.aclose()
         except Refusal as refusal:
             await refuse(refusal)(scope, receive, send)
         except ClientDisconnect:
-            return  # there is nobody to answer
+            return
         except (httpx.HTTPError, TimeoutError) as error:
-            # Some of the answer is sent: the server ends the connection, so the client sees that it is not whole.
-            _logger.warning("an answer broke off", path=scope["path"], cause=repr(error))
+            # A part of the answer is sent. The server ends the connection, so the client can detect that it is not complete.
+            _logger.warning("an answer is not complete", path=scope["path"], cause=repr(error))
 
     async def _ask(self, request: Request) -> httpx.Response:
-        """The beginning of the feed's answer. Raises `Refusal`."""
+        """Send the request to the feed. Return its answer, without the body.
+
+        Raises:
+            Refusal: `UNAVAILABLE`, or `MALFORMED`: the address or a header is not valid.
+        """
         path, prefix = _path(request.scope)
-        headers = [*_sent(request.scope["headers"]), forwarded(self._token, request.scope, prefix)]
+        headers = [*_request_headers(request.scope["headers"]), forwarded(self._token, request.scope, prefix)]
         length = request.headers.get("content-length", "0")
         has_body = length != "0" or "transfer-encoding" in request.headers
         try:
@@ -220,7 +237,9 @@ class MarketData:
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise _unavailable() from error
         except httpx.TimeoutException as error:
-            raise Refusal(Code.UNAVAILABLE, f"the feed has not answered within {ANSWER_SECONDS:g} s: try again") from error
+            raise Refusal(
+                Code.UNAVAILABLE, f"the feed has not answered within {ANSWER_TIMEOUT_SECONDS:g} s: try again"
+            ) from error
         except httpx.HTTPError as error:
             raise _unavailable() from error
 
@@ -228,7 +247,7 @@ class MarketData:
 
     async def _forward_socket(self, socket: WebSocket) -> None:
         try:
-            with self._sockets.one_more(_address(socket), self._client_of(socket)):
+            with self._socket_limits.count(_address(socket), self._client_of(socket)):
                 upstream = await self._connect(socket)
                 try:
                     await _relay(socket, upstream)
@@ -243,7 +262,7 @@ class MarketData:
             await socket.send_denial_response(refuse(refusal))
 
     def _client_of(self, socket: WebSocket) -> str:
-        """Whose key is in the header; nothing for none, and for one that the feed will refuse."""
+        """Return the client of the API key in the header, or nothing if there is none or the feed will refuse it."""
         if "authorization" in socket.headers:
             with contextlib.suppress(Refusal):
                 who, _ = self._access.identify(socket)
@@ -251,23 +270,28 @@ class MarketData:
         return ""
 
     async def _connect(self, socket: WebSocket) -> ClientConnection:
-        """The feed's end. Raises `Refusal`, or `InvalidStatus` where the feed refuses."""
+        """Connect to the feed.
+
+        Raises:
+            InvalidStatus: The feed refuses.
+            Refusal: `UNAVAILABLE`, or `MALFORMED`: the address is not valid.
+        """
         path, prefix = _path(socket.scope)
-        sent = _sent(socket.scope["headers"])
-        kept = [(name, value) for name, value in sent if not name.startswith(b"sec-websocket-") and name != b"host"]
+        headers_sent = _request_headers(socket.scope["headers"])
+        kept = [(name, value) for name, value in headers_sent if not name.startswith(b"sec-websocket-") and name != b"host"]
         headers = [*kept, forwarded(self._token, socket.scope, prefix)]
         try:
             return await connect(
                 str(self._url.copy_with(scheme="wss" if self._url.scheme == "https" else "ws", raw_path=path)),
                 additional_headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers],
-                subprotocols=[Subprotocol(one) for one in socket.scope["subprotocols"]] or None,
+                subprotocols=[Subprotocol(name) for name in socket.scope["subprotocols"]] or None,
                 compression=None,
                 proxy=None,
                 user_agent_header=None,
-                open_timeout=CONNECT_SECONDS,
-                close_timeout=CLOSING_SECONDS,
+                open_timeout=CONNECT_TIMEOUT_SECONDS,
+                close_timeout=CLOSE_TIMEOUT_SECONDS,
                 max_size=None,
-                max_queue=MAX_MESSAGES,
+                max_queue=MAX_QUEUED_MESSAGES,
             )
         except InvalidStatus:
             raise
@@ -278,7 +302,7 @@ class MarketData:
 
 
 class _Forwarding(Response):
-    """An answer that the feed gives, when the server asks for it."""
+    """A response that forwards its request to the feed when the server sends it."""
 
     def __init__(self, market_data: MarketData) -> None:
         super().__init__()
@@ -289,15 +313,15 @@ class _Forwarding(Response):
 
 
 async def _relay(socket: WebSocket, upstream: ClientConnection) -> None:
-    """Passes messages both ways, until one side closes: the other one is closed with the same code and reason."""
+    """Forward messages both ways until one side closes. Close the other one with the same code and reason."""
     await socket.accept(upstream.subprotocol)
     reading = asyncio.create_task(_to_feed(socket, upstream))
     writing = asyncio.create_task(_to_client(socket, upstream))
     try:
         await asyncio.wait((reading, writing), return_when=asyncio.FIRST_COMPLETED)
         if not writing.done() and not (await reading):
-            # The feed has closed: what it has said before that is still on its way to the client.
-            await asyncio.wait((writing,), timeout=CLOSING_SECONDS)
+            # The feed has closed. Its last messages still have to be sent to the client.
+            await asyncio.wait((writing,), timeout=CLOSE_TIMEOUT_SECONDS)
     finally:
         for task in (reading, writing):
             task.cancel()
@@ -305,7 +329,7 @@ async def _relay(socket: WebSocket, upstream: ClientConnection) -> None:
 
 
 async def _to_feed(socket: WebSocket, upstream: ClientConnection) -> bool:
-    """Forwards the client's messages to the feed. Returns whether the client closed the connection."""
+    """Forward the client's messages to the feed. Return whether the client closed the connection."""
     with contextlib.suppress(ConnectionClosed):
         while (message := await socket.receive())["type"] != "websocket.disconnect":
             text = message.get("text")
@@ -317,7 +341,7 @@ async def _to_feed(socket: WebSocket, upstream: ClientConnection) -> bool:
 
 
 async def _to_client(socket: WebSocket, upstream: ClientConnection) -> None:
-    """Forwards the feed's messages to the client, each after the client has read enough of the earlier ones."""
+    """Forward the feed's messages to the client, each after the client has read enough of the earlier ones."""
     connection = connection_of(socket)
     try:
         while True:
@@ -327,24 +351,32 @@ async def _to_client(socket: WebSocket, upstream: ClientConnection) -> None:
             if not await connection.send_frame(frame(content, binary=not is_text)):
                 return
     except ConnectionClosed as closed:
-        said = closed.rcvd
-        code, reason = (said.code, said.reason) if said else (BAD_GATEWAY, "the feed is gone: connect again")
+        received = closed.rcvd
+        code, reason = (
+            (received.code, received.reason)
+            if received
+            else (BAD_GATEWAY, "the feed has ended the connection: connect again")
+        )
         with contextlib.suppress(RuntimeError, WebSocketDisconnect, OSError):
             await socket.close(1000 if code == NO_STATUS else code, reason)
 
 
-def _in_time(send: Send) -> Send:
-    """As `send`. Raises `TimeoutError` where the client does not take what is sent."""
+def _with_timeout(send: Send) -> Send:
+    """Return `send` with a time limit.
 
-    async def send_in_time(message: Message) -> None:
-        async with asyncio.timeout(TAKE_SECONDS):
+    Raises:
+        TimeoutError: From the returned function: the client does not read in time.
+    """
+
+    async def send_with_timeout(message: Message) -> None:
+        async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
             await send(message)
 
-    return send_in_time
+    return send_with_timeout
 
 
 def _unavailable() -> Refusal:
-    return Refusal(Code.UNAVAILABLE, "market data is not available, for the feed does not answer: try again shortly")
+    return Refusal(Code.UNAVAILABLE, "market data is not available, since the feed does not answer: try again shortly")
 
 
 def _address(connection: HTTPConnection) -> str:
@@ -352,7 +384,7 @@ def _address(connection: HTTPConnection) -> str:
 
 
 def _path(scope: Scope) -> tuple[bytes, str]:
-    """The path and the query that the feed is asked for, and the prefix that was cut off."""
+    """Return the path with the query for the feed, and the prefix that was removed."""
     path, prefix = scope["raw_path"], ""
     below = PREFIX.encode()
     if path == below or path.startswith(below + b"/"):
@@ -360,29 +392,33 @@ def _path(scope: Scope) -> tuple[bytes, str]:
     return path + (b"?" + scope["query_string"] if scope["query_string"] else b""), prefix
 
 
-def _sent(headers: Iterable[tuple[bytes, bytes]]) -> _Headers:
-    """The headers of a request that the feed is to have."""
+def _request_headers(headers: Iterable[tuple[bytes, bytes]]) -> _Headers:
+    """Return the headers of a request to forward."""
     all_ = list(headers)
-    dropped = _CLAIMS | _named_in(all_)
+    dropped = _ADDRESS_HEADERS | _hop_headers(all_)
     return [(name, value) for name, value in all_ if name not in dropped]
 
 
-def _answered(headers: Iterable[tuple[bytes, bytes]]) -> _Headers:
-    """The headers of an answer that the client is to have."""
+def _answer_headers(headers: Iterable[tuple[bytes, bytes]]) -> _Headers:
+    """Return the headers of an answer to forward."""
     lowered = [(name.lower(), value) for name, value in headers]
-    dropped = _OWN | _named_in(lowered)
-    return [(name, value) for name, value in lowered if name not in dropped and not name.startswith(_CORS)]
+    dropped = _SERVER_HEADERS | _hop_headers(lowered)
+    return [(name, value) for name, value in lowered if name not in dropped and not name.startswith(_CORS_PREFIX)]
 
 
-def _named_in(headers: _Headers) -> frozenset[bytes]:
-    """The headers of one connection: the usual ones, and those that `Connection` names."""
+def _hop_headers(headers: _Headers) -> frozenset[bytes]:
+    """Return the headers of one hop: the usual ones, and those that `Connection` names."""
     named = (word.strip().lower() for name, value in headers if name == b"connection" for word in value.split(b","))
-    return _OF_ONE_CONNECTION | frozenset(named)
+    return _HOP_HEADERS | frozenset(named)
 
 
 def checked_feed_url(text: str) -> str:
-    """`text`, if it is the address of a feed: `http://HOST:PORT`. Raises `ValueError`."""
+    """Return `text` without a slash at its end.
+
+    Raises:
+        ValueError: `text` is not the address of a feed, `http://HOST:PORT`.
+    """
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
-        raise ValueError(f"{text!r} is no address of a feed: http://127.0.0.1:8001 is one")
+        raise ValueError(f"{text!r} is not the address of a feed: use one like http://127.0.0.1:8001")
     return text.rstrip("/")

@@ -1,4 +1,4 @@
-"""The ways in of classroom mode: the quick routes, and the simple dialect. Elsewhere they answer 404 with the reason."""
+"""The interfaces of classroom mode: the quick routes and the simple dialect. Other markets answer 404 with the reason."""
 
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
@@ -9,7 +9,6 @@ from fastapi import FastAPI, Request, Response
 from starlette.websockets import WebSocket
 
 from microexchange.access import GUEST, Access, checked_client_id
-from microexchange.commands import ListSecurity
 from microexchange.enums import Side, TradingState
 from microexchange.numbers import MAX_LOTS, MAX_TICKS, average_price, cash_to_text
 from microexchange.refusals import Code, Refusal
@@ -17,49 +16,18 @@ from microexchange.reports import OrderReport, Trade
 from microexchange.schemas import ErrorView
 from microexchange.securities import checked_steps
 from microexchange.web import decode_json, document, json_response, number_json, read_body, refuse
+from order_entry_gateway.administration import Administration
 from order_entry_gateway.classroom import Blackboard
-from order_entry_gateway.desk import OrderDesk
+from order_entry_gateway.client_session import ClientSession
 from order_entry_gateway.market_data import MarketData
+from order_entry_gateway.market_policy import ClassroomPolicy
+from order_entry_gateway.order_service import OrderService
 from order_entry_gateway.requests import ListingRequest, OrderRequest, list_security
+from order_entry_gateway.routing import RouteContext
 from order_entry_gateway.simple_dialect import SimpleSession
 
-_CLOSED = "this is part of classroom mode: the exchange must be started with 'microexchange up --classroom' for it"
-
-
-class QuickOrder(msgspec.Struct, frozen=True):
-    """An order of a class."""
-
-    stock: str
-    price: Decimal
-    quantity: Decimal
-    uid: str | int | None = None
-    """Your name; without it, the one in the header `Client-ID`, or `guest`."""
-
-
-class QuickAnswer(msgspec.Struct, frozen=True):
-    """What came of it. Numbers are JSON numbers."""
-
-    status: str
-    """`filled`, `queued`, or `partly filled`."""
-    message: str
-    order_id: str
-    filled: Decimal
-    queued: Decimal
-    average_price: Decimal | None
-    """Of what is filled."""
-
-
-_decoder = msgspec.json.Decoder(QuickOrder)
-
-
-def add_classroom(app: FastAPI, desk: OrderDesk, access: Access, market_data: MarketData) -> None:
-    """Adds the quick routes and the simple dialect to `app`; where the market is no classroom, what says so."""
-    if desk.board is None:
-        _add_refusals(app)
-    else:
-        _add_routes(app, desk, access, desk.board, market_data)
-
-
+_CLOSED = "this is part of classroom mode: start the exchange with 'microexchange up --classroom' for it"
+_ANY_OBJECT = {"type": "object"}
 QUICK_ROUTES = (
     ("POST", "/buy"),
     ("POST", "/sell"),
@@ -72,7 +40,35 @@ QUICK_ROUTES = (
 )
 
 
-def _add_refusals(app: FastAPI) -> None:
+class QuickOrder(msgspec.Struct, frozen=True):
+    """An order in a classroom."""
+
+    stock: str
+    price: Decimal
+    quantity: Decimal
+    uid: str | int | None = None
+    """Your name. Without it, the one in the header `Client-ID`, or `guest`."""
+
+
+class QuickAnswer(msgspec.Struct, frozen=True):
+    """The outcome of an order. Numbers are JSON numbers."""
+
+    status: str
+    """`filled`, `queued`, or `partly filled`."""
+    message: str
+    order_id: str
+    filled: Decimal
+    queued: Decimal
+    average_price: Decimal | None
+    """Volume-weighted average price of the filled quantity."""
+
+
+_decoder = msgspec.json.Decoder(QuickOrder)
+
+
+def add_classroom_refusals(app: FastAPI) -> None:
+    """Add routes that refuse requests of classroom mode with the reason."""
+
     async def closed() -> Response:
         return refuse(Refusal(Code.NOT_FOUND, _CLOSED))
 
@@ -84,67 +80,89 @@ def _add_refusals(app: FastAPI) -> None:
         await socket.send_denial_response(refuse(Refusal(Code.NOT_FOUND, _CLOSED)))
 
 
-def _add_routes(app: FastAPI, desk: OrderDesk, access: Access, board: Blackboard, market_data: MarketData) -> None:
-    doc = document(app, QuickOrder, QuickAnswer, ErrorView)
-    number, anything = {"type": "number"}, {"type": "object"}
-    refused = (400, 401, 403, 404, 409, 422, 429, 503, 504)
+def add_classroom_routes(
+    app: FastAPI, order_service: OrderService, access: Access, policy: ClassroomPolicy, market_data: MarketData
+) -> None:
+    """Add the quick routes and the simple dialect to `app`."""
+    context = RouteContext(app, order_service, access, document(app, QuickOrder, QuickAnswer, ErrorView))
+    blackboard = policy.blackboard
+    _add_order_routes(context, blackboard)
+    _add_market_routes(context, blackboard)
+    _add_root_routes(context, market_data)
 
-    def sender(request: Request, wanted: QuickOrder) -> str:
-        if wanted.uid is None or "authorization" in request.headers:
-            return access.client(request)
-        return checked_client_id(str(wanted.uid) or GUEST, "uid")
+    @app.websocket("/")
+    async def ws_root(socket: WebSocket) -> None:
+        await SimpleSession(socket, order_service, access, blackboard).run()
 
-    async def enter(request: Request, wanted: QuickOrder, side: Side, post_only: bool) -> tuple[OrderReport, list[Trade]]:
-        client_id = sender(request, wanted)
-        desk.admit(client_id, entering=True)
-        order = OrderRequest(
-            symbol=wanted.stock, side=side, quantity=wanted.quantity, price=wanted.price, post_only=post_only
-        )
-        return await desk.enter(client_id, order)
 
-    async def trade(request: Request, side: Side) -> Response:
-        """Enters an order that matches. A market that collects what was added opens first."""
+class _QuickOrders:
+    """Enters the orders of the quick routes."""
+
+    def __init__(self, context: RouteContext, blackboard: Blackboard) -> None:
+        self._context = context
+        self._order_service = context.order_service
+        self._administration = Administration(context.order_service)
+        self._blackboard = blackboard
+
+    async def trade(self, request: Request, side: Side) -> Response:
+        """Enter an order that trades. If the market is in the state `pre_open`, it opens first."""
         wanted = decode_json(_decoder, await read_body(request))
-        if wanted.stock in board.pre_open:
-            await desk.set_state(wanted.stock, TradingState.CONTINUOUS)
-        report, trades = await enter(request, wanted, side, post_only=False)
+        if wanted.stock in self._blackboard.pre_open:
+            await self._administration.set_state(wanted.stock, TradingState.CONTINUOUS)
+        report, trades = await self._enter(request, wanted, side, post_only=False)
         other = Side.SELL if side is Side.BUY else Side.BUY
         if not report.leaves_quantity:
-            return answer("filled", "all of it traded", report, 200)
+            return self._answer("filled", "all of it traded", report, 200)
         if trades:
-            return answer("partly filled", "some of it traded, the rest is queued", report, 413)
-        if board.orders.side(wanted.stock, other):
-            return answer("queued", f"nobody {other}s at that price: all of it is queued", report, 413)
-        return answer("queued", f"nobody {other}s: all of it is queued", report, 202)
+            return self._answer("partly filled", "some of it traded, the rest is queued", report, 413)
+        if self._blackboard.orders.side(wanted.stock, other):
+            return self._answer("queued", f"nobody {other}s at that price: all of it is queued", report, 413)
+        return self._answer("queued", f"nobody {other}s: all of it is queued", report, 202)
 
-    async def add(request: Request, side: Side) -> Response:
-        """Queues an order. Where it would trade, its market collects orders from there on, until somebody comes to trade."""
+    async def add(self, request: Request, side: Side) -> Response:
+        """Queue an order. If it would trade, its market moves to the state `pre_open`, until the next order that trades."""
         wanted = decode_json(_decoder, await read_body(request))
-        if wanted.stock not in desk.view.securities:
-            access.admin(request)
-            await list_stock(wanted)
+        if wanted.stock not in self._order_service.state.securities:
+            self._context.access.admin(request)
+            await self._list_stock(wanted)
         try:
-            report, _ = await enter(request, wanted, side, post_only=wanted.stock not in board.pre_open)
+            post_only = wanted.stock not in self._blackboard.pre_open
+            report, _ = await self._enter(request, wanted, side, post_only=post_only)
         except Refusal as refusal:
             if refusal.code is not Code.WOULD_TRADE:
                 raise
-            await desk.set_state(wanted.stock, TradingState.PRE_OPEN)
-            report, _ = await enter(request, wanted, side, post_only=False)
-        return answer("queued", "it is queued", report, 200)
+            await self._administration.set_state(wanted.stock, TradingState.PRE_OPEN)
+            report, _ = await self._enter(request, wanted, side, post_only=False)
+        return self._answer("queued", "it is queued", report, 200)
 
-    async def list_stock(wanted: QuickOrder) -> None:
-        command_id, now = desk.next_command()
-        command: ListSecurity = list_security(ListingRequest(symbol=wanted.stock, name=wanted.stock), command_id, now)
+    async def _enter(
+        self, request: Request, wanted: QuickOrder, side: Side, post_only: bool
+    ) -> tuple[OrderReport, list[Trade]]:
+        client = self._client(request, wanted)
+        client.admit(entering=True)
+        order = OrderRequest(
+            symbol=wanted.stock, side=side, quantity=wanted.quantity, price=wanted.price, post_only=post_only
+        )
+        return await client.enter(order)
+
+    def _client(self, request: Request, wanted: QuickOrder) -> ClientSession:
+        if wanted.uid is None or "authorization" in request.headers:
+            return self._context.client(request)
+        return ClientSession(self._order_service, checked_client_id(str(wanted.uid) or GUEST, "uid"))
+
+    async def _list_stock(self, wanted: QuickOrder) -> None:
+        command_id, now = self._order_service.next_command()
+        command = list_security(ListingRequest(symbol=wanted.stock, name=wanted.stock), command_id, now)
         checked_steps("price", wanted.price, Decimal(command.tick_size), "tick size", MAX_TICKS)
         checked_steps("quantity", wanted.quantity, Decimal(command.lot_size), "lot size", MAX_LOTS)
         try:
-            await desk.command(command)
+            await self._administration.request(command)
         except Refusal as refusal:
             if refusal.code is not Code.SECURITY_EXISTS:
                 raise
 
-    def answer(status: str, message: str, report: OrderReport, http_status: int) -> Response:
-        lot, filled = desk.security(report.symbol).lot_size, report.cumulative_quantity
+    def _answer(self, status: str, message: str, report: OrderReport, http_status: int) -> Response:
+        lot, filled = self._order_service.security(report.symbol).lot_size, report.cumulative_quantity
         average = average_price(report.notional, filled, lot)
         view = QuickAnswer(
             status,
@@ -154,74 +172,89 @@ def _add_routes(app: FastAPI, desk: OrderDesk, access: Access, board: Blackboard
             report.leaves_quantity * lot,
             None if average is None else Decimal(average),
         )
-        return in_numbers(view, http_status)
+        return _number_response(view, http_status)
 
-    def in_numbers(content: Any, http_status: int = 200) -> Response:
-        return Response(number_json(content), http_status, media_type="application/json")
 
-    def quick_route(action: Callable[[Request, Side], Awaitable[Response]], side: Side) -> Any:
+def _add_order_routes(context: RouteContext, blackboard: Blackboard) -> None:
+    doc, quick_orders = context.documenter("classroom"), _QuickOrders(context, blackboard)
+
+    def endpoint(action: Callable[[Request, Side], Awaitable[Response]], side: Side) -> Any:
         async def post(request: Request) -> Response:
             return await action(request, side)
 
         return post
 
-    for path, action, side in (
-        ("/buy", trade, Side.BUY),
-        ("/sell", trade, Side.SELL),
-        ("/add_buy", add, Side.BUY),
-        ("/add_sell", add, Side.SELL),
+    for path, side, trades in (
+        ("/buy", Side.BUY, True),
+        ("/sell", Side.SELL, True),
+        ("/add_buy", Side.BUY, False),
+        ("/add_sell", Side.SELL, False),
     ):
-        summary = f"{'Queue a' if action is add else 'A'} {side} order"
+        summary = f"{'A' if trades else 'Queue a'} {side} order"
+        refused = (400, 401, 403, 404, 409, 422, 429, 503, 504)
         described = doc(summary, QuickOrder, QuickAnswer, 200, *refused)
-        if action is trade:
+        if trades:
             content = described["responses"][200]["content"]
             described["responses"][202] = {"description": "Queued: the other side is empty", "content": content}
             described["responses"][413] = {"description": "Some or all of it is queued", "content": content}
-        app.add_api_route(path, quick_route(action, side), methods=["POST"], tags=["classroom"], name=path[1:], **described)
+        action = quick_orders.trade if trades else quick_orders.add
+        context.app.add_api_route(path, endpoint(action, side), methods=["POST"], name=path[1:], **described)
 
-    @app.post("/clearbook", tags=["classroom"], **doc("Cancel all orders of everybody", None, anything, 200, 403, 503, 504))
+
+def _add_market_routes(context: RouteContext, blackboard: Blackboard) -> None:
+    app, doc, order_service = context.app, context.documenter("classroom"), context.order_service
+
+    @app.post("/clearbook", **doc("Cancel all orders of all clients", None, _ANY_OBJECT, 200, 403, 503, 504))
     async def post_clearbook(request: Request) -> Response:
-        access.admin(request)
-        clients = sorted(client for client, orders in desk.view.open_orders.items() if orders > 0)
-        cancelled = [await desk.cancel_all(client_id, "", None) for client_id in clients]
+        context.access.admin(request)
+        counts = order_service.state.open_order_counts
+        clients = sorted(client_id for client_id, count in counts.items() if count > 0)
+        cancelled = [await ClientSession(order_service, client_id).cancel_all() for client_id in clients]
         return json_response({"ok": True, "cancelled": sum(map(len, cancelled))})
 
-    @app.get("/orderbook", tags=["classroom"], **doc("All orders of all books", None, anything, 200))
+    @app.get("/orderbook", **doc("All orders of all books", None, _ANY_OBJECT, 200))
     async def get_orderbook() -> Response:
-        return in_numbers({side: queues(side) for side in (Side.SELL, Side.BUY)})
+        return _number_response({side: _queues(order_service, blackboard, side) for side in (Side.SELL, Side.BUY)})
 
-    def queues(side: Side) -> dict[str, list[dict[str, Any]]]:
-        """The orders of one side by stock: a stock is there only if it has some."""
-        found = ((symbol, queue(symbol, side)) for symbol in board.orders.symbols())
-        return {symbol: orders for symbol, orders in found if orders}
-
-    def queue(symbol: str, side: Side) -> list[dict[str, Any]]:
-        security = desk.security(symbol)
-        return [
-            {
-                "name": symbol,
-                "uid": report.client_id,
-                "price": (report.price or 0) * security.tick_size,
-                "quantity": board.orders.shown(report) * security.lot_size,
-            }
-            for report in board.orders.side(symbol, side)
-        ]
-
-    @app.get("/quotes", tags=["classroom"], **doc("Last prices of what has traded", None, anything, 200))
+    @app.get("/quotes", **doc("Last prices of the securities that have traded", None, _ANY_OBJECT, 200))
     async def get_quotes() -> Response:
-        prices = sorted(board.last_prices.items())
-        return in_numbers({symbol: ticks * desk.security(symbol).tick_size for symbol, ticks in prices})
+        prices = sorted(blackboard.last_prices.items())
+        return _number_response({symbol: ticks * order_service.security(symbol).tick_size for symbol, ticks in prices})
 
-    @app.get("/profit", tags=["classroom"], **doc("What the exchange has made", None, number, 200))
+    @app.get("/profit", **doc("The profit of the exchange", None, {"type": "number"}, 200))
     async def get_profit() -> Response:
-        return in_numbers(Decimal(cash_to_text(board.profit)))
+        return _number_response(Decimal(cash_to_text(blackboard.profit)))
 
-    @app.get("/", tags=["classroom"], **doc("Whether the exchange is there; for a browser, its pages", None, anything, 200))
+
+def _add_root_routes(context: RouteContext, market_data: MarketData) -> None:
+    app, doc = context.app, context.documenter("classroom")
+
+    @app.get("/", **doc("A sign that the exchange runs. For a browser, its pages", None, _ANY_OBJECT, 200))
     async def get_root(request: Request) -> Response:
         if "text/html" in request.headers.get("accept", ""):
             return market_data.forward()
         return json_response({"status": "alive"})
 
-    @app.websocket("/")
-    async def ws_root(socket: WebSocket) -> None:
-        await SimpleSession(socket, desk, access, board).run()
+
+def _queues(order_service: OrderService, blackboard: Blackboard, side: Side) -> dict[str, list[dict[str, Any]]]:
+    """Return the orders of one side by symbol, without the securities that have none."""
+    queues = {}
+    for symbol in blackboard.orders.symbols():
+        security = order_service.security(symbol)
+        orders = [
+            {
+                "name": symbol,
+                "uid": report.client_id,
+                "price": (report.price or 0) * security.tick_size,
+                "quantity": blackboard.orders.shown(report) * security.lot_size,
+            }
+            for report in blackboard.orders.side(symbol, side)
+        ]
+        if orders:
+            queues[symbol] = orders
+    return queues
+
+
+def _number_response(content: Any, http_status: int = 200) -> Response:
+    """Return a JSON answer in which decimals are numbers."""
+    return Response(number_json(content), http_status, media_type="application/json")

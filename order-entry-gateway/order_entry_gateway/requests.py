@@ -1,4 +1,4 @@
-"""What a client may ask for, and the command it becomes. Pure: text in, a command or a refusal out."""
+"""The requests of clients and of the admin, and the commands that they become. Without I/O."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -9,8 +9,8 @@ import msgspec
 
 from microexchange.access import checked_client_id
 from microexchange.commands import ListSecurity, NewOrder, OpenAccount, ReplaceOrder, TransferAssets
+from microexchange.enum_terms import AT_ONCE, TIMES_IN_FORCE, WITH_PRICE, WITH_TRIGGER
 from microexchange.enums import OrderType, PricingRule, SelfTradePrevention, Side, TimeInForce, TradingState
-from microexchange.kinds import AT_ONCE, TIMES_IN_FORCE, WITH_PRICE, WITH_TRIGGER
 from microexchange.numbers import MAX_CASH, MAX_LOTS, NotExactError, cash_to_units, tick_value, to_steps
 from microexchange.refusals import Code, Refusal
 from microexchange.securities import SYMBOL, Security
@@ -18,51 +18,52 @@ from microexchange.securities import SYMBOL, Security
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
-"""What text of a client's may be: no control characters. Postgres, for one, cannot keep U+0000."""
+"""The pattern of text from clients: no control characters. Postgres cannot store U+0000."""
 ClientOrderId = Annotated[str, msgspec.Meta(max_length=64, pattern=PRINTABLE, description="Your own name for the order.")]
 
 
 class EntryType(StrEnum):
-    """What a client may ask for as an order type: all of the engine's, and two limits whose life is in their name."""
+    """The order types of requests: those of the engine, and limit orders named by their time in force, `ioc` and `fok`."""
 
     _ignore_ = "_value"
-    for _value in (*OrderType, *(life for life in TimeInForce if life in AT_ONCE)):
+    for _value in (*OrderType, *(time_in_force for time_in_force in TimeInForce if time_in_force in AT_ONCE)):
         vars()[_value.name] = _value.value
 
 
-_KINDS: dict[EntryType, tuple[OrderType, TimeInForce | None]] = {
-    **{EntryType(kind.value): (kind, None) for kind in OrderType},
-    **{EntryType(life.value): (OrderType.LIMIT, life) for life in AT_ONCE},
+_ORDER_TYPES: dict[EntryType, tuple[OrderType, TimeInForce | None]] = {
+    **{EntryType(order_type.value): (order_type, None) for order_type in OrderType},
+    **{EntryType(time_in_force.value): (OrderType.LIMIT, time_in_force) for time_in_force in AT_ONCE},
 }
-"""What an order type means: the engine's, and the time in force where the name says it."""
+"""The engine's order type by that of a request, with the time in force if the name includes it."""
 
 
 class OrderRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Enter an order. Numbers as text or as JSON numbers; either way they are read as exact decimals."""
+    """Enter an order. Numbers are text or JSON numbers, and are read as exact decimals."""
 
     symbol: str
     side: Side
     quantity: Decimal
     order_type: EntryType = EntryType(OrderType.LIMIT)
     price: Decimal | None = None
-    """The limit, for an order type that has one."""
+    """The limit. Required for order types with a limit."""
     trigger_price: Decimal | None = None
-    """For an order type that waits for a trigger."""
+    """Required for order types with a trigger."""
     time_in_force: TimeInForce | None = None
-    """Without one, gtc."""
+    """The default is `gtc`."""
     expire_at: datetime | None = None
-    """When a gtd order ends: ISO 8601 with an offset."""
+    """End of a `gtd` order: ISO 8601 with an offset."""
     post_only: bool = False
     display_quantity: Decimal | None = None
-    """What the book shows at a time (an iceberg)."""
+    """The quantity that the book shows (iceberg)."""
     client_order_id: ClientOrderId = ""
 
 
 class AmendRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Change an open order: what is given. Less quantity keeps the order's place; all else loses it."""
+    """Change an open order. Fields that are left out stay as they are. Only a lower quantity keeps the order's place in the
+    book; any other change loses it."""
 
     quantity: Decimal | None = None
-    """In all, with what has traded."""
+    """The whole quantity, with what has traded."""
     price: Decimal | None = None
     trigger_price: Decimal | None = None
 
@@ -73,33 +74,31 @@ class ClientRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     client_id: str
     self_trade_prevention: SelfTradePrevention = SelfTradePrevention.CANCEL_NEWEST
     invitation_code: str = ""
-    """Where accounts are opened by invitation."""
+    """Required if accounts are opened by invitation."""
 
 
 class FundingRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Open an account on the admin's terms. A field that is left out has the value of every new account."""
+    """Open an account on the admin's terms. A field that is left out has the value of the endowment."""
 
     cash: Decimal | None = None
     shares: dict[str, Decimal] | None = None
     """Quantity by symbol; `*` is every other listed security."""
     credit: Decimal | None = None
-    """Cash that the account may owe."""
+    """Cash by which the account may be below zero."""
     short_limit: Decimal | None = None
-    """What all its short positions together may come to, at the reference prices of the listings."""
+    """The most that all its short positions together may come to, in cash at the reference prices of the listings."""
     house: bool = False
-    """Whether it is an account of the exchange's own bots: a leaderboard can leave those out."""
+    """Whether the account belongs to the exchange's own bots. A leaderboard can leave those out."""
     self_trade_prevention: SelfTradePrevention = SelfTradePrevention.CANCEL_NEWEST
 
 
 class TransferRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Deposit or withdraw: cash, shares, or both."""
+    """Deposit or withdraw cash, shares, or both."""
 
     cash: Decimal = Decimal(0)
     shares: dict[str, Decimal] = {}
     """Quantity by symbol."""
-    memo: Annotated[
-        str, msgspec.Meta(max_length=256, pattern=PRINTABLE, description="What it is for; stands in the statement.")
-    ] = ""
+    memo: Annotated[str, msgspec.Meta(max_length=256, pattern=PRINTABLE, description="The purpose, for the statement.")] = ""
 
 
 class StateRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -129,9 +128,13 @@ class ListingRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 def list_security(request: ListingRequest, command_id: int, timestamp: int) -> ListSecurity:
-    """The command that lists the security. Raises `Refusal`."""
+    """Return the command that lists the security.
+
+    Raises:
+        Refusal: `INVALID_FIELD`, with the field.
+    """
     if not SYMBOL.fullmatch(request.symbol):
-        raise Refusal(Code.INVALID_FIELD, "symbol must be 1 to 16 of A-Z a-z 0-9 . -", "symbol")
+        raise Refusal(Code.INVALID_FIELD, "symbol must be 1 to 16 characters of A-Z a-z 0-9 . -", "symbol")
     field = "tick_size"
     try:
         tick_value(f"{request.tick_size:f}", f"{request.lot_size:f}")
@@ -164,25 +167,31 @@ def list_security(request: ListingRequest, command_id: int, timestamp: int) -> L
 
 
 def find_security(securities: dict[str, Security], symbol: str) -> Security:
-    """The listed security. Raises `Refusal` (`UNKNOWN_SYMBOL`)."""
+    """Return the listed security.
+
+    Raises:
+        Refusal: `UNKNOWN_SYMBOL`.
+    """
     security = securities.get(symbol)
     if security is None:
-        raise Refusal(
-            Code.UNKNOWN_SYMBOL, f"{symbol[:32]!r} is not listed; GET /securities of the feed lists what is", "symbol"
-        )
+        raise Refusal(Code.UNKNOWN_SYMBOL, f"{symbol[:32]!r} is not listed: GET /securities has all securities", "symbol")
     return security
 
 
 def new_order(
     request: OrderRequest, securities: dict[str, Security], client_id: str, command_id: int, timestamp: int
 ) -> NewOrder:
-    """The command that enters the order. Raises `Refusal`."""
+    """Return the command that enters the order. `timestamp` is the time now, in nanoseconds of Unix time.
+
+    Raises:
+        Refusal: `UNKNOWN_SYMBOL`, or `INVALID_FIELD` with the field.
+    """
     security = find_security(securities, request.symbol)
-    kind, life = _kind_and_life(request)
-    if (request.price is not None) is not (kind in WITH_PRICE):
-        raise _misplaced(kind, "price", request.price)
-    if (request.trigger_price is not None) is not (kind in WITH_TRIGGER):
-        raise _misplaced(kind, "trigger_price", request.trigger_price)
+    order_type, time_in_force = _order_type_and_time_in_force(request)
+    if (request.price is not None) is not (order_type in WITH_PRICE):
+        raise _wrong_field(order_type, "price", request.price)
+    if (request.trigger_price is not None) is not (order_type in WITH_TRIGGER):
+        raise _wrong_field(order_type, "trigger_price", request.trigger_price)
     lots = security.lots(request.quantity)
     return NewOrder(
         command_id,
@@ -190,40 +199,40 @@ def new_order(
         client_id,
         request.symbol,
         request.side,
-        kind,
+        order_type,
         lots,
         None if request.price is None else security.ticks(request.price),
         request.client_order_id,
-        life,
-        _expiry(request, life, timestamp),
+        time_in_force,
+        _expiry(request, time_in_force, timestamp),
         None if request.trigger_price is None else security.ticks(request.trigger_price, "trigger_price"),
         request.post_only,
         _display(request, security, lots),
     )
 
 
-def _misplaced(kind: OrderType, field: str, value: Decimal | None) -> Refusal:
+def _wrong_field(order_type: OrderType, field: str, value: Decimal | None) -> Refusal:
     if value is None:
-        return Refusal(Code.INVALID_FIELD, f"a {kind} order needs a {field}", field)
-    return Refusal(Code.INVALID_FIELD, f"a {kind} order has no {field}: leave it out", field)
+        return Refusal(Code.INVALID_FIELD, f"a {order_type} order needs a {field}: add it", field)
+    return Refusal(Code.INVALID_FIELD, f"a {order_type} order has no {field}: leave it out", field)
 
 
-def _kind_and_life(request: OrderRequest) -> tuple[OrderType, TimeInForce]:
-    """The engine's order type and time in force. Raises `Refusal`."""
-    kind, life = _KINDS[request.order_type]
-    if life is None:
-        return kind, request.time_in_force or TimeInForce.GTC
-    if request.time_in_force not in (None, life):
-        raise Refusal(Code.INVALID_FIELD, f"order type {life} says the time in force already", "time_in_force")
-    return kind, life
+def _order_type_and_time_in_force(request: OrderRequest) -> tuple[OrderType, TimeInForce]:
+    order_type, time_in_force = _ORDER_TYPES[request.order_type]
+    if time_in_force is None:
+        return order_type, request.time_in_force or TimeInForce.GTC
+    if request.time_in_force not in (None, time_in_force):
+        text = f"the order type {time_in_force} includes the time in force: leave time_in_force out"
+        raise Refusal(Code.INVALID_FIELD, text, "time_in_force")
+    return order_type, time_in_force
 
 
-def _expiry(request: OrderRequest, life: TimeInForce, now: int) -> int:
-    """When the order ends, in nanoseconds; 0 for one that does not by itself. Raises `Refusal`."""
+def _expiry(request: OrderRequest, time_in_force: TimeInForce, now: int) -> int:
+    """Return when the order ends, in nanoseconds of Unix time; 0 for an order that is not `gtd`."""
     end = request.expire_at
-    if not TIMES_IN_FORCE[life].has_end:
+    if not TIMES_IN_FORCE[time_in_force].has_end:
         if end is not None:
-            raise Refusal(Code.INVALID_FIELD, "only a gtd order says when it ends: leave expire_at out", "expire_at")
+            raise Refusal(Code.INVALID_FIELD, "only a gtd order has an expire_at: leave it out", "expire_at")
         return 0
     if end is None or end.tzinfo is None:
         raise Refusal(
@@ -247,9 +256,13 @@ def _display(request: OrderRequest, security: Security, lots: int) -> int:
 def replace_order(
     request: AmendRequest, security: Security, client_id: str, order_id: int, command_id: int, timestamp: int
 ) -> ReplaceOrder:
-    """The command that changes the order. Raises `Refusal`."""
+    """Return the command that changes the order.
+
+    Raises:
+        Refusal: `INVALID_FIELD`, with the field.
+    """
     if request.quantity is request.price is request.trigger_price is None:
-        raise Refusal(Code.INVALID_FIELD, "say what to change: quantity, price or trigger_price", "quantity")
+        raise Refusal(Code.INVALID_FIELD, "nothing to change: give a quantity, price or trigger_price", "quantity")
     return ReplaceOrder(
         command_id,
         timestamp,
@@ -262,31 +275,35 @@ def replace_order(
 
 
 class Endowment(msgspec.Struct, frozen=True):
-    """What a new account begins with."""
+    """The cash, shares and limits of a new account."""
 
     cash: int
-    """Units of 1e-8."""
+    """Cash units of 1e-8."""
     shares: dict[str, Decimal]
-    """Quantity by symbol; `*` stands for every other listed security."""
+    """Quantity by symbol; `*` is every other listed security."""
     credit_limit: int = 0
-    """Units that it may owe."""
+    """Cash units by which the account may be below zero."""
     short_limit: int = 0
-    """Units that all its short positions together may come to, at the reference prices of the listings."""
+    """The most that all its short positions together may come to, in cash units at the reference prices of the listings."""
 
     @classmethod
     def of(
         cls, cash: Decimal, shares: dict[str, Decimal], credit: Decimal = Decimal(0), short_limit: Decimal = Decimal(0)
     ) -> "Endowment":
-        """Checks the operator's settings. Raises `ValueError`."""
+        """Return the endowment of the operator's settings, in currency.
+
+        Raises:
+            ValueError: An amount is negative, too large or not exact.
+        """
         units = [cash_to_units(amount) for amount in (cash, credit, short_limit)]
         if not all(0 <= amount <= MAX_CASH for amount in units):
             raise ValueError(f"the endowment's cash, credit and short limit must be between 0 and {MAX_CASH // 10**8}")
         if any(not quantity.is_finite() or quantity < 0 for quantity in shares.values()):
-            raise ValueError("the endowment's shares must not be negative")
+            raise ValueError("the endowment's shares must be finite and not negative")
         return cls(units[0], shares, *units[1:])
 
     def lots(self, securities: dict[str, Security]) -> dict[str, int]:
-        """The endowment in lots of what is listed: securities of which a whole number of lots goes into it."""
+        """Return the shares in lots by symbol, rounded down. Securities of which it has less than a lot are left out."""
         lots: dict[str, int] = {}
         for symbol, security in securities.items():
             quantity = self.shares.get(symbol, self.shares.get("*", Decimal(0)))
@@ -302,7 +319,11 @@ class Endowment(msgspec.Struct, frozen=True):
 def open_account(
     request: ClientRequest, securities: dict[str, Security], endowment: Endowment, command_id: int, timestamp: int
 ) -> OpenAccount:
-    """The command that opens the account. Raises `Refusal`."""
+    """Return the command that opens the account.
+
+    Raises:
+        Refusal: `INVALID_FIELD`: the client id is not valid.
+    """
     return OpenAccount(
         command_id,
         timestamp,
@@ -323,8 +344,11 @@ def open_funded(
     command_id: int,
     timestamp: int,
 ) -> OpenAccount:
-    """The command that opens an account on the admin's terms, and with `endowment` for the fields left out. Raises
-    `Refusal`."""
+    """Return the command that opens an account on the admin's terms, with `endowment` for the fields that are left out.
+
+    Raises:
+        Refusal: `UNKNOWN_SYMBOL`, or `INVALID_FIELD` with the field.
+    """
     units = {"cash": endowment.cash, "credit": endowment.credit_limit, "short_limit": endowment.short_limit}
     for field in units:
         amount = getattr(request, field)
@@ -332,7 +356,7 @@ def open_funded(
             units[field] = _amount(amount, field)
     shares = endowment.lots(securities)
     if request.shares is not None:
-        named = {
+        named_shares = {
             symbol: find_security(securities, symbol).lots(quantity, "shares")
             for symbol, quantity in request.shares.items()
             if symbol != "*" and quantity
@@ -340,7 +364,7 @@ def open_funded(
         others = request.shares.get("*", Decimal(0))
         if not others.is_finite() or others < 0:
             raise Refusal(Code.INVALID_FIELD, 'shares: the quantity of "*" must not be negative', "shares")
-        shares = {**Endowment(0, {**request.shares, "*": others}).lots(securities), **named}
+        shares = {**Endowment(0, {**request.shares, "*": others}).lots(securities), **named_shares}
     return OpenAccount(
         command_id,
         timestamp,
@@ -355,7 +379,11 @@ def open_funded(
 
 
 def _amount(amount: Decimal, field: str) -> int:
-    """An amount of cash in units, not negative. Raises `Refusal` (`INVALID_FIELD`, `field`)."""
+    """Return an amount of cash in units.
+
+    Raises:
+        Refusal: `INVALID_FIELD`: it is negative, too large or not exact.
+    """
     try:
         units = cash_to_units(amount)
     except NotExactError as error:
@@ -373,19 +401,27 @@ def transfer_assets(
     command_id: int,
     timestamp: int,
 ) -> TransferAssets:
-    """The command that deposits, or with a `sign` of -1 withdraws. Raises `Refusal`."""
+    """Return the command that deposits, or withdraws if `sign` is -1.
+
+    Raises:
+        Refusal: `UNKNOWN_SYMBOL`, or `INVALID_FIELD` with the field.
+    """
     units = _amount(request.cash, "cash")
     shares = {
         symbol: sign * find_security(securities, symbol).lots(quantity, "shares")
         for symbol, quantity in request.shares.items()
     }
     if not units and not shares:
-        raise Refusal(Code.INVALID_FIELD, "say what: cash, shares, or both", "cash")
+        raise Refusal(Code.INVALID_FIELD, "nothing to transfer: give cash, shares, or both", "cash")
     return TransferAssets(command_id, timestamp, client_id, sign * units, shares, request.memo)
 
 
 def order_id(text: str) -> int:
-    """An order id from its text. Raises `Refusal` (`UNKNOWN_ORDER`) for what can be none."""
+    """Return the order id that `text` is.
+
+    Raises:
+        Refusal: `UNKNOWN_ORDER`: `text` is not an order id.
+    """
     if text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) < 1 << 63:
         return int(text)
-    raise Refusal(Code.UNKNOWN_ORDER, f"{text[:32]!r} is no order id", "order_id")
+    raise Refusal(Code.UNKNOWN_ORDER, f"{text[:32]!r} is not an order id", "order_id")

@@ -1,4 +1,4 @@
-"""The shell of the gateway."""
+"""The gateway as a service: its settings, its parts and its tasks."""
 
 import asyncio
 import contextlib
@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import psycopg
 import structlog
+from fastapi import FastAPI
 from pydantic import AfterValidator, Field
 
 from microexchange.access import Access
@@ -26,12 +27,14 @@ from microexchange.securities import ListingError, most_traded, read_listing, un
 from microexchange.service import ConfigurationError, background
 from microexchange.settings import PublicSettings
 from microexchange.web import make_app, serve
-from order_entry_gateway.classroom import Blackboard
-from order_entry_gateway.desk import Limits, OrderDesk
+from order_entry_gateway.account_routes import Registration
+from order_entry_gateway.administration import Administration
 from order_entry_gateway.market_data import MarketData, checked_feed_url
-from order_entry_gateway.quick_routes import add_classroom
+from order_entry_gateway.market_policy import ClassroomPolicy, MarketPolicy
+from order_entry_gateway.order_service import Limits, OrderService
+from order_entry_gateway.quick_routes import add_classroom_refusals, add_classroom_routes
 from order_entry_gateway.requests import Endowment
-from order_entry_gateway.rest import Registration, add_routes
+from order_entry_gateway.rest import add_routes
 from order_entry_gateway.websocket import add_websocket
 
 _logger = structlog.get_logger(__name__)
@@ -39,47 +42,58 @@ _DESCRIPTION = (
     "Open an account, enter and cancel orders. `/ws/orders` is the WebSocket for the same. "
     f"All market data is at this address too: [{PREFIX}/docs]({PREFIX}/docs)."
 )
+FLUSH_TIMEOUT_SECONDS = 5.0
+"""Time to append the last commands when the gateway stops."""
 
 
 class GatewaySettings(PublicSettings):
-    """What the gateway is told."""
+    """The settings of the gateway."""
 
     port: int = Field(default=8000, ge=0, le=65535, description="Port of REST and WebSocket.")
-    gateway_number: int = Field(default=0, ge=0, lt=MAX_GATEWAY, description="Tells several gateways of one market apart.")
-    endowment_cash: Decimal = Field(default=Decimal(10_000), description="Cash that a new account begins with.")
-    endowment_credit: Decimal = Field(default=Decimal(0), description="Cash that a new account may owe.")
+    gateway_number: int = Field(
+        default=0, ge=0, lt=MAX_GATEWAY, description="A different number for each gateway of one market."
+    )
+    endowment_cash: Decimal = Field(default=Decimal(10_000), description="Cash of a new account.")
+    endowment_credit: Decimal = Field(
+        default=Decimal(0), description="Credit of a new account: the cash by which it may be below zero."
+    )
     endowment_shares: dict[str, Decimal] = Field(
         default={},
-        description='Shares that a new account begins with, by symbol as JSON; "*" is every other security.',
+        description='Shares of a new account, by symbol as JSON. "*" is every other security.',
     )
     endowment_short_limit: Decimal = Field(
         default=Decimal(10_000),
-        description="What all short positions of a new account together may come to, in cash at the reference prices of the "
-        "listing; 0 for none.",
+        description="The most that all short positions of a new account together may come to, in cash at the reference "
+        "prices of the listing. 0 means no short positions.",
     )
     listing: Path | None = Field(
-        default=None, description="CSV of the securities to list; without one, a hundred stocks, BTC-USDT, ETH-USDT."
+        default=None, description="CSV of the securities to list. Without one: a hundred stocks, BTC-USDT and ETH-USDT."
     )
     securities: int = Field(
-        default=0, ge=0, description="How many of the listing to list: of the one that ships, the most traded; 0 for all."
+        default=0, ge=0, description="Number of securities to list: the most traded of the listing first. 0 for all."
     )
     pricing: Literal["", "resting", "midpoint", "spread_capture"] = Field(
         default="",
-        description="Pricing rule of every security that is listed from now on: resting, midpoint or spread_capture; "
-        "empty for the listing's.",
+        description="Pricing rule of every security that is listed from now on: resting, midpoint or spread_capture. "
+        "Empty: the rule in the listing.",
     )
     registration: Literal["open", "invitation", "admin"] = Field(
         default="open",
-        description="Who opens accounts: everybody, who has the code in secrets/invitation-code, or the admin alone.",
+        description="Who can open an account: everybody, clients with the code in secrets/invitation-code, or only the "
+        "admin.",
     )
-    requests_per_second: float = Field(default=1000, ge=0, description="Requests of one client on orders; 0 for any.")
-    open_orders: int = Field(default=20_000, ge=0, description="Orders that one client may have open; 0 for any.")
-    connections: int = Field(default=100, ge=0, description="WebSockets of one client; 0 for any.")
-    address_connections: int = Field(default=1000, ge=0, description="WebSockets for market data of one address; 0 for any.")
+    requests_per_second: float = Field(
+        default=1000, ge=0, description="Requests about orders of one client, a second. 0 for no limit."
+    )
+    open_orders: int = Field(default=20_000, ge=0, description="Open orders of one client. 0 for no limit.")
+    connections: int = Field(default=100, ge=0, description="WebSockets of one client. 0 for no limit.")
+    address_connections: int = Field(
+        default=1000, ge=0, description="WebSockets for market data of one address. 0 for no limit."
+    )
     feed_url: Annotated[str, AfterValidator(checked_feed_url)] = Field(
         default="http://127.0.0.1:8001", description="Address of the market-data feed."
     )
-    report_timeout: float = Field(default=10.0, gt=0, description="Seconds to wait for the engine's report.")
+    report_timeout: float = Field(default=10.0, gt=0, description="Seconds to wait for the engine's answer.")
 
 
 class GatewayService:
@@ -102,7 +116,9 @@ class GatewayService:
         self._keys = Keys(settings.data_dir)
         self._health = Health()
         self._log = open_log(settings.log_url.get_secret_value(), settings.namespace)
-        self._desk = OrderDesk(
+        pricing = PricingRule(settings.pricing) if settings.pricing else None
+        self._policy = ClassroomPolicy(pricing) if settings.classroom else MarketPolicy(pricing)
+        self._order_service = OrderService(
             self._log,
             settings.gateway_number,
             settings.database_url.get_secret_value(),
@@ -116,69 +132,83 @@ class GatewayService:
                 settings.connections,
             ),
             self._endowment,
-            Blackboard() if settings.classroom else None,
-            PricingRule(settings.pricing) if settings.pricing else None,
+            self._policy,
         )
-        code = settings.data_dir / "secrets" / "invitation-code"
+        code_file = settings.data_dir / "secrets" / "invitation-code"
         by_invitation = settings.registration == "invitation"
-        self._registration = Registration(settings.registration, read_or_make_secret(code) if by_invitation else "")
-        self._keys.revoked = self._desk.revoked_keys
+        self._registration = Registration(settings.registration, read_or_make_secret(code_file) if by_invitation else "")
+        self._keys.revoked = self._order_service.keys.revoked
 
     def _status(self) -> dict[str, Any]:
-        latency = self._desk.latency
+        latency = self._order_service.latency
         return {
             "number": self._settings.gateway_number,
-            "last_command_id": str(self._desk.last_command_id),
+            "last_command_id": str(self._order_service.last_command_id),
             "commands": latency.count,
             **dict(zip(("latency_p50", "latency_p95"), latency.percentiles(50, 95), strict=True)),
-            "securities": len(self._desk.view.securities),
+            "securities": len(self._order_service.state.securities),
         }
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Runs until `stop`."""
-        settings, desk = self._settings, self._desk
+        """Run until `stop` is set."""
+        settings = self._settings
         listener = bind(settings.host, settings.port, settings.port_flag)
-        limits = settings.cors_origins, settings.address_requests_per_second
-        app = make_app("microexchange order entry", _DESCRIPTION, self._health, self._status, *limits)
         access = Access(self._keys, settings.classroom)
-        token, most = self._keys.derived(PURPOSE), (settings.address_connections, settings.connections)
-        market_data = MarketData(settings.feed_url, token, access, *most)
-        add_routes(app, desk, access, self._registration, market_data)
-        add_websocket(app, desk, access)
-        add_classroom(app, desk, access, market_data)
-        market_data.add_to(app)
+        token = self._keys.derived(PURPOSE)
+        market_data = MarketData(settings.feed_url, token, access, settings.address_connections, settings.connections)
+        app = self._make_app(access, market_data)
         _logger.info("starting", admin_token_file=str(self._keys.admin_token_file))
         try:
             async with background(self._work()):
                 await serve(app, listener, stop)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(desk.flush(), 5)
+                    await asyncio.wait_for(self._order_service.flush(), FLUSH_TIMEOUT_SECONDS)
         finally:
             await market_data.close()
-            await desk.close()
+            await self._order_service.close()
             await self._log.close()
 
+    def _make_app(self, access: Access, market_data: MarketData) -> FastAPI:
+        settings, order_service, policy = self._settings, self._order_service, self._policy
+        limits = settings.cors_origins, settings.address_requests_per_second
+        app = make_app("microexchange order entry", _DESCRIPTION, self._health, self._status, *limits)
+        add_routes(app, order_service, access, self._registration, market_data)
+        add_websocket(app, order_service, access)
+        if isinstance(policy, ClassroomPolicy):
+            add_classroom_routes(app, order_service, access, policy, market_data)
+        else:
+            add_classroom_refusals(app)
+        market_data.add_to(app)
+        return app
+
     async def _work(self) -> None:
-        desk, backoff = self._desk, Backoff()
+        order_service, backoff = self._order_service, Backoff()
         while True:
             try:
-                await desk.bootstrap()
+                await order_service.bootstrap()
                 break
             except psycopg.OperationalError as error:
                 _logger.error("database unavailable", cause=str(error).strip())
                 await backoff.wait()
-        async with background(desk.append(), desk.listen(), desk.tell_time()):
-            await desk.log_on()
+        async with background(order_service.append(), order_service.listen(), order_service.send_time_ticks()):
+            await order_service.log_on()
+            administration = Administration(order_service)
             for listing in self._listing:
-                desk.list_security(listing)
+                administration.list_security(listing)
             await asyncio.Event().wait()
 
 
 def _read_listing(path: Path | None) -> list[ListSecurity]:
-    """The securities to list. Raises `ListingError`, `OSError` or `ValueError`."""
+    """Return the securities to list.
+
+    Raises:
+        ListingError: A line is not valid.
+        OSError: The file cannot be read.
+        ValueError: The file is not text in UTF-8.
+    """
     if path is None:
         return read_listing(files("order_entry_gateway").joinpath("listing.csv").read_text().splitlines())
     lines = path.read_text(encoding="utf-8-sig").splitlines()
     if unknown := unknown_columns(lines):
-        _logger.warning("columns of the listing are no terms and were not read", listing=str(path), columns=unknown)
+        _logger.warning("ignored unknown columns of the listing", listing=str(path), columns=unknown)
     return read_listing(lines)

@@ -1,6 +1,7 @@
-"""The simple dialect of a classroom: JSON over a WebSocket on `/`, an order a message, an answer to each in turn.
+"""The simple dialect of a classroom: JSON over a WebSocket on `/`. Each message is an order, answered before the next.
 
-Numbers are JSON numbers. An error of form is `{"error": …}`; an order that is refused is answered `rejected`, and why.
+Numbers are JSON numbers. The answer to a malformed message is `{"error": …}`. The answer to a refused order has the status
+`rejected` and the reason.
 """
 
 import asyncio
@@ -20,20 +21,22 @@ from microexchange.refusals import Refusal
 from microexchange.reports import OrderReport, Trade
 from microexchange.schemas import time_text
 from microexchange.web import number_json
-from order_entry_gateway.classroom import Blackboard, Deal
-from order_entry_gateway.desk import OrderDesk
+from order_entry_gateway.classroom import Blackboard, NamedTrade
+from order_entry_gateway.client_session import ClientSession
+from order_entry_gateway.order_service import OrderService
 from order_entry_gateway.requests import OrderRequest
 
 TRADES = "trades"
-MAX_QUEUED = 10_000
-"""Updates that may wait for a slow reader; then it is disconnected."""
+MAX_QUEUED_MESSAGES = 10_000
+"""Messages in the queue for a slow reader. Beyond it, the gateway disconnects the reader."""
+CLOSE_TIMEOUT_SECONDS = 1.0
 TOO_SLOW, POLICY = 1013, 1008
 NOT_JSON = {"error": "Invalid JSON format"}
-_KEYS = ("symbol", "price", "quantity")
+_REQUIRED_KEYS = ("symbol", "price", "quantity")
 
 
 class SimpleOrder(msgspec.Struct, frozen=True):
-    """An order in the simple dialect; what else a message says is not looked at."""
+    """An order in the simple dialect. Other fields of a message are ignored."""
 
     symbol: str
     price: Decimal
@@ -48,43 +51,43 @@ _order_decoder = msgspec.json.Decoder(SimpleOrder)
 class SimpleSession:
     """One connection."""
 
-    def __init__(self, socket: WebSocket, desk: OrderDesk, access: Access, board: Blackboard) -> None:
+    def __init__(self, socket: WebSocket, order_service: OrderService, access: Access, blackboard: Blackboard) -> None:
         self._socket = socket
-        self._desk = desk
+        self._order_service = order_service
         self._access = access
-        self._board = board
-        self._outgoing: asyncio.Queue[bytes] = asyncio.Queue(MAX_QUEUED)
-        self._too_slow = asyncio.Event()
+        self._blackboard = blackboard
+        self._outgoing: asyncio.Queue[bytes] = asyncio.Queue(MAX_QUEUED_MESSAGES)
+        self._overflowed = asyncio.Event()
 
     async def run(self) -> None:
-        """Serves the connection to its end."""
+        """Serve the connection until it ends."""
         await self._socket.accept()
         try:
-            client_id = self._access.client(self._socket)
+            client = ClientSession(self._order_service, *self._access.identify(self._socket))
         except Refusal as refusal:
             await self._socket.send_text(number_json({"error": refusal.message}).decode())
             await self._socket.close(POLICY, "the Client-ID is not valid")
             return
-        tasks = [asyncio.create_task(work) for work in (self._read(client_id), self._write(), self._too_slow.wait())]
+        tasks = [asyncio.create_task(work) for work in (self._read(client), self._write(), self._overflowed.wait())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._desk.on_deals.discard(self._on_deals)
+            self._order_service.subscriptions.unsubscribe_from_trades(self._on_trades)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        if self._too_slow.is_set():
+        if self._overflowed.is_set():
             with contextlib.suppress(RuntimeError, TimeoutError):
-                async with asyncio.timeout(1):
+                async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
                     await self._socket.close(TOO_SLOW, "too many updates wait to be read")
 
-    async def _read(self, client_id: str) -> None:
+    async def _read(self, client: ClientSession) -> None:
         while True:
             message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
                 return
             text = message.get("text")
-            self._send(await self._answer(client_id, text.encode() if text is not None else message.get("bytes") or b""))
+            self._send(await self._answer(client, text.encode() if text is not None else message.get("bytes") or b""))
 
     async def _write(self) -> None:
         with contextlib.suppress(WebSocketDisconnect, RuntimeError):
@@ -95,35 +98,37 @@ class SimpleSession:
         try:
             self._outgoing.put_nowait(number_json(message))
         except asyncio.QueueFull:
-            self._too_slow.set()
+            self._overflowed.set()
 
-    async def _answer(self, client_id: str, text: bytes) -> dict[str, Any]:
+    async def _answer(self, client: ClientSession, text: bytes) -> dict[str, Any]:
         try:
             message = _decoder.decode(text)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return NOT_JSON
-        kind = _text_of(message.get("type"))
-        if kind == "subscribe":
+        message_type = _text_of(message.get("type"))
+        if message_type == "subscribe":
             return self._subscribe(_text_of(message.get("channel")))
-        if kind not in ("buy", "sell"):
-            return {"error": "Missing key in order data: 'type'" if kind is None else f"Unknown message type: {kind[:32]!r}"}
-        for key in _KEYS:
+        if message_type is None:
+            return {"error": "Missing key in order data: 'type'"}
+        if message_type not in ("buy", "sell"):
+            return {"error": f"Unknown message type: {message_type[:32]!r}"}
+        for key in _REQUIRED_KEYS:
             if key not in message:
                 return {"error": f"Missing key in order data: {key!r}"}
-        return await self._enter(client_id, Side(kind), text)
+        return await self._enter(client, Side(message_type), text)
 
     def _subscribe(self, channel: str | None) -> dict[str, Any]:
         if channel != TRADES:
             return {"error": f"Unknown channel: {(channel or '')[:32]!r}; there is 'trades'"}
-        self._desk.on_deals.add(self._on_deals)
+        self._order_service.subscriptions.subscribe_to_trades(self._on_trades)
         return {"status": "subscribed", "channel": TRADES}
 
-    async def _enter(self, client_id: str, side: Side, text: bytes) -> dict[str, Any]:
+    async def _enter(self, client: ClientSession, side: Side, text: bytes) -> dict[str, Any]:
         try:
             order = _order_decoder.decode(text)
-            self._desk.admit(client_id, entering=True)
+            client.admit(entering=True)
             request = OrderRequest(symbol=order.symbol, side=side, quantity=order.quantity, price=order.price)
-            report, trades = await self._desk.enter(client_id, request)
+            report, trades = await client.enter(request)
         except msgspec.MsgspecError as error:
             return {"status": "rejected", "message": str(error).replace("`", "'"), "order_id": None}
         except Refusal as refusal:
@@ -135,12 +140,12 @@ class SimpleSession:
             "status": "matched",
             "message": message,
             "order_id": str(report.order_id),
-            "trade": self._traded(report, trades),
+            "trade": self._trade_summary(report, trades),
         }
 
-    def _traded(self, report: OrderReport, trades: Sequence[Trade]) -> dict[str, Any]:
-        """What an order traded when it entered, at the mean of its own prices."""
-        lot = self._desk.security(report.symbol).lot_size
+    def _trade_summary(self, report: OrderReport, trades: Sequence[Trade]) -> dict[str, Any]:
+        """Return the trades of a new order as one, at their volume-weighted average price."""
+        lot = self._order_service.security(report.symbol).lot_size
         price = average_price(report.notional, report.cumulative_quantity, lot)
         return {
             "trade_id": str(trades[0].trade_id),
@@ -150,16 +155,16 @@ class SimpleSession:
             "quantity": report.cumulative_quantity * lot,
         }
 
-    def _on_deals(self, deals: Sequence[Deal]) -> None:
+    def _on_trades(self, trades: Sequence[NamedTrade]) -> None:
         now = time.time_ns()
-        throughput = self._board.throughput(now)
-        for deal in deals:
-            self._send({"type": "order_update", "data": self._update(deal, now, throughput)})
+        throughput = self._blackboard.throughput(now)
+        for named in trades:
+            self._send({"type": "order_update", "data": self._update(named, now, throughput)})
 
-    def _update(self, deal: Deal, now: int, throughput: int) -> dict[str, Any]:
-        """A trade, with the seconds since the order that made it came in, and the orders of the last second."""
-        trade = deal.trade
-        security = self._desk.security(trade.symbol)
+    def _update(self, named: NamedTrade, now: int, throughput: int) -> dict[str, Any]:
+        """Return a trade, the seconds since the taker's order arrived, and the number of orders in the last second."""
+        trade = named.trade
+        security = self._order_service.security(trade.symbol)
         return {
             "trade_id": str(trade.trade_id),
             "timestamp": time_text(trade.timestamp),
@@ -167,8 +172,8 @@ class SimpleSession:
             "side": trade.aggressor_side,
             "price": trade.price * security.tick_size,
             "quantity": trade.quantity * security.lot_size,
-            "buyer": deal.buyer,
-            "seller": deal.seller,
+            "buyer": named.buyer,
+            "seller": named.seller,
             "order_id": str(trade.taker_order_id),
             "maker_order_id": str(trade.maker_order_id),
             "taker_order_id": str(trade.taker_order_id),
@@ -178,7 +183,7 @@ class SimpleSession:
 
 
 def _text_of(value: msgspec.Raw | None) -> str | None:
-    """A JSON string; None for what is none."""
+    """Return the text of a JSON string, or the JSON of another value. None stays None."""
     if value is None:
         return None
     try:

@@ -1,8 +1,8 @@
 """The gateway's WebSocket: orders in, answers and execution reports out, on one connection.
 
 A client logs in with an `Authorization` header or a first message `{"op": "login", "key": …}`. Requests carry the client's
-own `id` and are answered with it. They are applied in the order in which they come, and answered in the order in which the
-market answers.
+own `id`, and so do their answers. The gateway applies requests in the order of arrival. It answers them in the order in
+which the market does.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import structlog
 from fastapi import FastAPI
 from starlette.websockets import WebSocket
 
-from microexchange.access import GUEST, Access, as_client
+from microexchange.access import GUEST, Access
 from microexchange.commands import Command
 from microexchange.enums import Side
 from microexchange.frames import Outgoing, connection_of, frame
@@ -24,43 +24,46 @@ from microexchange.records import Record
 from microexchange.refusals import Code, Refusal
 from microexchange.reports import OrderReport, Trade
 from microexchange.schemas import order_view, report_view, time_text
-from microexchange.web import FLOOD_PAUSE, decode_json, json_frame, msgpack_bytes
-from order_entry_gateway.desk import OnAnswer, OrderDesk, changed, entered
-from order_entry_gateway.requests import AmendRequest, OrderRequest, find_security, order_id
+from microexchange.web import FLOOD_PAUSE_SECONDS, decode_json, json_frame, msgpack_bytes
+from order_entry_gateway.client_session import ClientSession, changed_order, entered_order
+from order_entry_gateway.order_service import OrderService
+from order_entry_gateway.pending_commands import OnResult
+from order_entry_gateway.requests import AmendRequest, OrderRequest, order_id
 
 _logger = structlog.get_logger(__name__)
 
 MSGPACK = "msgpack"
-"""The subprotocol whose messages are msgpack in binary frames; without it they are JSON text."""
-MAX_GRACE = 3600
-LOGIN_SECONDS = 10.0
-CLOSING_SECONDS = 5.0
-"""How long a client has to hear why it is disconnected."""
-MAX_PENDING = 1000
-"""Requests of one connection that may wait for the market at a time."""
-MAX_QUEUED = 10_000
-"""Messages that may wait for a slow reader; then it is disconnected."""
+"""The subprotocol whose messages are msgpack in binary frames. Without it, messages are JSON text."""
+MAX_GRACE_SECONDS = 3600
+LOGIN_TIMEOUT_SECONDS = 10.0
+CLOSE_TIMEOUT_SECONDS = 5.0
+"""Time for a client to read the reason why it is disconnected."""
+MAX_PENDING_REQUESTS = 1000
+"""Requests of one connection that the market has not answered."""
+MAX_QUEUED_MESSAGES = 10_000
+"""Messages in the queue for a slow reader. Beyond it, the gateway disconnects the reader."""
 GOING_AWAY, POLICY, TOO_SLOW = 1001, 1008, 1013
 
 RequestId = str | int | None
-_Outcome = Callable[[int, Sequence[Record]], tuple[OrderReport, list[Trade]]]
+_Convert = Callable[[int, Sequence[Record]], tuple[OrderReport, list[Trade]]]
+"""Converts the result of a command about one order: `entered_order` or `changed_order`."""
 
 
 class Login(msgspec.Struct, frozen=True, tag_field="op", tag="login", kw_only=True):
-    """Say who you are."""
+    """Log in."""
 
     key: str = ""
-    """Your API key; it may be left out where the header has it."""
+    """Your API key. Optional if the `Authorization` header has it."""
     client_id: str = ""
-    """In a classroom, your name in place of a key; without either, `guest`."""
+    """In a classroom, your name instead of a key. Without both, `guest`."""
     cancel_on_disconnect: bool = False
-    """Cancel all open orders of the client when this connection ends,"""
-    grace_seconds: Annotated[float, msgspec.Meta(ge=0, le=MAX_GRACE)] = 0
-    """unless it is back within so many seconds."""
+    """Cancel all open orders of the client when this connection ends."""
+    grace_seconds: Annotated[float, msgspec.Meta(ge=0, le=MAX_GRACE_SECONDS)] = 0
+    """Time to connect again before `cancel_on_disconnect` takes effect."""
     resume_from: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] | None = None
-    """The `sequence` of the last report that was heard: those after it come first."""
+    """The `sequence` of the last report that you received. The gateway first sends the reports after it."""
     heartbeat_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] | None = None
-    """How often to hear a heartbeat; without it, never."""
+    """Time between heartbeats. Without it, the gateway sends none."""
     id: RequestId = None
 
 
@@ -102,14 +105,14 @@ class Get(msgspec.Struct, frozen=True, tag_field="op", tag="get", kw_only=True, 
 
 
 class Ping(msgspec.Struct, frozen=True, tag_field="op", tag="ping", kw_only=True):
-    """Ask whether the gateway hears."""
+    """Check the connection. The answer is a pong."""
 
     id: RequestId = None
 
 
 _Request = Login | EnterOrder | Amend | Cancel | CancelAllOrders | Get | Ping
-_decoders: dict[bool, Any] = {False: msgspec.json.Decoder(_Request), True: msgspec.msgpack.Decoder(_Request)}
-"""By whether the connection speaks msgpack."""
+_request_decoders: dict[bool, Any] = {False: msgspec.json.Decoder(_Request), True: msgspec.msgpack.Decoder(_Request)}
+"""By whether the connection uses msgpack."""
 
 
 class _Id(msgspec.Struct):
@@ -119,290 +122,72 @@ class _Id(msgspec.Struct):
 _id_decoders: dict[bool, Any] = {False: msgspec.json.Decoder(_Id), True: msgspec.msgpack.Decoder(_Id)}
 
 
-class Session:
+class WebSocketSession:
     """One connection."""
 
-    def __init__(self, socket: WebSocket, desk: OrderDesk, access: Access) -> None:
+    def __init__(self, socket: WebSocket, order_service: OrderService, access: Access) -> None:
         self._socket = socket
-        self._desk = desk
+        self._order_service = order_service
         self._access = access
-        self._client_id: str | None = None
-        self._key_id = ""
+        self._client: ClientSession | None = None
+        """None before the login."""
         self._connection = connection_of(socket)
-        self._outgoing = Outgoing(self._connection.put_soon, MAX_QUEUED)
+        self._outgoing = Outgoing(self._connection.put_soon, MAX_QUEUED_MESSAGES)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._pending = 0
-        """Requests that wait for the market."""
+        self._pending_requests = 0
         self._closing: tuple[int, str] | None = None
-        self._ends = asyncio.Event()
-        self._speaks_msgpack = MSGPACK in socket.scope.get("subprotocols", ())
+        """The code and the reason of the close frame."""
+        self._ended = asyncio.Event()
+        self._uses_msgpack = MSGPACK in socket.scope.get("subprotocols", ())
         self._cancel_on_disconnect = False
-        self._grace = 0.0
+        self._grace_seconds = 0.0
         self._heartbeat: asyncio.Task[None] | None = None
 
+    # --- the connection -------------------------------------------------------------------------------------
+
     async def run(self) -> None:
-        """Serves the connection to its end."""
-        await self._socket.accept(subprotocol=MSGPACK if self._speaks_msgpack else None)
+        """Serve the connection until it ends."""
+        await self._socket.accept(subprotocol=MSGPACK if self._uses_msgpack else None)
         self._connection.listen(self._on_message)
-        names = ("authorization", "client-id") if self._access.classroom else ("authorization",)
-        if any(name in self._socket.headers for name in names):
+        headers = ("authorization", "client-id") if self._access.classroom else ("authorization",)
+        if any(header in self._socket.headers for header in headers):
             try:
-                self._login(*self._access.identify(self._socket))
+                self._connect(*self._access.identify(self._socket))
             except Refusal as refusal:
                 self._send({"op": "login", "ok": False, **refusal.as_json()})
                 self._close(POLICY, refusal.message)
         writing = asyncio.create_task(self._write())
-        gone = asyncio.create_task(self._socket.receive())
-        too_late = asyncio.get_running_loop().call_later(LOGIN_SECONDS, self._on_no_login)
-        ending = asyncio.create_task(self._ends.wait())
+        disconnected = asyncio.create_task(self._socket.receive())
+        login_timeout = asyncio.get_running_loop().call_later(LOGIN_TIMEOUT_SECONDS, self._on_login_timeout)
+        ending = asyncio.create_task(self._ended.wait())
         try:
-            await asyncio.wait((writing, gone, ending), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((writing, disconnected, ending), return_when=asyncio.FIRST_COMPLETED)
             if ending.done():
-                # The writer tells the reason, if the reader takes anything at all.
-                await asyncio.wait((writing,), timeout=CLOSING_SECONDS)
+                # The writer still has to send the reason to a client that reads.
+                await asyncio.wait((writing,), timeout=CLOSE_TIMEOUT_SECONDS)
         finally:
             self._closing = self._closing or (GOING_AWAY, "")
-            too_late.cancel()
-            if self._client_id is not None:
-                self._desk.listeners[self._client_id].discard(self._on_report)
-                if not self._desk.listeners[self._client_id]:
-                    del self._desk.listeners[self._client_id]
-                of_key = self._desk.key_listeners[self._key_id]
-                of_key.discard(self._on_revoked)
-                if not of_key:
-                    del self._desk.key_listeners[self._key_id]
-                if self._cancel_on_disconnect:
-                    self._desk.leave(self._client_id, self._grace)
-            # What was asked for goes on in the market; only nobody waits for the answers any more.
-            tasks = [writing, gone, ending, *self._tasks, *([self._heartbeat] if self._heartbeat else [])]
+            login_timeout.cancel()
+            if self._client is not None:
+                self._client.disconnect(self._grace_seconds if self._cancel_on_disconnect else None)
+            # The market still answers the requests that were sent. Only their answers are dropped.
+            tasks = [writing, disconnected, ending, *self._tasks, *([self._heartbeat] if self._heartbeat else [])]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _on_no_login(self) -> None:
-        if self._client_id is None:
-            self._close(POLICY, f"no login within {LOGIN_SECONDS:g} s")
-
-    def _on_message(self, text: bytes) -> None:
-        if self._closing is not None:
-            return
-        try:
-            request = decode_json(_decoders[self._speaks_msgpack], text)
-        except Refusal as invalid:
-            self._answer(_id_in(text, self._speaks_msgpack), invalid.as_json())
-            return
-        if isinstance(request, Login):
-            # What comes next is for who has logged in.
-            self._connection.hold()
-            self._begin(self._on_login(request)).add_done_callback(lambda _: self._connection.release())
-        elif isinstance(request, Ping):
-            self._send({"id": request.id, "ok": True, "op": "pong"})
-        else:
-            try:
-                self._on_request(request)
-            except Exception as error:
-                self._refuse(request.id, error)
-
-    def _refuse(self, request_id: RequestId, error: Exception) -> None:
-        """Answers with what went wrong. Apart from where it is caught: a frame that keeps an error which came through it is
-        a cycle, with all that the frame knows, until somebody looks for cycles."""
-        refusal = _refusal_of(error)
-        self._answer(request_id, refusal.as_json())
-        if refusal.code is Code.RATE_LIMITED:
-            self._connection.hold()
-            asyncio.get_running_loop().call_later(FLOOD_PAUSE, self._connection.release)
-
-    def _on_request(self, request: EnterOrder | Amend | Cancel | CancelAllOrders | Get) -> None:
-        """Asks for it: the answer follows. Raises `Refusal`."""
-        if self._client_id is None and not self._access.classroom:
-            raise Refusal(Code.UNAUTHENTICATED, 'log in first: {"op": "login", "key": "…"}')
-        if self._pending >= MAX_PENDING:
-            raise Refusal(Code.UNAVAILABLE, f"{MAX_PENDING} requests of this connection wait already")
-        client_id = self._client_id or self._login(GUEST, "")
-        desk = self._desk
-        desk.admit(client_id, entering=isinstance(request, EnterOrder))
-        if isinstance(request, EnterOrder):
-            if desk.has_account(client_id):
-                self._enter(client_id, request)
-            else:
-                self._hold_for(request.id, self._enter_first(client_id, request))
-        elif isinstance(request, Cancel):
-            number = order_id(request.order_id)
-            self._ask(desk.cancel_order(client_id, number), partial(self._on_answer, request.id, changed, number))
-        elif isinstance(request, Amend):
-            known = desk.remembered_of(client_id, order_id(request.order_id))
-            if known is not None:
-                self._amend(client_id, known, request)
-            else:
-                self._hold_for(request.id, self._amend_stored(client_id, request))
-        elif isinstance(request, CancelAllOrders):
-            if request.symbol:
-                find_security(desk.view.securities, request.symbol)
-            cancelling = desk.cancel_all_orders(client_id, request.symbol, request.side)
-            self._ask(cancelling, partial(self._on_all_cancelled, request.id))
-        else:
-            self._pending += 1
-            self._begin(self._get(request, client_id))
-
-    def _ask(self, command: Command, then: OnAnswer) -> None:
-        self._pending += 1
-        self._desk.send(command, then)
-
-    def _enter(self, client_id: str, request: EnterOrder) -> None:
-        entering = self._desk.new_order(client_id, request)
-        self._ask(entering, partial(self._on_answer, request.id, entered, entering.command_id))
-
-    def _amend(self, client_id: str, known: OrderReport, request: Amend) -> None:
-        amending = self._desk.amend_order(client_id, known, request)
-        self._ask(amending, partial(self._on_answer, request.id, changed, known.order_id))
-
-    async def _enter_first(self, client_id: str, request: EnterOrder) -> None:
-        """Enters the first order of a client of a classroom, which opens the account. Raises `Refusal`."""
-        await self._desk.open_for(client_id)
-        self._enter(client_id, request)
-
-    async def _amend_stored(self, client_id: str, request: Amend) -> None:
-        """Changes an order that only the database knows. Raises `Refusal`."""
-        self._amend(client_id, await self._desk.find(client_id, order_id(request.order_id)), request)
-
-    def _hold_for(self, request_id: RequestId, work: Coroutine[Any, Any, None]) -> None:
-        """Begins `work`, which sends a command. Requests behind this one wait until it is sent: requests of a connection
-        are applied in the order in which they come."""
-        self._pending += 1
-        self._connection.hold()
-        self._begin(self._finish(request_id, work))
-
-    async def _finish(self, request_id: RequestId, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except Exception as error:
-            self._refuse(request_id, error)
-        finally:
-            self._pending -= 1
-            self._connection.release()
-
-    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    async def _on_login(self, request: Login) -> None:
-        missed: list[tuple[int, OrderReport]] = []
-        try:
-            who, key_id = self._named_in(request)
-            if self._client_id not in (None, who):
-                raise Refusal(Code.FORBIDDEN, f"this connection is {self._client_id}'s already")
-            if request.resume_from is not None:
-                missed = await self._desk.missed(who, request.resume_from)
-            # From here to the end nothing else runs: what comes next is heard next.
-            self._login(who, key_id)
-        except Refusal as refusal:
-            self._send({"id": request.id, "op": "login", "ok": False, **refusal.as_json()})
-            return
-        self._cancel_on_disconnect, self._grace = request.cancel_on_disconnect, request.grace_seconds
-        sequence = self._desk.report_id
-        self._send({"id": request.id, "op": "login", "ok": True, "client_id": who, "sequence": sequence})
-        for number, report in missed:
-            self._on_report(number, report)
-        if request.heartbeat_seconds is not None and self._heartbeat is None:
-            self._heartbeat = asyncio.create_task(self._beat(request.heartbeat_seconds))
-
-    def _named_in(self, request: Login) -> tuple[str, str]:
-        """Who logs in, and the id of the key. Raises `Refusal`."""
-        if self._client_id is not None and not (request.key or request.client_id):
-            return self._client_id, self._key_id
-        return self._access.login(request.key, request.client_id)
-
-    async def _beat(self, seconds: float) -> None:
-        while True:
-            await asyncio.sleep(seconds)
-            self._send({"op": "heartbeat", "timestamp": time_text(time.time_ns()), "sequence": self._desk.report_id})
-
-    def _login(self, who: str, key_id: str) -> str:
-        as_client(who)
-        most, listeners = self._desk.limits.connections, self._desk.listeners.get(who, set())
-        if most and len(listeners) >= most and self._on_report not in listeners:
-            raise Refusal(Code.RATE_LIMITED, f"{who} has {most} connections, which is the limit: close some")
-        self._desk.key_listeners.get(self._key_id, set()).discard(self._on_revoked)
-        self._client_id, self._key_id = who, key_id
-        self._desk.key_listeners.setdefault(key_id, set()).add(self._on_revoked)
-        self._desk.come_back(who)
-        self._desk.listeners.setdefault(who, set()).add(self._on_report)
-        return who
-
-    def _on_answer(self, request_id: RequestId, outcome: _Outcome, of_order: int, caused: list[Record] | Refusal) -> None:
-        """The market has answered an order, or a cancel."""
-        self._pending -= 1
-        if isinstance(caused, Refusal):
-            self._answer(request_id, caused.as_json())
-            return
-        try:
-            report, trades = outcome(of_order, caused)
-            answer: dict[str, Any] = {"order": order_view(report, self._desk.security(report.symbol), trades)}
-        except Exception as error:
-            self._on_refused(request_id, of_order, error)
-        else:
-            self._answer(request_id, answer)
-
-    def _on_refused(self, request_id: RequestId, of_order: int, error: Exception) -> None:
-        """The market has refused. Apart from where it is caught, as `_refuse`."""
-        if isinstance(error, Refusal) and error.code is Code.ORDER_CLOSED and self._desk.remembered(of_order) is None:
-            self._pending += 1
-            self._begin(self._tell_closed(request_id, of_order, error.as_json()))
-        else:
-            self._refuse(request_id, error)
-
-    async def _tell_closed(self, request_id: RequestId, of_order: int, answer: dict[str, Any]) -> None:
-        """Answers that an order which is not remembered has ended, unless it never was the client's."""
-        try:
-            await self._desk.find(self._client_id or GUEST, of_order)
-        except Exception as error:
-            answer = _refusal_of(error).as_json()
-        self._pending -= 1
-        self._answer(request_id, answer)
-
-    def _on_all_cancelled(self, request_id: RequestId, caused: list[Record] | Refusal) -> None:
-        """The market has answered a cancel of all orders."""
-        self._pending -= 1
-        if isinstance(caused, Refusal):
-            self._answer(request_id, caused.as_json())
-            return
-        reports = [report for report in caused if isinstance(report, OrderReport)]
-        self._answer(request_id, {"orders": [order_view(one, self._desk.security(one.symbol)) for one in reports]})
-
-    async def _get(self, request: Get, client_id: str) -> None:
-        """Answers with an order, as it stands."""
-        try:
-            report = await self._desk.find(client_id, order_id(request.order_id))
-            answer: dict[str, Any] = {"order": order_view(report, self._desk.security(report.symbol), [])}
-        except Exception as error:
-            answer = _refusal_of(error).as_json()
-        self._pending -= 1
-        self._answer(request.id, answer)
+    def _on_login_timeout(self) -> None:
+        if self._client is None:
+            self._close(POLICY, f"no login within {LOGIN_TIMEOUT_SECONDS:g} s")
 
     def _on_revoked(self) -> None:
         self._close(POLICY, "the API key of this connection was revoked")
 
-    def _on_report(self, number: int, report: OrderReport) -> None:
-        view = report_view(report, self._desk.security(report.symbol))
-        self._send({"op": "report", "sequence": number, "report": view})
-
-    def _answer(self, request_id: RequestId, content: dict[str, Any]) -> None:
-        self._send({"id": request_id, "ok": "error" not in content, **content})
-
-    def _send(self, message: dict[str, Any]) -> None:
-        binary = self._speaks_msgpack
-        content = frame(msgpack_bytes(message), binary=True) if binary else json_frame(message)
-        self._outgoing.send(content)
-        if self._outgoing.overflowed.is_set():
-            self._close(TOO_SLOW, f"{MAX_QUEUED} messages wait to be read")
-
     def _close(self, code: int, reason: str) -> None:
-        """Closes the connection, after what waits where it is not too much."""
+        """Close the connection after the queued messages, unless they are too many."""
         if self._closing is None:
             self._closing = (code, reason)
-            self._ends.set()
+            self._ended.set()
             self._outgoing.end()
 
     async def _write(self) -> None:
@@ -412,27 +197,265 @@ class Session:
         code, reason = self._closing or (GOING_AWAY, "")
         await self._socket.close(code, reason)
 
+    # --- login ----------------------------------------------------------------------------------------------
+
+    async def _on_login(self, request: Login) -> None:
+        missed: list[tuple[int, OrderReport]] = []
+        try:
+            client_id, key_id = self._identify(request)
+            if self._client is not None and self._client.client_id != client_id:
+                raise Refusal(Code.FORBIDDEN, f"this connection is {self._client.client_id}'s: open another connection")
+            if request.resume_from is not None:
+                missed = await ClientSession(self._order_service, client_id).missed_reports(request.resume_from)
+            # No other task runs from here to the end, so no report is missing between the missed and the next ones.
+            self._connect(client_id, key_id)
+        except Refusal as refusal:
+            self._send({"id": request.id, "op": "login", "ok": False, **refusal.as_json()})
+            return
+        self._cancel_on_disconnect, self._grace_seconds = request.cancel_on_disconnect, request.grace_seconds
+        sequence = self._order_service.report_id
+        self._send({"id": request.id, "op": "login", "ok": True, "client_id": client_id, "sequence": sequence})
+        for number, report in missed:
+            self._on_report(number, report)
+        if request.heartbeat_seconds is not None and self._heartbeat is None:
+            self._heartbeat = asyncio.create_task(self._send_heartbeats(request.heartbeat_seconds))
+
+    def _identify(self, request: Login) -> tuple[str, str]:
+        """Return the client id and the key id of a login.
+
+        Raises:
+            Refusal: The key or the name is not valid.
+        """
+        if self._client is not None and not (request.key or request.client_id):
+            return self._client.client_id, self._client.key_id
+        return self._access.login(request.key, request.client_id)
+
+    def _connect(self, client_id: str, key_id: str) -> ClientSession:
+        """Start to receive the client's reports, with the newest key.
+
+        Raises:
+            Refusal: It is the admin, or the client has too many connections.
+        """
+        client = ClientSession(self._order_service, client_id, key_id)
+        if self._client is not None:
+            self._client.disconnect()
+        client.connect(self._on_report, self._on_revoked)
+        self._client = client
+        return client
+
+    async def _send_heartbeats(self, interval_seconds: float) -> None:
+        while True:
+            await asyncio.sleep(interval_seconds)
+            sequence = self._order_service.report_id
+            self._send({"op": "heartbeat", "timestamp": time_text(time.time_ns()), "sequence": sequence})
+
+    # --- requests -------------------------------------------------------------------------------------------
+
+    def _on_message(self, message: bytes) -> None:
+        if self._closing is not None:
+            return
+        try:
+            request = decode_json(_request_decoders[self._uses_msgpack], message)
+        except Refusal as invalid:
+            self._answer(_id_in(message, self._uses_msgpack), invalid.as_json())
+            return
+        if isinstance(request, Login):
+            # The next messages need the login.
+            self._connection.hold()
+            self._start_task(self._on_login(request)).add_done_callback(lambda _: self._connection.release())
+        elif isinstance(request, Ping):
+            self._send({"id": request.id, "ok": True, "op": "pong"})
+        else:
+            try:
+                self._on_request(request)
+            except Exception as error:
+                self._refuse(request.id, error)
+
+    def _refuse(self, request_id: RequestId, error: Exception) -> None:
+        """Answer with the refusal.
+
+        This is not done where the error is caught: a frame that keeps an error which passed through it is a reference cycle,
+        which stays in memory with all local variables until the garbage collector runs.
+        """
+        refusal = _refusal_of(error)
+        self._answer(request_id, refusal.as_json())
+        if refusal.code is Code.RATE_LIMITED:
+            self._connection.hold()
+            asyncio.get_running_loop().call_later(FLOOD_PAUSE_SECONDS, self._connection.release)
+
+    def _on_request(self, request: EnterOrder | Amend | Cancel | CancelAllOrders | Get) -> None:
+        """Send the command of a request. The answer follows.
+
+        Raises:
+            Refusal: The request is refused at once.
+        """
+        client = self._client
+        if client is None and not self._access.classroom:
+            raise Refusal(Code.UNAUTHENTICATED, 'log in first: {"op": "login", "key": "…"}')
+        if self._pending_requests >= MAX_PENDING_REQUESTS:
+            text = f"{MAX_PENDING_REQUESTS} requests of this connection wait for an answer: send fewer at a time"
+            raise Refusal(Code.UNAVAILABLE, text)
+        client = client or self._connect(GUEST, "")
+        client.admit(entering=isinstance(request, EnterOrder))
+        if isinstance(request, EnterOrder):
+            if client.must_open_account:
+                self._hold_for(request.id, self._enter_first(client, request))
+            else:
+                self._enter(client, request)
+        elif isinstance(request, Cancel):
+            number = order_id(request.order_id)
+            on_result = partial(self._on_order_result, request.id, changed_order, number)
+            self._send_command(client, client.cancel_order(number), on_result)
+        elif isinstance(request, Amend):
+            known = client.known_report(order_id(request.order_id))
+            if known is not None:
+                self._amend(client, known, request)
+            else:
+                self._hold_for(request.id, self._amend_stored(client, request))
+        elif isinstance(request, CancelAllOrders):
+            command = client.cancel_all_orders(request.symbol, request.side)
+            self._send_command(client, command, partial(self._on_cancel_all_result, request.id))
+        else:
+            self._pending_requests += 1
+            self._start_task(self._get(client, request))
+
+    def _send_command(self, client: ClientSession, command: Command, on_result: OnResult) -> None:
+        self._pending_requests += 1
+        client.send(command, on_result)
+
+    def _enter(self, client: ClientSession, request: EnterOrder) -> None:
+        command = client.new_order(request)
+        on_result = partial(self._on_order_result, request.id, entered_order, command.command_id)
+        self._send_command(client, command, on_result)
+
+    def _amend(self, client: ClientSession, known: OrderReport, request: Amend) -> None:
+        on_result = partial(self._on_order_result, request.id, changed_order, known.order_id)
+        self._send_command(client, client.amend_order(known, request), on_result)
+
+    async def _enter_first(self, client: ClientSession, request: EnterOrder) -> None:
+        """Open the account of a client in a classroom, and enter its first order."""
+        await client.open_first_account()
+        self._enter(client, request)
+
+    async def _amend_stored(self, client: ClientSession, request: Amend) -> None:
+        """Change an order that is only in the database."""
+        self._amend(client, await client.find(order_id(request.order_id)), request)
+
+    async def _get(self, client: ClientSession, request: Get) -> None:
+        """Answer with the newest state of an order."""
+        try:
+            report = await client.find(order_id(request.order_id))
+            answer: dict[str, Any] = {"order": order_view(report, self._order_service.security(report.symbol), [])}
+        except Exception as error:
+            answer = _refusal_of(error).as_json()
+        self._pending_requests -= 1
+        self._answer(request.id, answer)
+
+    def _hold_for(self, request_id: RequestId, work: Coroutine[Any, Any, None]) -> None:
+        """Start `work`, which sends a command, and read no further request until it is sent. So the requests of a connection
+        are applied in the order of arrival."""
+        self._pending_requests += 1
+        self._connection.hold()
+        self._start_task(self._release_after(request_id, work))
+
+    async def _release_after(self, request_id: RequestId, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            self._refuse(request_id, error)
+        finally:
+            self._pending_requests -= 1
+            self._connection.release()
+
+    def _start_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # --- results and reports --------------------------------------------------------------------------------
+
+    def _on_order_result(
+        self, request_id: RequestId, convert: _Convert, order_number: int, result: list[Record] | Refusal
+    ) -> None:
+        """Answer an order, an amendment or a cancel."""
+        self._pending_requests -= 1
+        if isinstance(result, Refusal):
+            self._answer(request_id, result.as_json())
+            return
+        try:
+            report, trades = convert(order_number, result)
+            answer: dict[str, Any] = {"order": order_view(report, self._order_service.security(report.symbol), trades)}
+        except Exception as error:
+            self._on_rejected(request_id, order_number, error)
+        else:
+            self._answer(request_id, answer)
+
+    def _on_rejected(self, request_id: RequestId, order_number: int, error: Exception) -> None:
+        """Answer with the market's refusal. This is not done where the error is caught, for the reason in `_refuse`."""
+        is_closed = isinstance(error, Refusal) and error.code is Code.ORDER_CLOSED
+        if is_closed and self._client is not None and self._order_service.known_report(order_number) is None:
+            self._pending_requests += 1
+            self._start_task(self._answer_closed(self._client, request_id, order_number, _refusal_of(error)))
+        else:
+            self._refuse(request_id, error)
+
+    async def _answer_closed(
+        self, client: ClientSession, request_id: RequestId, order_number: int, refusal: Refusal
+    ) -> None:
+        """Answer that an order has ended. It is not in memory, so it is unknown unless the database has it."""
+        answer = refusal.as_json()
+        try:
+            await client.find(order_number)
+        except Exception as error:
+            answer = _refusal_of(error).as_json()
+        self._pending_requests -= 1
+        self._answer(request_id, answer)
+
+    def _on_cancel_all_result(self, request_id: RequestId, result: list[Record] | Refusal) -> None:
+        self._pending_requests -= 1
+        if isinstance(result, Refusal):
+            self._answer(request_id, result.as_json())
+            return
+        security = self._order_service.security
+        reports = [report for report in result if isinstance(report, OrderReport)]
+        self._answer(request_id, {"orders": [order_view(report, security(report.symbol)) for report in reports]})
+
+    def _on_report(self, number: int, report: OrderReport) -> None:
+        view = report_view(report, self._order_service.security(report.symbol))
+        self._send({"op": "report", "sequence": number, "report": view})
+
+    def _answer(self, request_id: RequestId, content: dict[str, Any]) -> None:
+        self._send({"id": request_id, "ok": "error" not in content, **content})
+
+    def _send(self, message: dict[str, Any]) -> None:
+        binary = self._uses_msgpack
+        content = frame(msgpack_bytes(message), binary=True) if binary else json_frame(message)
+        self._outgoing.send(content)
+        if self._outgoing.overflowed.is_set():
+            self._close(TOO_SLOW, f"{MAX_QUEUED_MESSAGES} messages wait to be read")
+
 
 def _refusal_of(error: Exception) -> Refusal:
-    """The refusal that a request ends with. A fault of ours is logged, and told as one."""
+    """Return the refusal of a request that failed. A fault of the exchange is logged, and becomes `INTERNAL`."""
     if isinstance(error, Refusal):
         return error
     _logger.error("fault in a request", exc_info=error)
     return Refusal(Code.INTERNAL, "a fault in the exchange; its log has the details")
 
 
-def _id_in(text: bytes, is_msgpack: bool) -> RequestId:
-    """The id of a request that is otherwise not valid, so that its client can tell which one it was."""
+def _id_in(message: bytes, is_msgpack: bool) -> RequestId:
+    """Return the id of a request that is not valid otherwise, or None."""
     try:
-        found: RequestId = _id_decoders[is_msgpack].decode(text).id
+        found: RequestId = _id_decoders[is_msgpack].decode(message).id
         return found
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 
-def add_websocket(app: FastAPI, desk: OrderDesk, access: Access) -> None:
-    """Adds `/ws/orders` to `app`."""
+def add_websocket(app: FastAPI, order_service: OrderService, access: Access) -> None:
+    """Add `/ws/orders` to `app`."""
 
     @app.websocket("/ws/orders")
     async def ws_orders(socket: WebSocket) -> None:
-        await Session(socket, desk, access).run()
+        await WebSocketSession(socket, order_service, access).run()

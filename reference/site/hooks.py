@@ -1,4 +1,4 @@
-"""Hooks of mkdocs: what is made from the code, and the files of the repository that pages link to."""
+"""Hooks of mkdocs. They add the pages made from the code, and the files of the repository that pages link to."""
 
 import json
 import os
@@ -12,12 +12,12 @@ from reference import rest, websockets
 
 ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((\.\./[^)#\s]+)\)")
-SHOWN = "repository"
-"""Where in the site those files are."""
+REPOSITORY = "repository"
+"""The folder of the site for the files that pages link to."""
 
 
-def made() -> dict[str, str]:
-    """All that is made, by its place in the site."""
+def generated() -> dict[str, str]:
+    """Return the content of all generated files by their path in the site."""
     gateway, feed = rest.document(rest.gateway()), rest.document(rest.feed())
     return {
         "reference/gateway-rest.md": rest.page(gateway, "gateway-openapi.json"),
@@ -32,15 +32,18 @@ def made() -> dict[str, str]:
 
 
 def outside(page: Path, docs: Path, target: str) -> Path | None:
-    """The file of the repository, outside the pages, that a link of the page leads to."""
-    found = (page.parent / target).resolve()
-    return found.relative_to(ROOT) if found.is_relative_to(ROOT) and not found.is_relative_to(docs) else None
+    """Return the path in the repository of the file that a link of a page leads to.
+
+    Returns None if the file is outside of the repository or in the folder of the pages.
+    """
+    path = (page.parent / target).resolve()
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) and not path.is_relative_to(docs) else None
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds them."""
+    """Add the generated files and the linked files of the repository to the site."""
     docs = Path(config.docs_dir)
-    for place, content in made().items():
+    for place, content in generated().items():
         files.append(File.generated(config, place, content=content))
     linked = set()
     for page in docs.rglob("*.md"):
@@ -49,22 +52,22 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             if file is not None and (ROOT / file).is_file():
                 linked.add(file)
     for file in linked:
-        # As text, so that it is shown and not made into a page.
-        files.append(File.generated(config, f"{SHOWN}/{file}.txt", content=(ROOT / file).read_text()))
+        # mkdocs makes a page of Markdown. The suffix .txt prevents that.
+        files.append(File.generated(config, f"{REPOSITORY}/{file}.txt", content=(ROOT / file).read_text()))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, **_: Any) -> str:
-    """Leads links out of the pages to those files; where one leads to a folder, its name is enough."""
+    """Change links out of the pages to the copies in the site. A link to a folder becomes plain text."""
     docs = Path(config.docs_dir)
     here = docs / page.file.src_path
 
-    def led(match: re.Match[str]) -> str:
+    def site_link(match: re.Match[str]) -> str:
         file = outside(here, docs, match[2])
         if file is None:
             return match[0]
         if not (ROOT / file).is_file():
             return match[1]
-        return f"[{match[1]}]({os.path.relpath(docs / SHOWN / f'{file}.txt', here.parent)})"
+        return f"[{match[1]}]({os.path.relpath(docs / REPOSITORY / f'{file}.txt', here.parent)})"
 
-    return LINK.sub(led, markdown)
+    return LINK.sub(site_link, markdown)

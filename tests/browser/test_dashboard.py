@@ -1,7 +1,6 @@
-"""The dashboard in a real browser, on an exchange that runs: every view, an order from the click to the fill, a market that
-moves, a connection that is lost and comes back.
+"""The dashboard in a real browser on a running exchange: every view, orders, a moving market, and a lost connection.
 
-`MX_SCREENSHOTS` names a folder for pictures of what was seen.
+`MX_SCREENSHOTS` is a folder for screenshots.
 """
 
 import os
@@ -35,7 +34,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def running(postgres_url: str, module_namespace: str) -> Iterator[Running]:
-    """An exchange without house bots, so that the market does what the script says."""
+    """An exchange without house bots, so that only the tests move the market."""
     exchange = Running(None, postgres_url, module_namespace)
     exchange.start("--bots", "0")
     maker, taker = exchange.open_account("maker"), exchange.open_account("taker")
@@ -48,59 +47,59 @@ def running(postgres_url: str, module_namespace: str) -> Iterator[Running]:
         exchange.order(taker, symbol="AAPL", side="buy", quantity=step, price=f"{189 - step / 4:.2f}")
     exchange.maker = maker  # type: ignore[attr-defined]
     yield exchange
-    # Playwright has an event loop in this thread.
+    # Playwright runs an event loop in this thread, and the audit needs its own.
     with ThreadPoolExecutor(1) as other:
         assert other.submit(exchange.audit).result() == []
     assert exchange.stop() == 0
     exchange.close()
 
 
-class Watched:
-    """A page, and what its console complained of."""
+class CheckedPage:
+    """A page with its console errors and its requests to other addresses."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
-        self.complaints: list[str] = []
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("console", lambda said: self.complaints.append(said.text) if said.type in ("error", "warning") else None)
-        page.on("request", lambda asked: self.foreign(asked.url))
-        page.on("websocket", lambda opened: self.foreign(opened.url))
+        self.errors: list[str] = []
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda line: self.errors.append(line.text) if line.type in ("error", "warning") else None)
+        page.on("request", lambda request: self.check_address(request.url))
+        page.on("websocket", lambda ws: self.check_address(ws.url))
 
-    def foreign(self, url: str) -> None:
-        # The page asks the address that it was loaded from, and no other.
+    def check_address(self, url: str) -> None:
+        # The page may send requests only to the address that it was loaded from.
         own = self.page.url.split("/")[2] if "//" in self.page.url else url.split("/")[2]
         if not url.startswith((f"http://{own}/", f"ws://{own}/", "data:", "blob:")):
-            self.complaints.append(f"asks elsewhere: {url}")
+            self.errors.append(f"request to another address: {url}")
 
     def picture(self, name: str, whole: bool = False) -> None:
         if folder := os.environ.get("MX_SCREENSHOTS"):
             self.page.screenshot(path=Path(folder) / f"{name}.png", full_page=whole)
 
 
-PATIENCE = 30_000
-"""Milliseconds: a browser that draws without a graphics card shares two processors with an exchange."""
-expect.set_options(timeout=PATIENCE)
+TIMEOUT_MS = 30_000
+"""The timeout of the browser in milliseconds. Without a graphics card, it shares two processors with the exchange."""
+expect.set_options(timeout=TIMEOUT_MS)
 
 
-def opened(browser: Browser, size: str = "desk", scheme: str = "light") -> Watched:
+def open_page(browser: Browser, size: str = "desk", scheme: str = "light") -> CheckedPage:
     width, height = SIZES[size]
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
-    context.set_default_timeout(PATIENCE)
-    return Watched(context.new_page())
+    context.set_default_timeout(TIMEOUT_MS)
+    return CheckedPage(context.new_page())
 
 
-def look_at(page: Page, text: str, symbol: str) -> None:
-    """Searches for a security, and chooses it."""
+def choose_security(page: Page, text: str, symbol: str) -> None:
+    """Search for a security and choose it."""
     page.get_by_label("Search securities").fill(text)
     page.get_by_role("button", name=symbol).click()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", list(SIZES))
-def test_every_view_loads_without_a_complaint_and_fits_the_screen(
+def test_every_view_loads_without_console_errors_and_fits_the_screen(
     browser: Browser, running: Running, size: str, scheme: str
 ) -> None:
-    watched = opened(browser, size, scheme)
+    watched = open_page(browser, size, scheme)
     page = watched.page
     for view in VIEWS:
         page.goto(f"{running.gateway}/#{view}")
@@ -113,22 +112,22 @@ def test_every_view_loads_without_a_complaint_and_fits_the_screen(
         too_wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert too_wide <= 0, f"{view} is {too_wide} pixels wider than the screen"
         watched.picture(f"{view}-{size}-{scheme}", whole=size == "phone")
-    assert watched.complaints == []
+    assert watched.errors == []
     page.context.close()
 
 
-def test_the_market_is_shown_as_it_is_and_follows_what_happens(browser: Browser, running: Running) -> None:
-    watched = opened(browser)
+def test_the_market_view_shows_the_current_state_and_follows_changes(browser: Browser, running: Running) -> None:
+    watched = open_page(browser)
     page = watched.page
     page.goto(f"{running.gateway}/#market")
-    look_at(page, "apple", "AAPL")
+    choose_security(page, "apple", "AAPL")
     asks, bids = page.locator(".asks .level"), page.locator(".bids .level")
     expect(asks.last).to_contain_text("200.25")
     expect(bids.first).to_contain_text("188.75")
     expect(page.locator(".tape tbody tr")).to_have_count(30)
     expect(page.locator(".ladder .middle")).to_contain_text("spread 11.50")
     expect(page.locator(".quote .pill")).to_have_text("open")
-    # A script moves the market: the ladder follows, level by level.
+    # The ladder follows each change of the market.
     maker = running.maker  # type: ignore[attr-defined]
     for step in range(20):
         order = running.order(maker, symbol="AAPL", side="sell", quantity=3, price=f"{199 - step / 4:.2f}").json()
@@ -149,12 +148,12 @@ def test_the_market_is_shown_as_it_is_and_follows_what_happens(browser: Browser,
     running.http.put(state, json={"state": "continuous"}, headers=token)
     expect(page.locator(".quote .pill").first).to_have_text("open")
     expect(page.locator(".notice")).to_be_hidden()
-    assert watched.complaints == []
+    assert watched.errors == []
     page.context.close()
 
 
-def test_an_auction_shows_where_it_would_trade_and_no_spread(browser: Browser, running: Running) -> None:
-    watched = opened(browser)
+def test_an_auction_shows_its_indicative_price_and_no_spread(browser: Browser, running: Running) -> None:
+    watched = open_page(browser)
     page = watched.page
     token = {"Authorization": f"Bearer {(running.data / 'secrets' / 'admin-token').read_text()}"}
     state = f"{running.gateway}/admin/securities/NVDA/state"
@@ -165,13 +164,13 @@ def test_an_auction_shows_where_it_would_trade_and_no_spread(browser: Browser, r
     eventually(lambda: running.http.get(f"{running.feed}/bbo/NVDA").json()["ask"] == "90.00")
     assert running.http.get(f"{running.feed}/bbo/NVDA").json()["spread"] is None
     page.goto(f"{running.gateway}/#market")
-    look_at(page, "nvda", "NVDA")
+    choose_security(page, "nvda", "NVDA")
     expect(page.locator(".ladder .middle")).to_contain_text("would trade at")
     expect(page.locator(".facts")).to_contain_text("Spread–")
     expect(page.locator(".notice")).to_contain_text("An auction collects orders")
     page.goto(f"{running.gateway}/#trade")
     page.get_by_label("Name").fill("watcher")
-    page.get_by_role("button", name="Open the account").click()
+    page.get_by_role("button", name="Open account").click()
     pill = page.locator(".card header .pill", has_text="NVDA")
     expect(pill).to_have_text("NVDA: opening auction")
     note = page.locator("form.ticket").get_by_role("note")
@@ -181,20 +180,20 @@ def test_an_auction_shows_where_it_would_trade_and_no_spread(browser: Browser, r
     running.http.put(state, json={"state": "continuous"}, headers=token)
     expect(pill).to_have_text("NVDA: open")
     expect(note).to_contain_text("resting order's price")
-    # The curve of the new account begins with what it was given.
+    # The equity curve of the new account begins with its endowment.
     points = running.http.get(f"{running.feed}/leaderboard/equity").json()
     assert all(float(point["equity"]) > 0 for curve in points for point in curve["points"])
-    assert watched.complaints == []
+    assert watched.errors == []
     page.context.close()
 
 
 def test_an_order_is_entered_amended_filled_and_cancelled_by_clicks(browser: Browser, running: Running) -> None:
-    watched = opened(browser)
+    watched = open_page(browser)
     page = watched.page
     page.goto(f"{running.gateway}/#trade")
     page.get_by_label("Name").fill("clicker")
-    page.get_by_role("button", name="Open the account").click()
-    expect(page.get_by_text("orders can be sent")).to_be_visible()
+    page.get_by_role("button", name="Open account").click()
+    expect(page.get_by_text("Connected", exact=True)).to_be_visible()
     expect(page.locator(".figure .value").nth(1)).to_contain_text("000.00")
     page.get_by_label("Security").fill("MSFT")
     page.get_by_label("Security").press("Tab")
@@ -202,20 +201,24 @@ def test_an_order_is_entered_amended_filled_and_cancelled_by_clicks(browser: Bro
     ticket.get_by_label("Quantity").first.fill("5")
     ticket.get_by_label("Price", exact=True).first.fill("300.00")
     expect(ticket.locator(".cost")).to_contain_text("1\u202f503.00")
-    for kind, fields in {"market": [], "stop_market": ["Trigger price"], "stop_limit": ["Price", "Trigger price"]}.items():
-        ticket.get_by_label("Type").select_option(kind)
+    for order_type, fields in {
+        "market": [],
+        "stop_market": ["Trigger price"],
+        "stop_limit": ["Price", "Trigger price"],
+    }.items():
+        ticket.get_by_label("Type").select_option(order_type)
         for name in ("Price", "Trigger price"):
-            assert ticket.get_by_label(name, exact=True).first.is_visible() == (name in fields), (kind, name)
+            assert ticket.get_by_label(name, exact=True).first.is_visible() == (name in fields), (order_type, name)
     ticket.get_by_label("Type").select_option("limit")
     ticket.get_by_role("button", name="Buy 5 MSFT").click()
     row = page.get_by_role("region", name="Open orders").locator("tbody tr")
     expect(row).to_contain_text("300.00")
-    # Amend: less of it.
+    # The amendment reduces the quantity.
     row.get_by_role("button", name="Amend").click()
-    page.get_by_label("Quantity in all").fill("4")
-    page.get_by_role("button", name="Change").click()
+    page.get_by_label("Total quantity").fill("4")
+    page.get_by_role("button", name="Save").click()
     expect(row.locator("td").nth(5)).to_have_text("4")
-    # Somebody sells into it.
+    # Another client sells to the order.
     running.order(running.maker, symbol="MSFT", side="sell", quantity=1, price="300.00")  # type: ignore[attr-defined]
     fills = page.get_by_role("region", name="Fills").locator("tbody tr")
     expect(fills).to_contain_text("300.00")
@@ -225,27 +228,27 @@ def test_an_order_is_entered_amended_filled_and_cancelled_by_clicks(browser: Bro
     watched.picture("trade-desk-account")
     row.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("No open orders.")).to_be_visible()
-    # More than the account can pay is warned of, and refused by the exchange in words.
+    # The page warns of an order that the account cannot pay, and the exchange refuses it.
     ticket.get_by_label("Quantity").first.fill("5000")
     expect(ticket.locator(".cost .warning")).to_be_visible()
     ticket.get_by_role("button", name="Buy 5000 MSFT").click()
     expect(page.locator(".toast.bad")).to_be_visible()
-    assert watched.complaints == []
-    # The key stays in this browser, until its owner leaves.
+    assert watched.errors == []
+    # The key stays in the browser until the user clicks Leave.
     page.reload()
-    expect(page.get_by_text("orders can be sent")).to_be_visible()
-    page.get_by_role("button", name="Leave").click()
-    expect(page.get_by_role("button", name="Open the account")).to_be_visible()
+    expect(page.get_by_text("Connected", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("button", name="Open account")).to_be_visible()
     page.context.close()
 
 
-def test_on_a_phone_an_open_order_can_be_cancelled_and_numbers_are_grouped_alike(browser: Browser, running: Running) -> None:
-    watched = opened(browser, "phone")
+def test_on_a_phone_an_open_order_can_be_cancelled_and_numbers_have_one_format(browser: Browser, running: Running) -> None:
+    watched = open_page(browser, "phone")
     page = watched.page
     page.goto(f"{running.gateway}/#trade")
     page.get_by_label("Name").fill("phoner")
-    page.get_by_role("button", name="Open the account").click()
-    expect(page.get_by_text("orders can be sent")).to_be_visible()
+    page.get_by_role("button", name="Open account").click()
+    expect(page.get_by_text("Connected", exact=True)).to_be_visible()
     page.get_by_label("Security").fill("MSFT")
     page.get_by_label("Security").press("Tab")
     ticket = page.locator("form.ticket")
@@ -267,12 +270,12 @@ def test_on_a_phone_an_open_order_can_be_cancelled_and_numbers_are_grouped_alike
     watched.picture("trade-phone-account", whole=True)
     button.click()
     expect(page.get_by_text("No open orders.")).to_be_visible()
-    assert watched.complaints == []
+    assert watched.errors == []
     page.context.close()
 
 
-def test_the_feeds_own_address_leads_to_the_gateways_where_orders_are_taken(browser: Browser, running: Running) -> None:
-    watched = opened(browser)
+def test_the_dashboard_is_live_at_the_gateways_address(browser: Browser, running: Running) -> None:
+    watched = open_page(browser)
     page = watched.page
     page.goto(f"{running.gateway}/#competition")
     expect(page).to_have_url(f"{running.gateway}/#competition")
@@ -280,12 +283,12 @@ def test_the_feeds_own_address_leads_to_the_gateways_where_orders_are_taken(brow
     page.context.close()
 
 
-def test_a_lost_connection_shows_and_heals(browser: Browser, running: Running) -> None:
-    page = opened(browser).page
+def test_the_page_shows_a_lost_connection_and_reconnects(browser: Browser, running: Running) -> None:
+    page = open_page(browser).page
     page.goto(f"{running.gateway}/#market")
     pill = page.locator("#connection")
     expect(pill).to_have_text("live")
-    look_at(page, "aapl", "AAPL")
+    choose_security(page, "aapl", "AAPL")
     running.kill("market_data_feed")
     expect(pill).to_have_text("connecting")
     eventually(lambda: running.http.get(f"{running.feed}/health/ready").status_code == 200)
@@ -295,10 +298,10 @@ def test_a_lost_connection_shows_and_heals(browser: Browser, running: Running) -
     page.context.close()
 
 
-def test_a_busy_market_is_drawn_from_its_newest_state_and_not_message_by_message(browser: Browser, running: Running) -> None:
-    page = opened(browser).page
+def test_a_busy_market_is_drawn_less_often_than_it_changes(browser: Browser, running: Running) -> None:
+    page = open_page(browser).page
     page.goto(f"{running.gateway}/#market")
-    look_at(page, "tsla", "TSLA")
+    choose_security(page, "tsla", "TSLA")
     page.evaluate(
         "() => { window.drawn = 0; new MutationObserver(() => { window.drawn += 1; })"
         ".observe(document.querySelector('.asks'), { subtree: true, characterData: true, childList: true }); }"
@@ -321,14 +324,12 @@ def test_a_busy_market_is_drawn_from_its_newest_state_and_not_message_by_message
     page.context.close()
 
 
-def test_house_bots_are_hidden_until_they_are_asked_for_and_what_they_leave_alone_is_marked(
-    browser: Browser, running: Running
-) -> None:
+def test_house_bots_are_hidden_by_default_and_securities_without_them_are_quiet(browser: Browser, running: Running) -> None:
     token = {"Authorization": f"Bearer {(running.data / 'secrets' / 'admin-token').read_text()}"}
-    said = {"cash": "100000", "house": True}
-    bot = running.http.put(f"{running.gateway}/admin/clients/housebot", json=said, headers=token).json()["api_key"]
+    settings = {"cash": "100000", "house": True}
+    bot = running.http.put(f"{running.gateway}/admin/clients/housebot", json=settings, headers=token).json()["api_key"]
     running.order({"Authorization": f"Bearer {bot}"}, symbol="NVDA", side="buy", quantity=1, price="1.00")
-    watched = opened(browser)
+    watched = open_page(browser)
     page = watched.page
     for view in ("wall", "competition"):
         page.goto(f"{running.gateway}/#{view}")
@@ -349,20 +350,20 @@ def test_house_bots_are_hidden_until_they_are_asked_for_and_what_they_leave_alon
     expect(rows.first).not_to_contain_text("quiet")
     expect(rows.nth(1)).to_contain_text("quiet")
     watched.picture("market-with-quiet")
-    assert watched.complaints == []
+    assert watched.errors == []
     page.context.close()
 
 
-def test_in_a_classroom_a_name_is_enough(browser: Browser, postgres_url: str, module_namespace: str) -> None:
+def test_in_a_classroom_a_name_is_enough_to_trade(browser: Browser, postgres_url: str, module_namespace: str) -> None:
     classroom = Running(None, postgres_url, f"{module_namespace}_c")
     try:
         classroom.start("--classroom", "--bots", "0")
-        watched = opened(browser)
+        watched = open_page(browser)
         page = watched.page
         page.goto(f"{classroom.gateway}/#trade")
         page.get_by_label("Name").fill("ada")
-        page.get_by_role("button", name="Trade as this name").click()
-        expect(page.get_by_text("orders can be sent")).to_be_visible()
+        page.get_by_role("button", name="Log in").click()
+        expect(page.get_by_text("Connected", exact=True)).to_be_visible()
         ticket = page.locator("form.ticket")
         ticket.get_by_label("Quantity").first.fill("100000")
         ticket.get_by_label("Price", exact=True).first.fill("200.00")
@@ -372,26 +373,26 @@ def test_in_a_classroom_a_name_is_enough(browser: Browser, postgres_url: str, mo
         symbol = page.get_by_label("Security").input_value()
         classroom.order({"Client-ID": "bob"}, symbol=symbol, side="sell", quantity=1, price="190.00")
         expect(page.get_by_role("region", name="Fills").locator("tbody tr")).to_contain_text("200.00")
-        # Its own balance: 10,000 less 200, and no fee.
+        # The balance is 10,000 less 200, without a fee.
         expect(page.locator(".figure .value").nth(1)).to_have_text("9\u202f800.00")
-        assert watched.complaints == []
+        assert watched.errors == []
         page.context.close()
     finally:
         classroom.close()
 
 
-def test_the_ticket_says_at_which_price_an_order_trades(browser: Browser, running: Running) -> None:
-    """By the pricing rule of its security, by its side, and by whether it has a limit."""
+def test_the_ticket_shows_at_which_price_an_order_trades(browser: Browser, running: Running) -> None:
+    """The text depends on the pricing rule of the security, the side, and the order type."""
     headers = {"Authorization": f"Bearer {(running.data / 'secrets' / 'admin-token').read_text()}"}
     for symbol, rule in (("RULE1", "spread_capture"), ("RULE2", "midpoint")):
         listing = {"symbol": symbol, "name": symbol, "pricing_rule": rule}
         assert running.http.post(f"{running.gateway}/admin/securities", json=listing, headers=headers).status_code == 201
         eventually(lambda symbol=symbol: running.http.get(f"{running.feed}/book/{symbol}").status_code == 200)
-    watched = opened(browser)
+    watched = open_page(browser)
     page = watched.page
     page.goto(f"{running.gateway}/#trade")
     page.get_by_label("Name").fill("pricing")
-    page.get_by_role("button", name="Open the account").click()
+    page.get_by_role("button", name="Open account").click()
     ticket = page.locator("form.ticket")
     note, security = ticket.get_by_role("note"), ticket.get_by_label("Security")
     for symbol, text in (("AAPL", "resting order's price"), ("RULE1", "at your limit"), ("RULE2", "the middle of")):
@@ -402,5 +403,5 @@ def test_the_ticket_says_at_which_price_an_order_trades(browser: Browser, runnin
     expect(note).to_contain_text("You get the middle of")
     ticket.get_by_label("Type").select_option("market")
     expect(note).to_contain_text("the prices of the resting orders")
-    assert watched.complaints == []
+    assert watched.errors == []
     page.context.close()

@@ -1,4 +1,4 @@
-"""The stack of docker-compose.yml on a real Docker engine, as its users start it."""
+"""The stack of docker-compose.yml on a real Docker engine."""
 
 import contextlib
 import os
@@ -25,7 +25,7 @@ BOTS = "trading-bots"
 
 
 class Stack(DockerCompose):
-    """testcontainers' compose, which also speaks with docker-compose 1.29, under a project name and at ports of its own."""
+    """The stack under its own project name and port. It supports `docker compose` and `docker-compose` 1.29."""
 
     def __init__(self) -> None:
         self.project = f"mxtest{secrets.token_hex(3)}"
@@ -41,12 +41,12 @@ class Stack(DockerCompose):
 
     @cached_property
     def compose_command_property(self) -> list[str]:
-        """`docker compose`, or `docker-compose` where that is what there is."""
+        """`docker compose` if it is installed, else `docker-compose`."""
         second = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
         return ["docker", "compose"] if second.returncode == 0 else ["docker-compose"]
 
     def run(self, *arguments: str) -> str:
-        """Runs a command of compose; what it printed."""
+        """Run a command of compose. Returns its output."""
         done = subprocess.run(
             [*self.compose_command_property, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
         )
@@ -54,21 +54,22 @@ class Stack(DockerCompose):
         return done.stdout
 
     def containers(self) -> dict[str, Container]:
-        """The containers by service, also those that have ended."""
+        """Return the containers by service, with those that have ended."""
         client = servers.engine()
         assert client is not None
         label = f"com.docker.compose.project={self.project}"
         found = client.containers.list(all=True, filters={"label": label})
-        return {one.labels["com.docker.compose.service"]: one for one in found}
+        return {container.labels["com.docker.compose.service"]: container for container in found}
 
     def health(self) -> dict[str, str]:
-        """How each service is: healthy, starting, running, exited …"""
+        """Return the health of each service, such as `healthy` or `starting`, or else the status of its container."""
         return {
-            name: one.attrs["State"].get("Health", {}).get("Status") or one.status for name, one in self.containers().items()
+            name: container.attrs["State"].get("Health", {}).get("Status") or container.status
+            for name, container in self.containers().items()
         }
 
     def until_healthy(self, seconds: float = 120) -> None:
-        """Waits until everything runs that should."""
+        """Wait until all servers and services are healthy and the bots run."""
 
         def is_healthy() -> bool:
             health = self.health()
@@ -81,48 +82,48 @@ class Stack(DockerCompose):
             raise AssertionError(f"not healthy: {self.health()}\n{logs}") from None
 
     def up(self) -> None:
-        """`docker compose up`, and waits until it is healthy."""
+        """Start the stack and wait until it is healthy."""
         self.start()
         self.until_healthy()
 
     def kill(self, service: str) -> None:
-        """Kills a container's process as a fault would, so that the engine has to start it again by itself."""
+        """Kill the process of a container from outside, so that the engine must start it again."""
         container = self.containers()[service]
         before = container.attrs["State"]["StartedAt"]
         os.kill(container.attrs["State"]["Pid"], signal.SIGKILL)
         eventually(lambda: self.containers()[service].attrs["State"]["StartedAt"] != before, 60, f"{service} starts again")
         self.until_healthy()
 
-    def opened(self, name: str) -> dict[str, str]:
-        """Opens an account; the header that it is known by."""
+    def open_account(self, name: str) -> dict[str, str]:
+        """Open an account. Returns the header that authenticates it."""
         answer = self.http.post(f"{self.gateway}/clients", json={"client_id": name})
         assert answer.status_code == 201, answer.text
         return {"Authorization": f"Bearer {answer.json()['api_key']}"}
 
-    def order(self, who: dict[str, str], side: str, price: str = "1.00", symbol: str = "AAPL") -> dict[str, Any]:
-        """Enters an order for one share."""
+    def order(self, account: dict[str, str], side: str, price: str = "1.00", symbol: str = "AAPL") -> dict[str, Any]:
+        """Enter an order for one share."""
         body = {"symbol": symbol, "side": side, "quantity": "1", "price": price}
-        answer = self.http.post(f"{self.gateway}/orders", json=body, headers=who)
+        answer = self.http.post(f"{self.gateway}/orders", json=body, headers=account)
         assert answer.status_code == 201, answer.text
         order: dict[str, Any] = answer.json()
         return order
 
-    def balance(self, name: str, who: dict[str, str]) -> dict[str, Any]:
-        """What the feed says that the client has."""
-        answer = self.http.get(f"{self.feed}/balance/{name}", headers=who)
+    def balance(self, name: str, account: dict[str, str]) -> dict[str, Any]:
+        """Return the balance of a client at the feed."""
+        answer = self.http.get(f"{self.feed}/balance/{name}", headers=account)
         assert answer.status_code == 200, answer.text
         balance: dict[str, Any] = answer.json()
         return balance
 
     def trades(self) -> int:
-        """How many trades there were in all."""
+        """Return the number of trades."""
         return int(self.http.get(f"{self.feed}/status").json()["trades"])
 
     def audited(self) -> list[str]:
-        """What an audit finds while the market trades: nothing, if all is well."""
+        """Return the differences that an audit finds while the market trades."""
 
         def checks() -> dict[str, Any]:
-            # It ends with 1 where it finds something, and prints that too.
+            # If it finds differences, the audit prints them and ends with status 1.
             command = [*self.compose_command_property, "exec", "-T", "matching-engine", "microexchange", "audit", "--json"]
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
             with contextlib.suppress(msgspec.DecodeError):

@@ -1,4 +1,4 @@
-"""What every log promises: one suite for all three."""
+"""The contract of the log, tested against all three implementations."""
 
 import asyncio
 import contextlib
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.asyncio
 TOPIC, OTHER = ORDER_ENTRY, ORDER_EXECUTION
 
 
-class World:
-    """A log, reached through something that can be cut."""
+class LogUnderTest:
+    """An implementation of the log behind a connection that the test can break."""
 
     def __init__(self, url: str, namespace: str, proxy: Proxy | None) -> None:
         self._url = url
@@ -56,10 +56,10 @@ PARAMS = ["memory", *(pytest.param(name, marks=getattr(pytest.mark, name)) for n
 
 
 @pytest.fixture(params=PARAMS)
-async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+async def log_under_test(request: pytest.FixtureRequest) -> AsyncIterator[LogUnderTest]:
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     if request.param == "memory":
-        yield World("memory:", "", None)
+        yield LogUnderTest("memory:", "", None)
         return
     if request.param == "postgres":
         url = request.getfixturevalue("postgres_url")
@@ -71,9 +71,9 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         proxy = Proxy(target)
         await proxy.mend()
         credentials = f"{parts.netloc.rpartition('@')[0]}@"
-        world = World(f"postgresql://{credentials}127.0.0.1:{proxy.port}", namespace, proxy)
-        yield world
-        await world.close()
+        log_under_test = LogUnderTest(f"postgresql://{credentials}127.0.0.1:{proxy.port}", namespace, proxy)
+        yield log_under_test
+        await log_under_test.close()
         await proxy.cut()
         await asyncio.to_thread(drop_databases, url, namespace)
         return
@@ -83,16 +83,16 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     proxy = Proxy((parts.hostname or "", parts.port or 5672))
     await proxy.mend()
     credentials = parts.netloc.rpartition("@")[0]
-    world = World(f"amqp://{credentials}@127.0.0.1:{proxy.port}{parts.path}", namespace, proxy)
-    yield world
-    await world.close()
+    log_under_test = LogUnderTest(f"amqp://{credentials}@127.0.0.1:{proxy.port}{parts.path}", namespace, proxy)
+    yield log_under_test
+    await log_under_test.close()
     await proxy.cut()
 
 
 async def take(
     log: Log, count: int, from_offset: int = 0, topic: str = TOPIC, seconds: float = 60
 ) -> list[tuple[int, bytes]]:
-    """The next `count` entries."""
+    """Return the next `count` entries."""
     taken: list[tuple[int, bytes]] = []
     async with asyncio.timeout(seconds):
         async with contextlib.aclosing(log.read(topic, from_offset)) as batches:  # type: ignore[type-var]
@@ -107,77 +107,77 @@ def bodies(numbers: Iterable[int], name: str = "") -> list[bytes]:
     return [f"{name}{number}".encode() for number in numbers]
 
 
-async def test_what_was_appended_is_read_in_its_order_at_offsets_from_0(world: World) -> None:
-    log = world.open()
+async def test_appended_bodies_are_read_in_order_at_offsets_from_0(log_under_test: LogUnderTest) -> None:
+    log = log_under_test.open()
     await log.append(TOPIC, bodies(range(5)))
     await log.append(TOPIC, bodies(range(5, 9)))
     assert await take(log, 9) == list(enumerate(bodies(range(9))))
 
 
-async def test_topics_are_apart(world: World) -> None:
-    log = world.open()
+async def test_each_topic_has_its_own_offsets(log_under_test: LogUnderTest) -> None:
+    log = log_under_test.open()
     await log.append(TOPIC, [b"here"])
     await log.append(OTHER, [b"there"])
     assert await take(log, 1, topic=TOPIC) == [(0, b"here")]
     assert await take(log, 1, topic=OTHER) == [(0, b"there")]
 
 
-async def test_the_order_of_each_of_several_concurrent_appenders_is_kept(world: World) -> None:
+async def test_the_order_of_each_concurrent_appender_is_preserved(log_under_test: LogUnderTest) -> None:
     async def append(name: str) -> None:
-        log = world.open()
+        log = log_under_test.open()
         for number in range(40):
             await log.append(TOPIC, bodies([2 * number, 2 * number + 1], name))
 
     names = ["a", "b", "c", "d"]
     await asyncio.gather(*(append(name) for name in names))
-    read = await take(world.open(), 80 * len(names))
+    read = await take(log_under_test.open(), 80 * len(names))
     assert [offset for offset, _ in read] == list(range(80 * len(names)))
     for name in names:
         assert [body for _, body in read if body.startswith(name.encode())] == bodies(range(80), name)
 
 
-async def test_a_reader_begins_at_any_offset(world: World) -> None:
-    log = world.open()
+async def test_a_reader_can_begin_at_any_offset(log_under_test: LogUnderTest) -> None:
+    log = log_under_test.open()
     await log.append(TOPIC, bodies(range(300)))
     for offset in (0, 1, 137, 299):
         assert (await take(log, 1, offset))[0] == (offset, str(offset).encode())
 
 
-async def test_a_reader_at_the_end_waits_for_what_comes(world: World) -> None:
-    log = world.open()
+async def test_a_reader_at_the_end_waits_for_new_bodies(log_under_test: LogUnderTest) -> None:
+    log = log_under_test.open()
     await log.append(TOPIC, bodies(range(3)))
     waiting = asyncio.create_task(take(log, 2, 3))
     await asyncio.sleep(0.3)
     assert not waiting.done()
-    await world.open().append(TOPIC, bodies(range(3, 5)))
+    await log_under_test.open().append(TOPIC, bodies(range(3, 5)))
     assert await waiting == [(3, b"3"), (4, b"4")]
 
 
-async def test_two_readers_see_the_same(world: World) -> None:
-    log = world.open()
-    first, second = (asyncio.create_task(take(world.open(), 200)) for _ in range(2))
+async def test_two_readers_receive_the_same_bodies(log_under_test: LogUnderTest) -> None:
+    log = log_under_test.open()
+    first, second = (asyncio.create_task(take(log_under_test.open(), 200)) for _ in range(2))
     for number in range(0, 200, 10):
         await log.append(TOPIC, bodies(range(number, number + 10)))
     assert await first == await second == list(enumerate(bodies(range(200))))
 
 
-async def test_reading_does_not_use_up(world: World) -> None:
-    log = world.open()
+async def test_reading_does_not_remove_bodies(log_under_test: LogUnderTest) -> None:
+    log = log_under_test.open()
     await log.append(TOPIC, bodies(range(20)))
     assert await take(log, 20) == await take(log, 20)
 
 
-async def test_the_tail_is_the_offset_of_the_next_body(world: World) -> None:
-    log = world.open()
+async def test_the_tail_is_the_offset_of_the_next_body(log_under_test: LogUnderTest) -> None:
+    log = log_under_test.open()
     assert await log.tail(TOPIC) == 0
     await log.append(TOPIC, bodies(range(1000)))
     assert await log.tail(TOPIC) == 1000
-    await log.append(TOPIC, [b"one more"])
+    await log.append(TOPIC, [b"another"])
     assert await log.tail(TOPIC) == 1001
 
 
-async def test_the_tail_is_told_while_others_append_without_a_pause(world: World) -> None:
-    log, busy = world.open(), world.open()
+async def test_the_tail_can_be_read_during_continuous_appends(log_under_test: LogUnderTest) -> None:
+    log, busy = log_under_test.open(), log_under_test.open()
     appended = 0
 
     async def append() -> None:
@@ -199,40 +199,42 @@ async def test_the_tail_is_told_while_others_append_without_a_pause(world: World
         writing.cancel()
 
 
-async def test_a_body_of_a_megabyte_goes_through_unchanged(world: World) -> None:
-    log = world.open()
+async def test_a_body_of_a_megabyte_is_read_unchanged(log_under_test: LogUnderTest) -> None:
+    log = log_under_test.open()
     body = bytes(range(256)) * 4096
     await log.append(TOPIC, [body, b"after"])
     assert await take(log, 2) == [(0, body), (1, b"after")]
 
 
-async def test_fifty_thousand_records_go_through(world: World) -> None:
-    log = world.open(patience=60)
-    reading = asyncio.create_task(take(world.open(), 50_000, seconds=120))
+async def test_fifty_thousand_bodies_are_read_in_order(log_under_test: LogUnderTest) -> None:
+    log = log_under_test.open(patience=60)
+    reading = asyncio.create_task(take(log_under_test.open(), 50_000, seconds=120))
     for start in range(0, 50_000, 1000):
         await log.append(TOPIC, bodies(range(start, start + 1000)))
     assert await reading == list(enumerate(bodies(range(50_000))))
 
 
-async def test_an_append_returns_only_when_it_is_confirmed(world: World) -> None:
-    if world.proxy is None:
-        pytest.skip("nothing stands between the memory log and its memory")
-    log = world.open(patience=30)
+async def test_an_append_returns_only_when_it_is_confirmed(log_under_test: LogUnderTest) -> None:
+    if log_under_test.proxy is None:
+        pytest.skip("the memory log has no connection")
+    log = log_under_test.open(patience=30)
     await log.append(TOPIC, [b"first"])
-    world.proxy.stall()
+    log_under_test.proxy.stall()
     appending = asyncio.create_task(log.append(TOPIC, [b"second"]))
     await asyncio.sleep(0.5)
     assert not appending.done()
-    world.proxy.flow()
+    log_under_test.proxy.flow()
     await asyncio.wait_for(appending, 10)
     assert (await take(log, 2))[1][1] == b"second"
 
 
-async def test_a_cut_connection_loses_nothing_and_a_reader_gets_each_offset_once(world: World) -> None:
+async def test_a_broken_connection_loses_no_body_and_a_reader_receives_each_offset_once(
+    log_under_test: LogUnderTest,
+) -> None:
     total = 300
 
     async def append() -> None:
-        log = world.open(patience=0.2)
+        log = log_under_test.open(patience=0.2)
         for number in range(total):
             while True:
                 try:
@@ -245,7 +247,7 @@ async def test_a_cut_connection_loses_nothing_and_a_reader_gets_each_offset_once
     seen: list[tuple[int, int]] = []
 
     async def read() -> None:
-        async for entries in world.open().read(TOPIC, 0):
+        async for entries in log_under_test.open().read(TOPIC, 0):
             seen.extend((offset, int(body)) for offset, body in entries)
             if seen[-1][1] == total - 1:
                 return
@@ -253,49 +255,49 @@ async def test_a_cut_connection_loses_nothing_and_a_reader_gets_each_offset_once
     appending, reading = asyncio.create_task(append()), asyncio.create_task(read())
     for _ in range(3):
         await asyncio.sleep(0.2)
-        await world.cut()
+        await log_under_test.cut()
         await asyncio.sleep(0.2)
-        await world.mend()
+        await log_under_test.mend()
     await asyncio.wait_for(asyncio.gather(appending, reading), 60)
 
     assert [offset for offset, _ in seen] == list(range(len(seen)))
     numbers = [number for _, number in seen]
     assert list(dict.fromkeys(numbers)) == list(range(total)), "a body is missing or out of order"
     repeated = len(numbers) - total
-    assert repeated <= 3, "at most what was under way at each cut is there twice"
+    assert repeated <= 3, "only bodies that were in transit at a cut may be in the log twice"
 
 
-async def test_a_log_that_is_away_is_a_clear_error_and_comes_back(world: World) -> None:
-    log = world.open(patience=1.0)
+async def test_an_unavailable_log_raises_an_error_until_it_returns(log_under_test: LogUnderTest) -> None:
+    log = log_under_test.open(patience=1.0)
     await log.append(TOPIC, [b"before"])
-    await world.cut()
+    await log_under_test.cut()
     with pytest.raises(LogUnavailableError) as error:
         await log.append(TOPIC, [b"refused"])
     assert "unavailable" in str(error.value)
     assert "guest" not in str(error.value), "an error must not show a password"
     with pytest.raises(LogUnavailableError):
         await log.tail(TOPIC)
-    await world.mend()
+    await log_under_test.mend()
     await log.append(TOPIC, [b"after"])
     assert (await take(log, 2))[-1] == (1, b"after")
 
 
-async def test_retries_back_off(world: World) -> None:
-    if world.proxy is None:
+async def test_the_pause_between_connection_attempts_grows(log_under_test: LogUnderTest) -> None:
+    if log_under_test.proxy is None:
         pytest.skip("the memory log does not connect")
-    # A proxy whose target does not exist: each try reaches it, and fails.
+    # The target of this proxy does not exist, so each attempt reaches the proxy and fails.
     dead = Proxy("/nowhere")
-    await world.proxy.cut()
-    dead.port = world.proxy.port
+    await log_under_test.proxy.cut()
+    dead.port = log_under_test.proxy.port
     await dead.mend()
-    log = world.open(patience=1.5)
+    log = log_under_test.open(patience=1.5)
     with pytest.raises(LogUnavailableError):
         await log.append(TOPIC, [b"x"])
     await dead.cut()
-    assert 2 <= dead.connections <= 8, "50 ms, doubling: a handful of tries in a second and a half"
+    assert 2 <= dead.connections <= 8, "pauses of 50 ms that double allow a few attempts in 1.5 seconds"
 
 
-async def test_postgres_shows_nothing_before_it_is_committed(postgres_url: str, postgres_namespace: str) -> None:
+async def test_postgres_shows_a_body_only_after_its_commit(postgres_url: str, postgres_namespace: str) -> None:
     log = open_log(postgres_url, postgres_namespace)
     await log.append(TOPIC, [b"committed"])
     url = database_url(postgres_url, postgres_namespace, EXCHANGE_LOG)
@@ -304,7 +306,7 @@ async def test_postgres_shows_nothing_before_it_is_committed(postgres_url: str, 
         behind = asyncio.create_task(log.append(TOPIC, [b"behind"]))
         await asyncio.sleep(0.3)
         assert await log.tail(TOPIC) == 1
-        assert not behind.done(), "a later append waits, so that offsets appear in their order"
+        assert not behind.done(), "a later append waits, so that offsets become visible in order"
         await connection.rollback()
     await behind
     assert await take(log, 2) == [(0, b"committed"), (1, b"behind")]

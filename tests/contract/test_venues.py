@@ -1,5 +1,7 @@
-"""One contract for both places where a bot runs: the same script of actions, on a live exchange and in a simulation, has the
-same outcome. A script is a generator of two bots; at each `yield` everything that was asked for comes to its end."""
+"""The contract of the two venues of a bot: the same script has the same outcome live and in a simulation.
+
+A script is a generator over two bots. At each `yield`, all requests are completed before the script continues.
+"""
 
 import asyncio
 import csv
@@ -23,10 +25,11 @@ from order_entry_gateway.requests import AmendRequest, OrderRequest
 from tests.integration.running import Running
 from trading_bots import AsyncExchangeClient, Bot, ExchangeClient, ExchangeError, Fill, Order
 from trading_bots.bot import Security
-from trading_bots.client import _order
+from trading_bots.bot_state import MAX_OPEN_REQUESTS, TOO_MANY_REQUESTS, amend_fields, order_fields
+from trading_bots.client_requests import new_order_request
 from trading_bots.live import LiveVenue
-from trading_bots.session import MAX_WAITING, TOO_MANY, amend_fields, order_fields
-from trading_bots.simulation.exchange import SECOND, SimulatedExchange, order_request
+from trading_bots.simulation.client import SECOND, order_request
+from trading_bots.simulation.exchange import SimulatedExchange
 from trading_bots.simulation.rounds import START
 
 CASH, SHARES = 100_000, 100
@@ -35,41 +38,43 @@ SCRIPTS: dict[str, Script] = {}
 
 
 class Actor(Bot):
-    """Does what a script says, and notes everything that it is told."""
+    """A bot that a script controls. It records the arguments of its callbacks."""
 
     def __init__(self, symbol: str) -> None:
         super().__init__()
         self.symbols = (symbol,)
         self.symbol = symbol
-        self.told: list[tuple[Any, ...]] = []
+        self.calls: list[tuple[Any, ...]] = []
         self.began = False
 
     def on_start(self) -> None:
         self.began = True
 
     def on_order(self, order: Order) -> None:
-        self.told.append(("order", order.status, order.filled_quantity, order.quantity, order.price))
+        self.calls.append(("order", order.status, order.filled_quantity, order.quantity, order.price))
 
     def on_fill(self, fill: Fill) -> None:
-        self.told.append(("fill", fill.side, fill.price, fill.quantity, fill.fee, fill.liquidity, fill.order.order_type))
+        self.calls.append(("fill", fill.side, fill.price, fill.quantity, fill.fee, fill.liquidity, fill.order.order_type))
 
     def on_reject(self, order: Order) -> None:
-        self.told.append(("reject", order.reason))
+        self.calls.append(("reject", order.reason))
 
     def on_state(self, symbol: str, state: str) -> None:
-        self.told.append(("state", state))
+        self.calls.append(("state", state))
 
     def outcome(self) -> dict[str, Any]:
-        """All that the bot was told and knows."""
+        """Return the recorded callbacks and the state of the bot."""
         book = self.book(self.symbol)
         return {
-            # Orders and the market have a connection each, and refusals come from two places: which is first is not defined.
-            "own": [one for one in self.told if one[0] in ("order", "fill")],
-            "rejects": sorted(one[1] for one in self.told if one[0] == "reject"),
-            "states": [one[1] for one in self.told if one[0] == "state"],
+            # The order is undefined between reports and market data, and between refusals of two services.
+            "own": [call for call in self.calls if call[0] in ("order", "fill")],
+            "rejects": sorted(call[1] for call in self.calls if call[0] == "reject"),
+            "states": [call[1] for call in self.calls if call[0] == "state"],
             "cash": self.cash,
             "position": self.position(self.symbol),
-            "open": [(one.side, one.price, one.quantity, one.filled_quantity, one.status) for one in self.open_orders],
+            "open": [
+                (order.side, order.price, order.quantity, order.filled_quantity, order.status) for order in self.open_orders
+            ],
             "bids": book.bids.top(),
             "asks": book.asks.top(),
             "last": self.last(self.symbol),
@@ -78,24 +83,24 @@ class Actor(Bot):
 
 
 def script(function: Script) -> Script:
-    """A script of the contract."""
+    """Add a function to the scripts of the contract."""
     SCRIPTS[function.__name__] = function
     return function
 
 
 def terms() -> list[dict[str, str]]:
-    """What is listed: a security for each script, and for each test of the clients, so that none sees another's book."""
+    """Return a listing with its own security for each script and each test of the clients."""
     numbers = range(len(SCRIPTS) + 2)
     listed = [
         ListSecurity(0, 0, f"S{number}", f"S{number}", "0.01", "1", 10_000, 5, 10, state=TradingState.CONTINUOUS)
         for number in numbers
     ]
-    return [listing_json(one) for one in listed]
+    return [listing_json(security) for security in listed]
 
 
 @pytest.fixture(scope="module")
 def running(postgres_url: str, module_namespace: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A live exchange with the same accounts and securities as the simulated one."""
+    """Run a live exchange with the same accounts and securities as the simulated exchange."""
     file: Path = tmp_path_factory.mktemp("listing") / "listing.csv"
     rows = terms()
     with file.open("w", newline="") as out:
@@ -114,7 +119,7 @@ def running(postgres_url: str, module_namespace: str, tmp_path_factory: pytest.T
 
 
 def simulated(play: Script, symbol: str) -> list[dict[str, Any]]:
-    """The outcomes of a script in a simulation."""
+    """Return the outcomes of a script in a simulation."""
     made = SimulatedExchange(START)
     made.list_security(
         symbol=symbol, name=symbol, tick_size="0.01", lot_size="1", reference_price=10_000, maker_fee_bps=5, taker_fee_bps=10
@@ -128,19 +133,19 @@ def simulated(play: Script, symbol: str) -> list[dict[str, Any]]:
         made.run_until(START + number * SECOND)
     before = [bot.outcome() for bot in bots]
     for client in made.clients.values():
-        client.die()
+        client.stop()
     made.run_until(made.now + SECOND)
     assert [client.errors for client in made.clients.values()] == [[], []]
-    return [ended(one, bot) for one, bot in zip(before, bots, strict=True)]
+    return [ended(outcome, bot) for outcome, bot in zip(before, bots, strict=True)]
 
 
 def ended(before: dict[str, Any], bot: Actor) -> dict[str, Any]:
-    """The outcome of a bot that has ended: its own affairs as they are, and the market as it was."""
-    return before | {what: value for what, value in bot.outcome().items() if what in ("own", "rejects", "cash", "open")}
+    """Return the outcome of an ended bot: its orders and cash after its end, and the market before its end."""
+    return before | {name: value for name, value in bot.outcome().items() if name in ("own", "rejects", "cash", "open")}
 
 
 async def live(play: Script, symbol: str, running: Running) -> list[dict[str, Any]]:
-    """The outcomes of a script on the live exchange."""
+    """Return the outcomes of a script on the live exchange."""
     bots, venues, stop, tasks = [Actor(symbol), Actor(symbol)], [], asyncio.Event(), []
     token = {"Authorization": f"Bearer {(running.data / 'secrets' / 'admin-token').read_text()}"}
 
@@ -163,23 +168,23 @@ async def live(play: Script, symbol: str, running: Running) -> list[dict[str, An
     before = [bot.outcome() for bot in bots]
     stop.set()
     await asyncio.gather(*tasks)
-    return [ended(one, bot) for one, bot in zip(before, bots, strict=True)]
+    return [ended(outcome, bot) for outcome, bot in zip(before, bots, strict=True)]
 
 
 async def quiet(bots: list[Actor], venues: list[LiveVenue]) -> None:
-    """Waits until every request is answered and no bot has been told anything new for a while."""
+    """Wait until all requests are answered and no outcome has changed for 0.4 seconds."""
     before: Any = None
     async with asyncio.timeout(60):
         while True:
             await asyncio.sleep(0.4)
             now = [bot.outcome() for bot in bots]
-            if now == before and not any(venue._asked for venue in venues):
+            if now == before and not any(venue._open_requests for venue in venues):
                 return
             before = now
 
 
 @script
-def a_market_order_takes_and_the_rest_ends(me: Actor, other: Actor) -> Iterator[None]:
+def a_market_order_trades_and_its_rest_is_cancelled(me: Actor, other: Actor) -> Iterator[None]:
     other.sell(other.symbol, 3, "100.10")
     other.sell(other.symbol, 2, "100.20")
     yield
@@ -223,7 +228,7 @@ def a_stop_keeps_its_time_in_force(me: Actor, other: Actor) -> Iterator[None]:
 
 
 @script
-def limits_of_every_life_trade_or_rest(me: Actor, other: Actor) -> Iterator[None]:
+def limit_orders_of_every_time_in_force_trade_or_rest(me: Actor, other: Actor) -> Iterator[None]:
     other.sell(other.symbol, 5, "100.10", display_quantity=2)
     other.sell(other.symbol, 5, "100.30", time_in_force="day")
     yield
@@ -238,7 +243,7 @@ def limits_of_every_life_trade_or_rest(me: Actor, other: Actor) -> Iterator[None
 
 
 @script
-def what_is_refused_is_refused_with_the_same_words(me: Actor, other: Actor) -> Iterator[None]:
+def refusals_have_the_same_text(me: Actor, other: Actor) -> Iterator[None]:
     me.buy(me.symbol, 0, "100.00")
     me.buy(me.symbol, 10_000, "100.00")
     me.sell(me.symbol, SHARES + 1, "100.00")
@@ -250,7 +255,7 @@ def what_is_refused_is_refused_with_the_same_words(me: Actor, other: Actor) -> I
 
 
 @script
-def two_changes_in_a_row_are_both_made(me: Actor, other: Actor) -> Iterator[None]:
+def two_consecutive_amendments_are_both_applied(me: Actor, other: Actor) -> Iterator[None]:
     order = me.buy(me.symbol, 9, "99.00")
     yield
     me.amend(order, quantity=7)
@@ -267,7 +272,7 @@ def two_changes_in_a_row_are_both_made(me: Actor, other: Actor) -> Iterator[None
 
 
 @script
-def a_change_and_a_cancel_behind_it_are_made_in_this_order(me: Actor, other: Actor) -> Iterator[None]:
+def an_amendment_and_a_later_cancel_are_applied_in_order(me: Actor, other: Actor) -> Iterator[None]:
     order, second = me.buy(me.symbol, 9, "99.00"), me.buy(me.symbol, 5, "98.00")
     yield
     me.amend(order, quantity=7)
@@ -278,7 +283,7 @@ def a_change_and_a_cancel_behind_it_are_made_in_this_order(me: Actor, other: Act
 
 
 @script
-def a_change_that_is_refused_leaves_the_order(me: Actor, other: Actor) -> Iterator[None]:
+def a_refused_amendment_does_not_change_the_order(me: Actor, other: Actor) -> Iterator[None]:
     order = me.buy(me.symbol, 9, "99.00")
     yield
     me.amend(order, quantity=10_000)
@@ -289,7 +294,7 @@ def a_change_that_is_refused_leaves_the_order(me: Actor, other: Actor) -> Iterat
 
 
 @script
-def an_order_that_is_cancelled_at_once_is_cancelled_when_it_is_known(me: Actor, other: Actor) -> Iterator[None]:
+def an_order_that_is_cancelled_before_its_acknowledgement_is_cancelled_after_it(me: Actor, other: Actor) -> Iterator[None]:
     me.cancel(me.buy(me.symbol, 9, "99.00"))
     me.sell(me.symbol, 1, "101.00")
     me.cancel_all()
@@ -302,7 +307,7 @@ def an_order_that_is_cancelled_at_once_is_cancelled_when_it_is_known(me: Actor, 
 
 
 @script
-def nobody_trades_with_himself(me: Actor, other: Actor) -> Iterator[None]:
+def two_orders_of_one_client_do_not_trade(me: Actor, other: Actor) -> Iterator[None]:
     me.sell(me.symbol, 2, "100.00")
     yield
     me.buy(me.symbol, 5, "100.00")
@@ -310,7 +315,7 @@ def nobody_trades_with_himself(me: Actor, other: Actor) -> Iterator[None]:
 
 
 @script
-def a_market_that_halts_and_opens_again_is_told(me: Actor, other: Actor) -> Iterator[None]:
+def a_halt_and_a_reopening_are_reported(me: Actor, other: Actor) -> Iterator[None]:
     me.buy(me.symbol, 2, "99.00")
     yield
     me.admin("halted")  # type: ignore[attr-defined]
@@ -325,7 +330,7 @@ def a_market_that_halts_and_opens_again_is_told(me: Actor, other: Actor) -> Iter
 
 
 @script
-def an_auction_crosses_and_uncrosses(me: Actor, other: Actor) -> Iterator[None]:
+def an_auction_collects_orders_and_uncrosses(me: Actor, other: Actor) -> Iterator[None]:
     me.admin("opening_auction")  # type: ignore[attr-defined]
     yield
     me.buy(me.symbol, 5, "101.00")
@@ -340,13 +345,13 @@ def an_auction_crosses_and_uncrosses(me: Actor, other: Actor) -> Iterator[None]:
 
 @script
 def too_many_orders_at_a_time_are_refused(me: Actor, other: Actor) -> Iterator[None]:
-    for _ in range(MAX_WAITING + 3):
+    for _ in range(MAX_OPEN_REQUESTS + 3):
         me.sell(me.symbol, SHARES + 1, "100.00")
     yield
 
 
 @script
-def what_on_stop_asks_for_arrives(me: Actor, other: Actor) -> Iterator[None]:
+def requests_of_on_stop_are_executed(me: Actor, other: Actor) -> Iterator[None]:
     me.buy(me.symbol, 2, "99.00")
     me.on_stop = me.cancel_all  # type: ignore[method-assign]
     yield
@@ -357,21 +362,21 @@ def what_on_stop_asks_for_arrives(me: Actor, other: Actor) -> Iterator[None]:
 async def test_a_script_has_the_same_outcome_live_and_in_a_simulation(name: str, running: Running) -> None:
     symbol = f"S{list(SCRIPTS).index(name)}"
     expected, found = simulated(SCRIPTS[name], symbol), await live(SCRIPTS[name], symbol, running)
-    assert any(one["own"] or one["rejects"] for one in expected), "the script does something"
-    for number, (one, other) in enumerate(zip(expected, found, strict=True)):
-        for what, value in one.items():
-            assert other[what] == value, f"{what} of bot {number}"
+    assert any(outcome["own"] or outcome["rejects"] for outcome in expected), "the script has no effect"
+    for number, (simulated_outcome, live_outcome) in enumerate(zip(expected, found, strict=True)):
+        for name, value in simulated_outcome.items():
+            assert live_outcome[name] == value, f"{name} of bot {number}"
 
 
-def test_the_script_of_too_many_orders_shows_that_there_are_too_many() -> None:
-    assert simulated(too_many_orders_at_a_time_are_refused, "S0")[0]["rejects"].count(TOO_MANY) == 3
+def test_the_script_of_too_many_orders_exceeds_the_maximum() -> None:
+    assert simulated(too_many_orders_at_a_time_are_refused, "S0")[0]["rejects"].count(TOO_MANY_REQUESTS) == 3
 
 
 # --- clients --------------------------------------------------------------------------------------------------------
 
 
 def orders_of_clients() -> list[tuple[str, dict[str, Any]]]:
-    """Orders with every kind of term: (side, the rest)."""
+    """Return orders with all combinations of terms that clients use, as (side, terms)."""
     return [
         ("buy", {"price": "99.00"}),
         ("buy", {"price": "99.00", "time_in_force": "ioc"}),
@@ -391,38 +396,38 @@ FIELDS = ("side", "order_type", "time_in_force", "post_only", "price", "trigger_
 
 
 @pytest.mark.slow
-async def test_both_clients_and_a_bot_have_the_same_outcome_of_an_order(running: Running) -> None:
+async def test_the_sync_and_the_async_client_have_the_same_outcome_of_an_order(running: Running) -> None:
     symbol = f"S{len(SCRIPTS)}"
     found: dict[str, list[Any]] = {"sync": [], "async": []}
-    with ExchangeClient(running.gateway, running.feed) as one:
-        one.open_account("sync")
-        async with AsyncExchangeClient(running.gateway, running.feed) as other:
-            await other.open_account("async")
+    with ExchangeClient(running.gateway, running.feed) as sync_client:
+        sync_client.open_account("sync")
+        async with AsyncExchangeClient(running.gateway, running.feed) as async_client:
+            await async_client.open_account("async")
             for side, terms_ in orders_of_clients():
-                for name, ask in (("sync", getattr(one, side)), ("async", getattr(other, side))):
+                for name, send in (("sync", getattr(sync_client, side)), ("async", getattr(async_client, side))):
                     try:
-                        answer = ask(symbol, 2, **terms_)
+                        answer = send(symbol, 2, **terms_)
                         view = await answer if name == "async" else answer
                         found[name].append(tuple(str(getattr(view, field)) for field in FIELDS))
-                        one.cancel_all()
-                        await other.cancel_all()
+                        sync_client.cancel_all()
+                        await async_client.cancel_all()
                     except ExchangeError as error:
                         found[name].append((error.code, error.field))
             until = datetime(2100, 1, 1, tzinfo=UTC)
-            timed = one.buy(symbol, 1, "90.00", time_in_force="gtd", expire_at=until)
+            timed = sync_client.buy(symbol, 1, "90.00", time_in_force="gtd", expire_at=until)
             assert timed.expire_at == "2100-01-01T00:00:00.000000Z"
-            stop = await other.buy(symbol, 1, trigger_price="101.00")
-            assert (await other.amend(stop.order_id, trigger_price="101.50")).trigger_price == "101.50"
+            stop = await async_client.buy(symbol, 1, trigger_price="101.00")
+            assert (await async_client.amend(stop.order_id, trigger_price="101.50")).trigger_price == "101.50"
     assert found["sync"] == found["async"]
-    assert [one[1] for one in found["sync"][:4]] == ["limit", "limit", "stop_market", "stop_limit"]
+    assert [fields[1] for fields in found["sync"][:4]] == ["limit", "limit", "stop_market", "stop_limit"]
     assert found["sync"][-1] == ("INVALID_FIELD", "price")
 
 
-# --- the same words -------------------------------------------------------------------------------------------------
+# --- requests -------------------------------------------------------------------------------------------------------
 
 
-class Paper:
-    """A venue that only notes what is asked for."""
+class RecordingVenue:
+    """A venue that records orders and sends nothing."""
 
     def __init__(self) -> None:
         self.orders: list[Order] = []
@@ -443,40 +448,40 @@ orders = st.fixed_dictionaries(
 )
 
 
-def paper_bot() -> tuple[Bot, Paper]:
-    bot, paper = Bot(), Paper()
-    bot._venue = paper  # type: ignore[assignment]
+def recorded_bot() -> tuple[Bot, RecordingVenue]:
+    bot, venue = Bot(), RecordingVenue()
+    bot._venue = venue  # type: ignore[assignment]
     bot.securities["X"] = Security("X", Decimal("0.01"), Decimal(1), Decimal(100))
-    return bot, paper
+    return bot, venue
 
 
 @given(st.sampled_from(["buy", "sell"]), st.integers(0, 50), orders)
-def test_live_and_in_a_simulation_an_order_is_the_same_request(side: str, quantity: int, given_: dict[str, Any]) -> None:
-    bot, paper = paper_bot()
+def test_an_order_is_the_same_request_live_and_in_a_simulation(side: str, quantity: int, given_: dict[str, Any]) -> None:
+    bot, venue = recorded_bot()
     getattr(bot, side)("X", quantity, **given_)
-    (order,) = paper.orders
-    asked = msgspec.json.decode(msgspec.json.encode(order_fields(order)), type=OrderRequest)
-    assert asked == order_request(order)
+    (order,) = venue.orders
+    request = msgspec.json.decode(msgspec.json.encode(order_fields(order)), type=OrderRequest)
+    assert request == order_request(order)
 
 
 @given(st.none() | st.decimals("0", "1000", places=2), st.none() | st.decimals("0", "1000", places=2))
-def test_live_and_in_a_simulation_a_change_is_the_same_request(quantity: Decimal | None, price: Decimal | None) -> None:
-    asked = msgspec.json.decode(msgspec.json.encode(amend_fields(quantity, price)), type=AmendRequest)
-    assert asked == AmendRequest(quantity=quantity, price=price)
+def test_an_amendment_is_the_same_request_live_and_in_a_simulation(quantity: Decimal | None, price: Decimal | None) -> None:
+    request = msgspec.json.decode(msgspec.json.encode(amend_fields(quantity, price)), type=AmendRequest)
+    assert request == AmendRequest(quantity=quantity, price=price)
 
 
 @given(st.sampled_from(["buy", "sell"]), st.integers(0, 50), orders)
-def test_a_client_asks_for_the_same_as_a_bot(side: str, quantity: int, given_: dict[str, Any]) -> None:
+def test_a_client_and_a_bot_send_the_same_request(side: str, quantity: int, given_: dict[str, Any]) -> None:
     tick = Decimal("0.01")
     given_ = {key: (value // tick * tick) if key == "price" else value for key, value in given_.items()}
-    bot, paper = paper_bot()
+    bot, venue = recorded_bot()
     getattr(bot, side)("X", quantity, **given_)
     of_client = dict(given_)
-    body = _order(side, "X", quantity, of_client.pop("price", None), of_client).body
-    asked = msgspec.json.decode(msgspec.json.encode(body), type=OrderRequest)
-    of_bot = order_request(paper.orders[0])
+    body = new_order_request(side, "X", quantity, of_client.pop("price", None), of_client).body
+    request = msgspec.json.decode(msgspec.json.encode(body), type=OrderRequest)
+    of_bot = order_request(venue.orders[0])
     for name in OrderRequest.__struct_fields__:
         if name not in ("client_order_id", "time_in_force"):
-            assert getattr(asked, name) == getattr(of_bot, name) or name == "price", name
-    # A client leaves the time in force to the exchange, which takes gtc.
-    assert (asked.time_in_force or "gtc") == of_bot.time_in_force
+            assert getattr(request, name) == getattr(of_bot, name) or name == "price", name
+    # A client request may omit the time in force. The exchange then uses gtc.
+    assert (request.time_in_force or "gtc") == of_bot.time_in_force

@@ -1,11 +1,11 @@
-"""Finds the code blocks and the commands of the pages, with the marks that say how to test them.
+"""Find the code blocks and the commands of the pages, with the marks that describe how to test them.
 
-A mark is a comment that no reader sees, on a line of its own before the block:
+A mark is a hidden comment on its own line before the block:
 
     <!-- mode: up -->            the blocks from here on need that exchange: `up`, `classroom` or `none`
     <!-- file: season.toml -->   the block is a file of this name, which the next blocks of the page use
     <!-- type: OrderView -->     the JSON object has exactly the fields of this type of `microexchange.schemas`
-    <!-- not run: REASON -->     nobody runs the block, for this reason
+    <!-- not run: REASON -->     no test runs the block, for this reason
 """
 
 import json
@@ -26,12 +26,12 @@ _COMMAND = re.compile(r"^([A-Z_]+=\S+ )*(\./mx|\./stack|curl|docker|microexchang
 
 
 class MarkError(ValueError):
-    """A mark or a block is not one that the tests know; the message names the page and the line."""
+    """A mark is unknown or has no block. The message names the page and the line."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block of a page, or the cells of a notebook."""
+    """A fenced block of a page, or the cells of a notebook."""
 
     page: str
     line: int
@@ -48,7 +48,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Command:
-    """A command that stands in a sentence or in a table."""
+    """A command in a sentence or in a table."""
 
     page: str
     line: int
@@ -59,17 +59,21 @@ class Command:
 
 
 def blocks_of(path: Path) -> list[Block]:
-    """The blocks of a page in their order. Raises `MarkError`."""
+    """Return the blocks of a page in their order.
+
+    Raises:
+        MarkError: A mark is unknown or has no block.
+    """
     page, text = str(path.relative_to(ROOT)), path.read_text()
     if path.suffix == ".ipynb":
         return list(_cells(page, text))
     found, mode, at = [], "none", 0
     for match in _FENCE.finditer(text):
         marks = {}
-        for place, name, value, stands_before in _marks(page, text, at, match.start()):
+        for place, name, value, is_before_end in _marks(page, text, at, match.start()):
             if name == "mode":
                 mode = value
-            elif not stands_before:
+            elif not is_before_end:
                 raise MarkError(f"{page}:{place}: no block follows the mark {name!r}")
             else:
                 marks[name.replace(" ", "_")] = value
@@ -82,22 +86,25 @@ def blocks_of(path: Path) -> list[Block]:
 
 
 def _marks(page: str, text: str, begin: int, end: int) -> Iterator[tuple[int, str, str, bool]]:
-    """The marks in a part of a page: line, name, value, and whether only marks stand between it and the end of the part."""
+    """Find the marks in a part of a page.
+
+    Yields the line, name and value of each, and whether only marks are between it and the end of the part.
+    """
     for mark in _MARK.finditer(text, begin, end):
         line, name, value = text.count("\n", 0, mark.start()) + 1, mark["name"], mark["value"]
         if name not in MARKS or (name == "mode" and value not in MODES):
-            raise MarkError(f"{page}:{line}: no such mark: {mark[0]}; the marks are in tests/docs/blocks.py")
+            raise MarkError(f"{page}:{line}: unknown mark {mark[0]}: see tests/docs/blocks.py")
         yield line, name, value, not _MARK.sub("", text[mark.end() : end]).strip()
 
 
 def _cells(page: str, text: str) -> Iterator[Block]:
-    """The cells as one block: each uses what those before it have made."""
+    """Find the cells as one block, since each uses the names of the cells before it."""
     cells = ["".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
     yield Block(page, 1, "python", "\n\n".join(cells) + "\n", "up", "notebook.py")
 
 
 def indented_blocks_of(path: Path) -> list[str]:
-    """The first lines of code blocks that have no fence: no tool can tell their language."""
+    """Return the first lines of code blocks without a fence. Such blocks have no language."""
     text = _FENCE.sub("", path.read_text())
     return [
         match["text"]
@@ -107,7 +114,7 @@ def indented_blocks_of(path: Path) -> list[str]:
 
 
 def commands_of(path: Path) -> list[Command]:
-    """The commands that stand between backticks in a page's sentences and tables."""
+    """Return the commands between backticks in the sentences and tables of a page."""
     page, found = str(path.relative_to(ROOT)), []
     text = _FENCE.sub(lambda match: "\n" * match[0].count("\n"), path.read_text())
     for match in re.finditer(r"`([^`]+)`", text):
@@ -118,7 +125,7 @@ def commands_of(path: Path) -> list[Command]:
 
 
 def lines_of(block: Block) -> list[str]:
-    """The commands of a shell block without their comments, one a line."""
+    """Return the commands of a shell block, one for each line, without comments."""
     lines = block.text.replace("\\\n", " ").splitlines()
     without = (re.sub(r"(^|\s)#.*$", "", line) for line in lines)
     return [" ".join(line.split()) for line in without if line.strip()]

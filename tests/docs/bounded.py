@@ -1,9 +1,9 @@
-"""What stands for `python` and `microexchange` in the folder that the pages' commands run in (`tests.docs.clone`).
+"""Replaces `python` and `microexchange` in the folder where the commands of the pages run (`tests.docs.clone`).
 
-Whatever runs until Ctrl-C gets a Ctrl-C `SECONDS` after its first output, and must end with status 0 then. `up` and
-`compete` listen on free ports and keep their data in a home of their own, since an exchange of the same page may run. Long
-runs are made short. What several pages name runs in full once: a second `up` with the same options does nothing, a second
-season is a short one.
+A command that runs until Ctrl-C gets a Ctrl-C `RUN_SECONDS` after its first output, and must then end with status 0. `up`
+and `compete` listen on free ports and have their own home, since an exchange of the same page may run. Long runs are
+shortened. If several pages have the same command, it runs in full once: a second `up` with the same options does nothing,
+and a second season is short.
 """
 
 import hashlib
@@ -18,15 +18,15 @@ from pathlib import Path
 
 from tests.integration.running import free_ports
 
-SECONDS, START_SECONDS = 3.0, 120.0
+RUN_SECONDS, MAX_START_SECONDS = 3.0, 120.0
 _ROUNDS = "2"
 _PORTS = ("--gateway-port", "--feed-port", "--engine-port", "--clearing-port")
-_HOUSE = "4"
-"""House bots, where the command does not say how many."""
+_HOUSE_BOTS = "4"
+"""The number of house bots if the command does not have one."""
 
 
 def shorter(season: str, length: int, auction: int) -> str:
-    """A copy of a season's file that lasts so many seconds; its path."""
+    """Write a copy of a season's file with a length of `length` seconds. Returns the path of the copy."""
     text = Path(season).read_text()
     for pattern, replacement in (
         (r'^length = ".*"', f'length = "{length}s"'),
@@ -40,14 +40,14 @@ def shorter(season: str, length: int, auction: int) -> str:
 
 
 def shortened(arguments: list[str], is_new: bool) -> list[str]:
-    """The arguments of `microexchange`, so that it ends soon and disturbs nobody."""
+    """Return the arguments of `microexchange` with a short run and free ports."""
     verb = arguments[0] if arguments else ""
     if verb in ("up", "compete"):
         os.environ["XDG_DATA_HOME"] = os.environ["MX_DOCS_OTHER_HOME"]
         places = (text for pair in zip(_PORTS, map(str, free_ports(4)), strict=True) for text in pair)
         arguments = [*arguments, *places]
     if verb == "up":
-        house = [] if "--bots" in arguments else ["--bots", _HOUSE]
+        house = [] if "--bots" in arguments else ["--bots", _HOUSE_BOTS]
         return [*without(arguments, "--for"), *house, "--for", "2s"]
     if verb == "compete":
         return ["compete", shorter(arguments[1], 8, 2), *arguments[2:]]
@@ -59,23 +59,22 @@ def shortened(arguments: list[str], is_new: bool) -> list[str]:
 
 
 def without(arguments: list[str], flag: str) -> list[str]:
-    """The arguments without a flag and its value."""
+    """Return the arguments without a flag and its value."""
     if flag not in arguments:
         return arguments
     place = arguments.index(flag)
     return arguments[:place] + arguments[place + 2 :]
 
 
-def seen(arguments: list[str], home: Path) -> Path:
-    """The file in `home` that is there once the command has run."""
+def marker_of(arguments: list[str], home: Path) -> Path:
+    """Return the path of the file in `home` that exists if the command has run."""
     settings = sorted(f"{name}={value}" for name, value in os.environ.items() if re.match("MX_(?!DOCS_|RUNNING_DIR)", name))
     text = "\0".join([*settings, *without(arguments, "--for")])
     return home / f"ran-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def run(command: list[str]) -> int:
-    """Runs a command, with a Ctrl-C `SECONDS` after its first output: a busy machine may be long at starting it. Its exit
-    status."""
+    """Run a command and send it a Ctrl-C `RUN_SECONDS` after its first output. Returns its exit status."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     has_begun = threading.Event()
@@ -90,9 +89,9 @@ def run(command: list[str]) -> int:
 
     passing = threading.Thread(target=pass_on, daemon=True)
     passing.start()
-    has_begun.wait(START_SECONDS)
+    has_begun.wait(MAX_START_SECONDS)
     with suppress(subprocess.TimeoutExpired):
-        process.wait(SECONDS)
+        process.wait(RUN_SECONDS)
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
     status = process.wait(60)
@@ -101,19 +100,19 @@ def run(command: list[str]) -> int:
 
 
 def fail(message: str) -> int:
-    """Prints why it failed."""
+    """Print the reason of a failure. Returns status 1."""
     print(message, file=sys.stderr)
     return 1
 
 
 def main() -> int:
-    """`python` or `microexchange`, and its arguments."""
+    """Run `python` or `microexchange` with its arguments."""
     program, *arguments = sys.argv[1:]
     if "pip" in arguments:
-        return fail("nothing is installed from here: the stamps of tests.docs.clone are not those that `mx` looks for")
+        return fail("this test cannot install anything: the stamps of tests.docs.clone are not those that `mx` expects")
     if program == "python":
         return run([sys.executable, *arguments])
-    ran = seen(arguments, Path(os.environ["MX_DOCS_OTHER_HOME"]))
+    ran = marker_of(arguments, Path(os.environ["MX_DOCS_OTHER_HOME"]))
     if ran.exists() and arguments[:1] == ["up"]:
         return 0
     command = [sys.executable, "-m", "exchange_launcher.cli", *shortened(arguments, not ran.exists())]

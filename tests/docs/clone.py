@@ -1,10 +1,10 @@
-"""A fresh clone to run the pages' commands in, and the exchanges that the pages speak of.
+"""A fresh clone of the repository where the commands of the pages run, and the exchanges that they need.
 
-The folder has what the repository has, the real `mx` with it. Its `.venv` stands for one that is installed already: `python`
-and `microexchange` are `tests.docs.bounded`. Nothing that a command writes is written into the repository.
+The folder has the files of the repository and the real `mx`. Its `.venv` looks like an installed one, but `python` and
+`microexchange` are `tests.docs.bounded`. Commands do not write into the repository.
 
-A page names port 8000, which may be taken on this machine. `curl` and Python's sockets go to the ports of the exchange that
-runs instead. An exchange has a home of its own, so that the commands that look for its data look where they would.
+The pages use port 8000, which may be taken on this machine. So `curl` and Python's sockets connect to the ports of the
+running exchange instead. Each exchange has its own home, where commands find its data.
 """
 
 import contextlib
@@ -24,16 +24,16 @@ from tests.docs.blocks import ROOT, Block
 from tests.integration.running import eventually, free_ports
 
 _EXTRAS = ("embedded", "embedded,test")
-"""What `mx` need not install here."""
+"""The extras that count as installed."""
 _COPIED = ("mx", "pyproject.toml", "constraints.txt")
 _NOT_KEPT = "MX_DOCS_[A-Z]+|MX_RUNNING_DIR|XDG_DATA_HOME|PYTHONPATH"
-"""What is another one for a block in another mode."""
-TIMEOUT = 480
-"""Seconds that a block may take."""
-HOUSE = "4"
-"""House bots of the exchanges: two processors have a whole suite to run."""
+"""The variables that differ between modes, so a block does not pass them on."""
+TIMEOUT_SECONDS = 480
+"""The longest run of a block."""
+HOUSE_BOTS = "4"
+"""The number of house bots of an exchange. It is small, since the whole suite shares two processors."""
 CURL = """#!/bin/sh
-# Fails where the exchange refuses, and reaches the exchange of the test.
+# Connects to the exchange of the test, and fails if the exchange refuses a request.
 for one; do
     shift
     for pair in $(echo "$MX_DOCS_PORTS" | tr , ' '); do
@@ -49,7 +49,7 @@ PYTHONPATH={root}:$PYTHONPATH exec {python} -m tests.docs.bounded {name} "$@"
 
 
 class Exchange:
-    """An exchange as `./mx up` starts it, in a home of its own."""
+    """An exchange as `./mx up` starts it, in its own home."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.home = folder / "home"
@@ -62,16 +62,16 @@ class Exchange:
         self._output = folder / "output"
         with self._output.open("w") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "exchange_launcher.cli", "up", *arguments, "--bots", HOUSE, *places],
+                [sys.executable, "-m", "exchange_launcher.cli", "up", *arguments, "--bots", HOUSE_BOTS, *places],
                 env={**os.environ, "XDG_DATA_HOME": str(self.home), "MX_RUNNING_DIR": str(self.home / "running")},
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
 
     def until_open(self) -> "Exchange":
-        """Waits until the house's bots quote both sides."""
-        eventually(lambda: "is open" in self._said() or self._process.poll() is not None, 120, "open")
-        assert self._process.poll() is None, self._said()
+        """Wait until house bots quote both sides."""
+        eventually(lambda: "is open" in self._output_text() or self._process.poll() is not None, 120, "open")
+        assert self._process.poll() is None, self._output_text()
 
         def is_quoted() -> bool:
             bbo = httpx.get(f"{self.feed}/bbo/AAPL").json()
@@ -80,17 +80,17 @@ class Exchange:
         eventually(is_quoted, 60, "quotes")
         return self
 
-    def _said(self) -> str:
+    def _output_text(self) -> str:
         return self._output.read_text()
 
     def stop(self) -> int:
-        """Ends it; its exit status."""
+        """Stop the exchange. Returns its exit status."""
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(90)
 
 
 class Clone:
-    """A clone for one page. What a block exports, the next ones of the page have."""
+    """A clone for one page. The blocks of a page share their shell variables."""
 
     def __init__(self, folder: Path, exchange_of: Callable[[str], Exchange | None], other_home: Path) -> None:
         self.folder = folder
@@ -119,7 +119,7 @@ class Clone:
         _write_program(self.folder / ".tools" / "curl", CURL)
 
     def run(self, block: Block) -> tuple[int, str]:
-        """Runs a shell or a Python block, or makes a file of it: exit status and output."""
+        """Run a shell or a Python block, or write it into a file. Returns its exit status and output."""
         if block.file:
             (self.folder / block.file).write_text(block.text)
         if block.language in ("python", "py"):
@@ -131,9 +131,9 @@ class Clone:
         else:
             return 0, ""
         state = self.folder / ".state"
-        keep = f"trap \"export -p | grep -vE ' ({_NOT_KEPT})=' >{state}\" EXIT\n"
-        known = f". {state}\n" if state.exists() else ""
-        return self._shell(f"set -eao pipefail\n{known}{keep}{script}\n", block.mode)
+        save_state = f"trap \"export -p | grep -vE ' ({_NOT_KEPT})=' >{state}\" EXIT\n"
+        load_state = f". {state}\n" if state.exists() else ""
+        return self._shell(f"set -eao pipefail\n{load_state}{save_state}{script}\n", block.mode)
 
     def _shell(self, script: str, mode: str) -> tuple[int, str]:
         exchange = self._exchange_of(mode)
@@ -159,7 +159,7 @@ class Clone:
                 start_new_session=True,
             )
             try:
-                status = process.wait(TIMEOUT)
+                status = process.wait(TIMEOUT_SECONDS)
             except subprocess.TimeoutExpired:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
@@ -168,11 +168,11 @@ class Clone:
             return status, output.read()
 
     def _filled_in(self, block: Block) -> str:
-        """The block with what a reader puts in for a word in capitals."""
+        """Return the text of a block with values in place of words in capitals."""
         text = block.text
         if "YOUR_KEY" in text:
             exchange = self._exchange_of(block.mode)
-            assert exchange is not None, f"{block}: a key of what? Mark the page's mode"
+            assert exchange is not None, f"{block}: a key needs an exchange, so mark the mode of the page"
             answer: Any = httpx.post(f"{exchange.gateway}/clients", json={"client_id": "reader"}, timeout=30).json()
             text = text.replace("YOUR_KEY", answer["api_key"])
         return text.replace("EXCHANGE", "127.0.0.1")

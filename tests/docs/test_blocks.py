@@ -1,4 +1,4 @@
-"""Every command and every code block of the pages does what it is there for, in the mode that its page speaks of."""
+"""Every command and every code block of the pages runs without an error, in the mode that its page names."""
 
 import json
 import re
@@ -26,7 +26,7 @@ from tests.docs.blocks import (
     indented_blocks_of,
     lines_of,
 )
-from tests.docs.bounded import seen
+from tests.docs.bounded import marker_of
 from tests.docs.clone import Clone, Exchange
 from trading_bots.competition.season import parse_season
 
@@ -40,7 +40,7 @@ RUN = sorted(
     key=lambda block: (MODES.index(MODE_OF[block.page]), block.page, block.line),
 )
 EXCHANGES: dict[str, list[str]] = {"up": [], "classroom": ["--classroom"]}
-"""The exchanges that the pages speak of, by the arguments of `up`."""
+"""The arguments of `up` for the exchange of each mode."""
 SHELL, PYTHON = ("sh",), ("python", "py")
 CHECKED = (*SHELL, *PYTHON, "json", "toml", "csv", "mermaid")
 NOT_RUN = {
@@ -51,12 +51,12 @@ NOT_RUN = {
     "./mx profile": "takes minutes",
     "./mx faults": "takes minutes: tests/faults/test_ordeal.py",
 }
-"""Commands in sentences that no block has, by how they begin, and why."""
+"""The beginnings of commands in sentences that no block runs, with the reasons."""
 
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """A short path: Postgres listens on a socket in it."""
+    """A folder with a short path, since Postgres listens on a socket in it."""
     path = Path(tempfile.mkdtemp(prefix="mxd-"))
     path.chmod(0o755)
     yield path
@@ -71,7 +71,7 @@ def results(folder: Path) -> Iterator["Results"]:
 
 
 class Results:
-    """What came of the blocks: each is run once, after those that stand before it on its page."""
+    """The results of blocks. Each block runs once, after the earlier blocks of its page."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -85,20 +85,20 @@ class Results:
         if clone is None:
             folder = self._folder / f"page{len(self._clones)}"
             clone = self._clones[block.page] = Clone(folder, self._exchange, self._folder / "other")
-        for one in RUN:
-            if one.page == block.page and one.line <= block.line and one not in self._done:
-                self._done[one] = clone.run(one)
+        for earlier in RUN:
+            if earlier.page == block.page and earlier.line <= block.line and earlier not in self._done:
+                self._done[earlier] = clone.run(earlier)
         return self._done[block]
 
     def _exchange(self, mode: str) -> Exchange | None:
-        """The one exchange that runs; the pages stand in the order of their modes, so that each is started once."""
+        """Return the running exchange of a mode. Pages are sorted by mode, so that each exchange starts once."""
         if mode not in EXCHANGES:
             return None
         if mode not in self._running:
             self.stop()
             self._running[mode] = Exchange(self._folder / mode[0], *EXCHANGES[mode]).until_open()
-            if mode == "classroom":  # so its page need not start it again
-                seen(["up", "--classroom"], self._folder / "other").touch()
+            if mode == "classroom":  # its page need not start it again
+                marker_of(["up", "--classroom"], self._folder / "other").touch()
         return self._running[mode]
 
     def stop(self) -> None:
@@ -115,7 +115,7 @@ def _cases() -> list[ParameterSet]:
 
 @pytest.mark.parametrize("block", _cases())
 def test_every_block_runs(block: Block, results: Results) -> None:
-    assert block.language in CHECKED, f"{block}: no test knows {block.language!r}: mark it <!-- not run: REASON -->"
+    assert block.language in CHECKED, f"{block}: no test for {block.language!r}: mark it <!-- not run: REASON -->"
     if block.language == "json":
         check_json(block)
     elif block.language == "toml":
@@ -129,9 +129,9 @@ def test_every_block_runs(block: Block, results: Results) -> None:
 
 def check_json(block: Block) -> None:
     value = json.loads(block.text)
-    kind = getattr(schemas, block.type)
-    msgspec.convert(value, kind, strict=False)
-    assert set(value) == {field.encode_name for field in msgspec.structs.fields(kind)}
+    type_ = getattr(schemas, block.type)
+    msgspec.convert(value, type_, strict=False)
+    assert set(value) == {field.encode_name for field in msgspec.structs.fields(type_)}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -143,12 +143,12 @@ COMMANDS = [command for page in PAGES for command in commands_of(page)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_command_in_a_sentence_stands_in_a_block_or_says_why_not(page: Path) -> None:
+def test_every_command_in_a_sentence_is_in_a_block_or_has_a_reason_not_to_run(page: Path) -> None:
     shown = [line for block in BLOCKS if block.language in SHELL for line in lines_of(block)]
     for command in commands_of(page):
         text = re.sub("^microexchange ", "./mx ", command.text)
         is_shown = any(line == text or line.startswith(f"{text} ") for line in shown)
-        assert is_shown or text.startswith(tuple(NOT_RUN)), f"{command}: put it into a block, which is run"
+        assert is_shown or text.startswith(tuple(NOT_RUN)), f"{command}: put it into a block, so that a test runs it"
 
 
 def test_every_benchmark_that_a_page_names_exists() -> None:
@@ -167,7 +167,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "page.md"
 
 
-def test_marks_belong_to_the_block_after_them_and_a_mode_holds_until_the_next(page: Path) -> None:
+def test_marks_belong_to_the_next_block_and_a_mode_holds_until_the_next_mode(page: Path) -> None:
     page.write_text(
         "<!-- mode: up -->\n\nText.\n\n<!-- file: a.py -->\n\n```python\nx\n```\n\n```sh\ny\n```\n"
         "<!-- not run: needs Docker -->\n```sh\nz\n```\n"
@@ -188,7 +188,7 @@ def test_marks_belong_to_the_block_after_them_and_a_mode_holds_until_the_next(pa
         "<!-- file: a.csv -->\n",
     ],
 )
-def test_a_mark_that_nobody_knows_or_that_no_block_follows_is_refused(page: Path, text: str) -> None:
+def test_an_unknown_mark_or_one_without_a_block_is_refused(page: Path, text: str) -> None:
     page.write_text(text)
     with pytest.raises(MarkError, match=r"page\.md:1"):
         blocks_of(page)
@@ -199,7 +199,7 @@ def test_an_indented_block_is_found(page: Path) -> None:
     assert indented_blocks_of(page) == ["./mx audit"]
 
 
-def test_a_command_in_a_sentence_is_found_over_the_end_of_a_line(page: Path) -> None:
+def test_a_command_that_spans_two_lines_is_found(page: Path) -> None:
     page.write_text("Run `./mx up\n--for 1m`, not `up`.\n\n```sh\n`./mx down`\n```\n")
     assert commands_of(page) == [Command("page.md", 1, "./mx up --for 1m")]
 
@@ -212,7 +212,7 @@ def test_a_command_that_fails_in_the_middle_of_a_block_fails_the_block(tmp_path:
     assert clone.run(Block("p", 1, "python", "raise ValueError\n"))[0] != 0
 
 
-def test_what_a_block_sets_the_next_one_has(tmp_path: Path) -> None:
+def test_a_block_has_the_variables_of_the_blocks_before_it(tmp_path: Path) -> None:
     clone = Clone(tmp_path / "clone", lambda _: None, tmp_path / "home")
     assert clone.run(Block("p", 1, "sh", "KEY=abc\n"))[0] == 0
     assert clone.run(Block("p", 2, "sh", "echo $KEY\n")) == (0, "abc\n")

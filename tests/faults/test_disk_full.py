@@ -1,4 +1,4 @@
-"""A full disk, for real: a small file system of its own, filled to the last byte, and given room again."""
+"""A full disk: a small file system that the test fills to the last byte and empties again."""
 
 import signal
 import subprocess
@@ -8,20 +8,19 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.faults.ordeal import environment
-from tests.integration.running import Running, eventually
+from tests.integration.running import Running, environment, eventually
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
 def running() -> Iterator[Running]:
-    """An exchange with small file systems under parts of its folder."""
+    """An exchange with small file systems for parts of its folder."""
     exchange = Running()
     yield exchange
     if exchange.process is not None and exchange.process.poll() is None:
         exchange.stop(signal.SIGTERM)
-    for mounted in reversed([one.mountpoint for one in psutil.disk_partitions(all=True)]):
+    for mounted in reversed([partition.mountpoint for partition in psutil.disk_partitions(all=True)]):
         if mounted.startswith(str(exchange.folder)):
             subprocess.run(["umount", "-l", mounted], check=True)
     exchange.close()
@@ -37,7 +36,7 @@ def small_disk(folder: Path, size: str) -> None:
 
 
 def fill(folder: Path) -> Path:
-    """Writes until nothing more goes in."""
+    """Fill the file system of a folder. Returns the file that fills it."""
     filler = folder / "filler"
     with filler.open("wb", buffering=0) as file:
         for size in (1 << 20, 4096, 1):
@@ -49,7 +48,7 @@ def fill(folder: Path) -> Path:
     return filler
 
 
-def test_a_full_disk_under_the_snapshots_stops_nothing_and_is_told(running: Running) -> None:
+def test_a_full_disk_for_snapshots_stops_nothing_and_is_reported(running: Running) -> None:
     small_disk(running.data / "engine", "2m")
     with environment(MX_SNAPSHOT_SECONDS="0.5"):
         running.start("--bots", "4")
@@ -60,13 +59,13 @@ def test_a_full_disk_under_the_snapshots_stops_nothing_and_is_told(running: Runn
     def waiting() -> str:
         return str(running.http.get(f"{running.engine}/status").json()["waiting_for"].get("snapshot", ""))
 
-    eventually(lambda: "No space left" in waiting(), 30, "the engine says that it has no room")
+    eventually(lambda: "No space left" in waiting(), 30, "the engine reports that it has no space")
     order = {"symbol": "AAPL", "side": "buy", "quantity": 1, "price": "1.00"}
-    assert running.order(alice, **order).status_code == 201, "the market goes on"
+    assert running.order(alice, **order).status_code == 201, "the market continues"
     running.kill("matching_engine")
-    eventually(lambda: running.order(alice, **order).status_code == 201, 60, "from an older snapshot it starts as well")
+    eventually(lambda: running.order(alice, **order).status_code == 201, 60, "the engine starts from an older snapshot")
     filler.unlink()
-    eventually(lambda: not waiting(), 30, "with room again it keeps snapshots again")
+    eventually(lambda: not waiting(), 30, "the engine writes snapshots again")
     assert running.audit() == []
     assert running.stop() == 0
 
@@ -89,7 +88,7 @@ def test_a_full_disk_under_postgres_refuses_orders_and_loses_none(running: Runni
 
     eventually(refused, 120, "orders are refused")
     filler.unlink()
-    eventually(lambda: not refused(), 120, "orders are taken again, by themselves")
+    eventually(lambda: not refused(), 120, "orders are accepted again without intervention")
     assert set(answers) <= {201, 503, 504}
     for base in (running.engine, running.clearing, running.feed, running.gateway):
         eventually(lambda base=base: running.http.get(f"{base}/health/ready").status_code == 200, 90, base)

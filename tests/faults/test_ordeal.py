@@ -1,4 +1,4 @@
-"""A short ordeal over each log; `./mx faults --minutes N` is a long one."""
+"""A short ordeal over each log. `./mx faults --minutes N` runs a long one."""
 
 from collections.abc import Iterator
 
@@ -12,14 +12,14 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(params=["embedded", "rabbitmq"])
 def ordeal(request: pytest.FixtureRequest) -> Iterator[Ordeal]:
     if request.param == "embedded":
-        made = Ordeal(1)
+        opened = Ordeal(1)
     else:
-        made = Ordeal(2, request.getfixturevalue("amqp_url"), request.getfixturevalue("postgres_url"))
-    yield made
-    made.close()
+        opened = Ordeal(2, request.getfixturevalue("amqp_url"), request.getfixturevalue("postgres_url"))
+    yield opened
+    opened.close()
 
 
-def test_what_was_accepted_lives_on_once_and_every_cent_is_there_after_each_fault(ordeal: Ordeal) -> None:
+def test_accepted_orders_exist_once_and_the_audit_is_clean_after_each_fault(ordeal: Ordeal) -> None:
     try:
         ordeal.start()
         for _ in range(3):
@@ -38,7 +38,7 @@ def test_what_was_accepted_lives_on_once_and_every_cent_is_there_after_each_faul
                 ordeal.inject(lambda: ordeal.stop_the_broker(5), "stop_the_broker")
         outcome = ordeal.finish()
     except BaseException:
-        print(ordeal.last_words())
+        print(ordeal.recent_output())
         raise
-    assert outcome.told["accepted"] > 200, str(outcome)
+    assert outcome.answers["accepted"] > 200, str(outcome)
     assert outcome.is_clean, str(outcome)

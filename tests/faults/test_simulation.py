@@ -1,4 +1,4 @@
-"""Thousands of schedules of faults, and the proof that they would find what they look for."""
+"""Thousands of schedules of faults, and checks that the schedules find deliberate errors."""
 
 import os
 from typing import Any
@@ -7,15 +7,16 @@ import msgspec
 import pytest
 
 from matching_engine.engine import Engine
-from tests.faults.simulation import EngineNode, simulate
+from tests.faults.nodes import EngineNode
+from tests.faults.simulation import simulate
 
 SCHEDULES = int(os.environ.get("MX_SCHEDULES", "1500"))
-ENOUGH = 3000
-"""Schedules within which a broken rule must be found."""
+MAX_SCHEDULES = 3000
+"""The number of schedules within which a deliberate error must be found."""
 
 
 @pytest.mark.parametrize("part", range(3))
-def test_no_schedule_of_faults_loses_doubles_or_makes_up_anything(part: int) -> None:
+def test_no_schedule_of_faults_loses_doubles_or_invents_a_record(part: int) -> None:
     each = SCHEDULES // 3
     acknowledged = settled = faults = 0
     for seed in range(part * each, (part + 1) * each):
@@ -23,9 +24,9 @@ def test_no_schedule_of_faults_loses_doubles_or_makes_up_anything(part: int) -> 
         acknowledged += len(world.acknowledged)
         settled += len(world.clearing.settled)
         faults += world.faults
-    assert acknowledged > 20 * each, "the clients did something"
-    assert settled > 2 * each, "and trades came of it"
-    assert faults > 10 * each, "under faults"
+    assert acknowledged > 20 * each, "the clients enter commands"
+    assert settled > 2 * each, "the commands cause settlements"
+    assert faults > 10 * each, "the schedules inject faults"
 
 
 def test_a_seed_replays_exactly() -> None:
@@ -34,8 +35,8 @@ def test_a_seed_replays_exactly() -> None:
     assert first.acknowledged == second.acknowledged
 
 
-def finds_a_fault() -> bool:
-    for seed in range(ENOUGH):
+def finds_the_error() -> bool:
+    for seed in range(MAX_SCHEDULES):
         try:
             simulate(seed)
         except (AssertionError, KeyError):
@@ -43,22 +44,24 @@ def finds_a_fault() -> bool:
     return False
 
 
-def test_it_finds_an_engine_that_takes_what_a_replaced_gateway_had_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_simulation_finds_an_engine_that_takes_commands_of_a_replaced_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Engine, "fresh", lambda _, batch: batch.records)
-    assert finds_a_fault()
+    assert finds_the_error()
 
 
-def test_it_finds_a_snapshot_that_is_kept_before_what_was_said_is_durable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_simulation_finds_a_snapshot_kept_before_its_reports_are_durable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def keep(self: EngineNode) -> None:
         if self._begun is not None:
             self.snapshots.append(msgspec.msgpack.encode(self._begun))
             self._begun = None
 
     monkeypatch.setattr(EngineNode, "finish_snapshot", keep)
-    assert finds_a_fault()
+    assert finds_the_error()
 
 
-def test_it_finds_an_engine_that_applies_a_command_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_simulation_finds_an_engine_that_applies_a_command_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     apply = Engine.apply
 
     def forgetful(self: Engine, command: Any) -> Any:
@@ -66,4 +69,4 @@ def test_it_finds_an_engine_that_applies_a_command_twice(monkeypatch: pytest.Mon
         return apply(self, command)
 
     monkeypatch.setattr(Engine, "apply", forgetful)
-    assert finds_a_fault()
+    assert finds_the_error()

@@ -1,5 +1,7 @@
-"""Dead and slow WebSocket readers among a thousand: the others hear everything. Who is slow with a state hears the newest of
-it; who is slow with events is disconnected."""
+"""Dead and slow WebSocket readers among a thousand. The other readers receive everything.
+
+A slow reader of a state receives the newest state. A slow reader of events is disconnected.
+"""
 
 import asyncio
 import contextlib
@@ -16,7 +18,7 @@ from websockets.exceptions import ConnectionClosed
 
 from market_data_feed import hub, websocket
 from market_data_feed.hub import Hub
-from market_data_feed.market import Market
+from market_data_feed.market import MarketData
 from market_data_feed.operations import Operations
 from market_data_feed.state import FeedState
 from microexchange.access import Access
@@ -33,14 +35,14 @@ ROUNDS = 40
 
 
 class Feed:
-    """A feed's WebSocket side, fed by hand."""
+    """The WebSockets of a feed, with updates that the test publishes."""
 
     def __init__(self, state: FeedState, url: str) -> None:
         self.state, self.url = state, url
         self._sequences = {"X": 0, "BIG": 0}
 
     def publish(self, symbol: str, changes: int) -> None:
-        """So many changes of a book, in one message."""
+        """Publish `changes` changes of a book in one message."""
         first = self._sequences[symbol] + 1
         self._sequences[symbol] += changes
         updates = [PriceUpdate(symbol, first + n, 1, Side.BUY, 1 + n, 5, 1) for n in range(changes)]
@@ -49,17 +51,17 @@ class Feed:
         self.state.hub.publish(self.state.market, updates)
 
     def trade(self, symbol: str, trades: int) -> None:
-        """So many trades."""
-        made = [Trade(n, 1, symbol, 1, 1, Side.BUY, 1, 2, 0, 0) for n in range(trades)]
-        for one in made:
-            self.state.market.apply(one)
-        self.state.hub.publish(self.state.market, made)
+        """Publish `trades` trades."""
+        reports = [Trade(n, 1, symbol, 1, 1, Side.BUY, 1, 2, 0, 0) for n in range(trades)]
+        for report in reports:
+            self.state.market.apply(report)
+        self.state.hub.publish(self.state.market, reports)
 
 
 @pytest.fixture
 async def feed(tmp_path: Path) -> AsyncIterator[Feed]:
     pool = AsyncConnectionPool("", min_size=0, max_size=1, open=False)
-    state = FeedState(Market(), Hub(), pool, pool, Operations({}, dict))
+    state = FeedState(MarketData(), Hub(), pool, pool, Operations({}, dict))
     for symbol in ("X", "BIG"):
         state.market.apply(SecurityListed(1, 1, symbol, symbol, "0.01", "1", 10**6, 100, 10, 20))
     (port,) = free_ports(1)
@@ -87,37 +89,37 @@ async def subscribe(url: str, channel: str, symbol: str, **options: Any) -> Clie
     return connection
 
 
-def reluctant(feed: Feed) -> socket.socket:
-    """A connection with room for next to nothing."""
+def small_socket(feed: Feed) -> socket.socket:
+    """Return a socket to the feed with a very small receive buffer."""
     small = socket.socket()
     small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     small.connect(("127.0.0.1", int(feed.url.split(":")[2].split("/")[0])))
     return small
 
 
-async def test_a_dead_and_a_slow_reader_of_a_book_among_a_thousand(feed: Feed) -> None:
+async def test_a_dead_and_a_slow_reader_do_not_delay_a_thousand_readers_of_a_book(feed: Feed) -> None:
     readers: list[ClientConnection] = []
     for first in range(0, READERS, 50):
         readers += await asyncio.gather(*(subscribe(feed.url, "book", "X") for _ in range(first, first + 50)))
-    with reluctant(feed) as small:
+    with small_socket(feed) as small:
         dead = await subscribe(feed.url, "book", "BIG", sock=small)
         dead.transport.pause_reading()
         slow = await subscribe(feed.url, "book", "BIG", max_queue=1)
-        heard = [0] * READERS
+        received = [0] * READERS
 
         async def listen(number: int) -> None:
             async for message in readers[number]:
-                heard[number] += 1
-                assert msgspec.json.decode(message)["sequence"] == heard[number], "each change, in order"
+                received[number] += 1
+                assert msgspec.json.decode(message)["sequence"] == received[number], "each change arrives, in order"
 
         async def read_slowly(last: int) -> int:
-            sequence = got = 0
+            sequence = messages = 0
             while sequence < last:
                 message = msgspec.json.decode(await slow.recv())
-                assert message["previous_sequence"] == sequence, "nothing is missing"
-                sequence, got = message["sequence"], got + 1
+                assert message["previous_sequence"] == sequence, "no change is missing"
+                sequence, messages = message["sequence"], messages + 1
                 await asyncio.sleep(0.02)
-            return got
+            return messages
 
         listening = [asyncio.create_task(listen(number)) for number in range(READERS)]
         reading_slowly = asyncio.create_task(read_slowly(ROUNDS * 30 * 1000))
@@ -129,22 +131,22 @@ async def test_a_dead_and_a_slow_reader_of_a_book_among_a_thousand(feed: Feed) -
                 for _ in range(30):
                     feed.publish("BIG", 1000)
                     await asyncio.sleep(0)
-                assert max(map(len, subscribers)) <= hub.SOON, "no backlog grows"
+                assert max(map(len, subscribers)) <= hub.CONFLATION_QUEUE_LENGTH, "no backlog grows"
                 await asyncio.sleep(0.02)
-            while min(heard) < ROUNDS:
+            while min(received) < ROUNDS:
                 await asyncio.sleep(0.05)
-            assert await reading_slowly < ROUNDS * 30, "it heard the newest, and not every step on the way"
-        assert heard == [ROUNDS] * READERS, "the others heard everything"
+            assert await reading_slowly < ROUNDS * 30, "the slow reader receives the newest state, and not each change"
+        assert received == [ROUNDS] * READERS, "the other readers receive everything"
     for task in listening:
         task.cancel()
     await asyncio.gather(slow.close(), *(reader.close() for reader in readers), return_exceptions=True)
 
 
-async def test_a_dead_reader_of_trades_is_disconnected_and_the_others_hear_each(
+async def test_a_dead_reader_of_trades_is_disconnected_and_the_others_receive_every_trade(
     feed: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub, "MAX_QUEUED", 60)
-    with reluctant(feed) as small:
+    with small_socket(feed) as small:
         dead = await subscribe(feed.url, "trades", "BIG", sock=small)
         dead.transport.pause_reading()
         live = await subscribe(feed.url, "trades", "BIG")
@@ -160,11 +162,11 @@ async def test_a_dead_reader_of_trades_is_disconnected_and_the_others_hear_each(
     await live.close()
 
 
-async def test_a_reader_that_was_disconnected_is_told_why_and_may_come_again(
+async def test_a_disconnected_reader_receives_the_reason_and_can_reconnect(
     feed: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub, "MAX_QUEUED", 60)
-    with reluctant(feed) as small:
+    with small_socket(feed) as small:
         slow = await subscribe(feed.url, "trades", "X", sock=small)
         slow.transport.pause_reading()
         (subscriber,) = feed.state.hub._subscribers["trades", "X"]

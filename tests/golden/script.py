@@ -1,7 +1,7 @@
-"""The language of the golden files: commands a person can read, and the events they cause.
+"""The language of the golden scripts: readable commands, and the events that they cause.
 
-A line that begins with `>` is a command; the lines below it are what the engine says, in order. Orders are called #1, #2, …
-in the order in which they were entered. Prices are in ticks of 0.01, quantities in lots of one share.
+A line that begins with `>` is a command. The lines below it are the events of the engine, in order. Orders have the names
+#1, #2, … in order of entry. Prices are in ticks of 0.01, quantities in lots of one share.
 """
 
 import re
@@ -38,12 +38,13 @@ from microexchange.reports import (
     PriceUpdate,
     TradingStateChanged,
 )
+from tests.unit.market import events_of
 
 SECOND = 1_000_000_000
 CLIENTS = ("alice", "bob", "carol")
 
 
-class Stage:
+class ScriptRunner:
     """An engine with one security, X, reference price 1000, fees 10 and 20 bps. Each client has 10,000.00 and 100 X."""
 
     def __init__(self) -> None:
@@ -57,8 +58,8 @@ class Stage:
         self._short: dict[str, int] = {}
         self._open = False
 
-    def play(self, line: str) -> list[str]:
-        """Plays a command; the events as lines."""
+    def execute(self, line: str) -> list[str]:
+        """Execute a command. Return its events as lines."""
         verb, *words = line.split()
         if verb == "terms":
             self._terms = {key: _term(key, value) for key, value in (word.split("=") for word in words)}
@@ -74,7 +75,7 @@ class Stage:
             return []
         if not self._open:
             self._begin()
-        return [text for event in self._engine.apply(self._command(verb, words)) if (text := self._say(event))]
+        return [text for event in events_of(self._engine.apply(self._command(verb, words))) if (text := self._line(event))]
 
     def _id(self) -> int:
         return self._ids.next(1_800_000_000 * SECOND)
@@ -127,16 +128,16 @@ class Stage:
     def _name(self, order_id: int) -> str:
         return f"#{self._orders.setdefault(order_id, len(self._orders) + 1)}"
 
-    def _say(self, event: Any) -> str:
+    def _line(self, event: Any) -> str:
         match event:
             case OrderReport():
-                what = f"{self._name(event.order_id)} {event.client_id} {event.exec_type}"
+                prefix = f"{self._name(event.order_id)} {event.client_id} {event.exec_type}"
                 if event.exec_type is ExecType.TRADE:
                     fill = f"{event.last_quantity} @ {event.last_price}, fee {cash_to_text(event.fee)}"
-                    return f"{what} {fill}: {event.status}, {event.leaves_quantity} left"
+                    return f"{prefix} {fill}: {event.status}, {event.leaves_quantity} left"
                 price = "any" if event.price is None else event.price
                 terms = f"{event.side} {event.leaves_quantity} @ {price}" if not event.status.is_final else event.code
-                return f"{what} {terms}".rstrip()
+                return f"{prefix} {terms}".rstrip()
             case Execution():
                 buyer = f"{event.buyer} pays {cash_to_text(event.buyer_pays)}"
                 return f"settle {event.quantity}: {buyer}, {event.seller} receives {cash_to_text(event.seller_receives)}"
@@ -166,29 +167,33 @@ def _term(key: str, value: str) -> Any:
 
 
 def _order(command_id: int, now: int, side: str, words: list[str]) -> NewOrder:
-    """`alice 5 @ 1000 ioc`, `alice 5` for a market order, `alice 5 stop 1100`, `alice 5 @ 1105 stop 1100`, …"""
+    """Return the order of a command.
+
+    Examples: `alice 5 @ 1000 ioc`, `alice 5` for a market order, `alice 5 stop 1100`, `alice 5 @ 1105 stop 1100`.
+    """
     text = " ".join(words)
     client, quantity = words[0], int(words[1])
     price = re.search(r"@ (-?\d+)", text)
     trigger = re.search(r"(stop|take) (\d+)", text)
     ends = re.search(r"until (\d+)", text)
     shown = re.search(r"show (\d+)", text)
-    kind = OrderType.LIMIT if price else OrderType.MARKET
+    order_type = OrderType.LIMIT if price else OrderType.MARKET
     if trigger:
         names = {"stop": ("stop_market", "stop_limit"), "take": ("take_profit", "take_profit_limit")}
-        kind = OrderType(names[trigger[1]][price is not None])
-    life = next((life for life in TimeInForce if life.value in words), TimeInForce.GTD if ends else TimeInForce.GTC)
+        order_type = OrderType(names[trigger[1]][price is not None])
+    default = TimeInForce.GTD if ends else TimeInForce.GTC
+    time_in_force = next((value for value in TimeInForce if value.value in words), default)
     return NewOrder(
         command_id,
         now,
         client,
         "X",
         Side(side),
-        kind,
+        order_type,
         quantity,
         int(price[1]) if price else None,
         "",
-        life,
+        time_in_force,
         1 + int(ends[1]) * SECOND if ends else 0,
         int(trigger[2]) if trigger else None,
         "post" in words,
@@ -197,12 +202,12 @@ def _order(command_id: int, now: int, side: str, words: list[str]) -> NewOrder:
 
 
 def replay(text: str) -> str:
-    """The file with the events that the engine says now."""
-    stage = Stage()
+    """Return a script with the events that the engine emits now."""
+    runner = ScriptRunner()
     lines: list[str] = []
     for line in text.splitlines():
         if line.startswith(">"):
-            lines += [line, *(f"    {said}" for said in stage.play(line[1:].strip()))]
+            lines += [line, *(f"    {event}" for event in runner.execute(line[1:].strip()))]
         elif not line.startswith("    "):
             lines.append(line)
     return "\n".join(lines) + "\n"

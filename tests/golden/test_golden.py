@@ -1,6 +1,6 @@
-"""Each rule of the rule book has a script, each script its rule, and the engine says what the scripts say.
+"""Each rule of the rule book has a script, and the engine emits the events of each script.
 
-MX_GOLDEN=write writes what it says into the files; then read the difference.
+MX_GOLDEN=write writes the current events into the files. Read the difference afterwards.
 """
 
 import os
@@ -18,22 +18,22 @@ RULES = dict(re.findall(r"^### (\d+\.\d+) (.+)$", RULEBOOK, re.MULTILINE))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_the_engine_says_what_the_script_says(path: Path) -> None:
+def test_the_engine_emits_the_events_of_the_script(path: Path) -> None:
     text = path.read_text()
     if os.environ.get("MX_GOLDEN") == "write":
         path.write_text(replay(text))
     assert replay(text) == path.read_text()
-    assert "    " in text, "a script without events shows nothing"
+    assert "    " in text, "the script has no events"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_script_names_its_rule(path: Path) -> None:
+def test_the_first_line_of_a_script_names_its_rule(path: Path) -> None:
     number, title = re.fullmatch(r"# Rule (\d+\.\d+): (.+)", path.read_text().splitlines()[0]).groups()  # type: ignore[union-attr]
     assert RULES[number] == title
     assert path.stem.startswith(number)
 
 
-def test_every_rule_names_its_script() -> None:
+def test_every_rule_has_a_link_to_its_script() -> None:
     named = re.findall(r"\]\(\.\./tests/golden/([^)]+)\)", RULEBOOK)
     assert sorted(named) == [path.name for path in FILES]
     assert len(named) == len(RULES)

@@ -1,4 +1,4 @@
-"""A whole exchange for a test: `up` as a process, clients over HTTP and WebSocket, and the sums in Postgres."""
+"""A whole exchange for a test: `up` as a process, its clients over HTTP and WebSocket, and its audit."""
 
 import asyncio
 import contextlib
@@ -28,21 +28,24 @@ ENDOWMENT = {
     "MX_ENDOWMENT_SHARES": '{"*": "100", "BTC-USDT": "0.1", "ETH-USDT": "1"}',
     "MX_ENDOWMENT_SHORT_LIMIT": "0",
 }
-"""Most tests want clients who can sell at once, and no more than they have. What the environment says goes before it."""
+"""The endowment of accounts in most tests: clients can sell, but only what they have.
+
+Environment variables override it.
+"""
 SERVICES = ("matching_engine", "clearinghouse", "market_data_feed", "order_entry_gateway")
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
+    """Return free ports."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        for free_socket in sockets:
+            free_socket.bind(("127.0.0.1", 0))
+        return [free_socket.getsockname()[1] for free_socket in sockets]
 
 
 def eventually(check: Callable[[], Any], seconds: float = 30, what: str = "") -> Any:
-    """What `check` returns, as soon as that is true; what is not stored yet is not there to be looked up yet."""
+    """Wait until `check` returns a true value, and return it. Failed requests and lookups count as false."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -50,19 +53,31 @@ def eventually(check: Callable[[], Any], seconds: float = 30, what: str = "") ->
                 return result
         except (httpx.HTTPError, OSError, LookupError):
             pass
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what or check}"
+        assert time.monotonic() < deadline, f"not true within {seconds} s: {what or check}"
         time.sleep(0.05)
 
 
+@contextlib.contextmanager
+def environment(**values: str) -> Iterator[None]:
+    """Set environment variables for the processes that are started in the block."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 def _with_default_fees(path: Path) -> Path:
-    """Writes the listing that ships without its fees, so that trades have fees worth a look: 10 and 20 basis points."""
+    """Write the default listing without its fees, so that trades have the default fees of 10 and 20 basis points."""
     lines = files("order_entry_gateway").joinpath("listing.csv").read_text().splitlines()
     path.write_text("".join(f"{line.rsplit(',', 2)[0]}\n" for line in lines))
     return path
 
 
 class Running:
-    """An exchange in a folder; `start` and `stop` may follow each other."""
+    """An exchange in its own folder. It can be started and stopped several times."""
 
     def __init__(
         self,
@@ -86,17 +101,17 @@ class Running:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment of `up`, and of the commands that are to find it, as it is now."""
+        """The environment of `up` and of the commands that must find it."""
         return {**os.environ, "MX_RUNNING_DIR": str(self.folder / "running")}
 
     def use(self, database: str | None, namespace: str) -> None:
-        """From the next start on, uses this server."""
+        """Use this server from the next start on."""
         self.database, self.namespace = database, namespace
         self._server = ["--log", self.log] if self.log else []
         self._server += ["--database", database, "--namespace", namespace] if database else []
 
     def start(self, *arguments: str, wait: bool = True) -> None:
-        """Runs `up` in the background; returns when it is open."""
+        """Run `up` in the background. With `wait`, returns when the exchange is open."""
         ports = free_ports(4)
         self.gateway, self.feed, self.engine, self.clearing = (f"http://127.0.0.1:{port}" for port in ports)
         flags = ("--gateway-port", "--feed-port", "--engine-port", "--clearing-port")
@@ -112,27 +127,27 @@ class Running:
                 cwd=self.cwd,
             )
         if wait:
-            eventually(lambda: "is open" in self.said() or self.process.poll() is not None, 120, "open")
-            assert self.process.poll() is None, self.said()
+            eventually(lambda: "is open" in self.output_text() or self.process.poll() is not None, 120, "open")
+            assert self.process.poll() is None, self.output_text()
 
-    def said(self) -> str:
-        """What `up` has printed."""
+    def output_text(self) -> str:
+        """Return everything that `up` has printed."""
         return self.output.read_text()
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Runs another command, which finds this exchange by itself."""
+        """Run another command, which finds this exchange."""
         return subprocess.run(
             [*self.launcher, *arguments], capture_output=True, text=True, env=self.environment, cwd=self.cwd, check=False
         )
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Ends `up`, and returns its exit status."""
+        """Send a signal to `up` and return its exit status."""
         assert self.process is not None
         self.process.send_signal(number)
         return self.process.wait(90)
 
     def pids(self) -> dict[str, int]:
-        """The processes of the services and the bots, by module."""
+        """Return the process ids of the services and the bots by module."""
         found: dict[str, int] = {}
         assert self.process is not None
         for child in psutil.Process(self.process.pid).children():
@@ -143,7 +158,7 @@ class Running:
         return found
 
     def leftovers(self) -> list[str]:
-        """Processes that still have to do with this exchange's folder."""
+        """Return the command lines of processes that still use the folder of this exchange."""
         left = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
@@ -153,7 +168,7 @@ class Running:
         return left
 
     def kill(self, module: str) -> None:
-        """Kills a service with SIGKILL, and waits until another process has its place."""
+        """Kill a service with SIGKILL and wait until the launcher has started it again."""
         before = self.pids()[module]
         os.kill(before, signal.SIGKILL)
         eventually(lambda: self.pids().get(module, before) != before, 30, f"{module} is started again")
@@ -161,26 +176,26 @@ class Running:
     # --- clients --------------------------------------------------------------------------------------------------
 
     def open_account(self, client_id: str) -> dict[str, str]:
-        """Opens an account; the headers that its key makes."""
+        """Open an account. Returns the headers that authenticate it."""
         answer = self.http.post(f"{self.gateway}/clients", json={"client_id": client_id})
         assert answer.status_code == 201, answer.text
         return {"Authorization": f"Bearer {answer.json()['api_key']}"}
 
     def order(self, headers: dict[str, str], **order: Any) -> httpx.Response:
-        """Enters an order."""
+        """Enter an order."""
         return self.http.post(f"{self.gateway}/orders", json=order, headers=headers)
 
     @contextlib.contextmanager
-    def socket(self, base: str, path: str, headers: dict[str, str] | None = None) -> Iterator["Talk"]:
-        """A WebSocket to the gateway or the feed."""
+    def socket(self, base: str, path: str, headers: dict[str, str] | None = None) -> Iterator["JsonSocket"]:
+        """Open a WebSocket to the gateway or the feed."""
         url = base.replace("http", "ws") + path
         with connect(url, additional_headers=headers or {}, max_size=None) as connection:
-            yield Talk(connection)
+            yield JsonSocket(connection)
 
-    # --- the books ------------------------------------------------------------------------------------------------
+    # --- the audit ------------------------------------------------------------------------------------------------
 
     def until_at_rest(self) -> dict[str, Any]:
-        """Waits until all that the engine said is settled and stored; the feed's status then."""
+        """Wait until everything that the engine has sent is settled and stored. Returns the status of the feed."""
 
         def check() -> Any:
             engine, clearing, feed = (
@@ -200,21 +215,21 @@ class Running:
 
     @property
     def server(self) -> str:
-        """The Postgres server that it uses."""
+        """The URL of the Postgres server that the exchange uses."""
         return self.database or EmbeddedPostgres(self.data / "postgres").url
 
     def audit(self, whole: bool = False) -> list[str]:
-        """What `microexchange audit` finds, on the exchange as it runs; empty if it is clean."""
+        """Return the differences that `microexchange audit` finds. It is empty if the audit is clean."""
         server = self.server
         checks = asyncio.run(audit(Places(server, self.log or server, self.namespace, self.data, whole)))
         return [f"{check.name}: {difference}" for check in checks for difference in check.differences]
 
-    def assert_every_cent_is_there(self) -> None:
-        """All that the audit proves is so, every decision of the engine's made again."""
+    def assert_whole_audit_is_clean(self) -> None:
+        """Assert that the audit is clean, with a replay of all commands."""
         assert self.audit(whole=True) == []
 
     def close(self) -> None:
-        """Ends what runs, and removes the folder."""
+        """Stop the exchange and remove its folder."""
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
             try:
@@ -225,23 +240,23 @@ class Running:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-class Talk:
-    """JSON messages over a WebSocket."""
+class JsonSocket:
+    """A WebSocket with JSON messages."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
 
-    def say(self, message: Any) -> None:
-        """Sends a message; text as it is."""
+    def send(self, message: Any) -> None:
+        """Send a message. Text is sent unchanged."""
         self._connection.send(message if isinstance(message, str) else json.dumps(message))
 
-    def hear(self, seconds: float = 20) -> Any:
-        """The next message."""
+    def receive(self, seconds: float = 20) -> Any:
+        """Return the next message."""
         return json.loads(self._connection.recv(seconds))
 
-    def ask(self, message: Any) -> Any:
-        """Sends a request, and returns its answer; reports in between are passed over."""
-        self.say(message)
-        while (answer := self.hear()).get("op") == "report" or answer.get("id") != message.get("id"):
+    def request(self, message: Any) -> Any:
+        """Send a request and return its answer. Reports before the answer are skipped."""
+        self.send(message)
+        while (answer := self.receive()).get("op") == "report" or answer.get("id") != message.get("id"):
             pass
         return answer

@@ -1,4 +1,4 @@
-"""Who may come in, and how often: registration, keys, limits, headers."""
+"""Access to the exchange: registration, keys, limits and headers."""
 
 import time
 from collections.abc import Iterator
@@ -10,8 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from tests.faults.ordeal import environment
-from tests.integration.running import Running, eventually
+from tests.integration.running import Running, environment, eventually
 
 pytestmark = pytest.mark.slow
 ORDER = {"symbol": "AAPL", "side": "buy", "quantity": 1, "price": "1.00"}
@@ -19,7 +18,7 @@ ORDER = {"symbol": "AAPL", "side": "buy", "quantity": 1, "price": "1.00"}
 
 @pytest.fixture(scope="module")
 def running(postgres_url: str, module_namespace: str) -> Iterator[Running]:
-    """An exchange that is entered by invitation, with tight limits, and one page of another origin that may ask."""
+    """An exchange with registration by invitation, tight limits, and one allowed origin."""
     exchange = Running(None, postgres_url, module_namespace)
     with environment(
         MX_REGISTRATION="invitation",
@@ -38,25 +37,25 @@ def secret(running: Running, name: str) -> str:
     return (running.data / "secrets" / name).read_text()
 
 
-def opened(running: Running, client_id: str) -> tuple[dict[str, str], str]:
-    """A new account: its headers, and the id of its key."""
+def open_account(running: Running, client_id: str) -> tuple[dict[str, str], str]:
+    """Open an account. Returns its headers and the id of its key."""
     body = {"client_id": client_id, "invitation_code": secret(running, "invitation-code")}
     answer = running.http.post(f"{running.gateway}/clients", json=body)
     assert answer.status_code == 201, answer.text
     return {"Authorization": f"Bearer {answer.json()['api_key']}"}, answer.json()["key_id"]
 
 
-def code(answer: httpx.Response) -> tuple[int, str]:
+def status_and_code(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["error"]["code"]
 
 
-def test_an_account_needs_the_invitation_code_or_the_admin(running: Running) -> None:
+def test_a_new_account_needs_the_invitation_code_or_the_admin_token(running: Running) -> None:
     post, url = running.http.post, f"{running.gateway}/clients"
     for body in ({"client_id": "eve"}, {"client_id": "eve", "invitation_code": "guess"}):
         refused = post(url, json=body)
-        assert code(refused) == (403, "FORBIDDEN")
+        assert status_and_code(refused) == (403, "FORBIDDEN")
         assert refused.json()["error"]["field"] == "invitation_code"
-    opened(running, "alice")
+    open_account(running, "alice")
     admin = {"Authorization": f"Bearer {secret(running, 'admin-token')}"}
     assert post(url, json={"client_id": "eve"}, headers=admin).status_code == 201
 
@@ -64,11 +63,11 @@ def test_an_account_needs_the_invitation_code_or_the_admin(running: Running) -> 
         leaders = running.http.get(f"{running.feed}/leaderboard").json()
         return any(leader["client_id"].startswith("MarketMaker") for leader in leaders)
 
-    eventually(bots, 60, "house bots come in, as the admin")
+    eventually(bots, 60, "house bots have accounts, which the admin token opened")
 
 
-def test_a_key_is_listed_rotated_and_revoked_at_once_everywhere(running: Running) -> None:
-    old, old_id = opened(running, "bob")
+def test_a_key_is_listed_rotated_and_revoked_in_all_services(running: Running) -> None:
+    old, old_id = open_account(running, "bob")
     keys = f"{running.gateway}/clients/bob/keys"
     issued = running.http.post(keys, headers=old).json()
     new = {"Authorization": f"Bearer {issued['api_key']}"}
@@ -77,40 +76,40 @@ def test_a_key_is_listed_rotated_and_revoked_at_once_everywhere(running: Running
         with pytest.raises(ConnectionClosed):
             socket.recv(20)
         assert socket.protocol.close_reason == "the API key of this connection was revoked"
-    assert code(running.order(old, **ORDER)) == (401, "UNAUTHENTICATED")
+    assert status_and_code(running.order(old, **ORDER)) == (401, "UNAUTHENTICATED")
     assert running.order(new, **ORDER).status_code == 201
     balance = f"{running.feed}/balance/bob"
-    eventually(lambda: running.http.get(balance, headers=old).status_code == 401, 10, "the feed knows too")
+    eventually(lambda: running.http.get(balance, headers=old).status_code == 401, 10, "the feed refuses the revoked key")
     assert running.http.get(balance, headers=new).status_code == 200
-    # The list is what the feed has stored, which follows.
+    # The list comes from the feed, which stores the revocation a little later.
     eventually(lambda: "revoked_at" in running.http.get(keys, headers=new).json()[0], 10)
     first, second = running.http.get(keys, headers=new).json()
     assert (first["key_id"], "revoked_at" in first, "revoked_at" in second) == (old_id, True, False)
     assert "api_key" not in first
-    assert code(running.http.delete(f"{keys}/none", headers=new)) == (404, "NOT_FOUND")
-    other, _ = opened(running, "carol")
-    assert code(running.http.get(keys, headers=other)) == (403, "FORBIDDEN")
+    assert status_and_code(running.http.delete(f"{keys}/none", headers=new)) == (404, "NOT_FOUND")
+    other, _ = open_account(running, "carol")
+    assert status_and_code(running.http.get(keys, headers=other)) == (403, "FORBIDDEN")
     running.http.delete(f"{running.gateway}/orders", headers=new)
 
-    # A restart forgets none of it.
+    # The revocation is the same after a restart.
     running.kill("order_entry_gateway")
     running.kill("market_data_feed")
     for base in (running.gateway, running.feed):
         eventually(lambda base=base: running.http.get(f"{base}/health/ready").status_code == 200, 60)
-    assert code(running.order(old, **ORDER)) == (401, "UNAUTHENTICATED")
+    assert status_and_code(running.order(old, **ORDER)) == (401, "UNAUTHENTICATED")
     assert running.http.get(balance, headers=old).status_code == 401
     assert running.http.get(keys, headers=new).status_code == 200
 
 
-def test_a_flood_is_refused_with_the_time_to_wait_and_slows_nobody_else(running: Running) -> None:
-    flood, _ = opened(running, "flood")
-    other, _ = opened(running, "calm")
+def test_a_flood_is_refused_with_a_time_to_wait_and_other_clients_trade(running: Running) -> None:
+    flood, _ = open_account(running, "flood")
+    other, _ = open_account(running, "calm")
     with ThreadPoolExecutor(20) as pool:
-        ask = partial(running.http.get, f"{running.gateway}/orders/1", headers=flood)
-        answers = list(pool.map(lambda _: ask(), range(200)))
+        send_request = partial(running.http.get, f"{running.gateway}/orders/1", headers=flood)
+        answers = list(pool.map(lambda _: send_request(), range(200)))
     refused = [answer for answer in answers if answer.status_code == 429]
-    assert refused, "two hundred at once are more than forty"
-    assert code(refused[0]) == (429, "RATE_LIMITED")
+    assert refused, "the limit allows forty requests at once, and two hundred came"
+    assert status_and_code(refused[0]) == (429, "RATE_LIMITED")
     assert (refused[0].headers["Retry-After"], refused[0].headers["RateLimit-Limit"]) == ("1", "20")
     assert running.order(other, **ORDER).status_code == 201
     time.sleep(1)
@@ -118,10 +117,10 @@ def test_a_flood_is_refused_with_the_time_to_wait_and_slows_nobody_else(running:
 
 
 def test_open_orders_and_connections_have_a_limit(running: Running) -> None:
-    dave, _ = opened(running, "dave")
+    dave, _ = open_account(running, "dave")
     for _ in range(5):
         assert running.order(dave, **ORDER).status_code == 201
-    assert code(running.order(dave, **ORDER)) == (422, "LIMIT_EXCEEDED")
+    assert status_and_code(running.order(dave, **ORDER)) == (422, "LIMIT_EXCEEDED")
     running.http.delete(f"{running.gateway}/orders", headers=dave)
     assert running.order(dave, **ORDER).status_code == 201
     url = running.gateway.replace("http", "ws") + "/ws/orders"
@@ -135,7 +134,7 @@ def test_open_orders_and_connections_have_a_limit(running: Running) -> None:
             third.recv(20)
 
 
-def test_answers_carry_security_headers_and_pages_of_a_named_origin_may_ask(running: Running) -> None:
+def test_answers_have_security_headers_and_allow_the_configured_origin(running: Running) -> None:
     for base in (running.gateway, running.feed):
         ours = running.http.get(f"{base}/health/live", headers={"Origin": "https://class.example"})
         assert ours.headers["Access-Control-Allow-Origin"] == "https://class.example"

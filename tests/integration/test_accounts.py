@@ -1,4 +1,4 @@
-"""What a new account begins with, and how the admin opens one with something else: an exchange with its own defaults."""
+"""The endowment of new accounts: the default, and accounts that the admin opens."""
 
 import asyncio
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from microexchange.securities import LIQUID
+from microexchange.securities import MOST_TRADED_SYMBOLS
 from tests.integration.running import Running, eventually
 from trading_bots import Bot
 from trading_bots.runner import Funding, KeyFile, run_bots
@@ -19,7 +19,7 @@ FUNDING = {"cash": "5000.00", "shares": {"AAPL": "40"}, "credit": "0", "short_li
 
 @pytest.fixture(scope="module")
 def running(postgres_url: str, module_namespace: str) -> Iterator[Running]:
-    """An exchange of ten securities with the endowment that it has by itself."""
+    """An exchange of ten securities with its default endowment."""
     exchange = Running(None, postgres_url, module_namespace, endowment={})
     exchange.start("--bots", "0", "--securities", "10")
     yield exchange
@@ -41,15 +41,15 @@ def key(account: Any) -> dict[str, str]:
     return {"Authorization": f"Bearer {account['api_key']}"}
 
 
-def test_as_many_securities_are_listed_as_was_asked_for_the_most_traded_first(running: Running) -> None:
+def test_the_securities_flag_lists_the_most_traded_securities(running: Running) -> None:
     listed = running.http.get(f"{running.feed}/securities?limit=1000").json()
-    assert {one["symbol"] for one in listed} == set(LIQUID[:10])
+    assert {security["symbol"] for security in listed} == set(MOST_TRADED_SYMBOLS[:10])
 
 
 def test_a_new_account_has_cash_and_no_shares_and_may_be_short_up_to_its_limit(running: Running) -> None:
     opened = running.http.post(f"{running.gateway}/clients", json={"client_id": "new"}).json()
     assert (opened["cash"], opened["shares"]) == ("10000.00", {})
-    # Apple is listed at 190.00: 52 of it count for 9,880.
+    # The reference price of AAPL is 190.00, so 52 shares count for 9,880.
     refused = running.order(key(opened), symbol="AAPL", side="sell", quantity=53, price="195.00")
     assert refused.json()["error"]["code"] == "INSUFFICIENT_SHARES"
     assert "52 can be sold" in refused.json()["error"]["message"]
@@ -62,11 +62,11 @@ def test_a_new_account_has_cash_and_no_shares_and_may_be_short_up_to_its_limit(r
     )
 
 
-def test_the_admin_opens_an_account_with_what_it_says_once_and_gets_a_key_each_time(running: Running) -> None:
+def test_the_admin_endows_an_account_once_and_gets_a_key_each_time(running: Running) -> None:
     first = fund(running, "maker", **FUNDING)
     assert (first["cash"], first["shares"]) == ("5000.00", {"AAPL": "40"})
     again = fund(running, "maker", **FUNDING)
-    assert (again["cash"], again["shares"]) == ("0.00", {}), "it is given nothing a second time"
+    assert (again["cash"], again["shares"]) == ("0.00", {}), "a second request endows nothing"
     assert again["api_key"] != first["api_key"]
     for account in (first, again):
 
@@ -77,14 +77,14 @@ def test_the_admin_opens_an_account_with_what_it_says_once_and_gets_a_key_each_t
     assert running.order(key(again), symbol="AAPL", side="sell", quantity=41, price="999.00").status_code == 409
 
 
-def test_an_account_of_the_other_kind_is_not_taken_for_the_houses_own(running: Running) -> None:
+def test_an_account_of_a_client_cannot_become_one_of_the_house(running: Running) -> None:
     running.open_account("stranger")
     assert fund(running, "stranger", 409, **FUNDING)["error"]["code"] == "CLIENT_EXISTS"
     fund(running, "maker-2", **FUNDING)
     assert fund(running, "maker-2", 409, cash="1")["error"]["code"] == "CLIENT_EXISTS"
 
 
-def test_only_the_admin_opens_accounts_so_and_what_cannot_be_is_refused(running: Running) -> None:
+def test_only_the_admin_endows_accounts_and_wrong_endowments_are_refused(running: Running) -> None:
     headers = running.open_account("nobody-special")
     answer = running.http.put(f"{running.gateway}/admin/clients/rich", json=FUNDING, headers=headers)
     assert answer.status_code == 403
@@ -92,12 +92,12 @@ def test_only_the_admin_opens_accounts_so_and_what_cannot_be_is_refused(running:
     assert fund(running, "rich", 422, cash="-1")["error"]["field"] == "cash"
 
 
-def test_a_house_bot_is_funded_once_though_its_keys_are_lost(running: Running, tmp_path: Path) -> None:
+def test_a_house_bot_is_funded_once_even_if_its_keys_are_lost(running: Running, tmp_path: Path) -> None:
     class Idle(Bot):
         def on_start(self) -> None:
             self.begun.set()
 
-    async def once(keys: KeyFile) -> str:
+    async def run_once(keys: KeyFile) -> str:
         bot, stop = Idle(), asyncio.Event()
         bot.begun = asyncio.Event()
         token = admin(running)["Authorization"].removeprefix("Bearer ")
@@ -108,46 +108,46 @@ def test_a_house_bot_is_funded_once_though_its_keys_are_lost(running: Running, t
         await task
         return bot.client_id
 
-    def has(account: str) -> tuple[str, str]:
+    def cash_and_holding(account: str) -> tuple[str, str]:
         cash = running.http.get(f"{running.feed}/balance/Idle-1", headers=key({"api_key": account})).json()["cash"]
         held = running.http.get(f"{running.feed}/holdings/AAPL/Idle-1", headers=key({"api_key": account})).json()["quantity"]
         return cash, held
 
     for name in ("first", "second"):
         keys = KeyFile(tmp_path / name)
-        assert asyncio.run(once(keys)) == "Idle-1"
+        assert asyncio.run(run_once(keys)) == "Idle-1"
         account = keys.get("Idle-1")
         assert account is not None
         running.until_at_rest()
-        assert has(account) == ("777.00", "2")
+        assert cash_and_holding(account) == ("777.00", "2")
 
 
-def test_the_leaderboard_ranks_by_profit_and_hides_the_house_where_it_is_asked_to(running: Running) -> None:
+def test_the_leaderboard_ranks_by_profit_and_can_hide_the_house(running: Running) -> None:
     fund(running, "house-one", **FUNDING)
     running.open_account("plain-one")
 
     def board(query: str = "") -> dict[str, Any]:
         leaders = running.http.get(f"{running.feed}/leaderboard?limit=1000{query}").json()
-        assert [one["rank"] for one in leaders] == list(range(1, len(leaders) + 1))
-        profits = [Decimal(one["profit"]) for one in leaders]
+        assert [leader["rank"] for leader in leaders] == list(range(1, len(leaders) + 1))
+        profits = [Decimal(leader["profit"]) for leader in leaders]
         assert profits == sorted(profits, reverse=True)
-        return {one["client_id"]: one for one in leaders}
+        return {leader["client_id"]: leader for leader in leaders}
 
     eventually(lambda: {"plain-one", "house-one"} <= board().keys())
-    everybody = board()
-    assert everybody["house-one"]["house"]
+    with_house = board()
+    assert with_house["house-one"]["house"]
     assert "house-one" not in board("&house=false")
     assert "plain-one" in board("&house=false")
     eventually(lambda: board()["house-one"]["given"] != "0.00")
     given = board()["house-one"]
-    assert Decimal(given["given"]) == Decimal(given["equity"]), "what it was given at today's prices"
+    assert Decimal(given["given"]) == Decimal(given["equity"]), "the endowment is valued at today's prices"
     assert given["profit"] == "0.00"
     curves = running.http.get(f"{running.feed}/leaderboard/equity?limit=20&house=false").json()
-    assert "house-one" not in {one["client_id"] for one in curves}
+    assert "house-one" not in {curve["client_id"] for curve in curves}
 
 
-def test_what_the_leaderboard_says_survives_the_feed(running: Running) -> None:
-    eventually(lambda: any(one["trades"] for one in running.http.get(f"{running.feed}/leaderboard").json()))
+def test_the_leaderboard_is_the_same_after_a_restart_of_the_feed(running: Running) -> None:
+    eventually(lambda: any(leader["trades"] for leader in running.http.get(f"{running.feed}/leaderboard").json()))
     running.until_at_rest()
 
     def board() -> Any:
@@ -157,18 +157,18 @@ def test_what_the_leaderboard_says_survives_the_feed(running: Running) -> None:
     running.kill("market_data_feed")
     eventually(lambda: running.http.get(f"{running.feed}/health/ready").status_code == 200)
     kept = ("client_id", "house", "given", "profit", "drawdown", "trades")
-    assert [[one[name] for name in kept] for one in board()] == [[one[name] for name in kept] for one in before]
+    assert [[leader[name] for name in kept] for leader in board()] == [[leader[name] for name in kept] for leader in before]
 
 
-def test_a_listing_file_is_listed_by_a_flag(postgres_url: str, postgres_namespace: str, tmp_path: Path) -> None:
+def test_the_listing_flag_lists_the_securities_of_a_file(postgres_url: str, postgres_namespace: str, tmp_path: Path) -> None:
     listing = tmp_path / "own.csv"
     listing.write_text("symbol,name,reference_price\nOAK,Oak,10\nASH,Ash,20\nELM,Elm,30\n")
     exchange = Running(None, postgres_url, postgres_namespace, endowment={})
     try:
         exchange.start("--bots", "0", "--listing", str(listing))
         listed = eventually(lambda: len(found := exchange.http.get(f"{exchange.feed}/securities").json()) == 3 and found)
-        assert {one["symbol"] for one in listed} == {"OAK", "ASH", "ELM"}
-        assert not any(one["quiet"] for one in listed), "there is no house"
+        assert {security["symbol"] for security in listed} == {"OAK", "ASH", "ELM"}
+        assert not any(security["quiet"] for security in listed), "without house bots no security is marked as quiet"
     finally:
         exchange.close()
 
@@ -177,7 +177,10 @@ def test_a_security_is_quiet_until_the_house_has_an_order_in_it(running: Running
     account = fund(running, "quoter", **FUNDING)
 
     def quiet() -> dict[str, bool]:
-        return {one["symbol"]: one["quiet"] for one in running.http.get(f"{running.feed}/securities?limit=1000").json()}
+        return {
+            security["symbol"]: security["quiet"]
+            for security in running.http.get(f"{running.feed}/securities?limit=1000").json()
+        }
 
     eventually(lambda: quiet()["META"])
     assert running.order(key(account), symbol="META", side="buy", quantity=1, price="1.00").status_code == 201

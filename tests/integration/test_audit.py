@@ -1,4 +1,4 @@
-"""The audit: clean on a market that traded, live and at rest; and it finds each thing that somebody has changed."""
+"""The audit is clean on a market that trades or has traded, and it finds each change."""
 
 import shutil
 import signal
@@ -17,13 +17,13 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def places(postgres_url: str, module_namespace: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
-    """An exchange that has traded, was audited while it did, and has stopped."""
+    """An exchange that was audited while it traded, and has stopped."""
     running = Running(None, postgres_url, module_namespace)
     try:
         running.start("--bots", "6")
         eventually(lambda: running.http.get(f"{running.feed}/stats").json()["trades"] > 20, 60, "bots trade")
         for _ in range(3):
-            assert running.audit() == [], "clean while bots trade"
+            assert running.audit() == [], "the audit is clean while bots trade"
         running.kill("matching_engine")
         eventually(lambda: running.http.get(f"{running.engine}/health/ready").status_code == 200, 60)
         assert running.stop(signal.SIGTERM) == 0
@@ -38,15 +38,15 @@ async def failed(places: Places) -> list[Check]:
     return [check for check in await audit(places) if check.count]
 
 
-async def test_it_is_clean_at_rest_from_a_snapshot_and_from_the_first_command_on(places: Places) -> None:
+async def test_the_audit_is_clean_from_a_snapshot_and_from_the_first_command(places: Places) -> None:
     assert await failed(places) == []
     whole = await audit(Places(places.database, places.log, places.namespace, places.data, whole=True))
     assert [check for check in whole if check.count] == []
-    again = next(check for check in whole if check.name == "engine decides the same again")
+    again = next(check for check in whole if check.name == "replay gives the same instructions")
     assert again.compared > 20, "every instruction since the beginning"
 
 
-async def test_without_any_snapshot_it_decides_everything_again(places: Places, tmp_path: Path) -> None:
+async def test_without_a_snapshot_the_audit_replays_all_commands(places: Places, tmp_path: Path) -> None:
     assert await failed(Places(places.database, places.log, places.namespace, tmp_path)) == []
 
 
@@ -81,7 +81,7 @@ CHANGES = [*((CLEARING_DATA, *change) for change in LEDGER), *((MARKET_DATA, *ch
 
 
 @pytest.mark.parametrize(("database", "change", "finds"), CHANGES, ids=lambda value: str(value)[:48])
-async def test_what_somebody_has_changed_is_found(places: Places, database: str, change: str, finds: set[str]) -> None:
+async def test_the_audit_finds_each_changed_row(places: Places, database: str, change: str, finds: set[str]) -> None:
     url = database_url(places.database, places.namespace, database)
     with psycopg.connect(url, autocommit=True) as connection:
         tables = [name for (name,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
@@ -100,7 +100,7 @@ async def test_what_somebody_has_changed_is_found(places: Places, database: str,
     assert await failed(places) == []
 
 
-async def test_an_engine_that_was_changed_is_found(places: Places, tmp_path: Path) -> None:
+async def test_the_audit_finds_a_changed_engine_snapshot(places: Places, tmp_path: Path) -> None:
     from matching_engine.snapshots import SnapshotStore, read_snapshots
 
     snapshot = next(read_snapshots(places.data / "engine"))

@@ -1,4 +1,4 @@
-"""Bots and plain clients on an exchange that runs: what they know is right, through lost connections and limits."""
+"""Bots and clients on a running exchange, with lost connections and rate limits."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def running(postgres_url: str, module_namespace: str) -> Iterator[Running]:
-    """An exchange that lets a client ask thirty times a second."""
+    """An exchange with a limit of thirty requests a second for each client."""
     exchange = Running(None, postgres_url, module_namespace)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MX_REQUESTS_PER_SECOND", "30")
@@ -33,7 +33,7 @@ def running(postgres_url: str, module_namespace: str) -> Iterator[Running]:
 
 
 class Trader(Bot):
-    """Trades all the time, and counts what it hears."""
+    """A bot that trades all the time and records its callbacks."""
 
     symbols = ("AAPL",)
 
@@ -83,16 +83,16 @@ def settled(running: Running, client: ExchangeClient) -> dict[str, Any]:
     running.until_at_rest()
     return {
         "cash": Decimal(client.balance().cash),
-        "AAPL": next((Decimal(one.quantity) for one in client.holdings() if one.symbol == "AAPL"), Decimal(0)),
+        "AAPL": next((Decimal(holding.quantity) for holding in client.holdings() if holding.symbol == "AAPL"), Decimal(0)),
         "open": {order.order_id for order in client.open_orders()},
     }
 
 
-def known(bot: Bot) -> dict[str, Any]:
+def state_of(bot: Bot) -> dict[str, Any]:
     return {"cash": bot.cash, "AAPL": bot.position("AAPL"), "open": {order.order_id for order in bot.open_orders}}
 
 
-async def test_what_a_bot_knows_is_right_though_gateway_and_feed_are_killed(running: Running) -> None:
+async def test_a_bots_state_is_right_after_gateway_and_feed_are_killed(running: Running) -> None:
     clients = {side: ExchangeClient(running.gateway, running.feed) for side in ("buy", "sell")}
     bots = {side: Trader(side) for side in clients}
     stop = asyncio.Event()
@@ -116,18 +116,18 @@ async def test_what_a_bot_knows_is_right_though_gateway_and_feed_are_killed(runn
     for bot in bots.values():
         bot.trades = False
     for side, client in clients.items():
-        for _ in range(30):  # a bot takes over what is settled two seconds after its last fill
+        for _ in range(30):  # a bot reads its settled balances two seconds after its last fill
             await asyncio.sleep(1)
-            right = await asyncio.to_thread(settled, running, client)
-            if known(bots[side]) == right:
+            expected = await asyncio.to_thread(settled, running, client)
+            if state_of(bots[side]) == expected:
                 break
-        assert known(bots[side]) == right, side
+        assert state_of(bots[side]) == expected, side
     assert bots["buy"].mid("AAPL") == bots["buy"].last("AAPL") or bots["buy"].best_bid("AAPL") is not None
-    # A deposit is no fill, and known nevertheless.
-    had = bots["buy"].cash
+    # A deposit is not a fill, but the bot reads it too.
+    cash_before = bots["buy"].cash
     deposit(running, "trader-buy", cash=5)
     async with asyncio.timeout(20):
-        while bots["buy"].cash != had + 5:
+        while bots["buy"].cash != cash_before + 5:
             await asyncio.sleep(0.1)
     state = f"{running.gateway}/admin/securities/AAPL/state"
     for wanted in ("halted", "continuous"):
@@ -140,16 +140,16 @@ async def test_what_a_bot_knows_is_right_though_gateway_and_feed_are_killed(runn
     await asyncio.gather(*tasks)
 
 
-async def test_a_bot_that_asks_too_often_is_slowed_and_loses_nothing(running: Running) -> None:
-    class Hasty(Bot):
+async def test_a_bot_that_exceeds_its_rate_limit_waits_and_loses_no_order(running: Running) -> None:
+    class Burst(Bot):
         symbols = ("TSLA",)
 
         def on_start(self) -> None:
             self.orders = [self.buy("TSLA", 1, 1 + number) for number in range(120)]
 
     with ExchangeClient(running.gateway, running.feed) as client:
-        account = client.open_account("hasty")
-        bot, stop = Hasty(), asyncio.Event()
+        account = client.open_account("burst")
+        bot, stop = Burst(), asyncio.Event()
         venue = LiveVenue(bot, account.client_id, account.api_key, running.gateway, running.feed)
         task = asyncio.create_task(venue.run(stop))
         async with asyncio.timeout(30):
@@ -167,7 +167,7 @@ async def test_a_bot_that_asks_too_often_is_slowed_and_loses_nothing(running: Ru
         assert len(client.open_orders()) == 120
 
 
-def test_a_plain_client_asks_for_everything_and_says_why_it_was_refused(running: Running) -> None:
+def test_the_client_reads_everything_and_raises_refusals_with_their_codes(running: Running) -> None:
     with ExchangeClient(running.gateway, running.feed) as ada, ExchangeClient(running.gateway, running.feed) as bob:
         ada.open_account("ada")
         bob.open_account("bob")
@@ -184,7 +184,7 @@ def test_a_plain_client_asks_for_everything_and_says_why_it_was_refused(running:
         assert [order.order_id for order in ada.open_orders()] == [resting.order_id]
         assert ada.order(resting.order_id).filled_quantity == "1"
         assert ada.candles("MSFT")[-1].close == "400.00"
-        assert any(one.symbol == "MSFT" for one in ada.securities())
+        assert any(security.symbol == "MSFT" for security in ada.securities())
         assert {leader.client_id for leader in ada.leaderboard()} >= {"ada", "bob"}
         assert ada.equity()[-1].equity == ada.balance().equity
         assert ada.cancel(resting.order_id).status == "CANCELED"
@@ -196,7 +196,7 @@ def test_a_plain_client_asks_for_everything_and_says_why_it_was_refused(running:
             ExchangeClient(running.gateway, running.feed).balance()
 
 
-async def test_the_client_to_await_does_the_same(running: Running) -> None:
+async def test_the_async_client_trades_and_reads_its_balance(running: Running) -> None:
     async with AsyncExchangeClient(running.gateway, running.feed) as client:
         await client.open_account("eve")
         order = await client.buy("NVDA", 2, "50.00")
@@ -205,13 +205,13 @@ async def test_the_client_to_await_does_the_same(running: Running) -> None:
 
 
 def test_both_clients_have_the_same_methods() -> None:
-    def methods(kind: type) -> set[str]:
-        return {name for name in vars(kind) if not name.startswith("_")}
+    def methods(client_type: type) -> set[str]:
+        return {name for name in vars(client_type) if not name.startswith("_")}
 
     assert methods(ExchangeClient) == methods(AsyncExchangeClient)
 
 
-def test_bot_new_writes_a_bot_that_bot_runs_and_whose_errors_show_its_own_line(running: Running, tmp_path: Path) -> None:
+def test_bot_new_writes_a_bot_that_bot_runs_and_its_errors_show_its_own_line(running: Running, tmp_path: Path) -> None:
     def command(*arguments: str) -> list[str]:
         return [sys.executable, "-m", "exchange_launcher.cli", "bot", *arguments]
 
@@ -237,10 +237,10 @@ def test_bot_new_writes_a_bot_that_bot_runs_and_whose_errors_show_its_own_line(r
     finally:
         process.terminate()
         assert process.wait(20) == 0
-    said = Path(output.name).read_text()
-    assert "from-cli has 10000" in said
-    assert "1 / 0" in said
-    assert "live.py" not in said
+    printed = Path(output.name).read_text()
+    assert "from-cli has 10000" in printed
+    assert "1 / 0" in printed
+    assert "live.py" not in printed
     wrong = subprocess.run(command("my_bot.py:YourBot", *urls), cwd=tmp_path, capture_output=True, text=True)
     assert wrong.returncode == 2
     assert "it has MyBot" in wrong.stderr.replace("\n", " ")

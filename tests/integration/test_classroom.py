@@ -1,4 +1,4 @@
-"""Classroom mode: clients by name, the simple dialect, the quick routes; and that all of it is off elsewhere."""
+"""Classroom mode: clients by name, the simple dialect and the quick routes. All of these are off outside of a classroom."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,12 +16,12 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def running(postgres_url: str, module_namespace: str) -> Iterator[Running]:
-    """A classroom without bots."""
+    """A classroom without house bots."""
     exchange = Running(None, postgres_url, module_namespace)
     exchange.start("--classroom", "--bots", "0", "--pricing", "spread_capture")
     yield exchange
     exchange.until_at_rest()
-    exchange.assert_every_cent_is_there()
+    exchange.assert_whole_audit_is_clean()
     assert exchange.stop() == 0
     exchange.close()
 
@@ -31,15 +31,15 @@ def quick(running: Running, route: str, stock: str, uid: Any, price: Any, quanti
     return running.http.post(f"{running.gateway}/{route}", json=body)
 
 
-def look(running: Running, route: str) -> Any:
+def get_json(running: Running, route: str) -> Any:
     return running.http.get(f"{running.gateway}/{route}").json()
 
 
 def test_the_exchange_is_alive(running: Running) -> None:
-    assert look(running, "") == {"status": "alive"}
+    assert get_json(running, "") == {"status": "alive"}
 
 
-def test_the_status_of_a_quick_order_says_what_came_of_it(running: Running) -> None:
+def test_the_status_of_a_quick_order_shows_its_outcome(running: Running) -> None:
     for route, price, quantity, status, filled in (
         ("buy", 10, 5, 202, 0),
         ("sell", 10, 5, 200, 5),
@@ -53,71 +53,77 @@ def test_the_status_of_a_quick_order_says_what_came_of_it(running: Running) -> N
     assert quick(running, "buy", "NONE", "ada", 10, 1).status_code == 404
 
 
-def test_each_side_of_a_trade_has_its_own_price_and_the_exchange_keeps_the_difference(running: Running) -> None:
-    before = look(running, "profit")
+def test_with_spread_capture_each_side_pays_its_limit_and_the_exchange_keeps_the_rest(running: Running) -> None:
+    before = get_json(running, "profit")
     quick(running, "sell", "AMZN", "seller", 98.5, 4)
     bought = quick(running, "buy", "AMZN", "buyer", 100, 4).json()
     assert bought["average_price"] == 100
-    assert look(running, "profit") == before + 6
-    assert look(running, "quotes")["AMZN"] == 98.5
+    assert get_json(running, "profit") == before + 6
+    assert get_json(running, "quotes")["AMZN"] == 98.5
 
-    def has(client_id: str, cash: str) -> bool:
+    def has_cash(client_id: str, cash: str) -> bool:
         answer = running.http.get(f"{running.feed}/balance/{client_id}", headers={"Client-ID": client_id})
         return bool(answer.json().get("cash") == cash)
 
-    eventually(lambda: has("buyer", "9600.00") and has("seller", "10394.00"), what="settled, without fees")
+    eventually(
+        lambda: has_cash("buyer", "9600.00") and has_cash("seller", "10394.00"), what="the trade is settled without fees"
+    )
 
 
-def test_the_orderbook_has_the_best_price_first_and_names(running: Running) -> None:
+def test_the_orderbook_has_the_best_price_first_with_names(running: Running) -> None:
     for uid, price in (("a", 10), ("b", 11), ("c", 11)):
         assert quick(running, "add_buy", "META", uid, price, 2).status_code == 200
     assert quick(running, "add_sell", "META", 7, 12.25, 1).status_code == 200
-    book = look(running, "orderbook")
+    book = get_json(running, "orderbook")
     assert [(order["uid"], order["price"]) for order in book["buy"]["META"]] == [("b", 11), ("c", 11), ("a", 10)]
     assert book["sell"]["META"] == [{"name": "META", "uid": "7", "price": 12.25, "quantity": 1}]
 
 
-def test_what_is_added_lists_its_stock_and_waits_until_somebody_trades(running: Running) -> None:
+def test_an_added_order_lists_its_stock_and_waits_for_the_first_trade(running: Running) -> None:
     assert quick(running, "add_sell", "HOMEWORK", "ada", 10.001, 1).status_code == 422
-    assert quick(running, "buy", "HOMEWORK", "ada", 10, 1).status_code == 404, "what is refused lists nothing"
+    assert quick(running, "buy", "HOMEWORK", "ada", 10, 1).status_code == 404, "a refused order lists no stock"
     assert quick(running, "add_sell", "HOMEWORK", "ada", 10, 3).status_code == 200
-    assert quick(running, "add_buy", "HOMEWORK", "bob", 12, 3).status_code == 200, "it crosses, and only queues"
-    book = look(running, "orderbook")
+    assert quick(running, "add_buy", "HOMEWORK", "bob", 12, 3).status_code == 200, (
+        "the order crosses the other side, but does not trade yet"
+    )
+    book = get_json(running, "orderbook")
     assert (book["sell"]["HOMEWORK"][0]["price"], book["buy"]["HOMEWORK"][0]["price"]) == (10, 12)
-    assert "HOMEWORK" not in look(running, "quotes")
-    assert quick(running, "buy", "HOMEWORK", "cy", 9, 1).status_code == 202, "what was added has traded before"
-    assert 10 <= look(running, "quotes")["HOMEWORK"] <= 12
+    assert "HOMEWORK" not in get_json(running, "quotes")
+    assert quick(running, "buy", "HOMEWORK", "cy", 9, 1).status_code == 202, (
+        "the added orders trade before a new order enters"
+    )
+    assert 10 <= get_json(running, "quotes")["HOMEWORK"] <= 12
 
 
 def test_the_orderbook_names_a_stock_only_on_the_side_where_it_has_orders(running: Running) -> None:
     assert quick(running, "add_buy", "PEP", "ada", 10, 1).status_code == 200
     assert quick(running, "add_sell", "KO", "ada", 12, 1).status_code == 200
-    book = look(running, "orderbook")
+    book = get_json(running, "orderbook")
     assert ("PEP" in book["buy"], "PEP" in book["sell"]) == (True, False)
     assert ("KO" in book["buy"], "KO" in book["sell"]) == (False, True)
     assert all(orders for side in book.values() for orders in side.values())
 
 
-def test_what_has_not_traded_has_no_quote(running: Running) -> None:
+def test_a_stock_without_a_trade_has_no_quote(running: Running) -> None:
     assert quick(running, "add_buy", "DIS", "ada", 10, 1).status_code == 200
-    quotes = look(running, "quotes")
+    quotes = get_json(running, "quotes")
     assert "DIS" not in quotes
     assert None not in quotes.values()
 
 
-def test_the_address_itself_is_a_page_for_a_browser_and_json_for_a_script(running: Running) -> None:
+def test_the_root_is_a_page_for_browsers_and_json_for_scripts(running: Running) -> None:
     page = running.http.get(f"{running.gateway}/", headers={"Accept": "text/html,*/*;q=0.8"})
     assert "/dashboard/js/app.js" in page.text
     assert running.http.get(f"{running.gateway}/dashboard/config.json").json() == {"classroom": True}
-    assert look(running, "") == {"status": "alive"}
+    assert get_json(running, "") == {"status": "alive"}
 
 
-def test_clearbook_cancels_all_orders_of_everybody(running: Running) -> None:
+def test_clearbook_cancels_all_orders_of_all_clients(running: Running) -> None:
     quick(running, "add_buy", "TSLA", "ada", 1, 1)
     answer = running.http.post(f"{running.gateway}/clearbook").json()
     assert answer["ok"]
     assert answer["cancelled"] >= 1
-    assert look(running, "orderbook") == {"sell": {}, "buy": {}}
+    assert get_json(running, "orderbook") == {"sell": {}, "buy": {}}
 
 
 def test_a_bad_quick_order_is_refused_with_the_field(running: Running) -> None:
@@ -134,17 +140,19 @@ def test_a_bad_quick_order_is_refused_with_the_field(running: Running) -> None:
         assert (answer.status_code, answer.json()["error"]["field"]) == (status, field), change
 
 
-def test_a_client_has_an_account_from_its_first_order_on_and_needs_neither_cash_nor_shares(running: Running) -> None:
+def test_a_first_order_opens_an_account_that_needs_neither_cash_nor_shares(running: Running) -> None:
     order = {"symbol": "NVDA", "side": "sell", "quantity": 90_000, "price": "1000.00"}
     answer = running.order({"Client-ID": "grace"}, **order)
     assert (answer.status_code, answer.json()["client_id"]) == (201, "grace")
     answer = running.order({"Client-ID": "grace"}, **{**order, "side": "buy"})
-    assert (answer.json()["status"], answer.json()["trades"][0]["price"]) == ("FILLED", "1000.00"), "it trades with itself"
+    assert (answer.json()["status"], answer.json()["trades"][0]["price"]) == ("FILLED", "1000.00"), (
+        "in a classroom an order may trade with one of the same client"
+    )
     assert running.order({}, **order).json()["client_id"] == "guest"
     assert running.http.delete(f"{running.gateway}/orders").json()[0]["status"] == "CANCELED"
 
 
-def test_the_admins_routes_are_open_to_who_sits_at_the_machine_and_to_no_page_from_elsewhere(running: Running) -> None:
+def test_admin_routes_are_open_on_the_machine_itself_and_closed_for_foreign_pages(running: Running) -> None:
     url = f"{running.gateway}/admin/securities/INTC/state"
     assert running.http.put(url, json={"state": "halted"}).status_code == 200
     assert running.order({"Client-ID": "grace"}, symbol="INTC", side="buy", quantity=1, price="1").status_code == 409
@@ -153,26 +161,26 @@ def test_the_admins_routes_are_open_to_who_sits_at_the_machine_and_to_no_page_fr
     assert running.http.put(url, json={"state": "continuous"}).status_code == 200
 
 
-def test_the_simple_dialect_says_open_matched_and_rejected(running: Running) -> None:
+def test_the_simple_dialect_answers_open_matched_and_rejected(running: Running) -> None:
     with (
         running.socket(running.gateway, "/", {"Client-ID": "ada"}) as ada,
         running.socket(running.gateway, "/") as guest,
-        running.socket(running.gateway, "/", {"Client-ID": "wall"}) as wall,
+        running.socket(running.gateway, "/", {"Client-ID": "wall"}) as subscriber,
     ):
-        wall.say({"type": "subscribe", "channel": "trades"})
-        assert wall.hear() == {"status": "subscribed", "channel": "trades"}
-        ada.say({"type": "sell", "symbol": "NFLX", "price": 50.25, "quantity": 3})
-        waits = ada.hear()
-        assert (waits["status"], "trade" in waits) == ("open", False)
-        guest.say({"type": "buy", "symbol": "NFLX", "price": 51, "quantity": 2})
-        matched = guest.hear()
+        subscriber.send({"type": "subscribe", "channel": "trades"})
+        assert subscriber.receive() == {"status": "subscribed", "channel": "trades"}
+        ada.send({"type": "sell", "symbol": "NFLX", "price": 50.25, "quantity": 3})
+        resting = ada.receive()
+        assert (resting["status"], "trade" in resting) == ("open", False)
+        guest.send({"type": "buy", "symbol": "NFLX", "price": 51, "quantity": 2})
+        matched = guest.receive()
         assert matched["status"] == "matched"
         assert matched["trade"]["quantity"] == 2
         assert matched["trade"]["price"] == 51
-        update = wall.hear()
+        update = subscriber.receive()
         assert update["type"] == "order_update"
-        told = update["data"]
-        assert {name: told[name] for name in ("symbol", "price", "quantity", "buyer", "seller", "side")} == {
+        trade = update["data"]
+        assert {name: trade[name] for name in ("symbol", "price", "quantity", "buyer", "seller", "side")} == {
             "symbol": "NFLX",
             "price": 50.25,
             "quantity": 2,
@@ -180,14 +188,14 @@ def test_the_simple_dialect_says_open_matched_and_rejected(running: Running) -> 
             "seller": "ada",
             "side": "buy",
         }
-        assert told["order_id"] == matched["order_id"]
-        assert told["maker_order_id"] == waits["order_id"]
-        assert 0 < told["latency"] < 30
-        assert told["throughput"] >= 1
-        guest.say({"type": "buy", "symbol": "NFLX", "price": "lots", "quantity": 2})
-        assert guest.hear()["status"] == "rejected"
-        guest.say({"type": "buy", "symbol": "NONE", "price": 1, "quantity": 2})
-        refused = guest.hear()
+        assert trade["order_id"] == matched["order_id"]
+        assert trade["maker_order_id"] == resting["order_id"]
+        assert 0 < trade["latency"] < 30
+        assert trade["throughput"] >= 1
+        guest.send({"type": "buy", "symbol": "NFLX", "price": "lots", "quantity": 2})
+        assert guest.receive()["status"] == "rejected"
+        guest.send({"type": "buy", "symbol": "NONE", "price": 1, "quantity": 2})
+        refused = guest.receive()
         assert (refused["status"], "not listed" in refused["message"]) == ("rejected", True)
 
 
@@ -207,42 +215,42 @@ def test_the_simple_dialect_says_open_matched_and_rejected(running: Running) -> 
         ({"type": "subscribe", "channel": ["x"]}, "Unknown channel: '[\"x\"]'; there is 'trades'"),
     ],
 )
-def test_what_the_simple_dialect_does_not_know_is_an_error_and_the_connection_goes_on(
+def test_an_unknown_message_of_the_simple_dialect_is_an_error_and_the_connection_stays_open(
     running: Running, message: Any, error: str
 ) -> None:
-    with running.socket(running.gateway, "/") as talk:
-        talk.say(message)
-        assert talk.hear() == {"error": error}
-        talk.say({"type": "buy", "symbol": "AAPL", "price": 1, "quantity": 1})
-        assert talk.hear()["status"] == "open"
+    with running.socket(running.gateway, "/") as ws:
+        ws.send(message)
+        assert ws.receive() == {"error": error}
+        ws.send({"type": "buy", "symbol": "AAPL", "price": 1, "quantity": 1})
+        assert ws.receive()["status"] == "open"
 
 
-def test_a_name_that_cannot_be_is_told_and_the_connection_closed(running: Running) -> None:
-    with running.socket(running.gateway, "/", {"Client-ID": "$issuer"}) as talk:
-        assert talk.hear()["error"].startswith("Client-ID must be")
+def test_an_impossible_name_is_reported_and_the_connection_closes(running: Running) -> None:
+    with running.socket(running.gateway, "/", {"Client-ID": "$issuer"}) as ws:
+        assert ws.receive()["error"].startswith("Client-ID must be")
 
 
-def test_the_other_websocket_knows_names_too(running: Running) -> None:
-    with running.socket(running.gateway, "/ws/orders", {"Client-ID": "ada"}) as talk:
+def test_the_order_websocket_accepts_names_too(running: Running) -> None:
+    with running.socket(running.gateway, "/ws/orders", {"Client-ID": "ada"}) as ws:
         order = {"op": "order", "id": 1, "symbol": "ADBE", "side": "buy", "quantity": 1, "price": "2.00"}
-        assert talk.ask(order)["order"]["client_id"] == "ada"
-    with running.socket(running.gateway, "/ws/orders") as talk:
-        assert talk.ask(order)["order"]["client_id"] == "guest"
-    with running.socket(running.gateway, "/ws/orders") as talk:
-        talk.say({"op": "login", "client_id": "bob", "id": 2})
-        assert talk.hear()["client_id"] == "bob"
-        assert talk.ask(order)["order"]["client_id"] == "bob"
+        assert ws.request(order)["order"]["client_id"] == "ada"
+    with running.socket(running.gateway, "/ws/orders") as ws:
+        assert ws.request(order)["order"]["client_id"] == "guest"
+    with running.socket(running.gateway, "/ws/orders") as ws:
+        ws.send({"op": "login", "client_id": "bob", "id": 2})
+        assert ws.receive()["client_id"] == "bob"
+        assert ws.request(order)["order"]["client_id"] == "bob"
 
 
 def test_the_blackboard_is_the_same_after_a_restart(running: Running) -> None:
     quick(running, "sell", "CSCO", "ada", 9, 4)
     quick(running, "buy", "CSCO", "bob", 10, 1)
     quick(running, "buy", "CSCO", "cy", 8, 2)
-    before = [look(running, route) for route in ("orderbook", "quotes", "profit")]
+    before = [get_json(running, route) for route in ("orderbook", "quotes", "profit")]
     running.until_at_rest()
     running.kill("order_entry_gateway")
     eventually(lambda: running.http.get(f"{running.gateway}/health/ready").status_code == 200)
-    assert [look(running, route) for route in ("orderbook", "quotes", "profit")] == before
+    assert [get_json(running, route) for route in ("orderbook", "quotes", "profit")] == before
 
 
 def test_a_folder_stays_a_classroom(running: Running) -> None:
@@ -253,11 +261,11 @@ def test_a_folder_stays_a_classroom(running: Running) -> None:
     other.start("--bots", "0", wait=False)
     assert other.process is not None
     assert other.process.wait(90) == 1
-    assert "was begun with --classroom" in other.said()
+    assert "was created with --classroom" in other.output_text()
     other.close()
 
 
-def test_outside_of_a_classroom_the_routes_say_what_they_belong_to(postgres_url: str, module_namespace: str) -> None:
+def test_outside_of_a_classroom_the_quick_routes_name_the_classroom_flag(postgres_url: str, module_namespace: str) -> None:
     market = Running(None, postgres_url, f"{module_namespace}_m")
     try:
         market.start("--bots", "0")

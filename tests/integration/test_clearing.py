@@ -1,4 +1,4 @@
-"""The clearinghouse over a real Postgres: crashes, duplicates, gaps, what the database refuses."""
+"""The clearinghouse over a real Postgres: crashes, duplicates, gaps, and refusals of the database."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ def body(sequence: int, *instructions: Instruction, token: int = 1) -> bytes:
 
 
 class Clearing:
-    """A clearinghouse that can be ended and begun again, over one log and one database."""
+    """A clearinghouse over one log and one database. It can be stopped and started several times."""
 
     def __init__(self, postgres_url: str, namespace: str, folder: Path) -> None:
         self.url = database_url(postgres_url, namespace, CLEARING_DATA)
@@ -47,7 +47,7 @@ class Clearing:
         self.service: ClearingService
 
     def begin(self) -> "asyncio.Task[None]":
-        """A clearinghouse that runs until it fails."""
+        """Start a clearinghouse that runs until it fails."""
         (self.port,) = free_ports(1)
         self.service = ClearingService(ClearingSettings(**self._arguments, port=self.port))
         self.service._log = self.log
@@ -55,7 +55,7 @@ class Clearing:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[ClearingService]:
-        """A clearinghouse that is killed at the end of the block."""
+        """Run a clearinghouse that is killed at the end of the block."""
         task = self.begin()
         try:
             yield self.service
@@ -65,8 +65,8 @@ class Clearing:
                 await task
 
     def reports(self) -> list[SettlementReport]:
-        """All reports on the feed, by batch, with repetitions."""
-        return [r for one in self.log._topics[DATA_FEED] for r in decode_batch(DATA_FEED, one).records]
+        """Return all settlement reports on `data_feed`, with repetitions."""
+        return [r for batch in self.log._topics[DATA_FEED] for r in decode_batch(DATA_FEED, batch).records]
 
     async def until(self, check: Callable[[], Any]) -> None:
         async with asyncio.timeout(20):
@@ -98,10 +98,10 @@ async def test_each_instruction_is_settled_and_reported_once(clearing: Clearing)
     ]
 
 
-async def test_what_comes_soon_after_a_transaction_shares_the_next_one(
+async def test_instructions_soon_after_a_transaction_share_the_next_one(
     clearing: Clearing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clearinghouse.service.REST_SECONDS", 0.5)
+    monkeypatch.setattr("clearinghouse.service.PAUSE_SECONDS", 0.5)
     await clearing.log.append(ORDER_EXECUTION, [body(1, *OPENINGS)])
     async with clearing.running():
         await clearing.until(lambda: len(clearing.reports()) == 2)
@@ -123,7 +123,7 @@ async def test_a_repeated_batch_is_settled_once(clearing: Clearing) -> None:
     assert len(clearing.reports()) == 4
 
 
-async def test_a_batch_before_which_records_are_missing_waits_for_them(clearing: Clearing) -> None:
+async def test_a_batch_after_a_gap_waits_for_the_missing_records(clearing: Clearing) -> None:
     await clearing.log.append(ORDER_EXECUTION, [body(1, *OPENINGS), body(4, trade(2))])
     async with clearing.running() as service:
         await clearing.until(lambda: "gap" in service._health.waiting_for)
@@ -132,7 +132,7 @@ async def test_a_batch_before_which_records_are_missing_waits_for_them(clearing:
         assert "gap" not in service._health.waiting_for
 
 
-async def test_what_a_replaced_engine_still_writes_is_not_settled(clearing: Clearing) -> None:
+async def test_late_instructions_of_a_replaced_engine_are_not_settled(clearing: Clearing) -> None:
     stale = body(3, trade(1, pays=999), token=1)
     await clearing.log.append(ORDER_EXECUTION, [body(1, *OPENINGS), body(3, token=2), stale, body(3, trade(1), token=2)])
     async with clearing.running():
@@ -143,7 +143,7 @@ async def test_what_a_replaced_engine_still_writes_is_not_settled(clearing: Clea
 async def test_reports_that_were_not_sent_before_a_crash_are_sent_after_it(clearing: Clearing) -> None:
     await clearing.log.append(ORDER_EXECUTION, [body(1, *OPENINGS), body(3, trade(1))])
     async with clearing.running() as service:
-        # The feed's topic refuses: settled and committed, but not reported.
+        # Appends to `data_feed` fail, so the instructions are settled and committed, but not reported.
         append = clearing.log.append
 
         async def refuse(topic: str, bodies: Any) -> None:
@@ -163,7 +163,7 @@ async def test_reports_that_were_not_sent_before_a_crash_are_sent_after_it(clear
     await clearing.query("UPDATE consumed SET reported = 0")
     async with clearing.running():
         await clearing.until(lambda: len(clearing.reports()) == 3)
-    assert clearing.reports() == first, "sent again, they are the same"
+    assert clearing.reports() == first, "the repeated reports are the same"
 
 
 async def test_a_crash_at_any_point_settles_everything_once(clearing: Clearing) -> None:
@@ -183,7 +183,7 @@ async def test_a_crash_at_any_point_settles_everything_once(clearing: Clearing) 
     assert await clearing.query("SELECT sum(cash)::int FROM accounts") == [(0,)]
 
 
-async def test_what_cannot_be_settled_is_rejected_and_the_rest_goes_on(clearing: Clearing) -> None:
+async def test_an_instruction_that_cannot_settle_is_rejected_and_the_others_settle(clearing: Clearing) -> None:
     await clearing.log.append(ORDER_EXECUTION, [body(1, *OPENINGS), body(3, trade(1, pays=20_000), trade(2))])
     async with clearing.running():
         await clearing.until(lambda: len(clearing.reports()) == 4)
@@ -192,22 +192,22 @@ async def test_what_cannot_be_settled_is_rejected_and_the_rest_goes_on(clearing:
     rejected, settled = clearing.reports()[2:]
     assert (rejected.status, settled.status) == (SettlementStatus.REJECTED, SettlementStatus.SETTLED)
     assert await clearing.query("SELECT status, text FROM settlements WHERE trade_id = 1") == [
-        ("REJECTED", "a has 10001 units of cash too little")
+        ("REJECTED", "a lacks 10001 cash units")
     ]
 
 
-async def test_the_database_is_the_last_line_of_defence(clearing: Clearing) -> None:
+async def test_the_constraints_of_the_database_reject_a_wrong_settlement(clearing: Clearing) -> None:
     await clearing.log.append(ORDER_EXECUTION, [body(1, *OPENINGS)])
     async with clearing.running():
         await clearing.until(lambda: len(clearing.reports()) == 2)
-        # Somebody takes a's cash behind the clearinghouse's back: what it has in memory is no longer so.
+        # A change of the table outside of the clearinghouse makes the balances in its memory wrong.
         await clearing.query("UPDATE accounts SET cash = 7 WHERE client_id = 'a'")
         await clearing.log.append(ORDER_EXECUTION, [body(3, trade(1))])
         await clearing.until(lambda: len(clearing.reports()) == 3)
     assert clearing.reports()[2].status is SettlementStatus.REJECTED
 
 
-async def test_a_database_that_goes_away_loses_nothing(clearing: Clearing) -> None:
+async def test_lost_connections_to_the_database_lose_no_settlement(clearing: Clearing) -> None:
     await clearing.log.append(ORDER_EXECUTION, [body(1, *OPENINGS)])
     async with clearing.running():
         await clearing.until(lambda: len(clearing.reports()) == 2)
@@ -222,26 +222,26 @@ async def test_a_database_that_goes_away_loses_nothing(clearing: Clearing) -> No
     assert [report.instruction for report in clearing.reports()] == list(range(1, 23))
 
 
-async def test_a_second_clearinghouse_stands_by_until_the_first_is_gone(clearing: Clearing) -> None:
+async def test_a_second_clearinghouse_stands_by_until_the_first_ends(clearing: Clearing) -> None:
     await clearing.log.append(ORDER_EXECUTION, [body(1, *OPENINGS)])
     async with contextlib.AsyncExitStack() as first:
         await first.enter_async_context(clearing.running())
         await clearing.until(lambda: len(clearing.reports()) == 2)
         async with clearing.running() as second:
-            await clearing.until(lambda: "stands by" in second._health.waiting_for.get("database", ""))
+            await clearing.until(lambda: "this one waits" in second._health.waiting_for.get("database", ""))
             await first.aclose()
             await clearing.log.append(ORDER_EXECUTION, [body(3, trade(1))])
             await clearing.until(lambda: [r.instruction for r in clearing.reports()][-1] == 3)
 
 
-async def test_a_clearinghouse_that_was_replaced_meanwhile_begins_anew(clearing: Clearing) -> None:
+async def test_a_replaced_clearinghouse_ends_with_an_error(clearing: Clearing) -> None:
     await clearing.log.append(ORDER_EXECUTION, [body(1, *OPENINGS)])
     async with contextlib.AsyncExitStack() as other:
         first = clearing.begin()
         await clearing.until(lambda: len(clearing.reports()) == 2)
         second = await other.enter_async_context(clearing.running())
-        await clearing.until(lambda: "stands by" in second._health.waiting_for.get("database", ""))
-        # The first one's connection is lost: the second has the lock before it is back.
+        await clearing.until(lambda: "this one waits" in second._health.waiting_for.get("database", ""))
+        # The first clearinghouse loses its connection, and the second gets the lock before the first reconnects.
         while "database" in second._health.waiting_for:
             await clearing.query(
                 "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid) "
@@ -256,17 +256,17 @@ async def test_a_clearinghouse_that_was_replaced_meanwhile_begins_anew(clearing:
         assert raised.group_contains(ReplacedError)
 
 
-async def test_a_record_of_a_newer_version_stalls_it_and_is_named(clearing: Clearing) -> None:
+async def test_a_record_of_a_newer_version_stalls_the_clearinghouse_and_is_named(clearing: Clearing) -> None:
     newer = msgspec.msgpack.encode([VERSION, "engine", 1, 3, 0, [["Dividend", 1, 2]]])
     await clearing.log.append(ORDER_EXECUTION, [body(1, *OPENINGS), newer])
     async with clearing.running() as service:
         await clearing.until(lambda: ORDER_EXECUTION in service._health.waiting_for)
         assert "Dividend" in service._health.waiting_for[ORDER_EXECUTION]
-        # What came before is settled.
+        # The instructions before it are settled.
         await clearing.until(lambda: len(clearing.reports()) == 2)
 
 
-async def test_a_body_that_is_no_batch_is_passed_over(clearing: Clearing) -> None:
+async def test_a_body_that_is_not_a_batch_is_skipped(clearing: Clearing) -> None:
     await clearing.log.append(ORDER_EXECUTION, [b"garbage", body(1, *OPENINGS), b"\xc1", body(3, trade(1))])
     async with clearing.running():
         await clearing.until(lambda: len(clearing.reports()) == 3)

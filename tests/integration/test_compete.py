@@ -1,5 +1,5 @@
-"""A season live over the real services: bots that loop, leak, fork and crash lose their turn and harm nobody; a round can be
-paused and resumed, and replayed."""
+"""A season on the real services. Bots that loop, leak, fork or crash are removed and disturb nobody else. A round can be
+paused, resumed and replayed."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from exchange_launcher.compete import leading
+from exchange_launcher.live_display import best_score_text
 from tests.integration.running import eventually, free_ports
 from trading_bots.competition import replay
 from trading_bots.competition.season import parse_season
@@ -49,36 +49,36 @@ class Good(Bot):
 
 
 class Rests(Bot):
-    """Puts an order far away, and does its worst then."""
+    """Enters an order far from the market. Misbehaves later."""
 
     def on_start(self):
         self.buy("X", 1, 1)
-        self.every(2, self.worst)
+        self.every(2, self.misbehave)
 
 
 class Loops(Rests):
-    def worst(self):
+    def misbehave(self):
         while True:
             pass
 
 
 class Leaks(Rests):
-    def worst(self):
+    def misbehave(self):
         self.hoard = [bytes(1 << 20) for _ in range(400)]
 
 
 class Forks(Rests):
-    def worst(self):
+    def misbehave(self):
         os.fork()
 
 
 class Calls(Rests):
-    def worst(self):
+    def misbehave(self):
         subprocess.run(["sleep", "60"])
 
 
 class Crashes(Rests):
-    def worst(self):
+    def misbehave(self):
         os._exit(3)
 
 
@@ -96,7 +96,7 @@ class Prints(Good):
 class Silent(Bot):
     pass
 '''
-BAD = {
+REMOVED = {
     "Loops": "a callback took more than 1.5 s",
     "Leaks": "MB of memory; 200 are allowed",
     "Forks": "it tried to start another process",
@@ -106,7 +106,7 @@ BAD = {
 
 
 class Competition:
-    """`compete` as a process."""
+    """The command `compete` as a process."""
 
     def __init__(self, folder: Path, database: str, namespace: str, length: str, auction: str, contestants: str) -> None:
         self.folder = folder
@@ -135,15 +135,15 @@ class Competition:
         )
         self.round = folder / "live" / "round-1"
 
-    def say(self, line: str) -> None:
+    def send(self, line: str) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(f"{line}\n")
         self.process.stdin.flush()
 
     def end(self, seconds: float = 120) -> str:
-        said, _ = self.process.communicate(timeout=seconds)
-        assert self.process.returncode == 0, said
-        return said
+        output, _ = self.process.communicate(timeout=seconds)
+        assert self.process.returncode == 0, output
+        return output
 
     def result(self) -> dict[str, Any]:
         return json.loads((self.round / "result.json").read_text())
@@ -156,28 +156,28 @@ def contestants(*names: str) -> str:
 def test_a_bot_that_loops_leaks_forks_or_crashes_loses_its_turn_and_harms_nobody(
     tmp_path: Path, postgres_url: str, postgres_namespace: str
 ) -> None:
-    competition = Competition(tmp_path, postgres_url, postgres_namespace, "16s", "2s", contestants("Good", "Errs", *BAD))
+    competition = Competition(tmp_path, postgres_url, postgres_namespace, "16s", "2s", contestants("Good", "Errs", *REMOVED))
     eventually(lambda: httpx.get(f"{competition.feed}/leaderboard").json(), 60)
-    said = competition.end()
+    output = competition.end()
     result = competition.result()
-    standing = {one["client_id"]: one for one in result["ranking"]}
-    for name, why in BAD.items():
+    standing = {contestant["client_id"]: contestant for contestant in result["ranking"]}
+    for name, why in REMOVED.items():
         assert why in standing[name]["ended"], name
-        assert why in said
+        assert why in output
     assert standing["Good"]["ended"] == standing["Errs"]["ended"] == ""
-    assert standing["Good"]["fills"] >= 5, "the others harmed nobody"
+    assert standing["Good"]["fills"] >= 5, "a bot trades in spite of the others"
     assert "that is my own fault" in standing["Errs"]["errors"][0]
     assert "bots.py" in standing["Errs"]["errors"][0]
     assert result["mode"] == "live"
     assert standing["Good"]["errors"] == []
-    # Who has lost its turn has no order in the market any more.
+    # A removed bot has no open order.
     reports = [event for event in replay.recorded_events(competition.round) if type(event).__name__ == "OrderReport"]
-    for name in BAD:
+    for name in REMOVED:
         assert [event.status for event in reports if event.client_id == name][-1] in ("CANCELED", "FILLED"), name
 
 
 @pytest.mark.parametrize("times", [3])
-def test_a_round_ends_without_a_complaint_whether_it_is_played_or_broken_off(
+def test_a_round_ends_without_an_error_if_it_is_complete_or_interrupted(
     tmp_path: Path, postgres_url: str, postgres_namespace: str, times: int
 ) -> None:
     for number in range(times):
@@ -186,23 +186,23 @@ def test_a_round_ends_without_a_complaint_whether_it_is_played_or_broken_off(
         playing = contestants("Prints", "Silent")
         competition = Competition(folder, postgres_url, f"{postgres_namespace}{number}_", "6s", "0s", playing)
         if number == 1:
-            eventually(lambda one=competition: httpx.get(f"{one.feed}/leaderboard").json(), 60)
+            eventually(lambda competition=competition: httpx.get(f"{competition.feed}/leaderboard").json(), 60)
             competition.process.send_signal(signal.SIGINT)
-        said = competition.end()
-        assert "Event loop is closed" not in said
-        assert "Traceback" not in said
-        assert "\x1b[2J" not in said
-        assert "Silent: it has sent no order" in said
-        standing = {one["client_id"]: one for one in competition.result()["ranking"]}
+        output = competition.end()
+        assert "Event loop is closed" not in output
+        assert "Traceback" not in output
+        assert "\x1b[2J" not in output
+        assert "Silent: it has sent no order" in output
+        standing = {contestant["client_id"]: contestant for contestant in competition.result()["ranking"]}
         assert standing["Prints"]["ended"] == ""
         if number != 1:
-            output = (competition.round / "output" / "Prints.txt").read_text().splitlines()
-            assert set(output) == {"hello"}
+            lines = (competition.round / "output" / "Prints.txt").read_text().splitlines()
+            assert set(lines) == {"hello"}
             curves = competition.round / "report.html"
             assert curves.exists()
 
 
-def test_who_leads_is_told_by_the_score_of_the_season() -> None:
+def test_the_leader_is_chosen_by_the_score_of_the_season() -> None:
     text = SEASON.format(length="9s", auction="1s", contestants=contestants("a", "b"))
     season = parse_season(f"{text}[scoring]\nby = 'profit'\ndrawdown_penalty = 0.5\n")
     leaders = [
@@ -211,11 +211,11 @@ def test_who_leads_is_told_by_the_score_of_the_season() -> None:
         {"client_id": "b", "profit": "20.00", "equity": "1020.00", "drawdown": "2.00"},
         {"client_id": "unsettled", "profit": "-1000.00", "equity": "0.00", "drawdown": "0"},
     ]
-    assert leading(season, leaders, {"MarketMaker-1"}) == ", best score so far: b with 19.00"
-    assert leading(season, leaders[:1], {"MarketMaker-1"}) == ""
+    assert best_score_text(season, leaders, {"MarketMaker-1"}) == ", best score so far: b with 19.00"
+    assert best_score_text(season, leaders[:1], {"MarketMaker-1"}) == ""
 
 
-def test_what_a_live_round_leaves_can_be_read_and_replayed(
+def test_the_files_of_a_live_round_can_be_read_and_replayed(
     tmp_path: Path, postgres_url: str, postgres_namespace: str
 ) -> None:
     competition = Competition(tmp_path, postgres_url, postgres_namespace, "8s", "2s", contestants("Good"))
@@ -223,7 +223,7 @@ def test_what_a_live_round_leaves_can_be_read_and_replayed(
     result = competition.result()
     assert result["trades"] > 0
     rows = list(csv.DictReader((competition.round / "fills" / "Good.csv").open()))
-    good = next(one for one in result["ranking"] if one["client_id"] == "Good")
+    good = next(contestant for contestant in result["ranking"] if contestant["client_id"] == "Good")
     assert len(rows) == good["fills"] > 0
     assert sum(float(row["fee"]) for row in rows) == pytest.approx(-float(good["from_fees"]))
     assert "fundamental value" in (competition.round / "report.html").read_text()
@@ -232,7 +232,7 @@ def test_what_a_live_round_leaves_can_be_read_and_replayed(
     assert found.commands > 50
 
 
-def test_a_round_can_be_paused_resumed_and_ended_early_and_somebody_can_come_from_outside(
+def test_a_round_can_be_paused_resumed_and_ended_early_with_an_external_contestant(
     tmp_path: Path, postgres_url: str, postgres_namespace: str
 ) -> None:
     outside = '{ name = "outside", external = true }'
@@ -250,20 +250,20 @@ def test_a_round_can_be_paused_resumed_and_ended_early_and_somebody_can_come_fro
     headers = {"Authorization": f"Bearer {key}"}
     assert httpx.post(f"{competition.gateway}/orders", json=order, headers=headers).status_code == 201
     assert httpx.post(f"{competition.gateway}/clients", json={"client_id": "stranger"}).status_code == 403
-    competition.say("p")
+    competition.send("p")
     eventually(lambda: state() == "halted", 10)
     before = eventually(lambda: (trades() == trades()) and trades())
     assert httpx.post(f"{competition.gateway}/orders", json=order, headers=headers).status_code == 409
     assert trades() == before
-    competition.say("p")
+    competition.send("p")
     eventually(lambda: state() == "continuous" and trades() > before, 20)
-    competition.say("q")
+    competition.send("q")
     competition.end(60)
-    standing = {one["client_id"]: one for one in competition.result()["ranking"]}
+    standing = {contestant["client_id"]: contestant for contestant in competition.result()["ranking"]}
     assert standing["outside"]["fills"] >= 1
 
 
-def test_when_who_runs_a_round_is_killed_no_bot_stays_behind(
+def test_no_bot_stays_behind_if_the_process_of_the_round_is_killed(
     tmp_path: Path, postgres_url: str, postgres_namespace: str
 ) -> None:
     competition = Competition(tmp_path, postgres_url, postgres_namespace, "10m", "0s", contestants("Good"))

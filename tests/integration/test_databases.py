@@ -1,4 +1,4 @@
-"""The databases: made and upgraded by one command, from anything there was before."""
+"""Making and upgrading the databases, from every earlier revision."""
 
 from collections.abc import Iterator
 
@@ -31,12 +31,12 @@ def at_head(url: str, namespace: str) -> bool:
     return all(has == newest is not None for has, newest in check(url, namespace).values())
 
 
-def test_an_empty_server_gets_all_three(postgres_url: str, namespace: str) -> None:
+def test_an_empty_server_gets_all_three_databases(postgres_url: str, namespace: str) -> None:
     assert migrate(postgres_url, namespace) == [namespace + name for name in ALL]
     assert at_head(postgres_url, namespace)
 
 
-def test_to_migrate_twice_changes_nothing_and_keeps_what_is_there(postgres_url: str, namespace: str) -> None:
+def test_a_second_migration_changes_nothing_and_keeps_the_rows(postgres_url: str, namespace: str) -> None:
     migrate(postgres_url, namespace)
     url = database_url(postgres_url, namespace, CLEARING_DATA)
     with psycopg.connect(url) as connection:
@@ -47,7 +47,7 @@ def test_to_migrate_twice_changes_nothing_and_keeps_what_is_there(postgres_url: 
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_every_revision_leads_to_the_newest_and_back(postgres_url: str, namespace: str, name: str) -> None:
+def test_every_revision_upgrades_to_the_newest_and_back(postgres_url: str, namespace: str, name: str) -> None:
     url = database_url(postgres_url, namespace, name)
     config = alembic_config(name, url)
     revisions = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
@@ -59,7 +59,7 @@ def test_every_revision_leads_to_the_newest_and_back(postgres_url: str, namespac
         command.downgrade(config, "base")
 
 
-def test_a_peak_of_the_equity_becomes_one_of_the_profit(postgres_url: str, namespace: str) -> None:
+def test_the_migration_turns_a_peak_of_equity_into_one_of_profit(postgres_url: str, namespace: str) -> None:
     migrate(postgres_url, namespace, [MARKET_DATA], "0006")
     url = database_url(postgres_url, namespace, MARKET_DATA)
     with psycopg.connect(url) as connection:
@@ -73,7 +73,7 @@ def test_a_peak_of_the_equity_becomes_one_of_the_profit(postgres_url: str, names
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_the_migrations_make_the_tables_that_the_code_knows(postgres_url: str, postgres_namespace: str, name: str) -> None:
+def test_the_migrations_make_the_tables_of_the_code(postgres_url: str, postgres_namespace: str, name: str) -> None:
     url = database_url(postgres_url, postgres_namespace, name)
     engine = sa.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url))
     with engine.connect() as connection:
@@ -90,27 +90,27 @@ def test_the_migrations_make_the_tables_that_the_code_knows(postgres_url: str, p
         "INSERT INTO accounts VALUES ('$spread', -1)",
     ],
 )
-def test_the_database_itself_refuses_what_nobody_may_owe(postgres_url: str, postgres_namespace: str, statement: str) -> None:
+def test_the_database_refuses_negative_balances(postgres_url: str, postgres_namespace: str, statement: str) -> None:
     url = database_url(postgres_url, postgres_namespace, CLEARING_DATA)
     with psycopg.connect(url) as connection, pytest.raises(psycopg.errors.CheckViolation):
         connection.execute(statement.encode())
 
 
-def test_the_issuer_may_owe_what_it_has_issued(postgres_url: str, postgres_namespace: str) -> None:
+def test_the_issuer_may_have_negative_balances(postgres_url: str, postgres_namespace: str) -> None:
     with psycopg.connect(database_url(postgres_url, postgres_namespace, CLEARING_DATA)) as connection:
         connection.execute("INSERT INTO accounts VALUES ('$issuer', -1)")
         connection.execute("INSERT INTO holdings VALUES ('$issuer', 'X', -1)")
 
 
-def test_one_command_does_it(postgres_url: str, namespace: str) -> None:
-    for said in ("(new)", "revision"):
+def test_the_migrate_command_makes_the_databases(postgres_url: str, namespace: str) -> None:
+    for expected in ("(new)", "revision"):
         result = CliRunner().invoke(app, ["migrate", "--database", postgres_url, "--namespace", namespace])
         assert result.exit_code == 0, result.output
-        assert said in result.output
+        assert expected in result.output
     assert at_head(postgres_url, namespace)
 
 
-def test_a_server_that_is_away_is_a_clear_error() -> None:
+def test_an_unreachable_server_is_an_error_that_names_its_address() -> None:
     result = CliRunner().invoke(app, ["migrate", "--database", "postgresql://me:secret@127.0.0.1:1"])
     assert result.exit_code == 1
     assert "127.0.0.1:1" in result.output

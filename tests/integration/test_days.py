@@ -1,4 +1,4 @@
-"""What grows with the market is kept by day: old days go, open orders stay, and the audit knows the difference."""
+"""Tables that grow with the market are partitioned by day. Old days are deleted, and open orders stay."""
 
 import threading
 from collections.abc import Iterator
@@ -7,25 +7,25 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from exchange_db.days import BY_DAY, DAY, day_of, make_partition, partition
+from exchange_db.days import BY_DAY, DAY_NS, day_of, make_partition, partition
 from market_data_feed.store import Store
 from microexchange.databases import MARKET_DATA, connect, database_url
 from tests.integration.running import Running, eventually
 
 pytestmark = pytest.mark.slow
-OLD = 30
-"""Days ago."""
+AGE_DAYS = 30
+"""The age of the old rows in days."""
 
 
-def age(url: str) -> None:
-    """Moves all that was stored to days that are long gone."""
+def make_old(url: str) -> None:
+    """Move all stored rows `AGE_DAYS` days into the past."""
     with psycopg.connect(url) as connection:
         for table, column in BY_DAY.items():
-            days = connection.execute(f"SELECT DISTINCT {column} / {DAY} FROM {table}".encode()).fetchall()
+            days = connection.execute(f"SELECT DISTINCT {column} / {DAY_NS} FROM {table}".encode()).fetchall()
             for (day,) in days:
-                for statement in make_partition(table, day - OLD):
+                for statement in make_partition(table, day - AGE_DAYS):
                     connection.execute(statement.encode())
-            connection.execute(f"UPDATE {table} SET {column} = {column} - {OLD * DAY}".encode())
+            connection.execute(f"UPDATE {table} SET {column} = {column} - {AGE_DAYS * DAY_NS}".encode())
 
 
 def rows_of(url: str) -> dict[str, int]:
@@ -36,7 +36,7 @@ def rows_of(url: str) -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def aged(postgres_url: str, module_namespace: str) -> Iterator[Running]:
-    """An exchange that traded a month ago, in which an order still stands; it goes on, and keeps a week."""
+    """A running exchange that keeps a week. It traded a month ago and has an open order from then."""
     running = Running(None, postgres_url, module_namespace)
     running.start("--bots", "0")
     seller, buyer = running.open_account("seller"), running.open_account("buyer")
@@ -47,26 +47,26 @@ def aged(postgres_url: str, module_namespace: str) -> Iterator[Running]:
     running.until_at_rest()
     assert running.stop() == 0
     url = database_url(postgres_url, module_namespace, MARKET_DATA)
-    age(url)
+    make_old(url)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MX_HISTORY_DAYS", "7")
         running.start("--bots", "0")
     running.buyer, running.url = running.open_account("another"), url  # type: ignore[attr-defined]
-    eventually(lambda: rows_of(url)["trades"] == 0, 30, "old trades are gone")
+    eventually(lambda: rows_of(url)["trades"] == 0, 30, "old trades are deleted")
     yield running
     running.close()
 
 
-def test_old_days_are_gone_but_for_the_reports_of_open_orders(aged: Running) -> None:
+def test_old_days_are_deleted_except_for_reports_of_open_orders(aged: Running) -> None:
     with psycopg.connect(aged.url) as connection:  # type: ignore[attr-defined]
         found = connection.execute("SELECT tableoid::regclass::text, client_order_id, leaves_quantity FROM order_reports")
         reports = found.fetchall()
         days = connection.execute("SELECT DISTINCT table_name FROM retired").fetchall()
     assert [(name, lots) for _, name, lots in reports] == [("stands", 5)]
-    assert {name for (name,) in days} >= set(BY_DAY) - {"equity"}, "equities are sampled later"
+    assert {name for (name,) in days} >= set(BY_DAY) - {"equity"}, "equity is sampled later"
 
 
-def test_an_old_order_that_stands_can_still_be_traded_with_and_the_audit_is_clean(aged: Running) -> None:
+def test_an_old_resting_order_still_trades_and_the_audit_is_clean(aged: Running) -> None:
     assert aged.audit(whole=True) == []
     aged.order(aged.buyer, symbol="AAPL", side="buy", quantity=2, price="103.00")  # type: ignore[attr-defined]
     aged.until_at_rest()
@@ -74,7 +74,7 @@ def test_an_old_order_that_stands_can_still_be_traded_with_and_the_audit_is_clea
     assert aged.audit(whole=True) == []
 
 
-def test_the_audit_finds_what_is_missing_without_having_been_too_old(aged: Running) -> None:
+def test_the_audit_finds_missing_rows_that_retention_did_not_delete(aged: Running) -> None:
     with psycopg.connect(aged.url, autocommit=True) as connection:  # type: ignore[attr-defined]
         connection.execute("UPDATE retired SET rows = rows - 1 WHERE table_name = 'price_updates'")
         try:
@@ -84,12 +84,12 @@ def test_the_audit_finds_what_is_missing_without_having_been_too_old(aged: Runni
     assert aged.audit() == []
 
 
-async def test_a_day_that_somebody_reads_stays_until_he_is_done(postgres_url: str, postgres_namespace: str) -> None:
+async def test_a_day_is_kept_until_its_reader_ends(postgres_url: str, postgres_namespace: str) -> None:
     url = database_url(postgres_url, postgres_namespace, MARKET_DATA)
     with psycopg.connect(url) as reader:
         for statement in make_partition("trades", 100):
             reader.execute(statement.encode())
-        reader.execute(f"INSERT INTO trades VALUES (1, {100 * DAY}, 'X', 1, 1, 'buy', 1, 2, 0, 0)".encode())
+        reader.execute(f"INSERT INTO trades VALUES (1, {100 * DAY_NS}, 'X', 1, 1, 'buy', 1, 2, 0, 0)".encode())
         reader.commit()
         reader.execute("SELECT count(*) FROM trades")
         async with await connect(url, "test") as connection:
@@ -98,20 +98,20 @@ async def test_a_day_that_somebody_reads_stays_until_he_is_done(postgres_url: st
             with pytest.raises(psycopg.errors.LockNotAvailable):
                 await store.retire(101)
             reader.rollback()
-            assert await store.retire(100) == 0, "the day itself is kept"
+            assert await store.retire(100) == 0, "the given day itself is kept"
             assert await store.retire(101) == 1
         assert reader.execute("SELECT count(*) FROM trades").fetchone() == (0,)
         assert reader.execute("SELECT rows FROM retired").fetchone() == (1,)
 
 
-async def test_who_reads_while_days_go_is_never_refused(postgres_url: str, postgres_namespace: str) -> None:
+async def test_readers_are_never_refused_while_days_are_deleted(postgres_url: str, postgres_namespace: str) -> None:
     url = database_url(postgres_url, postgres_namespace, MARKET_DATA)
     days = 40
     with psycopg.connect(url) as connection:
         for day in range(100, 100 + days):
             for statement in make_partition("trades", day):
                 connection.execute(statement.encode())
-            connection.execute(f"INSERT INTO trades VALUES ({day}, {day * DAY}, 'X', 1, 1, 'buy', 1, 2, 0, 0)".encode())
+            connection.execute(f"INSERT INTO trades VALUES ({day}, {day * DAY_NS}, 'X', 1, 1, 'buy', 1, 2, 0, 0)".encode())
     done = threading.Event()
 
     def read() -> int:

@@ -1,4 +1,4 @@
-"""Nobody waits for ever: what does not come in time is refused in words."""
+"""Every wait has a deadline, and a refusal after it."""
 
 import asyncio
 import contextlib
@@ -11,14 +11,14 @@ from psycopg_pool import AsyncConnectionPool
 
 from market_data_feed.statement import movements
 from microexchange import databases, web
-from microexchange.databases import CLEARING_DATA, MARKET_DATA, ask, asking, connect, database_url
+from microexchange.databases import CLEARING_DATA, MARKET_DATA, connect, database_url, query_errors_as_refusals, query_rows
 from microexchange.health import Health
 from microexchange.limits import RateLimiter
 from microexchange.listening import bind
 from microexchange.log.memory import MemoryLog
 from microexchange.refusals import Code, Refusal
 from microexchange.web import json_response, make_app, read_body, serve
-from order_entry_gateway.desk import Limits, OrderDesk
+from order_entry_gateway.order_service import Limits, OrderService
 from order_entry_gateway.requests import Endowment
 from tests.integration.running import free_ports
 
@@ -26,27 +26,27 @@ from tests.integration.running import free_ports
 @pytest.fixture
 async def pool(postgres_url: str, postgres_namespace: str) -> AsyncIterator[AsyncConnectionPool]:
     url = database_url(postgres_url, postgres_namespace, MARKET_DATA)
-    async with AsyncConnectionPool(url, min_size=0, max_size=2, open=False) as one:
-        yield one
+    async with AsyncConnectionPool(url, min_size=0, max_size=2, open=False) as opened_pool:
+        yield opened_pool
 
 
-async def test_a_question_that_the_database_does_not_answer_in_time_is_refused_and_the_next_is_answered(
+async def test_a_query_that_the_database_does_not_answer_in_time_is_refused(
     pool: AsyncConnectionPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(databases, "ASK_SECONDS", 0.3)
+    monkeypatch.setattr(databases, "QUERY_TIMEOUT_SECONDS", 0.3)
     async with asyncio.timeout(20):
         with pytest.raises(Refusal) as refused:
-            await ask(pool, "the database of trades", "SELECT pg_sleep(%s)", (60,))
+            await query_rows(pool, "the database of trades", "SELECT pg_sleep(%s)", (60,))
         assert refused.value.code is Code.UNAVAILABLE
         assert "the database of trades has not answered within 0.3 s" in refused.value.message
-        monkeypatch.setattr(databases, "ASK_SECONDS", 20)
-        assert await ask(pool, "the database of trades", "SELECT %s::int", (7,)) == [(7,)]
+        monkeypatch.setattr(databases, "QUERY_TIMEOUT_SECONDS", 20)
+        assert await query_rows(pool, "the database of trades", "SELECT %s::int", (7,)) == [(7,)]
 
 
-async def test_a_statement_of_an_account_that_does_not_come_in_time_is_refused(
+async def test_a_statement_of_an_account_that_takes_too_long_is_refused(
     postgres_url: str, postgres_namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("market_data_feed.statement.ASK_SECONDS", 0.3)
+    monkeypatch.setattr("market_data_feed.statement.QUERY_TIMEOUT_SECONDS", 0.3)
     url = database_url(postgres_url, postgres_namespace, CLEARING_DATA)
     async with (
         asyncio.timeout(20),
@@ -55,13 +55,13 @@ async def test_a_statement_of_an_account_that_does_not_come_in_time_is_refused(
         other.transaction(),
     ):
         await other.execute("LOCK TABLE settlements")
-        with pytest.raises(Refusal) as refused, asking("the ledger"):
+        with pytest.raises(Refusal) as refused, query_errors_as_refusals("the ledger"):
             await movements(ledger, {}, "ada", 0, 10)
     assert refused.value.code is Code.UNAVAILABLE
 
 
-async def test_a_body_that_does_not_come_whole_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web, "BODY_SECONDS", 0.3)
+async def test_a_body_that_does_not_arrive_in_time_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "BODY_TIMEOUT_SECONDS", 0.3)
     app = make_app("a service", "", Health(), dict)
 
     @app.post("/")
@@ -80,33 +80,33 @@ async def test_a_body_that_does_not_come_whole_is_refused(monkeypatch: pytest.Mo
         writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")
         answer = await reader.readuntil(b"}}")
     assert answer.startswith(b"HTTP/1.1 400")
-    assert b"the body did not come within 0.3 s" in answer
+    assert b"the body did not arrive within 0.3 s" in answer
     writer.close()
     stop.set()
     await serving
 
 
-def desk(folder: Path, log: MemoryLog) -> OrderDesk:
+def order_service(folder: Path, log: MemoryLog) -> OrderService:
     limits = Limits(RateLimiter(0, 0))
-    return OrderDesk(log, 0, "postgresql://x", "", Health(), 0.3, folder / "epoch", limits, Endowment(0, {}, 0))
+    return OrderService(log, 0, "postgresql://x", "", Health(), 0.3, folder / "epoch", limits, Endowment(0, {}, 0))
 
 
-async def test_a_revoked_key_that_this_gateway_does_not_read_of_in_time_is_told(tmp_path: Path) -> None:
-    deaf = desk(tmp_path, MemoryLog())
-    appending = asyncio.create_task(deaf.append())
+async def test_revoking_a_key_has_an_unknown_outcome_if_the_gateway_does_not_read_it_in_time(tmp_path: Path) -> None:
+    unread = order_service(tmp_path, MemoryLog())
+    appending = asyncio.create_task(unread.append())
     async with asyncio.timeout(20):
         with pytest.raises(Refusal) as refused:
-            await deaf.revoke("ada", "key")
+            await unread.keys.revoke("ada", "key")
     assert refused.value.code is Code.OUTCOME_UNKNOWN
     assert "this gateway has not read it within 0.3 s" in refused.value.message
     assert "GET /clients/ada/keys" in refused.value.message
-    assert deaf.key_listeners == {}, "nobody waits any more"
+    assert unread.subscriptions.revocation_subscribers("key") == 0, "nothing waits for the revocation any more"
     appending.cancel()
 
 
-async def test_a_report_that_the_log_does_not_confirm_in_time_is_told(tmp_path: Path) -> None:
+async def test_revoking_a_key_has_an_unknown_outcome_if_the_log_does_not_confirm_in_time(tmp_path: Path) -> None:
     async with asyncio.timeout(20):
         with pytest.raises(Refusal) as refused:
-            await desk(tmp_path, MemoryLog()).revoke("ada", "key")  # nothing appends
+            await order_service(tmp_path, MemoryLog()).keys.revoke("ada", "key")  # nothing appends
     assert refused.value.code is Code.OUTCOME_UNKNOWN
     assert "has not confirmed it" in refused.value.message

@@ -1,4 +1,4 @@
-"""The whole exchange, started as a user starts it, over the embedded log and over RabbitMQ and Postgres."""
+"""The whole exchange, started as a user starts it, over the embedded log and over RabbitMQ with Postgres."""
 
 import os
 import re
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(params=["embedded", "rabbitmq"], scope="module")
 def exchange(request: pytest.FixtureRequest) -> Iterator[Running]:
-    """An exchange that is not started yet; one for the tests of this module, in their order."""
+    """An exchange that is not started yet. The tests of this module share it and depend on their order."""
     if request.param == "embedded":
         running = Running()
         yield running
@@ -41,17 +41,21 @@ def exchange(request: pytest.FixtureRequest) -> Iterator[Running]:
     delete_streams(amqp, namespace)
 
 
-def test_clients_trade_over_rest_and_websocket_and_every_cent_adds_up(exchange: Running) -> None:
+def listed_symbols(exchange: Running) -> set[str]:
+    first = eventually(lambda: exchange.http.get(f"{exchange.feed}/securities").json())
+    assert len(first) == 100, "a page has 100 securities"
+    second = exchange.http.get(f"{exchange.feed}/securities?after={first[-1]['symbol']}").json()
+    return {security["symbol"] for security in [*first, *second]}
+
+
+def test_clients_trade_over_rest_and_websocket_and_the_books_balance(exchange: Running) -> None:
     exchange.start("--bots", "0")
-    listed = eventually(lambda: exchange.http.get(f"{exchange.feed}/securities").json())
-    assert len(listed) == 100, "a page of them"
-    rest = exchange.http.get(f"{exchange.feed}/securities?after={listed[-1]['symbol']}").json()
-    symbols = {security["symbol"] for security in [*listed, *rest]}
+    symbols = listed_symbols(exchange)
     assert len(symbols) == 102
     assert {"AAPL", "BTC-USDT", "ETH-USDT"} <= symbols
     alice, bob = exchange.open_account("alice"), exchange.open_account("bob")
 
-    # A limit order rests, and its owner can ask for it; nobody else can.
+    # A limit order rests. Only its owner can read it.
     sell = exchange.order(alice, symbol="AAPL", side="sell", quantity=10, price="190.50").json()
     assert (sell["status"], sell["resting"], sell["resting_order_id"]) == ("NEW", True, sell["order_id"])
     assert exchange.http.get(f"{exchange.gateway}/orders/{sell['order_id']}", headers=alice).json() == sell
@@ -62,18 +66,18 @@ def test_clients_trade_over_rest_and_websocket_and_every_cent_adds_up(exchange: 
         exchange.socket(exchange.gateway, "/ws/orders", alice) as alice_socket,
         exchange.socket(exchange.gateway, "/ws/orders") as bob_socket,
     ):
-        market.say({"op": "subscribe", "channel": "trades", "symbols": ["AAPL"]})
-        market.say({"op": "subscribe", "channel": "book", "symbols": ["AAPL"]})
-        assert market.hear()["op"] == market.hear()["op"] == "subscribed"
-        snapshot = market.hear()
+        market.send({"op": "subscribe", "channel": "trades", "symbols": ["AAPL"]})
+        market.send({"op": "subscribe", "channel": "book", "symbols": ["AAPL"]})
+        assert market.receive()["op"] == market.receive()["op"] == "subscribed"
+        snapshot = market.receive()
         assert snapshot["book"]["asks"] == [["190.50", "10", 1]]
 
-        # The answer to an order that trades has its fills.
-        assert bob_socket.ask({"id": 0, "op": "get", "order_id": "1"})["error"]["code"] == "UNAUTHENTICATED"
-        login = bob_socket.ask({"id": 1, "op": "login", "key": bob["Authorization"].removeprefix("Bearer ")})
+        # The answer to an order contains its fills.
+        assert bob_socket.request({"id": 0, "op": "get", "order_id": "1"})["error"]["code"] == "UNAUTHENTICATED"
+        login = bob_socket.request({"id": 1, "op": "login", "key": bob["Authorization"].removeprefix("Bearer ")})
         assert login["client_id"] == "bob"
         request = {"id": "x", "op": "order", "symbol": "AAPL", "side": "buy", "quantity": "4", "order_type": "market"}
-        bought = bob_socket.ask(request)
+        bought = bob_socket.request(request)
         assert bought["ok"]
         order = bought["order"]
         assert (order["status"], order["filled_quantity"], order["average_price"]) == ("FILLED", "4", "190.5")
@@ -82,21 +86,20 @@ def test_clients_trade_over_rest_and_websocket_and_every_cent_adds_up(exchange: 
         assert (trade["maker_order_id"], trade["taker_order_id"]) == (sell["order_id"], order["order_id"])
         assert (trade["maker_fee"], trade["taker_fee"]) == ("0.762", "1.524")
 
-        # Both hear of it, and so does the market.
-        report = alice_socket.hear()["report"]
+        # The other client and the subscribers of market data receive the trade.
+        report = alice_socket.receive()["report"]
         assert (report["exec_type"], report["status"], report["last_quantity"], report["liquidity"]) == (
             "TRADE", "PARTIALLY_FILLED", "4", "maker",
         )  # fmt: skip
-        told = [market.hear(), market.hear()]
-        assert {message["type"] for message in told} == {"trade", "update"}
-        (update,) = [message for message in told if message["type"] == "update"]
+        messages = [market.receive(), market.receive()]
+        assert {message["type"] for message in messages} == {"trade", "update"}
+        (update,) = [message for message in messages if message["type"] == "update"]
         assert update["previous_sequence"] == snapshot["book"]["sequence"]
         assert update["changes"] == [["sell", ["190.50", "6", 1]]]
 
-        # A cancel over the WebSocket.
-        cancelled = alice_socket.ask({"id": 9, "op": "cancel", "order_id": sell["order_id"]})
+        cancelled = alice_socket.request({"id": 9, "op": "cancel", "order_id": sell["order_id"]})
         assert (cancelled["order"]["status"], cancelled["order"]["filled_quantity"]) == ("CANCELED", "4")
-        again = alice_socket.ask({"id": 10, "op": "cancel", "order_id": sell["order_id"]})
+        again = alice_socket.request({"id": 10, "op": "cancel", "order_id": sell["order_id"]})
         assert again["error"]["code"] == "ORDER_CLOSED"
 
     exchange.until_at_rest()
@@ -108,13 +111,13 @@ def test_clients_trade_over_rest_and_websocket_and_every_cent_adds_up(exchange: 
     holding = exchange.http.get(f"{exchange.feed}/holdings/AAPL/bob", headers=bob).json()
     assert holding == {"client_id": "bob", "symbol": "AAPL", "quantity": "104"}
     trades = exchange.http.get(f"{exchange.feed}/trades/AAPL").json()
-    assert [one["trade_id"] for one in trades["trades"]] == ["1"]
+    assert [trade["trade_id"] for trade in trades["trades"]] == ["1"]
     board = exchange.http.get(f"{exchange.feed}/leaderboard").json()
     assert {leader["client_id"] for leader in board} == {"alice", "bob"}
-    exchange.assert_every_cent_is_there()
+    exchange.assert_whole_audit_is_clean()
 
 
-def test_what_is_wrong_is_refused_with_a_code(exchange: Running) -> None:
+def test_wrong_requests_are_refused_with_a_code(exchange: Running) -> None:
     carol = exchange.open_account("carol")
     order = {"symbol": "AAPL", "side": "buy", "quantity": 1, "price": "100.00"}
 
@@ -146,47 +149,47 @@ def test_what_is_wrong_is_refused_with_a_code(exchange: Running) -> None:
     ]
     for answer, status, code in answers:
         assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
-    with exchange.socket(exchange.gateway, "/ws/orders", carol) as talk:
-        talk.say("no json")
-        assert talk.hear()["error"]["code"] == "MALFORMED"
-        bad = talk.ask({"id": 5, "op": "order", "symbol": "AAPL", "side": "up", "quantity": 1})
+    with exchange.socket(exchange.gateway, "/ws/orders", carol) as ws:
+        ws.send("no json")
+        assert ws.receive()["error"]["code"] == "MALFORMED"
+        bad = ws.request({"id": 5, "op": "order", "symbol": "AAPL", "side": "up", "quantity": 1})
         assert (bad["id"], bad["error"]["field"]) == (5, "side")
-    with exchange.socket(exchange.feed, "/ws") as talk:
-        talk.say({"op": "subscribe", "channel": "book", "symbols": ["NONE"]})
-        assert talk.hear()["error"]["code"] == "UNKNOWN_SYMBOL"
+    with exchange.socket(exchange.feed, "/ws") as ws:
+        ws.send({"op": "subscribe", "channel": "book", "symbols": ["NONE"]})
+        assert ws.receive()["error"]["code"] == "UNKNOWN_SYMBOL"
 
 
-def test_text_that_no_database_can_keep_is_refused_wherever_it_may_come_in(exchange: Running) -> None:
+def test_text_that_databases_cannot_store_is_refused_on_every_route(exchange: Running) -> None:
     odette = exchange.open_account("odette")
     admin = {"Authorization": f"Bearer {(exchange.data / 'secrets' / 'admin-token').read_text()}"}
     url, odd = exchange.gateway, "a\x00b"
     order = {"symbol": "AAPL", "side": "buy", "quantity": 1, "price": "1.00", "client_order_id": odd}
-    ask = exchange.http.request
+    request = exchange.http.request
     answers = [
         exchange.order(odette, **order),
-        ask("GET", f"{url}/orders", params={"client_order_id": odd}, headers=odette),
-        ask("POST", f"{url}/admin/clients/odette/deposits", json={"cash": 1, "memo": odd}, headers=admin),
-        ask("POST", f"{url}/admin/clients/a%00b/deposits", json={"cash": 1}, headers=admin),
-        ask("POST", f"{url}/admin/securities", json={"symbol": "ODD", "name": odd}, headers=admin),
-        ask("POST", f"{url}/admin/save", params={"symbol": "AAPL", "name": odd}, headers=admin),
-        ask("PUT", f"{url}/admin/clients/a%00b/suspended", headers=admin),
-        ask("DELETE", f"{url}/admin/clients/a%00b/suspended", headers=admin),
-        ask("GET", f"{url}/clients/a%00b/keys", headers=admin),
-        ask("POST", f"{url}/clients/a%00b/keys", headers=admin),
+        request("GET", f"{url}/orders", params={"client_order_id": odd}, headers=odette),
+        request("POST", f"{url}/admin/clients/odette/deposits", json={"cash": 1, "memo": odd}, headers=admin),
+        request("POST", f"{url}/admin/clients/a%00b/deposits", json={"cash": 1}, headers=admin),
+        request("POST", f"{url}/admin/securities", json={"symbol": "ODD", "name": odd}, headers=admin),
+        request("POST", f"{url}/admin/save", params={"symbol": "AAPL", "name": odd}, headers=admin),
+        request("PUT", f"{url}/admin/clients/a%00b/suspended", headers=admin),
+        request("DELETE", f"{url}/admin/clients/a%00b/suspended", headers=admin),
+        request("GET", f"{url}/clients/a%00b/keys", headers=admin),
+        request("POST", f"{url}/clients/a%00b/keys", headers=admin),
     ]
     assert [answer.status_code for answer in answers] == [422] * len(answers)
-    request = {"id": 1, "op": "order", **order}
-    with exchange.socket(url, "/ws/orders", odette) as talk:
-        assert talk.ask(request)["error"]["field"] == "client_order_id"
+    message = {"id": 1, "op": "order", **order}
+    with exchange.socket(url, "/ws/orders", odette) as ws:
+        assert ws.request(message)["error"]["field"] == "client_order_id"
     with connect(
         url.replace("http", "ws") + "/ws/orders", additional_headers=odette, subprotocols=[Subprotocol("msgpack")]
-    ) as talking:
-        talking.send(msgspec.msgpack.encode(request))
-        assert msgspec.msgpack.decode(talking.recv(20))["error"]["field"] == "client_order_id"
+    ) as binary:
+        binary.send(msgspec.msgpack.encode(message))
+        assert msgspec.msgpack.decode(binary.recv(20))["error"]["field"] == "client_order_id"
     exchange.until_at_rest()
 
 
-def test_order_types_amendments_and_cancels_over_rest_and_websocket(exchange: Running) -> None:
+def test_order_types_amendments_and_cancels_work_over_rest_and_websocket(exchange: Running) -> None:
     grace, heidi = exchange.open_account("grace"), exchange.open_account("heidi")
     stop = exchange.order(grace, symbol="INTC", side="sell", quantity=2, order_type="stop_market", trigger_price="44.00")
     assert (stop.json()["status"], stop.json()["trigger_price"]) == ("NEW", "44.00")
@@ -196,39 +199,41 @@ def test_order_types_amendments_and_cancels_over_rest_and_websocket(exchange: Ru
     assert (order["expire_at"], order["display_quantity"]) == ("2030-01-01T00:00:00.000000Z", "3")
     eventually(lambda: exchange.http.get(f"{exchange.feed}/book/INTC").json()["bids"][:1] == [["43.00", "3", 1]])
 
-    # The last price falls to 43.00: the stop fires and meets nobody but its own client, which the market prevents.
+    # The last price falls to 43.00. The stop triggers and would trade with its own client, which the exchange prevents.
     amended = exchange.http.patch(f"{exchange.gateway}/orders/{order['order_id']}", json={"quantity": 6}, headers=grace)
     assert (amended.json()["quantity"], amended.json()["leaves_quantity"]) == ("6", "6")
     sold = exchange.order(heidi, symbol="INTC", side="sell", quantity=1, order_type="ioc", price="43.00").json()
     assert (sold["status"], len(sold["trades"])) == ("FILLED", 1)
-    stopped = exchange.http.get(f"{exchange.gateway}/orders/{stop.json()['order_id']}", headers=grace).json()
-    assert (stopped["status"], stopped["code"]) == ("CANCELED", "SELF_TRADE")
+    triggered = exchange.http.get(f"{exchange.gateway}/orders/{stop.json()['order_id']}", headers=grace).json()
+    assert (triggered["status"], triggered["code"]) == ("CANCELED", "SELF_TRADE")
 
     assert exchange.order(heidi, symbol="INTC", side="sell", quantity=99, order_type="fok", price="43.00").status_code == 409
     assert exchange.order(heidi, symbol="INTC", side="sell", quantity=1, price="43.00", post_only=True).status_code == 409
     refused = exchange.order(heidi, symbol="INTC", side="buy", quantity=1, order_type="stop_limit", price="1.00")
     assert refused.json()["error"]["field"] == "trigger_price"
 
-    with exchange.socket(exchange.gateway, "/ws/orders", grace) as talk:
-        changed = talk.ask({"id": 1, "op": "amend", "order_id": order["order_id"], "price": "42.50"})
+    with exchange.socket(exchange.gateway, "/ws/orders", grace) as ws:
+        changed = ws.request({"id": 1, "op": "amend", "order_id": order["order_id"], "price": "42.50"})
         assert (changed["order"]["price"], changed["order"]["filled_quantity"]) == ("42.50", "1")
-        gone = talk.ask({"id": 2, "op": "cancel_all", "symbol": "INTC", "side": "buy"})
-        assert [one["status"] for one in gone["orders"]] == ["CANCELED"]
-        assert talk.ask({"id": 3, "op": "cancel_all"})["orders"] == []
-    with exchange.socket(exchange.gateway, "/ws/orders") as talk:
+        gone = ws.request({"id": 2, "op": "cancel_all", "symbol": "INTC", "side": "buy"})
+        assert [order["status"] for order in gone["orders"]] == ["CANCELED"]
+        assert ws.request({"id": 3, "op": "cancel_all"})["orders"] == []
+    with exchange.socket(exchange.gateway, "/ws/orders") as ws:
         key = heidi["Authorization"].removeprefix("Bearer ")
-        talk.ask({"id": 1, "op": "login", "key": key, "cancel_on_disconnect": True})
-        rests = talk.ask({"id": 2, "op": "order", "symbol": "INTC", "side": "buy", "quantity": 1, "price": "1.00"})["order"]
-        assert rests["resting"]
-    url = f"{exchange.gateway}/orders/{rests['order_id']}"
+        ws.request({"id": 1, "op": "login", "key": key, "cancel_on_disconnect": True})
+        resting = ws.request({"id": 2, "op": "order", "symbol": "INTC", "side": "buy", "quantity": 1, "price": "1.00"})[
+            "order"
+        ]
+        assert resting["resting"]
+    url = f"{exchange.gateway}/orders/{resting['order_id']}"
     eventually(lambda: exchange.http.get(url, headers=heidi).json()["status"] == "CANCELED", 20)
-    left = exchange.order(heidi, symbol="INTC", side="buy", quantity=1, price="1.00").json()
-    assert [one["order_id"] for one in exchange.http.delete(f"{exchange.gateway}/orders", headers=heidi).json()] == [
-        left["order_id"]
+    last = exchange.order(heidi, symbol="INTC", side="buy", quantity=1, price="1.00").json()
+    assert [order["order_id"] for order in exchange.http.delete(f"{exchange.gateway}/orders", headers=heidi).json()] == [
+        last["order_id"]
     ]
 
 
-def test_the_admin_halts_resumes_auctions_suspends_and_puts_books_back(exchange: Running) -> None:
+def test_the_admin_halts_resumes_auctions_suspends_and_restores_books(exchange: Running) -> None:
     token = (exchange.data / "secrets" / "admin-token").read_text()
     admin, ivan = {"Authorization": f"Bearer {token}"}, exchange.open_account("ivan")
     state = f"{exchange.gateway}/admin/securities/META/state"
@@ -241,7 +246,9 @@ def test_the_admin_halts_resumes_auctions_suspends_and_puts_books_back(exchange:
     assert exchange.order(ivan, **order).json()["error"]["code"] == "MARKET_HALTED"
 
     def states() -> dict[str, str]:
-        return {one["symbol"]: one["state"] for one in exchange.http.get(f"{exchange.feed}/securities").json()}
+        return {
+            security["symbol"]: security["state"] for security in exchange.http.get(f"{exchange.feed}/securities").json()
+        }
 
     eventually(lambda: states()["META"] == "halted")
     assert states()["AAPL"] == "continuous"
@@ -263,7 +270,7 @@ def test_the_admin_halts_resumes_auctions_suspends_and_puts_books_back(exchange:
     assert exchange.http.delete(suspended, headers=admin).json() == {"ok": True}
     assert exchange.order(ivan, **order).status_code == 201
     exchange.until_at_rest()
-    exchange.assert_every_cent_is_there()
+    exchange.assert_whole_audit_is_clean()
 
 
 def test_the_admin_lists_and_delists_by_rest_and_from_the_command_line(exchange: Running) -> None:
@@ -304,20 +311,20 @@ def test_the_admin_lists_and_delists_by_rest_and_from_the_command_line(exchange:
     symbols = {security["symbol"] for security in found}
     assert "NEW1" in symbols
     assert "GOLD" not in symbols
-    exchange.assert_every_cent_is_there()
+    exchange.assert_whole_audit_is_clean()
 
 
 def listing_order(symbol: str) -> dict[str, str]:
     return {"symbol": symbol, "side": "buy", "quantity": "1", "price": "10.00"}
 
 
-def test_deposits_and_withdrawals_are_settled_and_stand_in_the_statement(exchange: Running) -> None:
+def test_deposits_and_withdrawals_are_settled_and_are_in_the_statement(exchange: Running) -> None:
     token = (exchange.data / "secrets" / "admin-token").read_text()
     admin, judy, kim = {"Authorization": f"Bearer {token}"}, exchange.open_account("judy"), exchange.open_account("kim")
     account = f"{exchange.gateway}/admin/clients/judy"
 
-    def move(way: str, **what: object) -> httpx.Response:
-        return exchange.http.post(f"{account}/{way}", json=what, headers=admin)
+    def transfer(direction: str, **assets: object) -> httpx.Response:
+        return exchange.http.post(f"{account}/{direction}", json=assets, headers=admin)
 
     def profit() -> str:
         exchange.until_at_rest()
@@ -326,22 +333,22 @@ def test_deposits_and_withdrawals_are_settled_and_stand_in_the_statement(exchang
 
     before = profit()
     assert exchange.http.post(f"{account}/deposits", json={"cash": 1}, headers=judy).status_code == 403
-    given = move("deposits", cash="250.50", shares={"AMZN": 5}, memo="a prize")
+    given = transfer("deposits", cash="250.50", shares={"AMZN": 5}, memo="a prize")
     assert (given.status_code, given.json()["cash"], given.json()["shares"]) == (201, "250.50", {"AMZN": "5"})
     exchange.order(judy, symbol="AMZN", side="buy", quantity=1, price="10.00", client_order_id="hold")
     for refused, status, code in (
-        (move("withdrawals", cash="10240.50"), 409, "INSUFFICIENT_CASH"),
-        (move("withdrawals", shares={"AMZN": 106}), 409, "INSUFFICIENT_SHARES"),
-        (move("withdrawals"), 422, "INVALID_FIELD"),
-        (move("deposits", cash="-1"), 422, "INVALID_FIELD"),
-        (move("deposits", cash="0.000000001"), 422, "INVALID_FIELD"),
-        (move("deposits", shares={"NONE": 1}), 404, "UNKNOWN_SYMBOL"),
+        (transfer("withdrawals", cash="10240.50"), 409, "INSUFFICIENT_CASH"),
+        (transfer("withdrawals", shares={"AMZN": 106}), 409, "INSUFFICIENT_SHARES"),
+        (transfer("withdrawals"), 422, "INVALID_FIELD"),
+        (transfer("deposits", cash="-1"), 422, "INVALID_FIELD"),
+        (transfer("deposits", cash="0.000000001"), 422, "INVALID_FIELD"),
+        (transfer("deposits", shares={"NONE": 1}), 404, "UNKNOWN_SYMBOL"),
         (exchange.http.post(account.replace("judy", "nobody") + "/deposits", json={"cash": 1}, headers=admin), 404,
          "UNKNOWN_CLIENT"),
     ):  # fmt: skip
         assert (refused.status_code, refused.json()["error"]["code"]) == (status, code), refused.text
-    assert move("withdrawals", cash="10200").json()["cash"] == "-10200.00"
-    assert profit() == before, "what is given is no profit, and what is taken no loss"
+    assert transfer("withdrawals", cash="10200").json()["cash"] == "-10200.00"
+    assert profit() == before, "a deposit is not a profit, and a withdrawal is not a loss"
     exchange.order(kim, symbol="AMZN", side="sell", quantity=1, price="10.00")
     exchange.until_at_rest()
 
@@ -363,10 +370,10 @@ def test_deposits_and_withdrawals_are_settled_and_stand_in_the_statement(exchang
     assert lines[0].startswith("movement_id,timestamp,kind,cash,shares")
     assert lines[2].endswith("a prize")
     assert exchange.http.get(f"{exchange.feed}/accounts/judy/statement", headers=kim).status_code == 403
-    exchange.assert_every_cent_is_there()
+    exchange.assert_whole_audit_is_clean()
 
 
-def test_a_client_finds_its_orders_by_its_own_names_and_page_by_page(exchange: Running) -> None:
+def test_a_client_finds_its_orders_by_client_order_id_and_in_pages(exchange: Running) -> None:
     lena = exchange.open_account("lena")
     for number in range(5):
         exchange.order(lena, symbol="GOOG", side="buy", quantity=1, price="1.00", client_order_id=f"mine-{number}")
@@ -389,51 +396,51 @@ def test_a_client_finds_its_orders_by_its_own_names_and_page_by_page(exchange: R
     assert orders("status=open") == []
 
 
-def test_a_client_that_reconnects_hears_what_it_missed(exchange: Running) -> None:
+def test_a_client_that_reconnects_receives_the_reports_that_it_missed(exchange: Running) -> None:
     olga = exchange.open_account("olga")
     key = olga["Authorization"].removeprefix("Bearer ")
     order = {"symbol": "GOOG", "side": "buy", "quantity": 1, "price": "1.00"}
-    with exchange.socket(exchange.gateway, "/ws/orders") as talk:
-        before = talk.ask({"id": 1, "op": "login", "key": key})["sequence"]
-        first = talk.ask({"id": 2, "op": "order", **order})["order"]["order_id"]
+    with exchange.socket(exchange.gateway, "/ws/orders") as ws:
+        before = ws.request({"id": 1, "op": "login", "key": key})["sequence"]
+        first = ws.request({"id": 2, "op": "order", **order})["order"]["order_id"]
     exchange.order(olga, **order)
     exchange.until_at_rest()
     exchange.kill("order_entry_gateway")
     eventually(lambda: exchange.http.get(f"{exchange.gateway}/health/ready").status_code == 200, 30)
     exchange.http.delete(f"{exchange.gateway}/orders", headers=olga)
-    with exchange.socket(exchange.gateway, "/ws/orders") as talk:
-        talk.say({"op": "login", "key": key, "resume_from": before})
-        assert talk.hear()["ok"]
-        reports = [talk.hear() for _ in range(4)]
-        assert [(one["report"]["exec_type"], one["report"]["order_id"] == first) for one in reports] == [
+    with exchange.socket(exchange.gateway, "/ws/orders") as ws:
+        ws.send({"op": "login", "key": key, "resume_from": before})
+        assert ws.receive()["ok"]
+        reports = [ws.receive() for _ in range(4)]
+        assert [(message["report"]["exec_type"], message["report"]["order_id"] == first) for message in reports] == [
             ("NEW", True), ("NEW", False), ("CANCELED", True), ("CANCELED", False),
         ]  # fmt: skip
-        numbers = [one["sequence"] for one in reports]
+        numbers = [message["sequence"] for message in reports]
         assert numbers == sorted(set(numbers))
         exchange.order(olga, **order)
-        assert talk.hear()["sequence"] > numbers[-1]
-        assert talk.ask({"id": 3, "op": "login", "key": key, "resume_from": numbers[1]})["ok"]
-        assert [talk.hear()["sequence"] for _ in range(3)][:2] == numbers[2:]
-        bad = talk.ask({"id": 4, "op": "login", "key": key, "resume_from": -1})
+        assert ws.receive()["sequence"] > numbers[-1]
+        assert ws.request({"id": 3, "op": "login", "key": key, "resume_from": numbers[1]})["ok"]
+        assert [ws.receive()["sequence"] for _ in range(3)][:2] == numbers[2:]
+        bad = ws.request({"id": 4, "op": "login", "key": key, "resume_from": -1})
         assert bad["error"]["field"] == "resume_from"
 
 
-def test_an_order_that_the_gateway_has_forgotten_is_cancelled_without_the_database(exchange: Running) -> None:
+def test_after_a_restart_the_gateway_cancels_orders_without_the_database(exchange: Running) -> None:
     ada, eve = exchange.open_account("forgotten-ada"), exchange.open_account("forgotten-eve")
     terms = {"symbol": "GOOG", "side": "buy", "quantity": 1, "price": "1.00"}
-    first, second, ended, eves = (exchange.order(who, **terms).json()["order_id"] for who in (ada, ada, ada, eve))
+    first, second, ended, eves = (exchange.order(owner, **terms).json()["order_id"] for owner in (ada, ada, ada, eve))
     url = f"{exchange.gateway}/orders"
     exchange.http.delete(f"{url}/{ended}", headers=ada)
     exchange.until_at_rest()
     exchange.kill("order_entry_gateway")
     eventually(lambda: exchange.http.get(f"{exchange.gateway}/health/ready").status_code == 200, 30)
-    with exchange.socket(exchange.gateway, "/ws/orders", ada) as talk:
+    with exchange.socket(exchange.gateway, "/ws/orders", ada) as ws:
 
         def cancel(order_id: str) -> Any:
-            talk.say({"id": order_id, "op": "cancel", "order_id": order_id})
-            while (said := talk.hear()).get("id") != order_id:
-                assert said["op"] == "report"
-            return said
+            ws.send({"id": order_id, "op": "cancel", "order_id": order_id})
+            while (message := ws.receive()).get("id") != order_id:
+                assert message["op"] == "report"
+            return message
 
         with psycopg.connect(database_url(exchange.server, exchange.namespace, MARKET_DATA)) as connection:
             connection.execute("LOCK TABLE order_reports")
@@ -445,38 +452,38 @@ def test_an_order_that_the_gateway_has_forgotten_is_cancelled_without_the_databa
     assert exchange.http.get(f"{url}/{eves}", headers=eve).json()["status"] == "NEW"
 
 
-def test_orders_outlive_a_short_absence_and_no_longer_one(exchange: Running) -> None:
+def test_orders_stay_open_within_the_grace_period_and_are_cancelled_after_it(exchange: Running) -> None:
     pia = exchange.open_account("pia")
     login = {"id": 1, "op": "login", "key": pia["Authorization"].removeprefix("Bearer "), "cancel_on_disconnect": True}
     enter = {"id": 2, "op": "order", "symbol": "GOOG", "side": "buy", "quantity": 1, "price": "1.00"}
-    with exchange.socket(exchange.gateway, "/ws/orders") as talk:
-        talk.ask({**login, "grace_seconds": 2})
-        url = f"{exchange.gateway}/orders/{talk.ask(enter)['order']['order_id']}"
+    with exchange.socket(exchange.gateway, "/ws/orders") as ws:
+        ws.request({**login, "grace_seconds": 2})
+        url = f"{exchange.gateway}/orders/{ws.request(enter)['order']['order_id']}"
     time.sleep(0.5)
-    with exchange.socket(exchange.gateway, "/ws/orders") as talk:
-        talk.ask({**login, "grace_seconds": 2, "heartbeat_seconds": 0.2})
+    with exchange.socket(exchange.gateway, "/ws/orders") as ws:
+        ws.request({**login, "grace_seconds": 2, "heartbeat_seconds": 0.2})
         time.sleep(2.5)
-        assert exchange.http.get(url, headers=pia).json()["status"] == "NEW", "it was back in time"
-        assert talk.hear()["op"] == "heartbeat"
+        assert exchange.http.get(url, headers=pia).json()["status"] == "NEW", "the client reconnects within the grace period"
+        assert ws.receive()["op"] == "heartbeat"
     eventually(lambda: exchange.http.get(url, headers=pia).json()["status"] == "CANCELED", 20)
 
 
-def test_the_websocket_speaks_msgpack_where_it_is_asked_to(exchange: Running) -> None:
+def test_the_websocket_uses_msgpack_if_the_client_asks_for_it(exchange: Running) -> None:
     rosa = exchange.open_account("rosa")
     url = exchange.gateway.replace("http", "ws") + "/ws/orders"
-    with connect(url, additional_headers=rosa, subprotocols=[Subprotocol("msgpack")]) as socket_:
-        assert socket_.subprotocol == "msgpack"
+    with connect(url, additional_headers=rosa, subprotocols=[Subprotocol("msgpack")]) as ws:
+        assert ws.subprotocol == "msgpack"
         order = {"id": 7, "op": "order", "symbol": "GOOG", "side": "buy", "quantity": "1", "price": "1.00"}
-        socket_.send(msgspec.msgpack.encode(order))
-        said = [msgspec.msgpack.decode(socket_.recv(20)) for _ in range(2)]
-        assert {one.get("op", "answer") for one in said} == {"report", "answer"}
-        (answer,) = [one for one in said if one.get("id") == 7]
+        ws.send(msgspec.msgpack.encode(order))
+        messages = [msgspec.msgpack.decode(ws.recv(20)) for _ in range(2)]
+        assert {message.get("op", "answer") for message in messages} == {"report", "answer"}
+        (answer,) = [message for message in messages if message.get("id") == 7]
         assert answer["order"]["status"] == "NEW"
-        socket_.send(b"\xc1")
-        assert msgspec.msgpack.decode(socket_.recv(20))["error"]["code"] == "MALFORMED"
+        ws.send(b"\xc1")
+        assert msgspec.msgpack.decode(ws.recv(20))["error"]["code"] == "MALFORMED"
 
 
-def test_a_batch_of_orders_has_one_answer_each_and_fills_are_told_page_by_page(exchange: Running) -> None:
+def test_a_batch_has_one_answer_for_each_order_and_fills_come_in_pages(exchange: Running) -> None:
     mona, nils = exchange.open_account("mona"), exchange.open_account("nils")
     exchange.order(nils, symbol="MSFT", side="sell", quantity=5, price="400.00")
     good = {"symbol": "MSFT", "side": "buy", "quantity": 1, "price": "400.00"}
@@ -493,7 +500,7 @@ def test_a_batch_of_orders_has_one_answer_each_and_fills_are_told_page_by_page(e
     assert [answers[n]["error"]["code"] for n in (1, 2, 5)] == ["INVALID_FIELD", "UNKNOWN_SYMBOL", "INVALID_FIELD"]
     assert [answers[n]["order"]["status"] for n in (0, 3, 4)] == ["FILLED", "FILLED", "NEW"]
     ids = [int(answers[n]["order"]["order_id"]) for n in (0, 3, 4)]
-    assert ids == sorted(ids), "they enter in their order"
+    assert ids == sorted(ids), "the orders of a batch enter in their order"
     post = exchange.http.post
     assert post(f"{exchange.gateway}/orders/batch", json=[good] * 501, headers=mona).status_code == 413
     assert post(f"{exchange.gateway}/orders/batch", json=good, headers=mona).status_code == 400
@@ -517,7 +524,7 @@ def test_a_batch_of_orders_has_one_answer_each_and_fills_are_told_page_by_page(e
     assert exchange.http.get(f"{exchange.gateway}/fills?symbol=AAPL", headers=nils).json()["fills"] == []
 
 
-def test_both_services_have_openapi_pages_and_all_have_health(exchange: Running) -> None:
+def test_gateway_and_feed_have_openapi_pages_and_all_services_have_health(exchange: Running) -> None:
     for base in (exchange.gateway, exchange.feed):
         assert exchange.http.get(f"{base}/docs").status_code == 200
         assert len(exchange.http.get(f"{base}/openapi.json").json()["paths"]) > 5
@@ -527,7 +534,7 @@ def test_both_services_have_openapi_pages_and_all_have_health(exchange: Running)
         assert "python_info" in exchange.http.get(f"{base}/metrics").text
 
 
-def test_it_goes_on_after_a_stop_with_the_same_books_balances_and_holdings(exchange: Running) -> None:
+def test_books_balances_and_holdings_are_the_same_after_a_stop_and_a_start(exchange: Running) -> None:
     dave = exchange.open_account("dave")
     order = exchange.order(dave, symbol="TSLA", side="buy", quantity=3, price="200.00").json()
     exchange.until_at_rest()
@@ -536,13 +543,13 @@ def test_it_goes_on_after_a_stop_with_the_same_books_balances_and_holdings(excha
     def state() -> dict[str, Any]:
         found = {route: exchange.http.get(exchange.feed + route).json() for route in routes}
         for leader in found["/leaderboard"]:
-            del leader["sharpe"], leader["drawdown"]  # they are sampled: time goes on
+            del leader["sharpe"], leader["drawdown"]  # these depend on the time of the sample
         return found
 
     before = state()
     (mine,) = exchange.http.get(f"{exchange.feed}/orders/dave", headers=dave).json()
     assert mine == order
-    assert exchange.stop(signal.SIGINT) == 0, exchange.said()
+    assert exchange.stop(signal.SIGINT) == 0, exchange.output_text()
     assert exchange.leftovers() == []
     exchange.start("--bots", "0")
     assert exchange.http.get(f"{exchange.feed}/orders/dave", headers=dave).json() == [mine]
@@ -552,12 +559,12 @@ def test_it_goes_on_after_a_stop_with_the_same_books_balances_and_holdings(excha
     sold = exchange.order(erin, symbol="TSLA", side="sell", quantity=3, price="200.00").json()
     assert (sold["status"], sold["trades"][0]["maker_order_id"]) == ("FILLED", order["order_id"])
     exchange.until_at_rest()
-    exchange.assert_every_cent_is_there()
+    exchange.assert_whole_audit_is_clean()
     assert exchange.stop() == 0
     assert exchange.leftovers() == []
 
 
-def test_a_service_that_is_killed_is_started_again_and_nothing_is_lost(exchange: Running) -> None:
+def test_a_killed_service_is_started_again_and_loses_nothing(exchange: Running) -> None:
     exchange.start("--bots", "12")
     eventually(lambda: exchange.http.get(f"{exchange.feed}/stats").json()["trades"] > 20, 60, "bots trade")
     frank = exchange.open_account("frank")
@@ -571,34 +578,34 @@ def test_a_service_that_is_killed_is_started_again_and_nothing_is_lost(exchange:
         for base in (exchange.gateway, exchange.feed, exchange.engine, exchange.clearing):
             eventually(lambda base=base: exchange.http.get(f"{base}/health/ready").status_code == 200, 30, base)
     orders = exchange.http.get(f"{exchange.feed}/stats").json()["orders"]
-    eventually(lambda: exchange.http.get(f"{exchange.feed}/stats").json()["orders"] > orders + 20, 60, "bots trade on")
+    eventually(lambda: exchange.http.get(f"{exchange.feed}/stats").json()["orders"] > orders + 20, 60, "bots trade again")
     for order_id in accepted:
         order = exchange.http.get(f"{exchange.gateway}/orders/{order_id}", headers=frank).json()
         assert order["status"] == "NEW", order
-    assert exchange.stop() == 0, exchange.said()
+    assert exchange.stop() == 0, exchange.output_text()
 
 
-def test_a_timed_run_prints_its_results_and_adds_up(exchange: Running) -> None:
+def test_a_timed_run_prints_results_that_balance(exchange: Running) -> None:
     exchange.start("--for", "8s", wait=False)
     assert exchange.process is not None
-    assert exchange.process.wait(120) == 0, exchange.said()
-    said = exchange.said()
+    assert exchange.process.wait(120) == 0, exchange.output_text()
+    output = exchange.output_text()
     for expected in ("Leaderboard", "profit", "Totals", "orders per second", "p50", "p95"):
-        assert expected in said
-    numbers = {name: int(count.replace(",", "")) for name, count in re.findall(r"│ (trades|settled) +│ +([\d,]+) │", said)}
+        assert expected in output
+    numbers = {name: int(count.replace(",", "")) for name, count in re.findall(r"│ (trades|settled) +│ +([\d,]+) │", output)}
     assert numbers["trades"] == numbers["settled"] > 20
     assert exchange.leftovers() == []
 
 
-def test_after_all_that_every_cent_is_there_and_the_engine_agrees(exchange: Running) -> None:
+def test_after_all_tests_both_audits_are_clean(exchange: Running) -> None:
     exchange.start("--bots", "0")
     exchange.until_at_rest()
-    exchange.assert_every_cent_is_there()
-    assert exchange.audit() == [], "the snapshot agrees as well"
+    exchange.assert_whole_audit_is_clean()
+    assert exchange.audit() == [], "the audit from the snapshot is clean too"
     assert exchange.stop() == 0
 
 
-def test_a_busy_port_is_a_clear_error_that_names_the_port_and_the_flag(exchange: Running) -> None:
+def test_a_busy_port_is_an_error_that_names_the_port_and_the_flag(exchange: Running) -> None:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
@@ -606,23 +613,25 @@ def test_a_busy_port_is_a_clear_error_that_names_the_port_and_the_flag(exchange:
         exchange.start("--feed-port", str(port), wait=False)
         assert exchange.process is not None
         assert exchange.process.wait(60) == 1
-    assert str(port) in exchange.said()
-    assert "--feed-port" in exchange.said()
+    assert str(port) in exchange.output_text()
+    assert "--feed-port" in exchange.output_text()
 
 
-def test_a_server_that_is_away_is_a_clear_error() -> None:
+def test_an_unreachable_server_is_an_error_that_names_its_address() -> None:
     running = Running("amqp://guest:guest@127.0.0.1:1/%2f", "postgresql://nobody:secret@127.0.0.1:1")
     try:
         running.start(wait=False)
         assert running.process is not None
         assert running.process.wait(60) == 1
-        assert "127.0.0.1:1" in running.said()
-        assert "secret" not in running.said()
+        assert "127.0.0.1:1" in running.output_text()
+        assert "secret" not in running.output_text()
     finally:
         running.close()
 
 
-def test_a_service_that_cannot_work_ends_it_and_says_which_and_why(postgres_url: str, postgres_namespace: str) -> None:
+def test_a_service_that_fails_stops_the_exchange_with_its_name_and_the_reason(
+    postgres_url: str, postgres_namespace: str
+) -> None:
     running = Running(None, postgres_url, postgres_namespace)
     with psycopg.connect(database_url(postgres_url, postgres_namespace, CLEARING_DATA), autocommit=True) as connection:
         connection.execute("ALTER TABLE settlements RENAME TO elsewhere")
@@ -630,19 +639,19 @@ def test_a_service_that_cannot_work_ends_it_and_says_which_and_why(postgres_url:
         running.start("--bots", "0", wait=False)
         assert running.process is not None
         assert running.process.wait(120) == 1
-        assert "clearinghouse failed" in running.said()
-        assert "settlements" in running.said()
+        assert "clearinghouse failed" in running.output_text()
+        assert "settlements" in running.output_text()
     finally:
         running.close()
 
 
-def test_a_trade_that_cannot_settle_stops_its_clients_and_nobody_else(postgres_url: str, postgres_namespace: str) -> None:
+def test_a_trade_that_cannot_settle_suspends_its_clients_and_nobody_else(postgres_url: str, postgres_namespace: str) -> None:
     running = Running(None, postgres_url, postgres_namespace)
     try:
         running.start("--bots", "0")
         alice, bob, carol = (running.open_account(name) for name in ("alice", "bob", "carol"))
         running.until_at_rest()
-        # Somebody empties bob's account behind the exchange's back.
+        # A change outside of the exchange takes bob's cash.
         with psycopg.connect(database_url(postgres_url, postgres_namespace, CLEARING_DATA), autocommit=True) as connection:
             connection.execute("UPDATE accounts SET cash = 5 WHERE client_id = 'bob'")
         order = {"symbol": "AAPL", "quantity": 1, "price": "100.00"}
@@ -674,13 +683,13 @@ def test_a_data_folder_with_another_log_is_refused(postgres_url: str, postgres_n
         running.start("--bots", "0", wait=False)
         assert running.process is not None
         assert running.process.wait(60) == 1
-        assert "not the log that this data belongs to" in " ".join(running.said().split())
+        assert "not the log that this data belongs to" in " ".join(running.output_text().split())
     finally:
         running.close()
         drop_databases(postgres_url, other)
 
 
-def test_an_exchange_whose_launcher_is_killed_leaves_no_service_behind_and_can_be_started_again() -> None:
+def test_a_killed_launcher_leaves_no_service_behind_and_can_start_again() -> None:
     running = Running()
     try:
         running.start("--bots", "3")
@@ -691,14 +700,14 @@ def test_an_exchange_whose_launcher_is_killed_leaves_no_service_behind_and_can_b
         running.start("--bots", "0")
         assert running.http.get(f"{running.gateway}/orders/{order['order_id']}", headers=alice).json() == order
         running.until_at_rest()
-        running.assert_every_cent_is_there()
+        running.assert_whole_audit_is_clean()
         assert running.stop() == 0
         assert running.leftovers() == []
     finally:
         running.close()
 
 
-def test_an_exchange_whose_postgres_is_killed_goes_on() -> None:
+def test_an_exchange_continues_after_its_postgres_is_killed() -> None:
     running = Running()
     try:
         running.start("--bots", "6")
@@ -713,14 +722,14 @@ def test_an_exchange_whose_postgres_is_killed_goes_on() -> None:
             answers.append(running.order(alice, **order).status_code)
             return answers[-1] == 201
 
-        eventually(accepted, 60, "orders are taken again")
+        eventually(accepted, 60, "orders are accepted again")
         assert set(answers) <= {201, 503, 504}
         eventually(lambda: running.http.get(f"{running.feed}/health/ready").status_code == 200, 60)
         eventually(lambda: running.http.get(f"{running.clearing}/health/ready").status_code == 200, 60)
         assert running.stop() == 0
         running.start("--bots", "0")
         running.until_at_rest()
-        running.assert_every_cent_is_there()
+        running.assert_whole_audit_is_clean()
         assert running.stop() == 0
     finally:
         running.close()

@@ -1,4 +1,4 @@
-"""The feed's questions and channels, on an exchange that runs; and several feeds at once."""
+"""The routes and channels of the feed on a running exchange, and several feeds at once."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.integration.running import Running, Talk, eventually, free_ports
+from tests.integration.running import JsonSocket, Running, eventually, free_ports
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -37,7 +37,7 @@ def running(postgres_url: str, module_namespace: str) -> Iterator[Running]:
     exchange.order(buyer, symbol="AAPL", side="buy", quantity=4, price="99.50")
     exchange.until_at_rest()
     yield exchange
-    exchange.assert_every_cent_is_there()
+    exchange.assert_whole_audit_is_clean()
     assert exchange.stop() == 0
     exchange.close()
 
@@ -49,13 +49,13 @@ def get(running: Running, path: str, client_id: str = "", status: int = 200) -> 
 
 
 def key(running: Running, client_id: str) -> dict[str, str]:
-    """A new key, by the admin."""
+    """Return headers with a new key, which the admin token makes."""
     token = (running.data / "secrets" / "admin-token").read_text()
     answer = running.http.post(f"{running.gateway}/clients/{client_id}/keys", headers={"Authorization": f"Bearer {token}"})
     return {"Authorization": f"Bearer {answer.json()['api_key']}"}
 
 
-def test_a_security_its_best_prices_and_its_last_day(running: Running) -> None:
+def test_a_security_has_its_best_prices_and_its_last_day(running: Running) -> None:
     assert get(running, "/securities/AAPL")["last_price"] == "101.00"
     assert get(running, "/securities/NONE", status=404)["error"]["code"] == "UNKNOWN_SYMBOL"
     bbo = get(running, "/bbo/AAPL")
@@ -93,7 +93,7 @@ def test_candles_add_up_to_the_trades(running: Running, interval: str) -> None:
     assert get(running, "/candles/AAPL?until=2020-01-01T00:00:00Z") == []
 
 
-def test_trades_come_page_by_page_and_between_two_times(running: Running) -> None:
+def test_trades_come_in_pages_and_between_two_times(running: Running) -> None:
     first = get(running, "/trades/AAPL?limit=2")
     second = get(running, f"/trades/AAPL?limit=2&before={first['next_before']}")
     trades = first["trades"] + second["trades"]
@@ -106,8 +106,8 @@ def test_trades_come_page_by_page_and_between_two_times(running: Running) -> Non
     assert (refused["code"], refused["field"]) == ("INVALID_FIELD", "since")
 
 
-def test_a_client_sees_its_holdings_and_what_it_was_worth_and_nobody_else_does(running: Running) -> None:
-    holdings = {one["symbol"]: one["quantity"] for one in get(running, "/holdings/buyer", "buyer")}
+def test_only_the_client_itself_can_read_its_holdings_and_equity(running: Running) -> None:
+    holdings = {holding["symbol"]: holding["quantity"] for holding in get(running, "/holdings/buyer", "buyer")}
     assert holdings["AAPL"] == "106"
     points = eventually(lambda: len(get(running, "/equity/buyer", "buyer")) > 1 and get(running, "/equity/buyer", "buyer"))
     assert points[-1]["equity"] == get(running, "/balance/buyer", "buyer")["equity"]
@@ -117,7 +117,7 @@ def test_a_client_sees_its_holdings_and_what_it_was_worth_and_nobody_else_does(r
     get(running, "/holdings/buyer", "seller", status=403)
 
 
-def test_the_leaderboard_knows_return_drawdown_and_trades_and_the_leaders_curves(running: Running) -> None:
+def test_the_leaderboard_has_return_drawdown_trades_and_the_curves_of_the_leaders(running: Running) -> None:
     leaders = {leader["client_id"]: leader for leader in get(running, "/leaderboard")}
     assert leaders["buyer"]["trades"] == leaders["seller"]["trades"] == 3
     profit, equity = (float(leaders["buyer"][name]) for name in ("profit", "equity"))
@@ -127,7 +127,7 @@ def test_the_leaderboard_knows_return_drawdown_and_trades_and_the_leaders_curves
     assert all(curve["points"] for curve in curves)
 
 
-def test_trades_and_ones_own_orders_can_be_exported(running: Running) -> None:
+def test_a_client_can_export_trades_and_its_own_orders(running: Running) -> None:
     rows = list(csv.DictReader(get(running, "/export/trades.csv?symbol=AAPL").splitlines()))
     assert [row["price"] for row in rows] == ["101.00", "102.00", "100.00"]
     rows = list(csv.DictReader(get(running, "/export/orders.csv", "seller").splitlines()))
@@ -135,14 +135,14 @@ def test_trades_and_ones_own_orders_can_be_exported(running: Running) -> None:
     get(running, "/export/trades.csv?symbol=NONE", status=404)
 
 
-def test_trades_of_all_securities_are_exported_where_none_is_named(running: Running) -> None:
+def test_an_export_without_a_symbol_has_the_trades_of_all_securities(running: Running) -> None:
     seller, buyer = key(running, "seller"), key(running, "buyer")
     before = len(get(running, "/export/trades.csv").splitlines())
     running.order(seller, symbol="AMZN", side="sell", quantity=1, price="50.00")
     running.order(buyer, symbol="AMZN", side="buy", quantity=1, price="50.00")
     running.until_at_rest()
     rows = list(csv.DictReader(get(running, "/export/trades.csv").splitlines()))
-    assert len(rows) == before, "the heading was a line too, and one trade has come"
+    assert len(rows) == before, "one trade is new, and the lines before included the heading"
     assert {row["symbol"] for row in rows} >= {"AAPL", "AMZN"}
     assert [row["price"] for row in rows if row["symbol"] == "AAPL"] == ["101.00", "102.00", "100.00"]
     assert [int(row["trade_id"]) for row in rows] == sorted((int(row["trade_id"]) for row in rows), reverse=True)
@@ -153,11 +153,11 @@ def test_trades_of_all_securities_are_exported_where_none_is_named(running: Runn
     assert answer.headers["content-disposition"] == 'attachment; filename="trades.parquet"'
 
 
-def test_what_cannot_be_exported_is_refused(running: Running) -> None:
+def test_an_unknown_export_format_is_refused(running: Running) -> None:
     get(running, "/export/trades.txt?symbol=AAPL", status=422)
 
 
-def test_what_is_exported_as_parquet_is_what_is_exported_as_csv(running: Running) -> None:
+def test_parquet_and_csv_exports_have_the_same_content(running: Running) -> None:
     for path, client in (("trades.{}?symbol=AAPL", ""), ("orders.{}", "seller")):
         headers = key(running, client) if client else {}
         rows = list(csv.DictReader(get(running, f"/export/{path.format('csv')}", client).splitlines()))
@@ -173,85 +173,85 @@ def test_what_is_exported_as_parquet_is_what_is_exported_as_csv(running: Running
             assert [str(found["trade_id"] or "")] == [row["trade_id"]]
 
 
-def heard(talk: Talk, channel: str) -> Any:
-    """The next message of a channel."""
-    while (message := talk.hear()).get("channel") != channel or "op" in message:
+def next_message(ws: JsonSocket, channel: str) -> Any:
+    """Return the next message of a channel."""
+    while (message := ws.receive()).get("channel") != channel or "op" in message:
         pass
     return message
 
 
-def test_channels_tell_how_things_stand_and_then_what_changes(running: Running) -> None:
+def test_channels_send_the_current_state_and_then_each_change(running: Running) -> None:
     carl = running.open_account("carl")
-    with running.socket(running.feed, "/ws", carl) as talk:
+    with running.socket(running.feed, "/ws", carl) as ws:
         for channel in ("bbo", "trades", "candles", "ticker", "auction", "status", "balances", "orders", "leaderboard"):
-            talk.say({"op": "subscribe", "channel": channel, "symbols": ["GOOG"]})
-        assert heard(talk, "bbo")["bbo"]["bid"] is None
-        assert heard(talk, "candles")["candle"] is None
-        assert heard(talk, "status")["state"] == "continuous"
-        assert heard(talk, "balances")["balance"]["client_id"] == "carl"
-        assert heard(talk, "leaderboard")["leaders"]
+            ws.send({"op": "subscribe", "channel": channel, "symbols": ["GOOG"]})
+        assert next_message(ws, "bbo")["bbo"]["bid"] is None
+        assert next_message(ws, "candles")["candle"] is None
+        assert next_message(ws, "status")["state"] == "continuous"
+        assert next_message(ws, "balances")["balance"]["client_id"] == "carl"
+        assert next_message(ws, "leaderboard")["leaders"]
         running.order(carl, symbol="GOOG", side="sell", quantity=2, price="140.00")
-        assert heard(talk, "orders")["report"]["exec_type"] == "NEW"
-        assert heard(talk, "bbo")["bbo"]["ask"] == "140.00"
+        assert next_message(ws, "orders")["report"]["exec_type"] == "NEW"
+        assert next_message(ws, "bbo")["bbo"]["ask"] == "140.00"
         running.order(key(running, "buyer"), symbol="GOOG", side="buy", quantity=1, price="140.00")
-        assert heard(talk, "trades")["trade"]["price"] == "140.00"
-        candle = heard(talk, "candles")
+        assert next_message(ws, "trades")["trade"]["price"] == "140.00"
+        candle = next_message(ws, "candles")
         assert (candle["interval"], candle["candle"]["close"]) == ("1m", "140.00")
-        assert heard(talk, "ticker")["ticker"]["last"] == "140.00"
-    with running.socket(running.feed, "/ws", carl) as talk:
-        talk.say({"op": "subscribe", "channel": "orders"})
+        assert next_message(ws, "ticker")["ticker"]["last"] == "140.00"
+    with running.socket(running.feed, "/ws", carl) as ws:
+        ws.send({"op": "subscribe", "channel": "orders"})
         running.order(carl, symbol="GOOG", side="sell", quantity=1, price="141.00")
-        report = heard(talk, "orders")
-        assert report["report"]["client_id"] == "carl", "one's own alone"
+        report = next_message(ws, "orders")
+        assert report["report"]["client_id"] == "carl", "the channel has only the reports of the client itself"
         assert report["sequence"] > 0
 
 
-def test_channels_of_ones_own_need_a_key_and_a_key_may_come_later(running: Running) -> None:
-    with running.socket(running.feed, "/ws") as talk:
-        talk.say({"op": "subscribe", "channel": "balances"})
-        assert talk.hear()["error"]["code"] == "UNAUTHENTICATED"
-        talk.say({"op": "login", "key": "a.b.c"})
-        assert talk.hear()["error"]["code"] == "UNAUTHENTICATED"
-        talk.say({"op": "login", "key": key(running, "buyer")["Authorization"].removeprefix("Bearer ")})
-        assert talk.hear() == {"op": "login", "ok": True, "client_id": "buyer"}
-        talk.say({"op": "subscribe", "channel": "balances"})
-        assert heard(talk, "balances")["balance"]["client_id"] == "buyer"
+def test_private_channels_need_a_key_that_may_come_after_the_connection(running: Running) -> None:
+    with running.socket(running.feed, "/ws") as ws:
+        ws.send({"op": "subscribe", "channel": "balances"})
+        assert ws.receive()["error"]["code"] == "UNAUTHENTICATED"
+        ws.send({"op": "login", "key": "a.b.c"})
+        assert ws.receive()["error"]["code"] == "UNAUTHENTICATED"
+        ws.send({"op": "login", "key": key(running, "buyer")["Authorization"].removeprefix("Bearer ")})
+        assert ws.receive() == {"op": "login", "ok": True, "client_id": "buyer"}
+        ws.send({"op": "subscribe", "channel": "balances"})
+        assert next_message(ws, "balances")["balance"]["client_id"] == "buyer"
 
 
-def test_the_states_of_auctions_are_told(running: Running) -> None:
+def test_channels_send_the_states_of_auctions(running: Running) -> None:
     token = {"Authorization": f"Bearer {(running.data / 'secrets' / 'admin-token').read_text()}"}
     url = f"{running.gateway}/admin/securities/INTC/state"
-    with running.socket(running.feed, "/ws") as talk:
+    with running.socket(running.feed, "/ws") as ws:
         for channel in ("status", "auction"):
-            talk.say({"op": "subscribe", "channel": channel, "symbols": ["INTC"]})
-        assert heard(talk, "auction")["auction"] is None
+            ws.send({"op": "subscribe", "channel": channel, "symbols": ["INTC"]})
+        assert next_message(ws, "auction")["auction"] is None
         running.http.put(url, json={"state": "opening_auction"}, headers=token)
-        assert heard(talk, "status")["state"] == "opening_auction"
+        assert next_message(ws, "status")["state"] == "opening_auction"
         running.order(key(running, "seller"), symbol="INTC", side="sell", quantity=2, price="40.00")
         running.order(key(running, "buyer"), symbol="INTC", side="buy", quantity=3, price="41.00")
-        while (auction := heard(talk, "auction")["auction"]) is None or auction["quantity"] != "2":
+        while (auction := next_message(ws, "auction")["auction"]) is None or auction["quantity"] != "2":
             pass
         assert auction["imbalance"] == "1"
         running.http.put(url, json={"state": "continuous"}, headers=token)
-        assert heard(talk, "status")["state"] == "continuous"
+        assert next_message(ws, "status")["state"] == "continuous"
 
 
-def test_one_security_can_be_followed_without_asking(running: Running) -> None:
+def test_the_websockets_of_one_security_need_no_request(running: Running) -> None:
     eve = running.open_account("eve")
     with (
         running.socket(running.feed, "/ws/marketdata?symbol=NVDA") as book,
         running.socket(running.feed, "/ws/trades?symbol=NVDA") as tape,
     ):
-        assert book.hear()["bids"] == []
+        assert book.receive()["bids"] == []
         running.order(eve, symbol="NVDA", side="sell", quantity=2, price="450.00")
-        message = book.hear()
+        message = book.receive()
         assert (message["symbol"], message["asks"], set(message)) == (
             "NVDA",
             [["450.00", "2"]],
             {"timestamp", "symbol", "bids", "asks"},
         )
         running.order(key(running, "buyer"), symbol="NVDA", side="buy", quantity=1, price="450.00")
-        trade = tape.hear()
+        trade = tape.receive()
         assert (trade["symbol"], trade["price"], trade["quantity"], trade["aggressor_side"]) == (
             "NVDA",
             "450.00",
@@ -264,26 +264,27 @@ def test_one_security_can_be_followed_without_asking(running: Running) -> None:
     assert refused.value.response.status_code == 404
 
 
-def test_everything_listed_can_be_subscribed_at_once_and_left_again(running: Running) -> None:
-    with running.socket(running.feed, "/ws") as talk:
-        talk.say({"op": "subscribe", "channel": "book"})
-        told = {heard(talk, "book")["book"]["symbol"] for _ in range(102)}
-        assert len(told) == 102
-        talk.say({"op": "unsubscribe", "channel": "book"})
-        assert len(talk.hear()["symbols"]) == 102
-        talk.say({"op": "subscribe", "channel": "book", "symbols": ["AAPL"] * 20_001})
-        assert talk.hear()["error"]["field"] == "symbols"
+def test_one_request_subscribes_to_all_securities_and_one_unsubscribes(running: Running) -> None:
+    with running.socket(running.feed, "/ws") as ws:
+        ws.send({"op": "subscribe", "channel": "book"})
+        symbols = {next_message(ws, "book")["book"]["symbol"] for _ in range(102)}
+        assert len(symbols) == 102
+        ws.send({"op": "unsubscribe", "channel": "book"})
+        assert len(ws.receive()["symbols"]) == 102
+        ws.send({"op": "subscribe", "channel": "book", "symbols": ["AAPL"] * 20_001})
+        assert ws.receive()["error"]["field"] == "symbols"
 
 
-def test_operations_know_every_service(running: Running) -> None:
-    def known() -> Any:
-        told = get(running, "/operations")
-        return told if len(told["services"]) == 4 and all(one["alive"] for one in told["services"].values()) else None
+def test_operations_lists_every_service(running: Running) -> None:
+    def with_all_services() -> Any:
+        operations = get(running, "/operations")
+        services = operations["services"].values()
+        return operations if len(services) == 4 and all(service["alive"] for service in services) else None
 
-    told = eventually(known)
-    assert set(told["services"]) == {"matching-engine", "clearinghouse", "market-data-feed", "order-entry-gateway"}
-    assert all(not one["waiting_for"] for one in told["services"].values())
-    stages = {name: one["p50"] for name, one in told["latency_ms"].items()}
+    operations = eventually(with_all_services)
+    assert set(operations["services"]) == {"matching-engine", "clearinghouse", "market-data-feed", "order-entry-gateway"}
+    assert all(not service["waiting_for"] for service in operations["services"].values())
+    stages = {name: stage["p50"] for name, stage in operations["latency_ms"].items()}
     assert all(milliseconds >= 0 for milliseconds in stages.values())
     whole = stages.pop("gateway_in_to_feed_out")
     assert 0 < max(stages.values()) <= whole <= 2 * sum(stages.values())
@@ -293,23 +294,25 @@ def test_operations_know_every_service(running: Running) -> None:
     eventually(lambda: get(running, "/operations")["rejects"].get("INSUFFICIENT_SHARES"))
 
 
-def test_the_monitoring_dashboard_asks_for_metrics_that_there_are(running: Running) -> None:
-    places = (running.gateway, running.feed, running.engine, running.clearing)
-    there = "\n".join(running.http.get(f"{place}/metrics").text for place in places)
+def test_the_monitoring_dashboard_uses_only_existing_metrics(running: Running) -> None:
+    services = (running.gateway, running.feed, running.engine, running.clearing)
+    metrics = "\n".join(running.http.get(f"{service}/metrics").text for service in services)
     panels = json.loads((ROOT / "monitoring/grafana/microexchange.json").read_text())["panels"]
-    asked = {
+    used = {
         name
         for panel in panels
-        for one in panel["targets"]
-        for name in re.findall(r"(?:microexchange|process)_\w+", one["expr"])
+        for target in panel["targets"]
+        for name in re.findall(r"(?:microexchange|process)_\w+", target["expr"])
     }
-    assert len(asked) > 10
-    assert asked - set(re.findall(r"^\w+", there, re.MULTILINE)) == set()
-    wanted = {name for panel in panels for one in panel["targets"] for name in re.findall(r"name=\"(\w+)", one["expr"])}
-    assert all(f'name="{name}"' in there for name in wanted)
+    assert len(used) > 10
+    assert used - set(re.findall(r"^\w+", metrics, re.MULTILINE)) == set()
+    wanted = {
+        name for panel in panels for target in panel["targets"] for name in re.findall(r"name=\"(\w+)", target["expr"])
+    }
+    assert all(f'name="{name}"' in metrics for name in wanted)
 
 
-def test_of_several_feeds_one_stores_all_serve_and_another_takes_over(running: Running) -> None:
+def test_one_of_several_feeds_stores_and_another_takes_over(running: Running) -> None:
     (port,) = free_ports(1)
     server = running.server
     environment = {
@@ -331,13 +334,13 @@ def test_of_several_feeds_one_stores_all_serve_and_another_takes_over(running: R
             return bool(first == other and first["bids"])
 
         running.order(olaf, symbol="MSFT", side="buy", quantity=1, price="10.00")
-        eventually(lambda: same("MSFT"), what="both tell the same")
-        # The one that stores is killed; what comes until it is back, or the other has taken over, is stored too.
+        eventually(lambda: same("MSFT"), what="both feeds have the same book")
+        # The feed that stores is killed. Reports before its restart, or before the other takes over, are stored too.
         running.kill("market_data_feed")
         for price in range(11, 31):
             running.order(olaf, symbol="MSFT", side="buy", quantity=1, price=f"{price}.00")
         eventually(lambda: running.http.get(f"{running.feed}/health/ready").status_code == 200)
-        eventually(lambda: same("MSFT"), what="both tell the same again")
+        eventually(lambda: same("MSFT"), what="both feeds have the same book again")
         status = eventually(lambda: (s := running.http.get(f"{url}/status").json())["offset"] == s["stored_offset"] and s)
         assert status["orders"] > 20
         running.until_at_rest()
@@ -347,13 +350,13 @@ def test_of_several_feeds_one_stores_all_serve_and_another_takes_over(running: R
         second.wait(30)
 
 
-def test_a_client_may_be_worth_more_than_64_bits_hold(running: Running) -> None:
+def test_the_equity_of_a_client_may_exceed_64_bits(running: Running) -> None:
     token = {"Authorization": f"Bearer {(running.data / 'secrets' / 'admin-token').read_text()}"}
     running.open_account("croesus")
     url = f"{running.gateway}/admin/clients/croesus/deposits"
     answer = running.http.post(url, json={"shares": {"AAPL": 10**11, "BKNG": 10**11}}, headers=token)
     assert answer.status_code == 201, answer.text
-    eventually(lambda: float(get(running, "/balance/croesus", "croesus")["equity"]) > 10**14, what="it is settled")
+    eventually(lambda: float(get(running, "/balance/croesus", "croesus")["equity"]) > 10**14, what="the deposit is settled")
     running.until_at_rest()
     running.kill("market_data_feed")
     eventually(lambda: running.http.get(f"{running.feed}/health/ready").status_code == 200)

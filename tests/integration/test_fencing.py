@@ -1,4 +1,4 @@
-"""Two engines on one log: the older one's output is ignored, and it stops itself."""
+"""Two engines on one log: readers ignore the records of the older one, and it stops itself."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ def engine(url: str, namespace: str, folder: Path) -> EngineService:
     )
 
 
-async def test_an_engine_that_was_replaced_stops_itself_and_what_it_still_says_is_ignored(
+async def test_a_replaced_engine_stops_itself_and_its_late_records_are_ignored(
     postgres_url: str, postgres_namespace: str, tmp_path: Path
 ) -> None:
     log = open_log(postgres_url, postgres_namespace)
@@ -30,17 +30,17 @@ async def test_an_engine_that_was_replaced_stops_itself_and_what_it_still_says_i
     commands += [OpenAccount(number << 10, 1, f"c{number}", 1000, {"X": 5}) for number in range(2, 12)]
     await log.append(ORDER_ENTRY, [encode_batch(Batch(VERSION, "gateway-0", 1, 1, 0, commands))])
 
-    stale = engine(postgres_url, postgres_namespace, tmp_path / "a")
-    stale_task = asyncio.create_task(stale.run(asyncio.Event()))
+    replaced = engine(postgres_url, postgres_namespace, tmp_path / "a")
+    replaced_task = asyncio.create_task(replaced.run(asyncio.Event()))
     while await log.tail(ORDER_EXECUTION) < 2:
         await asyncio.sleep(0.05)
-    fresh = engine(postgres_url, postgres_namespace, tmp_path / "b")
-    fresh_task = asyncio.create_task(fresh.run(asyncio.Event()))
+    new = engine(postgres_url, postgres_namespace, tmp_path / "b")
+    new_task = asyncio.create_task(new.run(asyncio.Event()))
     with pytest.raises((ConfigurationError, BaseExceptionGroup)) as raised:
-        await asyncio.wait_for(stale_task, 30)
+        await asyncio.wait_for(replaced_task, 30)
     assert raised.group_contains(ConfigurationError) if isinstance(raised.value, BaseExceptionGroup) else True
 
-    # Both have read the same commands and written what they caused; a reader takes each record once.
+    # Both engines have read the same commands and written their events. A reader takes each record once.
     more: list[Record] = [OpenAccount(12 << 10, 1, "c12", 1000, {"X": 5})]
     await log.append(ORDER_ENTRY, [encode_batch(Batch(VERSION, "gateway-0", 1, 12, 0, more))])
     for topic, wanted in ((ORDER_EXECUTION, 11), (DATA_FEED, 12)):
@@ -54,8 +54,8 @@ async def test_an_engine_that_was_replaced_stops_itself_and_what_it_still_says_i
                 if len(taken) >= wanted:
                     break
         assert len(taken) == wanted
-        assert seen > wanted, "the fresh engine wrote again what the stale one had written"
-    fresh_task.cancel()
+        assert seen > wanted, "the new engine also writes the records that the replaced one has written"
+    new_task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
-        await fresh_task
+        await new_task
     await log.close()

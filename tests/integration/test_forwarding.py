@@ -1,4 +1,4 @@
-"""What the gateway forwards, between a feed of the test's own and a client: headers, bodies, close codes, memory."""
+"""The gateway's forwarding between a client and a feed of the test: headers, bodies, close codes and memory."""
 
 import asyncio
 import contextlib
@@ -27,12 +27,12 @@ from order_entry_gateway.market_data import MarketData
 from tests.integration.running import free_ports
 
 MAX_SOCKETS = 3
-LARGE = 1 << 20
+LARGE_BYTES = 1 << 20
 CORS = ["https://feed.example"]
 
 
 class Pair:
-    """A gateway that forwards, and the feed to which it does."""
+    """A gateway and the feed to which it forwards."""
 
     def __init__(self, folder: Path, address_rate: float = 0) -> None:
         self.keys = Keys(folder)
@@ -46,7 +46,7 @@ class Pair:
         self.forwarding.add_to(self.gateway)
         self.feed_ends = asyncio.Event()
         self.sent = 0
-        """Parts that the feed has written."""
+        """The number of parts that the feed has written."""
         self.url, self.feed = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.feed_port}"
 
     @contextlib.asynccontextmanager
@@ -76,16 +76,16 @@ async def until_answers(url: str) -> None:
 
 @pytest.fixture
 async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    one = Pair(tmp_path)
-    add_feed_routes(one.app, one)
-    async with one.open():
-        yield one
+    opened = Pair(tmp_path)
+    add_feed_routes(opened.app, opened)
+    async with opened.open():
+        yield opened
 
 
 def add_feed_routes(app: FastAPI, pair: Pair) -> None:
     @app.api_route("/echo/{rest:path}", methods=["GET", "POST"])
     async def echo(request: Request) -> Response:
-        seen = {
+        received = {
             "path": request.url.path,
             "raw_path": request.scope["raw_path"].decode(),
             "query": request.url.query,
@@ -95,15 +95,15 @@ def add_feed_routes(app: FastAPI, pair: Pair) -> None:
             "headers": dict(request.headers),
             "body": (await request.body()).decode(),
         }
-        return json_response(seen, 207, {"ETag": '"7"', "Cache-Control": "max-age=60", "X-Mine": "yes"})
+        return json_response(received, 207, {"ETag": '"7"', "Cache-Control": "max-age=60", "X-Mine": "yes"})
 
     @app.get("/large")
     async def large() -> Response:
         async def parts() -> AsyncIterator[bytes]:
             while True:
-                yield bytes(LARGE)
+                yield bytes(LARGE_BYTES)
                 pair.sent += 1
-                await asyncio.sleep(0)  # as a history does, which is read from a database
+                await asyncio.sleep(0)  # a query of history also yields between its parts
 
         return StreamingResponse(parts(), media_type="application/octet-stream")
 
@@ -146,7 +146,7 @@ def add_feed_sockets(app: FastAPI, pair: Pair) -> None:
         await ws.accept()
         with contextlib.suppress(WebSocketDisconnect, RuntimeError):
             while True:
-                await ws.send_bytes(bytes(LARGE))
+                await ws.send_bytes(bytes(LARGE_BYTES))
                 pair.sent += 1
                 await asyncio.sleep(0)
 
@@ -155,14 +155,14 @@ def add_feed_sockets(app: FastAPI, pair: Pair) -> None:
         await ws.send_denial_response(json_response({"error": "of the feed"}, 418))
 
 
-async def no_longer_changes(value: Callable[[], Any]) -> Any:
-    """What `value` returns once it has not changed for half a second."""
+async def settled(value: Callable[[], Any]) -> Any:
+    """Return `value()` once it has not changed for half a second."""
     for _ in range(100):
         before = value()
         await asyncio.sleep(0.5)
         if value() == before:
             return before
-    raise AssertionError("it changes and changes")
+    raise AssertionError("the value does not stop changing")
 
 
 async def within(seconds: float, check: Callable[[], bool]) -> None:
@@ -171,29 +171,34 @@ async def within(seconds: float, check: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_request_reaches_the_feed_as_it_was_sent_and_the_answer_the_client(pair: Pair) -> None:
+async def test_requests_and_answers_are_forwarded_unchanged(pair: Pair) -> None:
     async with httpx.AsyncClient() as http:
         sent = {"Authorization": "Bearer key", "Content-Type": "text/x", "If-None-Match": '"1"', "Client-ID": "ada"}
         answer = await http.post(f"{pair.url}/echo/a%20b?x=1&y=%2B", content=b"body", headers=sent)
-    seen = answer.json()
+    received = answer.json()
     assert (answer.status_code, answer.headers["etag"], answer.headers["cache-control"]) == (207, '"7"', "max-age=60")
     assert answer.headers["x-mine"] == "yes"
     assert answer.headers.get_list("date", split_commas=False) == [answer.headers["date"]]
-    assert (seen["path"], seen["raw_path"], seen["query"], seen["body"]) == ("/echo/a b", "/echo/a%20b", "x=1&y=%2B", "body")
-    assert {name: seen["headers"][name.lower()] for name in sent} == sent
-    assert seen["headers"]["host"] == f"127.0.0.1:{pair.port}"
+    assert (received["path"], received["raw_path"], received["query"], received["body"]) == (
+        "/echo/a b",
+        "/echo/a%20b",
+        "x=1&y=%2B",
+        "body",
+    )
+    assert {name: received["headers"][name.lower()] for name in sent} == sent
+    assert received["headers"]["host"] == f"127.0.0.1:{pair.port}"
 
 
-async def test_the_feed_sees_the_address_of_the_client_and_no_client_can_claim_another(pair: Pair) -> None:
+async def test_the_feed_gets_the_address_of_the_client_and_no_client_can_forge_it(pair: Pair) -> None:
     claims = {"X-Forwarded-For": "10.9.8.7", "Forwarded": "for=10.9.8.7", "X-Real-IP": "10.9.8.7"}
     own = {HEADER.decode(): f"{'0' * 64} https 10.9.8.7 /x"}
     async with httpx.AsyncClient() as http:
         for headers in (claims, own, {**claims, **own}):
-            seen = (await http.get(f"{pair.url}/echo/x", headers=headers)).json()
-            assert seen["forwarded"]
-            assert not {"x-forwarded-for", "forwarded", "x-real-ip"} & set(seen["headers"])
-            # The gateway's server believes a proxy on its own machine, as which the test comes.
-            assert seen["client"] == ("10.9.8.7" if "X-Forwarded-For" in headers else "127.0.0.1")
+            received = (await http.get(f"{pair.url}/echo/x", headers=headers)).json()
+            assert received["forwarded"]
+            assert not {"x-forwarded-for", "forwarded", "x-real-ip"} & set(received["headers"])
+            # The gateway trusts a proxy on its own machine, and the test connects like one.
+            assert received["client"] == ("10.9.8.7" if "X-Forwarded-For" in headers else "127.0.0.1")
         direct = (await http.get(f"{pair.feed}/echo/x", headers=own)).json()
     assert (direct["client"], direct["forwarded"], direct["path"], direct["scheme"]) == (
         "127.0.0.1",
@@ -203,27 +208,27 @@ async def test_the_feed_sees_the_address_of_the_client_and_no_client_can_claim_a
     )
 
 
-async def test_the_feeds_limit_of_an_address_counts_the_clients_and_not_the_gateway(tmp_path: Path) -> None:
+async def test_the_feeds_limit_by_address_counts_client_addresses_not_the_gateway(tmp_path: Path) -> None:
     pair = Pair(tmp_path, address_rate=2)
     add_feed_routes(pair.app, pair)
     async with pair.open(), httpx.AsyncClient() as http:
 
         async def status_for(address: str) -> int:
-            # The gateway's server believes a proxy on its own machine, as which the test comes.
+            # The gateway trusts a proxy on its own machine, and the test connects like one.
             return (await http.get(f"{pair.url}/echo/x", headers={"X-Forwarded-For": address})).status_code
 
-        of_one = [await status_for("10.0.0.1") for _ in range(8)]
-        assert 429 in of_one
+        statuses = [await status_for("10.0.0.1") for _ in range(8)]
+        assert 429 in statuses
         assert await status_for("10.0.0.2") == 207
 
 
-async def test_below_the_prefix_is_all_that_the_feed_has_with_pages_that_find_their_own(pair: Pair) -> None:
+async def test_the_prefix_serves_all_routes_of_the_feed_and_its_own_pages(pair: Pair) -> None:
     async with httpx.AsyncClient() as http:
         assert (await http.get(f"{pair.url}{PREFIX}/echo/x")).json()["path"] == f"{PREFIX}/echo/x"
         assert (await http.get(f"{pair.url}/openapi.json")).json()["info"]["title"] == "a gateway"
-        theirs = (await http.get(f"{pair.url}{PREFIX}/openapi.json")).json()
-        assert theirs["info"]["title"] == "a feed"
-        assert theirs["servers"] == [{"url": PREFIX}]
+        feed_page = (await http.get(f"{pair.url}{PREFIX}/openapi.json")).json()
+        assert feed_page["info"]["title"] == "a feed"
+        assert feed_page["servers"] == [{"url": PREFIX}]
         assert "servers" not in (await http.get(f"{pair.feed}/openapi.json")).json()
         page = (await http.get(f"{pair.url}{PREFIX}/docs")).text
         assert f"{PREFIX}/openapi.json" in page
@@ -232,43 +237,43 @@ async def test_below_the_prefix_is_all_that_the_feed_has_with_pages_that_find_th
         assert again.headers["location"] == f"{pair.url}{PREFIX}/large"
 
 
-async def test_which_pages_may_read_an_answer_is_the_gateways_setting(pair: Pair) -> None:
+async def test_the_gateways_cors_setting_replaces_that_of_the_feed(pair: Pair) -> None:
     origin = {"Origin": CORS[0]}
     async with httpx.AsyncClient() as http:
         assert "access-control-allow-origin" in (await http.get(f"{pair.feed}/echo/x", headers=origin)).headers
         assert "access-control-allow-origin" not in (await http.get(f"{pair.url}/echo/x", headers=origin)).headers
 
 
-async def test_a_large_answer_is_held_back_by_a_slow_reader_and_ends_with_it(pair: Pair) -> None:
+async def test_a_slow_reader_holds_a_large_answer_back_and_ends_it_by_leaving(pair: Pair) -> None:
     async with httpx.AsyncClient() as http, http.stream("GET", f"{pair.url}/large") as answer:
         parts = answer.aiter_raw()
         await anext(parts)
-        held = await no_longer_changes(lambda: pair.sent)
-        assert held < 30, "what nobody reads is not made"
+        parts_sent = await settled(lambda: pair.sent)
+        assert parts_sent < 30, "the feed does not produce parts that nobody reads"
         for _ in range(300):
             await anext(parts)
-        assert pair.sent > held or pair.sent > 10
-    ended = await no_longer_changes(lambda: pair.sent)
+        assert pair.sent > parts_sent or pair.sent > 10
+    ended = await settled(lambda: pair.sent)
     await asyncio.sleep(0.5)
-    assert pair.sent == ended, "the feed is not asked for what nobody reads any more"
+    assert pair.sent == ended, "the feed stops when the client has left"
 
 
-async def test_an_answer_that_breaks_off_is_not_taken_for_a_whole_one(pair: Pair) -> None:
+async def test_an_incomplete_answer_is_an_error_for_the_client(pair: Pair) -> None:
     async with httpx.AsyncClient() as http:
         with pytest.raises(httpx.RemoteProtocolError):
             await http.get(f"{pair.url}/breaks")
         assert (await http.get(f"{pair.url}/echo/x")).status_code == 207
 
 
-async def test_requests_beyond_those_that_may_be_under_way_wait_and_are_then_refused(
+async def test_requests_beyond_the_concurrency_limit_wait_and_are_then_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(market_data, "MAX_OF_ADDRESS", 2)
-    monkeypatch.setattr(market_data, "TURN_SECONDS", 0.3)
+    monkeypatch.setattr(market_data, "MAX_FORWARDS_PER_ADDRESS", 2)
+    monkeypatch.setattr(market_data, "TURN_TIMEOUT_SECONDS", 0.3)
     pair = Pair(tmp_path)
     add_feed_routes(pair.app, pair)
     async with pair.open(), httpx.AsyncClient(timeout=30) as http:
-        under_way = [asyncio.create_task(http.get(f"{pair.url}/slow")) for _ in range(2)]
+        pending = [asyncio.create_task(http.get(f"{pair.url}/slow")) for _ in range(2)]
         await within(20, lambda: pair.sent == 2)
         refused = await http.get(f"{pair.url}/echo/x")
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "UNAVAILABLE")
@@ -276,16 +281,16 @@ async def test_requests_beyond_those_that_may_be_under_way_wait_and_are_then_ref
         monkeypatch.setattr(market_data, "MAX_WAITING", 0)
         assert "wait already" in (await http.get(f"{pair.url}/echo/x")).json()["error"]["message"]
         other = await http.get(f"{pair.url}/health/live")
-        assert other.status_code == 200, "what is the gateway's own does not wait"
+        assert other.status_code == 200, "the gateway's own routes do not wait"
         pair.feed_ends.set()
-        await asyncio.gather(*under_way, return_exceptions=True)
+        await asyncio.gather(*pending, return_exceptions=True)
 
 
 async def test_one_address_cannot_fill_the_queue_for_all_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(market_data, "MAX_OF_ADDRESS", 1)
-    monkeypatch.setattr(market_data, "MAX_WAITING_OF_ADDRESS", 1)
+    monkeypatch.setattr(market_data, "MAX_FORWARDS_PER_ADDRESS", 1)
+    monkeypatch.setattr(market_data, "MAX_WAITING_PER_ADDRESS", 1)
     monkeypatch.setattr(market_data, "MAX_WAITING", 1)
-    monkeypatch.setattr(market_data, "TURN_SECONDS", 20)
+    monkeypatch.setattr(market_data, "TURN_TIMEOUT_SECONDS", 20)
     pair = Pair(tmp_path)
     add_feed_routes(pair.app, pair)
     async with pair.open(), httpx.AsyncClient(timeout=30) as http:
@@ -294,15 +299,17 @@ async def test_one_address_cannot_fill_the_queue_for_all_others(tmp_path: Path, 
         refused = await http.get(f"{pair.url}/echo/x")
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "UNAVAILABLE")
         assert "127.0.0.1 has 1 requests for market data that wait already" in refused.json()["error"]["message"]
-        # The server takes the address of a client on this machine from the proxy that stands before it.
+        # The gateway takes the address of a client from a proxy on this machine.
         other = await http.get(f"{pair.url}/echo/x", headers={"X-Forwarded-For": "192.0.2.7"})
-        assert other.status_code == 207, "an address that need not wait is served, however many others wait"
+        assert other.status_code == 207, "an address without pending requests is served, even if another one has many"
         pair.feed_ends.set()
         await asyncio.gather(*slow, return_exceptions=True)
 
 
-async def test_a_feed_that_does_not_answer_in_time_is_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(market_data, "ANSWER_SECONDS", 0.3)
+async def test_a_request_is_refused_if_the_feed_does_not_answer_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(market_data, "ANSWER_TIMEOUT_SECONDS", 0.3)
     pair = Pair(tmp_path)
     add_feed_routes(pair.app, pair)
     async with pair.open(), httpx.AsyncClient(timeout=30) as http:
@@ -311,15 +318,15 @@ async def test_a_feed_that_does_not_answer_in_time_is_a_refusal(tmp_path: Path, 
         assert "has not answered within 0.3 s" in refused.json()["error"]["message"]
 
 
-async def test_without_a_feed_all_of_it_is_refused_as_unavailable(pair: Pair) -> None:
+async def test_without_a_feed_market_data_is_refused_as_unavailable(pair: Pair) -> None:
     pair.feed_ends.set()
     async with httpx.AsyncClient() as http:
 
-        async def refused() -> httpx.Response:
+        async def get_forwarded() -> httpx.Response:
             return await http.get(f"{pair.url}/echo/x")
 
         async with asyncio.timeout(20):
-            while (answer := await refused()).status_code != 503:
+            while (answer := await get_forwarded()).status_code != 503:
                 await asyncio.sleep(0.05)
     assert answer.json()["error"]["code"] == "UNAVAILABLE"
     assert answer.headers["retry-after"] == "1"
@@ -334,9 +341,9 @@ async def test_messages_pass_both_ways_as_text_and_as_binary(pair: Pair) -> None
     url = f"{pair.url.replace('http', 'ws')}/echo?symbol=AAPL"
     async with connect(url, additional_headers=headers, subprotocols=[Subprotocol("msgpack")]) as ws:
         assert ws.subprotocol == "msgpack"
-        seen = httpx.Response(200, content=await ws.recv()).json()
-        assert (seen["client"], seen["query"]) == ("127.0.0.1", "symbol=AAPL")
-        assert (seen["headers"]["authorization"], seen["headers"]["client-id"]) == ("Bearer x", "ada")
+        received = httpx.Response(200, content=await ws.recv()).json()
+        assert (received["client"], received["query"]) == ("127.0.0.1", "symbol=AAPL")
+        assert (received["headers"]["authorization"], received["headers"]["client-id"]) == ("Bearer x", "ada")
         for message in ("", "text, grün", b"", b"\x00\xff", "x" * 100_000, b"y" * 100_000):
             await ws.send(message)
             assert await ws.recv() == message
@@ -358,17 +365,17 @@ async def test_a_close_code_passes_both_ways(pair: Pair, code: int, reason: str)
     await within(20, lambda: getattr(pair, "closed_with", None) == (code, reason))
 
 
-async def test_a_handshake_that_the_feed_refuses_is_refused_with_its_words(pair: Pair) -> None:
-    for path, status, words in (("/refused", 418, b"of the feed"), ("/nothing", 403, b"")):
+async def test_a_handshake_that_the_feed_refuses_is_refused_with_its_text(pair: Pair) -> None:
+    for path, status, text in (("/refused", 418, b"of the feed"), ("/nothing", 403, b"")):
         with pytest.raises(InvalidStatus) as denied:
             await connect(f"{pair.url.replace('http', 'ws')}{path}")
         assert denied.value.response.status_code == status
-        assert words in (denied.value.response.body or b"")
+        assert text in (denied.value.response.body or b"")
 
 
 @pytest.mark.parametrize("path", [b"/echo/" + b"x" * 65_520, b"/echo/" + b"x" * 8100, b"/echo/\xff"])
 @pytest.mark.parametrize("upgrade", [b"", b"Upgrade: websocket\r\nConnection: Upgrade\r\n"])
-async def test_a_path_that_cannot_be_forwarded_is_answered_and_is_no_fault(
+async def test_a_path_that_cannot_be_forwarded_is_answered_without_a_fault(
     pair: Pair, path: bytes, upgrade: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", pair.port)
@@ -380,7 +387,7 @@ async def test_a_path_that_cannot_be_forwarded_is_answered_and_is_no_fault(
     writer.close()
 
 
-async def test_a_feed_that_is_gone_closes_its_websockets_with_a_code_that_says_so(pair: Pair) -> None:
+async def test_a_feed_that_stops_closes_its_websockets_with_a_restart_code(pair: Pair) -> None:
     async with connect(f"{pair.url.replace('http', 'ws')}/echo") as ws:
         await ws.recv()
         pair.feed_ends.set()
@@ -390,7 +397,7 @@ async def test_a_feed_that_is_gone_closes_its_websockets_with_a_code_that_says_s
     assert closed.value.rcvd.code in (1012, 1014)
 
 
-async def test_a_reader_that_stands_still_holds_the_feed_back_and_no_memory(pair: Pair) -> None:
+async def test_a_stalled_reader_holds_the_feed_back_and_takes_no_memory(pair: Pair) -> None:
     with socket.socket() as small:
         small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         small.connect(("127.0.0.1", pair.port))
@@ -398,28 +405,28 @@ async def test_a_reader_that_stands_still_holds_the_feed_back_and_no_memory(pair
         ws = await connect(url, sock=small, max_size=None, compression=None, ping_interval=None, max_queue=1)
         await ws.recv()
         ws.transport.pause_reading()
-        held = await no_longer_changes(lambda: pair.sent)
-        assert held < 40, "the feed is held back"
+        parts_sent = await settled(lambda: pair.sent)
+        assert parts_sent < 40, "the feed is held back"
         async with connect(f"{pair.url.replace('http', 'ws')}/echo") as other:
             await other.recv()
-            await other.send("the others do not wait")
-            assert await other.recv() == "the others do not wait"
+            await other.send("other readers do not wait")
+            assert await other.recv() == "other readers do not wait"
         ws.transport.resume_reading()
-        for _ in range(held + 5):
-            assert len(await ws.recv()) == LARGE
+        for _ in range(parts_sent + 5):
+            assert len(await ws.recv()) == LARGE_BYTES
         ws.transport.abort()
-    ended = await no_longer_changes(lambda: pair.sent)
-    assert ended > held
+    ended = await settled(lambda: pair.sent)
+    assert ended > parts_sent
 
 
-async def test_a_service_stops_in_order_though_a_reader_that_stands_still_has_said_goodbye(pair: Pair) -> None:
+async def test_a_service_stops_while_a_stalled_reader_closes_its_connection(pair: Pair) -> None:
     with socket.socket() as small:
         small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         small.connect(("127.0.0.1", pair.feed_port))
         url = f"{pair.feed.replace('http', 'ws')}/endless"
         ws = await connect(url, sock=small, max_size=None, compression=None, ping_interval=None, close_timeout=0.1)
         ws.transport.pause_reading()
-        await no_longer_changes(lambda: pair.sent)
+        await settled(lambda: pair.sent)
         closing = asyncio.create_task(ws.close())
         await asyncio.sleep(0.05)
         pair.feed_ends.set()

@@ -1,4 +1,4 @@
-"""Three gateways on one log: ids never clash, each answers its own clients, and all see the same market."""
+"""Three gateways on one log: ids are unique, each gateway answers its own clients, and all have the same market."""
 
 import subprocess
 import sys
@@ -8,8 +8,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.faults.ordeal import environment
-from tests.integration.running import Running, eventually, free_ports
+from tests.integration.running import Running, environment, eventually, free_ports
 
 pytestmark = pytest.mark.slow
 ORDERS = 150
@@ -17,7 +16,7 @@ ORDERS = 150
 
 @pytest.fixture(params=["postgres", "rabbitmq"])
 def running(request: pytest.FixtureRequest, postgres_url: str, postgres_namespace: str) -> Iterator[Running]:
-    """An exchange over either log."""
+    """An exchange over each log."""
     amqp = None
     if request.param == "rabbitmq":
         amqp = request.getfixturevalue("amqp_url")
@@ -66,13 +65,13 @@ def test_three_gateways_serve_one_market(running: Running, postgres_url: str, po
             thread.start()
         for thread in threads:
             thread.join(120)
-        every = [order_id for one in ids for order_id in one]
-        assert len(every) == len(set(every)) == 3 * ORDERS, "ids never clash"
-        # What one has entered, the others know.
+        all_ids = [order_id for gateway_ids in ids for order_id in gateway_ids]
+        assert len(all_ids) == len(set(all_ids)) == 3 * ORDERS, "ids are unique"
+        # Each gateway finds the orders of the others.
         eventually(lambda: running.http.get(f"{gateways[0]}/orders/{ids[2][-1]}", headers=headers).status_code == 200, 20)
-        rests = running.order(headers, symbol="AAPL", side="buy", quantity=1, price="1.00").json()["order_id"]
-        eventually(lambda: running.http.get(f"{gateways[1]}/orders/{rests}", headers=headers).status_code == 200, 20)
-        cancelled = running.http.delete(f"{gateways[2]}/orders/{rests}", headers=headers)
+        resting = running.order(headers, symbol="AAPL", side="buy", quantity=1, price="1.00").json()["order_id"]
+        eventually(lambda: running.http.get(f"{gateways[1]}/orders/{resting}", headers=headers).status_code == 200, 20)
+        cancelled = running.http.delete(f"{gateways[2]}/orders/{resting}", headers=headers)
         assert cancelled.json()["status"] == "CANCELED"
         assert running.audit() == []
     finally:

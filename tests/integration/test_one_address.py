@@ -1,4 +1,4 @@
-"""A client that knows the gateway's address alone can trade, listen, look at the pages, and have all market data."""
+"""With the gateway's address alone, a client can trade, read all market data and open the pages."""
 
 import re
 from collections.abc import Iterator
@@ -16,8 +16,8 @@ from tests.integration.running import Running, eventually
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 STATIC = ROOT / "market-data-feed" / "market_data_feed" / "static"
-OF_BOTH = ("/health/live", "/health/ready", "/status", "/metrics", "/docs", "/redoc", "/openapi.json")
-"""Routes of both services: at the gateway's address they are the gateway's own."""
+SHARED_ROUTES = ("/health/live", "/health/ready", "/status", "/metrics", "/docs", "/redoc", "/openapi.json")
+"""The routes of both services. At the gateway's address, the gateway answers them itself."""
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def alice(running: Running) -> dict[str, str]:
 
 
 def feed_routes(running: Running) -> list[str]:
-    """Every path that the feed's own description has, of AAPL and alice."""
+    """Return every path of the feed's OpenAPI document, with AAPL and alice as parameters."""
     paths = running.http.get(f"{running.feed}/openapi.json").json()["paths"]
     named = {"{security_id}": "AAPL", "{client_id}": "alice", "{kind}": "csv"}
     found = [re.sub(r"\{\w+\}", lambda match: named[match[0]], path) for path in paths]
@@ -51,12 +51,13 @@ def feed_routes(running: Running) -> list[str]:
 
 
 def same(first: httpx.Response, second: httpx.Response) -> bool:
-    """Whether two answers say the same: what a second alone changes does not count."""
-    kind = first.headers["content-type"]
-    if (first.status_code, kind) != (second.status_code, second.headers["content-type"]):
+    """Return whether two answers match. The values in JSON may differ, since they change with time."""
+    content_type = first.headers["content-type"]
+    if (first.status_code, content_type) != (second.status_code, second.headers["content-type"]):
         return False
     return first.headers.get("content-disposition") == second.headers.get("content-disposition") and (
-        first.content == second.content or (kind == "application/json" and shape(first.json()) == shape(second.json()))
+        first.content == second.content
+        or (content_type == "application/json" and shape(first.json()) == shape(second.json()))
     )
 
 
@@ -66,36 +67,36 @@ def shape(content: Any) -> Any:
     return len(content) > 0 if isinstance(content, list) else type(content)
 
 
-def test_every_route_of_the_feed_is_at_the_gateways_address(running: Running) -> None:
+def test_the_gateway_serves_every_route_of_the_feed(running: Running) -> None:
     for path in feed_routes(running):
         direct = running.http.get(f"{running.feed}{path}", headers=alice(running))
         assert direct.status_code == 200, path
         below = running.http.get(f"{running.gateway}{PREFIX}{path}", headers=alice(running))
         if path != "/metrics":
             assert same(direct, below), path
-            assert path in OF_BOTH or same(direct, running.http.get(f"{running.gateway}{path}", headers=alice(running))), (
-                path
-            )
+            assert path in SHARED_ROUTES or same(
+                direct, running.http.get(f"{running.gateway}{path}", headers=alice(running))
+            ), path
 
 
-def test_what_both_have_is_the_gateways_own(running: Running) -> None:
+def test_the_gateway_answers_routes_of_both_services_itself(running: Running) -> None:
     assert "last_command_id" in running.http.get(f"{running.gateway}/status").json()
     assert "stored_offset" in running.http.get(f"{running.gateway}{PREFIX}/status").json()
     assert running.http.get(f"{running.gateway}/openapi.json").json()["info"]["title"] == "microexchange order entry"
-    theirs = running.http.get(f"{running.gateway}{PREFIX}/openapi.json").json()
-    assert theirs["info"]["title"] == "microexchange market data"
+    feed_page = running.http.get(f"{running.gateway}{PREFIX}/openapi.json").json()
+    assert feed_page["info"]["title"] == "microexchange market data"
     assert f"{PREFIX}/docs" in running.http.get(f"{running.gateway}/openapi.json").json()["info"]["description"]
 
 
 def test_a_number_after_orders_is_an_order_and_a_name_is_a_client(running: Running) -> None:
-    (mine,) = running.http.get(f"{running.gateway}/orders/alice", headers=alice(running)).json()
-    assert mine["price"] == "90.00"
-    order = running.http.get(f"{running.gateway}/orders/{mine['order_id']}", headers=alice(running)).json()
-    assert order["order_id"] == mine["order_id"]
+    (own_order,) = running.http.get(f"{running.gateway}/orders/alice", headers=alice(running)).json()
+    assert own_order["price"] == "90.00"
+    order = running.http.get(f"{running.gateway}/orders/{own_order['order_id']}", headers=alice(running)).json()
+    assert order["order_id"] == own_order["order_id"]
     assert running.http.get(f"{running.gateway}/orders/1", headers=alice(running)).json()["error"]["code"] == "UNKNOWN_ORDER"
 
 
-def test_a_refusal_of_the_feed_comes_as_it_is(running: Running) -> None:
+def test_the_gateway_forwards_refusals_of_the_feed_unchanged(running: Running) -> None:
     for path, headers, status in (
         ("/book/NONE", {}, 404),
         ("/trades/AAPL?limit=0", {}, 422),
@@ -111,7 +112,7 @@ def test_a_refusal_of_the_feed_comes_as_it_is(running: Running) -> None:
     )
 
 
-def test_the_pages_ask_only_for_what_is_there(running: Running) -> None:
+def test_the_pages_request_only_existing_routes(running: Running) -> None:
     page = running.http.get(f"{running.gateway}/")
     assert "connect-src 'self'" in page.headers["content-security-policy"]
     wanted = set(re.findall(r'(?:href|src)="(/[^"]*)"', page.text))
@@ -119,7 +120,7 @@ def test_the_pages_ask_only_for_what_is_there(running: Running) -> None:
         text = file.read_text()
         wanted.update(re.findall(r'["`](?:\$\{(?:gate\.)?gateway\})?(/[a-z][^"`]*)["`]', text))
         wanted.add(f"/dashboard/js/{file.name}")
-    # A question that is put together of parts: each part as the page may have it. POST /clients is no question.
+    # The pages build some paths from parts. Values replace these parts here. The path /clients is for POST only.
     parts = {"${symbol}": "AAPL", "=${interval}": "=1m", "/${gate.session.client}": "/alice"}
     paths = []
     for path in wanted - {"/clients"}:
@@ -132,15 +133,15 @@ def test_the_pages_ask_only_for_what_is_there(running: Running) -> None:
             assert running.http.get(f"{running.gateway}{path}", headers=alice(running)).status_code == 200, path
 
 
-def test_a_browser_keeps_the_pages_files_and_asks_whether_they_have_changed(running: Running) -> None:
+def test_browsers_cache_the_files_of_the_pages_and_revalidate_them(running: Running) -> None:
     assert running.http.get(f"{running.gateway}/dashboard/plotly.js").headers["cache-control"] == "max-age=86400"
     style = f"{running.gateway}/dashboard/style.css"
     first = running.http.get(style)
     assert running.http.get(style, headers={"If-None-Match": first.headers["etag"]}).status_code == 304
 
 
-def test_every_documented_route_answers_without_what_is_optional(running: Running) -> None:
-    """What docs/interfaces.md has in its table of market data."""
+def test_every_documented_route_answers_without_optional_parameters(running: Running) -> None:
+    """The routes are those in the table of market data of docs/interfaces.md."""
     text = (ROOT / "docs" / "interfaces.md").read_text().partition("## Market data")[2].partition("### WebSocket")[0]
     routes = [
         route for row in re.findall(r"^\| (`GET.*?`) \|", text, re.M) for route in re.findall(r"(?:GET )?(/[^`,]*)", row)
@@ -151,7 +152,7 @@ def test_every_documented_route_answers_without_what_is_optional(running: Runnin
         assert running.http.get(f"{running.gateway}{path}", headers=alice(running)).status_code == 200, path
 
 
-def test_a_client_trades_and_listens_with_one_address(running: Running) -> None:
+def test_a_client_trades_and_receives_market_data_at_one_address(running: Running) -> None:
     gateway, key = running.gateway, alice(running)["Authorization"].removeprefix("Bearer ")
     with (
         running.socket(gateway, "/ws") as feed,
@@ -159,32 +160,32 @@ def test_a_client_trades_and_listens_with_one_address(running: Running) -> None:
         running.socket(gateway, "/ws/trades?symbol=MSFT") as tape,
         running.socket(gateway, "/ws/orders", alice(running)) as orders,
     ):
-        feed.say({"op": "login", "key": key})
-        assert feed.hear() == {"op": "login", "ok": True, "client_id": "alice"}
-        feed.say({"op": "subscribe", "channel": "orders"})
-        assert feed.hear()["op"] == "subscribed"
-        assert top.hear()["bids"] == []
+        feed.send({"op": "login", "key": key})
+        assert feed.receive() == {"op": "login", "ok": True, "client_id": "alice"}
+        feed.send({"op": "subscribe", "channel": "orders"})
+        assert feed.receive()["op"] == "subscribed"
+        assert top.receive()["bids"] == []
         order = {"op": "order", "symbol": "MSFT", "quantity": 1, "price": "50.00"}
-        assert orders.ask({**order, "id": 1, "side": "buy"})["ok"]
-        assert top.hear()["bids"] == [["50.00", "1"]]
-        assert feed.hear()["report"]["exec_type"] == "NEW"
+        assert orders.request({**order, "id": 1, "side": "buy"})["ok"]
+        assert top.receive()["bids"] == [["50.00", "1"]]
+        assert feed.receive()["report"]["exec_type"] == "NEW"
         bob = running.open_account("seller")
         running.order(bob, symbol="MSFT", side="sell", quantity=1, price="50.00")
-        assert tape.hear()["price"] == "50.00"
-        assert feed.hear()["report"]["exec_type"] == "TRADE"
+        assert tape.receive()["price"] == "50.00"
+        assert feed.receive()["report"]["exec_type"] == "TRADE"
     with pytest.raises(InvalidStatus) as refused:
         connect(f"{gateway.replace('http', 'ws')}/ws/trades?symbol=NONE")
     assert refused.value.response.status_code == 404
     assert b"UNKNOWN_SYMBOL" in (refused.value.response.body or b"")
 
 
-def test_the_feeds_own_port_leads_browsers_to_the_gateway_and_serves_data(running: Running) -> None:
+def test_the_feeds_own_port_redirects_browsers_to_the_gateway_and_serves_data(running: Running) -> None:
     answer = running.http.get(f"{running.feed}/")
     assert (answer.status_code, answer.headers["location"]) == (307, f"{running.gateway}/")
     assert running.http.get(f"{running.feed}/book/AAPL").status_code == 200
 
 
-def test_without_the_feed_orders_are_taken_and_market_data_is_unavailable_until_it_is_back(running: Running) -> None:
+def test_without_the_feed_orders_are_accepted_and_market_data_is_unavailable(running: Running) -> None:
     running.kill("market_data_feed")
     answer = running.http.get(f"{running.gateway}/book/AAPL")
     order = running.order(alice(running), symbol="AAPL", side="buy", quantity=1, price="1.00")
@@ -193,4 +194,4 @@ def test_without_the_feed_orders_are_taken_and_market_data_is_unavailable_until_
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "UNAVAILABLE")
     eventually(lambda: running.http.get(f"{running.gateway}/book/AAPL").status_code == 200, 60)
     with running.socket(running.gateway, "/ws/marketdata?symbol=AAPL") as top:
-        assert top.hear()["symbol"] == "AAPL"
+        assert top.receive()["symbol"] == "AAPL"

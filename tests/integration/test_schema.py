@@ -1,4 +1,4 @@
-"""Schemathesis over the OpenAPI pages: whatever comes gets an answer that the page names, and never a fault."""
+"""Schemathesis over the OpenAPI pages: every request gets an answer that the page describes, and none causes a fault."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -26,7 +26,7 @@ PROFILE = settings(
 
 @pytest.fixture(scope="module", params=["market", "classroom"])
 def running(postgres_url: str, module_namespace: str, request: pytest.FixtureRequest) -> Iterator[Running]:
-    """An exchange with a client and some orders in it."""
+    """An exchange, as a market and as a classroom."""
     exchange = Running(None, postgres_url, f"{module_namespace}_{request.param}")
     exchange.start("--bots", "0", *(["--classroom"] if request.param == "classroom" else []))
     yield exchange
@@ -46,7 +46,7 @@ def headers(running: Running) -> dict[str, str]:
 
 
 def faults(base: str, headers: dict[str, str]) -> list[str]:
-    """Tries every operation of a service's page; what was wrong, one text each."""
+    """Try every operation of the OpenAPI page of a service. Returns a text for each operation that failed."""
     found = []
     page = schemathesis.openapi.from_url(f"{base}/openapi.json")
     operations = [result.ok() for result in page.get_all_operations()]
@@ -65,11 +65,11 @@ def faults(base: str, headers: dict[str, str]) -> list[str]:
     return found
 
 
-def test_the_gateway_answers_whatever_comes_as_its_page_says(running: Running, headers: dict[str, str]) -> None:
+def test_the_gateway_answers_any_request_as_its_openapi_page_describes(running: Running, headers: dict[str, str]) -> None:
     found = faults(running.gateway, headers)
     assert not found, "\n\n".join(found)
 
 
-def test_the_feed_answers_whatever_comes_as_its_page_says(running: Running, headers: dict[str, str]) -> None:
+def test_the_feed_answers_any_request_as_its_openapi_page_describes(running: Running, headers: dict[str, str]) -> None:
     found = faults(running.feed, headers)
     assert not found, "\n\n".join(found)

@@ -1,6 +1,6 @@
-"""Whatever bytes come over the WebSockets: each message is answered or the connection closed, and the services live on.
+"""Any bytes over the WebSockets: each message is answered or closes the connection, and the services continue.
 
-`MX_FUZZ_MESSAGES` says how many.
+`MX_FUZZ_MESSAGES` is the number of messages.
 """
 
 import contextlib
@@ -16,14 +16,13 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from tests.faults.ordeal import environment
-from tests.integration.running import Running
+from tests.integration.running import Running, environment
 
 pytestmark = pytest.mark.slow
 MESSAGES = int(os.environ.get("MX_FUZZ_MESSAGES", "6000"))
-BURST = 50
-MAX_GROWTH = 150 << 20
-"""Bytes by which a service may grow over it: orders that were taken are remembered."""
+BURST_MESSAGES = 50
+MAX_GROWTH_BYTES = 150 << 20
+"""The bytes by which the memory of a service may grow, since it keeps the accepted orders."""
 
 ORDER = {"id": 1, "op": "order", "symbol": "AAPL", "side": "buy", "quantity": "1", "price": "1.00", "client_order_id": ""}
 TO_GATEWAY: list[dict[str, Any]] = [
@@ -42,7 +41,7 @@ TO_FEED: list[dict[str, Any]] = [
     {"op": "subscribe", "channel": "trades"},
     {"op": "ping"},
 ]
-ODD: list[Any] = [
+UNUSUAL_VALUES: list[Any] = [
     None,
     True,
     -1,
@@ -64,7 +63,7 @@ ODD: list[Any] = [
 
 @pytest.fixture(scope="module")
 def running(postgres_url: str, module_namespace: str) -> Iterator[Running]:
-    """An exchange without rate limits, so that every message gets as far as it can."""
+    """An exchange without rate limits, so that limits do not stop a message early."""
     exchange = Running(None, postgres_url, module_namespace)
     with environment(MX_REQUESTS_PER_SECOND="0", MX_OPEN_ORDERS="1000"):
         exchange.start("--bots", "0")
@@ -73,52 +72,52 @@ def running(postgres_url: str, module_namespace: str) -> Iterator[Running]:
     exchange.close()
 
 
-def mutated(dice: random.Random, messages: list[dict[str, Any]], encode: Any) -> bytes:
-    """A message that once made sense."""
-    message = dict(dice.choice(messages))
-    for _ in range(dice.randint(0, 2)):
-        if message and dice.random() < 0.5:
-            message[dice.choice(list(message))] = dice.choice(ODD)
-        elif message and dice.random() < 0.5:
-            del message[dice.choice(list(message))]
+def mutated(rng: random.Random, messages: list[dict[str, Any]], encode: Any) -> bytes:
+    """Return a valid message with random changes to its fields and bytes."""
+    message = dict(rng.choice(messages))
+    for _ in range(rng.randint(0, 2)):
+        if message and rng.random() < 0.5:
+            message[rng.choice(list(message))] = rng.choice(UNUSUAL_VALUES)
+        elif message and rng.random() < 0.5:
+            del message[rng.choice(list(message))]
         else:
-            message[dice.choice(("odd", "op", "id", "symbol", "price"))] = dice.choice(ODD)
+            message[rng.choice(("odd", "op", "id", "symbol", "price"))] = rng.choice(UNUSUAL_VALUES)
     try:
         body = bytearray(encode(message))
     except (OverflowError, msgspec.MsgspecError, TypeError):
         body = bytearray(msgspec.json.encode(message))
-    for _ in range(dice.choice((0, 0, 0, 1, 1, 3, 10))):
-        place = dice.randrange(len(body) + 1)
-        match dice.randrange(4):
+    for _ in range(rng.choice((0, 0, 0, 1, 1, 3, 10))):
+        place = rng.randrange(len(body) + 1)
+        match rng.randrange(4):
             case 0:
-                body[place:place] = bytes([dice.randrange(256)])
+                body[place:place] = bytes([rng.randrange(256)])
             case 1:
-                del body[place : place + dice.randint(1, 5)]
+                del body[place : place + rng.randint(1, 5)]
             case 2 if place < len(body):
-                body[place] ^= 1 << dice.randrange(8)
+                body[place] ^= 1 << rng.randrange(8)
             case _:
-                body[place:place] = b"[" * dice.choice((1, 10, 2000))
+                body[place:place] = b"[" * rng.choice((1, 10, 2000))
     return bytes(body)
 
 
 def fuzz(running: Running, url: str, messages: list[dict[str, Any]], count: int, seed: int, **options: Any) -> int:
-    """Sends them, a burst at a time; how many answers came."""
-    dice, answers = random.Random(seed), 0
+    """Send `count` mutated messages in bursts. Returns the number of answers."""
+    rng, answers = random.Random(seed), 0
     encode = msgspec.msgpack.encode if "subprotocols" in options else msgspec.json.encode
-    left = count
-    while left > 0:
+    remaining = count
+    while remaining > 0:
         with contextlib.suppress(ConnectionClosed), connect(url, max_size=None, **options) as socket:
-            while left > 0:
-                left -= BURST
-                for body in [mutated(dice, messages, encode) for _ in range(BURST)]:
-                    is_text = dice.random() < 0.7 and "subprotocols" not in options
+            while remaining > 0:
+                remaining -= BURST_MESSAGES
+                for body in [mutated(rng, messages, encode) for _ in range(BURST_MESSAGES)]:
+                    is_text = rng.random() < 0.7 and "subprotocols" not in options
                     socket.send(body.decode("utf-8", errors="replace") if is_text else body)
-                # All that was sent is read before this is answered.
-                done = encode({"op": "ping", "id": 987654})
-                socket.send(done if "subprotocols" in options else done.decode())
-                said: str | bytes = b""
-                while b"pong" not in (said if isinstance(said, bytes) else said.encode()):
-                    said = socket.recv(30)
+                # The service reads all earlier messages before it answers this one.
+                ping = encode({"op": "ping", "id": 987654})
+                socket.send(ping if "subprotocols" in options else ping.decode())
+                answer: str | bytes = b""
+                while b"pong" not in (answer if isinstance(answer, bytes) else answer.encode()):
+                    answer = socket.recv(30)
                     answers += 1
     return answers
 
@@ -130,19 +129,19 @@ TO_CLASSROOM: list[dict[str, Any]] = [
 ]
 
 
-def test_the_simple_dialect_answers_every_message(postgres_url: str, module_namespace: str) -> None:
+def test_the_simple_dialect_answers_every_mutated_message(postgres_url: str, module_namespace: str) -> None:
     classroom = Running(None, postgres_url, f"{module_namespace}_c")
-    dice = random.Random(4)
+    rng = random.Random(4)
     try:
         with environment(MX_REQUESTS_PER_SECOND="0", MX_OPEN_ORDERS="1000"):
             classroom.start("--classroom", "--bots", "0")
         pids, answers = classroom.pids(), 0
         with connect(classroom.gateway.replace("http", "ws") + "/", max_size=None) as socket:
             for _ in range(MESSAGES // 12):
-                socket.send(mutated(dice, TO_CLASSROOM, msgspec.json.encode).decode("utf-8", errors="replace"))
-                while "order_update" in (said := str(socket.recv(30))):
+                socket.send(mutated(rng, TO_CLASSROOM, msgspec.json.encode).decode("utf-8", errors="replace"))
+                while "order_update" in (answer := str(socket.recv(30))):
                     pass
-                answers += "status" in said or "error" in said
+                answers += "status" in answer or "error" in answer
         assert answers == MESSAGES // 12
         assert classroom.pids() == pids
         for log in (classroom.data / "logs").glob("*.log"):
@@ -151,7 +150,7 @@ def test_the_simple_dialect_answers_every_message(postgres_url: str, module_name
         classroom.close()
 
 
-def test_a_hundred_thousand_mutated_messages_stop_nothing(running: Running) -> None:
+def test_mutated_messages_stop_no_service(running: Running) -> None:
     headers = running.open_account("fuzz")
     pids = running.pids()
     before = {module: psutil.Process(pid).memory_info().rss for module, pid in pids.items()}
@@ -161,10 +160,10 @@ def test_a_hundred_thousand_mutated_messages_stop_nothing(running: Running) -> N
     msgpack: list[Any] = [Subprotocol("msgpack")]
     answers += fuzz(running, f"{gateway}/ws/orders", TO_GATEWAY, part, 2, additional_headers=headers, subprotocols=msgpack)
     answers += fuzz(running, f"{feed}/ws", TO_FEED, part, 3)
-    assert answers > MESSAGES // 4, "most of it was answered"
-    assert running.pids() == pids, "no process has ended"
+    assert answers > MESSAGES // 4, "most messages are answered"
+    assert running.pids() == pids, "no process ends"
     for module, pid in pids.items():
-        assert psutil.Process(pid).memory_info().rss - before[module] < MAX_GROWTH, module
+        assert psutil.Process(pid).memory_info().rss - before[module] < MAX_GROWTH_BYTES, module
     for base in (running.gateway, running.feed, running.engine, running.clearing):
         assert running.http.get(f"{base}/health/ready").status_code == 200
     for log in (running.data / "logs").glob("*.log"):

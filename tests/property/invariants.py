@@ -1,4 +1,4 @@
-"""What must be true of an engine at any moment: each function asserts one thing."""
+"""Invariants of the engine. Each function asserts one of them."""
 
 from matching_engine.engine import Engine
 from microexchange.enums import ExecType, OrderStatus, Side, TradingState
@@ -7,7 +7,10 @@ from microexchange.reports import Event, OrderReport
 
 
 def cash_and_shares_are_conserved(engine: Engine, events: list[Event]) -> None:
-    """Of all that the issuer gave nothing is lost or made, the exchange's take counted; `events` are all there were."""
+    """Assert that all cash and shares from the issuer are in accounts or were paid as fees and spread.
+
+    `events` are all events of the engine.
+    """
     fees = sum(e.buyer_fee + e.seller_fee + e.buyer_pays - e.seller_receives for e in events if isinstance(e, Execution))
     given = [event for event in events if isinstance(event, Transfer)]
     assert sum(account.cash for account in engine.accounts.values()) + fees == sum(transfer.cash for transfer in given)
@@ -17,8 +20,8 @@ def cash_and_shares_are_conserved(engine: Engine, events: list[Event]) -> None:
         assert sum(account.holding(symbol).quantity for account in engine.accounts.values()) == issued
 
 
-def nobody_owes(engine: Engine) -> None:
-    """No client has spent more than it has, or sold more than it may."""
+def no_account_exceeds_its_limits(engine: Engine) -> None:
+    """Assert that no account has negative buying power or exceeds its short limit."""
     for account in engine.accounts.values():
         assert account.buying_power >= 0
         short = 0
@@ -29,8 +32,8 @@ def nobody_owes(engine: Engine) -> None:
         assert short <= account.short_limit
 
 
-def holds_are_the_sum_over_open_orders(engine: Engine) -> None:
-    """What is held is held for orders that live."""
+def reserves_are_the_sum_over_open_orders(engine: Engine) -> None:
+    """Assert that reserved cash and shares are the sum over the open orders."""
     for account in engine.accounts.values():
         orders = account.orders.values()
         assert account.held == sum(order.leaves * order.hold_per_lot for order in orders)
@@ -41,13 +44,13 @@ def holds_are_the_sum_over_open_orders(engine: Engine) -> None:
 
 
 def no_book_is_crossed(engine: Engine) -> None:
-    """In continuous trading no bid is at an offer or above."""
+    """Assert that in continuous trading the best bid is below the best offer."""
     for market in engine.markets.values():
         assert market.state is not TradingState.CONTINUOUS or not market.book.is_crossed
 
 
 def levels_are_the_sum_of_their_orders(engine: Engine) -> None:
-    """A level tells the quantity and the number of its orders, which stand in the order of their arrival."""
+    """Assert that a level has the quantity and the number of its orders, in order of arrival."""
     for market in engine.markets.values():
         for side in (market.book.bids, market.book.asks):
             for level in side.best_first():
@@ -55,13 +58,13 @@ def levels_are_the_sum_of_their_orders(engine: Engine) -> None:
                 assert level.quantity == sum(order.visible for order in orders) > 0
                 assert level.count == len(orders)
                 plain = [order.arrival for order in orders if not order.entry.display_quantity]
-                assert plain == sorted(plain), "first come, first served"
+                assert plain == sorted(plain), "orders at one price are in order of arrival"
                 for order in orders:
                     assert 0 < order.visible <= min(order.leaves, order.entry.display_quantity or order.leaves)
 
 
 def every_order_ends_once_and_adds_up(engine: Engine, events: list[Event]) -> None:
-    """Each order that was told of lives, or has ended exactly once, and its quantities fit its fills."""
+    """Assert that each reported order is open or has ended exactly once, and that its quantities match its fills."""
     reports: dict[int, list[OrderReport]] = {}
     for event in events:
         if isinstance(event, OrderReport):
@@ -70,10 +73,10 @@ def every_order_ends_once_and_adds_up(engine: Engine, events: list[Event]) -> No
     for order_id, history in reports.items():
         finals = [report for report in history if report.status.is_final]
         assert len(finals) == (0 if order_id in still_open else 1)
-        assert not finals or history[-1] is finals[0], "nothing is told of an order after its end"
+        assert not finals or history[-1] is finals[0], "there is no report of an order after its end"
         filled = sum(report.last_quantity for report in history if report.exec_type is ExecType.TRADE)
         assert filled == history[-1].cumulative_quantity
         if history[-1].status is OrderStatus.FILLED:
-            assert filled == history[-1].quantity, "what prevention took is no longer part of it"
+            assert filled == history[-1].quantity, "quantity that self-trade prevention has taken is not part of the order"
         elif not finals:
             assert filled + history[-1].leaves_quantity == history[-1].quantity

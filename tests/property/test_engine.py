@@ -1,4 +1,4 @@
-"""What always holds, whatever the commands: money and shares, the book, priority, replay."""
+"""Invariants under any commands: cash and shares, the book, priority, replay."""
 
 import hashlib
 import random
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clearinghouse.ledger import Ledger
-from market_data_feed.market import Market
+from market_data_feed.market import MarketData
 from matching_engine import state
 from matching_engine.engine import Engine
 from microexchange.batches import RECORD_TYPES
@@ -41,7 +41,7 @@ from microexchange.instructions import Execution, Transfer
 from microexchange.records import ORDER_ENTRY
 from microexchange.reports import Event, OrderReport, PriceUpdate, Trade, TradingStateChanged
 from tests.property import invariants
-from tests.unit.market import Floor
+from tests.unit.market import Floor, events_of
 
 CLIENTS = ("a", "b", "c")
 SYMBOLS = ("X", "Y")
@@ -52,18 +52,18 @@ STATES = [*TradingState, *[state for state in TradingState if state is not Tradi
 STATES += [TradingState.CONTINUOUS] * 20
 
 TICKS = st.one_of(st.integers(1, 12), st.integers(1, 12), st.integers(1, 400))
-"""Mostly few prices, so that orders meet; sometimes any of many, so that prices fall empty one after another."""
+"""Prices. Most are in a small range, so that orders match. Some are in a large range, so that levels become empty."""
 QUANTITIES = st.integers(1, 30)
 
 
 def entry(**fields: Any) -> st.SearchStrategy[dict[str, Any]]:
-    """An order of one kind."""
-    who = {"client_id": st.sampled_from(CLIENTS), "symbol": st.sampled_from(SYMBOLS), "side": st.sampled_from(Side)}
-    return st.fixed_dictionaries({**who, "quantity": QUANTITIES, "order_type": st.just(OrderType.LIMIT), **fields})
+    """Draw the fields of an order. `fields` replaces the defaults."""
+    defaults = {"client_id": st.sampled_from(CLIENTS), "symbol": st.sampled_from(SYMBOLS), "side": st.sampled_from(Side)}
+    return st.fixed_dictionaries({**defaults, "quantity": QUANTITIES, "order_type": st.just(OrderType.LIMIT), **fields})
 
 
 PLAIN = entry(price=TICKS)
-# Most orders make sense, or hardly any would meet another; some are anything at all.
+# Most orders are valid, because few random orders would match. Some have arbitrary fields.
 ENTRIES = st.one_of(
     *[PLAIN] * 4,
     entry(price=TICKS, client_order_id=st.just("mine")),
@@ -107,18 +107,21 @@ actions = st.lists(
     max_size=60,
 )
 LADDER_CLIENTS = ("d", "e")
-"""Have plenty of both securities, and enter nothing but ladders."""
+"""Clients with large holdings of both securities. They enter only ladders."""
 
 
-def ladder(dice: random.Random) -> tuple[str, str, Side, int, int]:
-    """See `rungs_of`: its security, its side, its lowest price, and how many prices."""
-    side = dice.choice((Side.SELL, Side.SELL, Side.BUY))
-    return "ladder", dice.choice(SYMBOLS), side, dice.randint(5, 40), dice.randint(66, 130)
+def ladder(rng: random.Random) -> tuple[str, str, Side, int, int]:
+    """Return a step for `rungs_of`: security, side, lowest price, number of prices."""
+    side = rng.choice((Side.SELL, Side.SELL, Side.BUY))
+    return "ladder", rng.choice(SYMBOLS), side, rng.randint(5, 40), rng.randint(66, 130)
 
 
 def rungs_of(floor: Floor, now: int, symbol: str, side: Side, low: int, count: int) -> list[Any]:
-    """Commands: an iceberg at the best price of a side, behind it one order at each of many prices, of which most are
-    cancelled. About when the side drops its empty prices, cancels and trades with the iceberg take turns."""
+    """Return commands: an iceberg at the best price of a side, one order at each of `count` prices behind it, and cancels.
+
+    Most of the orders are cancelled. Near the time when the side removes its empty prices, cancels alternate with trades
+    against the iceberg.
+    """
     maker, taker = LADDER_CLIENTS
     best = low if side is Side.SELL else low + count
     behind = range(low + 1, low + count + 1) if side is Side.SELL else range(low + count - 1, low - 1, -1)
@@ -134,9 +137,9 @@ def rungs_of(floor: Floor, now: int, symbol: str, side: Side, low: int, count: i
 
 
 def busy_day(seed: int) -> list[Any]:
-    """Three hundred steps in the proportions of a market: hypothesis alone makes few orders that ever meet."""
-    dice = random.Random(seed)
-    kinds = (
+    """Return 300 steps in the proportions of a real market. Orders from hypothesis alone rarely match."""
+    rng = random.Random(seed)
+    step_types = (
         "enter",
         "cancel",
         "replace",
@@ -151,64 +154,64 @@ def busy_day(seed: int) -> list[Any]:
         LoadBook,
     )
     steps: list[Any] = []
-    for kind in dice.choices(kinds, (62, 12, 10, 8, 2, 1, 0.3, 1.5, 2, 1, 0.5, 0.5), k=300):
-        client, symbol, back = dice.choice(CLIENTS), dice.choice(SYMBOLS), int(dice.expovariate(0.3))
-        price = dice.randint(3, 9) if dice.random() < 0.9 else dice.randint(1, 300)
-        match kind:
+    for step_type in rng.choices(step_types, (62, 12, 10, 8, 2, 1, 0.3, 1.5, 2, 1, 0.5, 0.5), k=300):
+        client, symbol, back = rng.choice(CLIENTS), rng.choice(SYMBOLS), int(rng.expovariate(0.3))
+        price = rng.randint(3, 9) if rng.random() < 0.9 else rng.randint(1, 300)
+        match step_type:
             case "enter":
-                steps.append((kind, busy_order(dice, client, symbol, price)))
+                steps.append((step_type, busy_order(rng, client, symbol, price)))
             case "cancel":
-                steps.append((kind, client, back))
+                steps.append((step_type, client, back))
             case "replace":
-                change = dice.choice(((None, price), (dice.randint(1, 30), None), (dice.randint(1, 30), price)))
-                steps.append((kind, client, back, *change, None))
+                change = rng.choice(((None, price), (rng.randint(1, 30), None), (rng.randint(1, 30), price)))
+                steps.append((step_type, client, back, *change, None))
             case "tick":
-                steps.append((kind, dice.randint(0, 4)))
+                steps.append((step_type, rng.randint(0, 4)))
             case "state":
                 steps += [
-                    (kind, symbol, dice.choice(STATES)),
+                    (step_type, symbol, rng.choice(STATES)),
                     ("tick", 1),
-                    ("enter", busy_order(dice, client, symbol, price)),
+                    ("enter", busy_order(rng, client, symbol, price)),
                 ]
-                steps.append((kind, symbol, TradingState.CONTINUOUS))
+                steps.append((step_type, symbol, TradingState.CONTINUOUS))
             case "cancel all":
-                steps.append((kind, client, symbol))
+                steps.append((step_type, client, symbol))
             case "transfer":
-                steps.append((kind, client, dice.randint(-2, 2), dice.randint(-9, 9)))
+                steps.append((step_type, client, rng.randint(-2, 2), rng.randint(-9, 9)))
             case "ladder":
-                steps.append(ladder(dice))
+                steps.append(ladder(rng))
             case "suspend" | "resume":
-                steps.append((kind, "c"))
+                steps.append((step_type, "c"))
             case _:
-                steps.append((kind, symbol))
+                steps.append((step_type, symbol))
     return steps
 
 
-def busy_order(dice: random.Random, client: str, symbol: str, price: int) -> dict[str, Any]:
-    """An order that makes sense."""
+def busy_order(rng: random.Random, client: str, symbol: str, price: int) -> dict[str, Any]:
+    """Return the fields of a valid order."""
     order: dict[str, Any] = {
         "client_id": client,
         "symbol": symbol,
-        "side": dice.choice(list(Side)),
-        "quantity": dice.randint(1, 12),
+        "side": rng.choice(list(Side)),
+        "quantity": rng.randint(1, 12),
         "order_type": OrderType.LIMIT,
         "price": price,
     }
-    draw = dice.random()
+    draw = rng.random()
     if draw < 0.1:
         order |= {"order_type": OrderType.MARKET, "price": None}
     elif draw < 0.17:
-        order |= {"display_quantity": dice.randint(1, order["quantity"])}
+        order |= {"display_quantity": rng.randint(1, order["quantity"])}
     elif draw < 0.24:
-        kind = dice.choice((OrderType.STOP_LIMIT, OrderType.TAKE_PROFIT_LIMIT))
-        order |= {"order_type": kind, "trigger_price": dice.randint(3, 9)}
+        order_type = rng.choice((OrderType.STOP_LIMIT, OrderType.TAKE_PROFIT_LIMIT))
+        order |= {"order_type": order_type, "trigger_price": rng.randint(3, 9)}
     elif draw < 0.31:
-        kind = dice.choice((OrderType.STOP_MARKET, OrderType.TAKE_PROFIT))
-        order |= {"order_type": kind, "trigger_price": dice.randint(3, 9), "price": None}
+        order_type = rng.choice((OrderType.STOP_MARKET, OrderType.TAKE_PROFIT))
+        order |= {"order_type": order_type, "trigger_price": rng.randint(3, 9), "price": None}
     elif draw < 0.4:
-        order |= {"time_in_force": dice.choice((TimeInForce.IOC, TimeInForce.FOK, TimeInForce.DAY))}
+        order |= {"time_in_force": rng.choice((TimeInForce.IOC, TimeInForce.FOK, TimeInForce.DAY))}
     elif draw < 0.44:
-        order |= {"time_in_force": TimeInForce.GTD, "expire_at": dice.randint(1, 100) * SECOND}
+        order |= {"time_in_force": TimeInForce.GTD, "expire_at": rng.randint(1, 100) * SECOND}
     elif draw < 0.48:
         order |= {"post_only": True}
     elif draw < 0.52:
@@ -220,16 +223,18 @@ days = st.one_of(actions, st.integers(0, 2**32).map(busy_day), st.integers(0, 2*
 
 
 def commands_of(steps: list[Any], pricing_rule: PricingRule = PricingRule.SPREAD_CAPTURE) -> list[Any]:
-    """A listing of two securities with different rules, three accounts with different preventions and two
-    for ladders, then the steps."""
-    # Little cash and few shares, so that credit matters: a price of 12 ticks is 0.12, 40 lots of it 4.80.
+    """Return the commands of `steps`, after two listings and five accounts.
+
+    The securities have different pricing rules. Three accounts have different self-trade preventions, two are for ladders.
+    """
+    # Accounts have little cash and few shares, so that credit checks reject some orders. 40 lots at 12 ticks cost 4.80.
     floor = Floor(clients=(), cash=0)
     commands = list(floor.log)
     terms = {"pricing_rule": pricing_rule, "band_bps": 3000, "auction_seconds": 5, "short_limit": 4}
     limits = {"position_limit": 60, "max_order_quantity": 35}
     commands.append(ListSecurity(floor.id(), 1, "Y", "Y", "0.01", "1", 6, -3, 7, **terms, **limits))
     for client, prevention in zip(CLIENTS, PREVENTIONS, strict=True):
-        # A lot of X counts for 100.00 against a short limit, a lot of Y for 0.06.
+        # Against a short limit, a lot of X counts as 100.00 and a lot of Y as 0.06.
         credit, short = 10**8 if client == "b" else 0, 350 * 10**8 if client == "c" else 0
         account = OpenAccount(floor.id(), 1, client, 10 * 10**8 + 7, {"X": 50, "Y": 20}, prevention, credit, short)
         commands.append(account)
@@ -253,8 +258,8 @@ def commands_of(steps: list[Any], pricing_rule: PricingRule = PricingRule.SPREAD
                 commands.append(CancelAll(floor.id(), now, client, symbol))
             case "state", symbol, state:
                 commands.append(SetTradingState(floor.id(), now, symbol, state))
-            case type() as kind, symbol:
-                commands.append(kind(floor.id(), now, symbol, "then"))
+            case type() as command_type, symbol:
+                commands.append(command_type(floor.id(), now, symbol, "then"))
             case "tick", seconds:
                 now += seconds * SECOND
                 commands.append(TimeTick(floor.id(), now))
@@ -269,7 +274,7 @@ def commands_of(steps: list[Any], pricing_rule: PricingRule = PricingRule.SPREAD
 
 def run(commands: list[Any], engine: Engine | None = None) -> tuple[Engine, list[Event]]:
     engine = engine or Engine()
-    return engine, [event for command in commands for event in engine.apply(command)]
+    return engine, [event for command in commands for event in events_of(engine.apply(command))]
 
 
 def digest(events: list[Event]) -> str:
@@ -278,22 +283,22 @@ def digest(events: list[Event]) -> str:
 
 @settings(max_examples=100)
 @given(days)
-def test_cash_and_shares_are_conserved_and_nobody_owes(steps: list[Any]) -> None:
+def test_cash_and_shares_are_conserved_and_no_account_exceeds_its_limits(steps: list[Any]) -> None:
     engine, events = run(commands_of(steps))
     invariants.cash_and_shares_are_conserved(engine, events)
-    invariants.nobody_owes(engine)
+    invariants.no_account_exceeds_its_limits(engine)
 
 
 @settings(max_examples=100)
 @given(days)
-def test_holds_are_the_sum_over_open_orders(steps: list[Any]) -> None:
+def test_reserved_cash_and_shares_equal_the_sum_over_open_orders(steps: list[Any]) -> None:
     engine, _ = run(commands_of(steps))
-    invariants.holds_are_the_sum_over_open_orders(engine)
+    invariants.reserves_are_the_sum_over_open_orders(engine)
 
 
 @settings(max_examples=100)
 @given(days)
-def test_the_book_is_never_crossed_and_its_levels_are_the_sum_of_their_orders(steps: list[Any]) -> None:
+def test_the_book_is_never_crossed_and_each_level_is_the_sum_of_its_orders(steps: list[Any]) -> None:
     engine = Engine()
     for command in commands_of(steps):
         engine.apply(command)
@@ -304,7 +309,7 @@ def test_the_book_is_never_crossed_and_its_levels_are_the_sum_of_their_orders(st
 @settings(max_examples=100)
 @given(days)
 def test_no_trade_passes_over_a_better_price(steps: list[Any]) -> None:
-    """At every trade, whoever rests on the maker's side at a better price than the maker would have had to trade first."""
+    """An order on the side of the maker at a better price than the maker must trade before it."""
     engine = Engine()
     for command in commands_of(steps):
         before = {
@@ -312,7 +317,7 @@ def test_no_trade_passes_over_a_better_price(steps: list[Any]) -> None:
             for symbol, market in engine.markets.items()
             for side in Side
         }
-        events = engine.apply(command)
+        events = engine.apply(command).reports
         if not isinstance(command, NewOrder) or command.symbol not in engine.markets:
             continue
         if any(isinstance(event, TradingStateChanged) for event in events):
@@ -361,7 +366,7 @@ def test_a_snapshot_and_a_replay_from_it_give_the_same_bytes(steps: list[Any], c
 
 @settings(max_examples=100)
 @given(days)
-def test_commands_that_come_twice_change_nothing(steps: list[Any]) -> None:
+def test_repeated_commands_change_nothing(steps: list[Any]) -> None:
     commands = commands_of(steps)
     twice = [command for command in commands for _ in range(2)]
     assert digest(run(twice)[1]) == digest(run(commands)[1])
@@ -369,7 +374,7 @@ def test_commands_that_come_twice_change_nothing(steps: list[Any]) -> None:
 
 @settings(max_examples=100)
 @given(days)
-def test_the_clearinghouse_settles_all_and_agrees_with_the_engine(steps: list[Any]) -> None:
+def test_the_clearinghouse_settles_every_instruction_and_has_the_balances_of_the_engine(steps: list[Any]) -> None:
     engine, events = run(commands_of(steps))
     ledger = Ledger()
     instructions = [event for event in events if isinstance(event, (Execution, Transfer))]
@@ -386,9 +391,9 @@ def test_the_clearinghouse_settles_all_and_agrees_with_the_engine(steps: list[An
 
 @settings(max_examples=100)
 @given(days)
-def test_the_feeds_book_is_the_engines_book(steps: list[Any]) -> None:
+def test_the_book_of_the_feed_equals_the_book_of_the_engine(steps: list[Any]) -> None:
     engine, events = run(commands_of(steps))
-    market = Market()
+    market = MarketData()
     for event in events:
         if not isinstance(event, (Execution, Transfer)):
             market.apply(event)
@@ -401,23 +406,26 @@ def test_the_feeds_book_is_the_engines_book(steps: list[Any]) -> None:
 
 
 def _any_command() -> st.SearchStrategy[Any]:
-    known = st.sampled_from(("a", "b", "X", "Y", ""))
-    texts = st.one_of(known, st.text(max_size=20))
+    used = st.sampled_from(("a", "b", "X", "Y", ""))
+    texts = st.one_of(used, st.text(max_size=20))
     numbers = st.one_of(st.integers(-3, 60), st.integers(-(2**63), 2**64 - 1))
     by_type: dict[Any, st.SearchStrategy[Any]] = {int: numbers, str: texts, int | None: st.one_of(st.none(), numbers)}
     by_type[dict[str, int]] = st.dictionaries(texts, numbers, max_size=3)
     return st.one_of(
         *(
-            st.builds(kind, **{f.name: by_type.get(f.type, st.from_type(f.type)) for f in msgspec.structs.fields(kind)})
-            for kind in RECORD_TYPES[ORDER_ENTRY]
+            st.builds(
+                record_type,
+                **{f.name: by_type.get(f.type, st.from_type(f.type)) for f in msgspec.structs.fields(record_type)},
+            )
+            for record_type in RECORD_TYPES[ORDER_ENTRY]
         )
     )
 
 
 @settings(max_examples=100)
 @given(days, st.lists(_any_command(), max_size=10))
-def test_a_command_of_any_values_is_applied_or_refused_and_never_raises(steps: list[Any], strange: list[Any]) -> None:
+def test_a_command_of_any_values_is_applied_or_refused_and_never_raises(steps: list[Any], arbitrary: list[Any]) -> None:
     engine, _ = run(commands_of(steps))
-    _, events = run(strange, engine)
+    _, events = run(arbitrary, engine)
     msgspec.msgpack.encode(events)
     state.restore(state.take(engine))

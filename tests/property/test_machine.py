@@ -1,6 +1,6 @@
-"""The engine as a state machine: hypothesis draws each step knowing what is open; all that must hold is asserted after it.
+"""The engine as a state machine. Hypothesis draws steps that use open orders, and all invariants are asserted after each.
 
-Where a step breaks something, hypothesis prints the shortest program of steps that does.
+If a step breaks an invariant, hypothesis prints the shortest sequence of steps that breaks it.
 """
 
 from typing import Any
@@ -30,17 +30,18 @@ from microexchange.enums import OrderStatus, OrderType, PricingRule, Side, Tradi
 from microexchange.reports import Event, OrderReport
 from tests.property import invariants
 from tests.property.test_engine import CLIENTS, ENTRIES, SECOND, STATES, SYMBOLS, commands_of, digest, prices, run
+from tests.unit.market import events_of
 
 CLIENT, SYMBOL = st.sampled_from(CLIENTS), st.sampled_from(SYMBOLS)
 
 
 class Exchange(RuleBasedStateMachine):
-    """An engine, all that it was told, and all that it told."""
+    """An engine, its commands and its events."""
 
     orders: Bundle[tuple[str, int]] = Bundle("orders")
-    """(client id, order id) of orders that were taken."""
+    """(client id, order id) of accepted orders."""
     pricing_rule = PricingRule.SPREAD_CAPTURE
-    """Of the second security; trades of the first are at the resting price."""
+    """The pricing rule of the second security. The first has the rule `resting`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,88 +50,88 @@ class Exchange(RuleBasedStateMachine):
         self.events: list[Event] = []
         self.now = 1
         for command in commands_of([], self.pricing_rule):
-            self.tell(command)
+            self.apply(command)
         self.last_id = self.commands[-1].command_id
 
-    def tell(self, command: Command) -> list[Event]:
+    def apply(self, command: Command) -> list[Event]:
         self.commands.append(command)
-        events = self.engine.apply(command)
+        events = events_of(self.engine.apply(command))
         self.events += events
         return events
 
     def id(self) -> int:
-        # The same gateway's: one higher in the count that is above the gateway's number.
+        # An id of the same gateway: the counter is in the bits above the number of the gateway.
         self.last_id += 1 << 10
         return self.last_id
 
     @rule(target=orders, fields=ENTRIES)
     def enter(self, fields: dict[str, Any]) -> Any:
-        events = self.tell(NewOrder(self.id(), self.now, **fields))
+        events = self.apply(NewOrder(self.id(), self.now, **fields))
         reports = [event for event in events if isinstance(event, OrderReport) and event.order_id == self.last_id]
-        assert reports, "every order is answered"
+        assert reports, "every order has a report"
         return multiple() if reports[0].status is OrderStatus.REJECTED else (fields["client_id"], self.last_id)
 
     @rule(symbol=SYMBOL, price=st.integers(3, 9), quantity=st.integers(1, 12))
     def trade(self, symbol: str, price: int, quantity: int) -> None:
-        """Two clients meet: what hypothesis draws by itself seldom does."""
+        """Enter two orders that match. Orders from hypothesis alone rarely match."""
         for client_id, side in (("a", Side.BUY), ("b", Side.SELL)):
             fields = {"client_id": client_id, "symbol": symbol, "side": side, "quantity": quantity, "price": price}
-            self.tell(NewOrder(self.id(), self.now, order_type=OrderType.LIMIT, **fields))
+            self.apply(NewOrder(self.id(), self.now, order_type=OrderType.LIMIT, **fields))
 
     @rule(order=consumes(orders))
     def cancel(self, order: tuple[str, int]) -> None:
-        self.tell(CancelOrder(self.id(), self.now, *order))
+        self.apply(CancelOrder(self.id(), self.now, *order))
         assert order[1] not in self.engine.accounts[order[0]].orders
 
     @rule(order=orders, quantity=st.one_of(st.none(), st.integers(1, 40)), price=prices, trigger=prices)
     def replace(self, order: tuple[str, int], quantity: int | None, price: int | None, trigger: int | None) -> None:
-        self.tell(ReplaceOrder(self.id(), self.now, *order, quantity, price, trigger))
+        self.apply(ReplaceOrder(self.id(), self.now, *order, quantity, price, trigger))
 
     @rule(client=CLIENT, symbol=st.sampled_from(("", *SYMBOLS)), side=st.sampled_from((None, *Side)))
     def cancel_all(self, client: str, symbol: str, side: Side | None) -> None:
-        self.tell(CancelAll(self.id(), self.now, client, symbol, side))
+        self.apply(CancelAll(self.id(), self.now, client, symbol, side))
         left = self.engine.accounts[client].orders.values()
         assert not [order for order in left if symbol in ("", order.entry.symbol) and side in (None, order.entry.side)]
 
     @rule(symbol=SYMBOL, to=st.sampled_from(STATES), back=st.booleans())
     def change_state(self, symbol: str, to: TradingState, back: bool) -> None:
-        self.tell(SetTradingState(self.id(), self.now, symbol, to))
+        self.apply(SetTradingState(self.id(), self.now, symbol, to))
         if back:
-            self.tell(SetTradingState(self.id(), self.now, symbol, TradingState.CONTINUOUS))
+            self.apply(SetTradingState(self.id(), self.now, symbol, TradingState.CONTINUOUS))
 
     @rule(seconds=st.integers(0, 20))
     def pass_time(self, seconds: int) -> None:
         self.now += seconds * SECOND
-        self.tell(TimeTick(self.id(), self.now))
+        self.apply(TimeTick(self.id(), self.now))
         live = [order for account in self.engine.accounts.values() for order in account.orders.values()]
         assert all(not order.entry.expire_at or order.entry.expire_at > self.engine.now for order in live)
 
     @rule(client=CLIENT)
     def suspend(self, client: str) -> None:
-        self.tell(SuspendClient(self.id(), self.now, client))
+        self.apply(SuspendClient(self.id(), self.now, client))
         assert not self.engine.accounts[client].orders
 
     @precondition(lambda self: any(account.suspended for account in self.engine.accounts.values()))
     @rule()
     def resume_all(self) -> None:
         for client in CLIENTS:
-            self.tell(ResumeClient(self.id(), self.now, client))
+            self.apply(ResumeClient(self.id(), self.now, client))
 
     @rule(client=CLIENT, cash=st.integers(-3 * 10**8, 3 * 10**8), shares=st.dictionaries(SYMBOL, st.integers(-9, 9)))
     def transfer(self, client: str, cash: int, shares: dict[str, int]) -> None:
-        self.tell(TransferAssets(self.id(), self.now, client, cash, shares))
+        self.apply(TransferAssets(self.id(), self.now, client, cash, shares))
 
     @rule(symbol=SYMBOL)
     def save_book(self, symbol: str) -> None:
-        self.tell(SaveBook(self.id(), self.now, symbol, "then"))
+        self.apply(SaveBook(self.id(), self.now, symbol, "then"))
 
     @rule(symbol=SYMBOL)
     def load_book(self, symbol: str) -> None:
-        self.tell(LoadBook(self.id(), self.now, symbol, "then"))
+        self.apply(LoadBook(self.id(), self.now, symbol, "then"))
 
     @rule()
     def repeat_the_last_command(self) -> None:
-        assert self.engine.apply(self.commands[-1]) == []
+        assert events_of(self.engine.apply(self.commands[-1])) == []
 
     @rule()
     def restart_from_a_snapshot(self) -> None:
@@ -138,23 +139,23 @@ class Exchange(RuleBasedStateMachine):
         self.engine = state.restore(msgspec.msgpack.decode(encoded, type=state.EngineState))
 
     @invariant()
-    def all_that_must_hold(self) -> None:
+    def all_invariants_hold(self) -> None:
         invariants.no_book_is_crossed(self.engine)
         invariants.levels_are_the_sum_of_their_orders(self.engine)
-        invariants.holds_are_the_sum_over_open_orders(self.engine)
-        invariants.nobody_owes(self.engine)
+        invariants.reserves_are_the_sum_over_open_orders(self.engine)
+        invariants.no_account_exceeds_its_limits(self.engine)
         invariants.cash_and_shares_are_conserved(self.engine, self.events)
 
     def teardown(self) -> None:
         invariants.every_order_ends_once_and_adds_up(self.engine, self.events)
-        # With all the restarts from snapshots on the way, it told what an engine tells that never stopped.
+        # An engine that was never restarted emits the same events as this one, which was restarted from snapshots.
         whole, events = run(self.commands)
         assert digest(events) == digest(self.events)
         assert state.take(whole) == state.take(self.engine)
 
 
 class MidpointExchange(Exchange):
-    """The same, where the second security trades at the mean of both limits."""
+    """The same steps with the pricing rule `midpoint` for the second security."""
 
     pricing_rule = PricingRule.MIDPOINT
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: rows that are printed as they are measured, and that a Ctrl-C does not take away."""
+"""The harness of the benchmarks prints each row when it is measured, and keeps the rows after Ctrl-C."""
 
 import json
 import re
@@ -65,19 +65,21 @@ def test_a_row_is_printed_before_the_next_one_is_measured(benchmark: subprocess.
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_keeps_the_rows_and_ends_with_status_130(benchmark: subprocess.Popen[str], number: signal.Signals) -> None:
+def test_a_signal_keeps_the_rows_and_ends_the_benchmark_with_status_130(
+    benchmark: subprocess.Popen[str], number: signal.Signals
+) -> None:
     assert benchmark.stdout is not None
     lines = [benchmark.stdout.readline() for _ in range(3)]
     benchmark.send_signal(number)
     rest, _ = benchmark.communicate(timeout=30)
     assert (benchmark.returncode, lines[2]) == (130, "| 1 | 0.5 ms |\n")
-    said, figures = rest.splitlines()
-    assert said == "Interrupted: the rows above are what was measured."
+    message, figures = rest.splitlines()
+    assert message == "Interrupted: the rows above are what was measured."
     assert json.loads(figures)["rows"] == 1
     assert json.loads(figures)["interrupted"]
 
 
-def test_a_whole_run_is_written_into_the_page_and_an_interrupted_one_is_not(page: Path) -> None:
+def test_a_complete_run_is_written_into_the_page_and_an_interrupted_run_is_not(page: Path) -> None:
     options = harness.arguments("", given=["--write"])
     with harness.Report("test", options) as report:
         report.table("what", "events/s:").add("ours", "5")
@@ -87,18 +89,18 @@ def test_a_whole_run_is_written_into_the_page_and_an_interrupted_one_is_not(page
     assert (ended.value.code, page.read_text()) == (130, PAGE)
     with harness.Report("test", options) as report:
         report.table("what", "events/s:").add("ours", "5")
-        report.sentence("So much.")
+        report.sentence("A sentence.")
     report.finish({}, "![picture](x.svg)")
     table = "| what | events/s |\n| --- | ---: |\n| ours | 5 |"
-    assert f"<!-- bench test -->\n\n{table}\n\nSo much.\n\n![picture](x.svg)\n\nMeasured on: " in page.read_text()
+    assert f"<!-- bench test -->\n\n{table}\n\nA sentence.\n\n![picture](x.svg)\n\nMeasured on: " in page.read_text()
 
 
-def test_an_error_that_is_no_ctrl_c_is_raised() -> None:
+def test_an_error_other_than_ctrl_c_is_raised() -> None:
     with pytest.raises(OSError, match="gone"), harness.Report("test", harness.arguments("", given=[])):
         raise OSError("gone")
 
 
-def test_contenders_that_were_interrupted_have_the_rounds_that_were_done(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupted_comparison_keeps_its_completed_rounds(capsys: pytest.CaptureFixture[str]) -> None:
     runs = []
 
     def prepare() -> object:
@@ -136,13 +138,13 @@ def test_a_benchmark_has_the_options_that_choose_a_part_of_it() -> None:
         harness.arguments("", seconds=60, given=["--events", "10"])
 
 
-def test_a_part_is_not_written_in_place_of_the_whole() -> None:
+def test_the_rows_of_one_part_cannot_be_written_into_the_page() -> None:
     with pytest.raises(SystemExit):
         harness.arguments("", parts=["a"], given=["--part", "a", "--write"])
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
-def test_no_benchmark_collects_its_table_to_print_it_at_the_end(path: Path) -> None:
+def test_no_benchmark_prints_its_table_only_at_the_end(path: Path) -> None:
     text = path.read_text()
     if path.stem in ("market", "harness") or "harness.arguments(" not in text:
         return

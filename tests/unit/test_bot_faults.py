@@ -1,4 +1,4 @@
-"""What goes wrong in a bot is said once, with its place: endless loops, sleeps, errors that repeat, prints with escapes."""
+"""Faults of bots are reported once, with file and line: endless loops, sleeps, repeated errors, output with escapes."""
 
 import os
 import signal
@@ -15,8 +15,9 @@ from microexchange.numbers import CASH_SCALE
 from tests.integration.running import free_ports
 from trading_bots import Bot
 from trading_bots.competition.output import MAX_CHARACTERS, captured
-from trading_bots.faults import Complaints, complaint, plain
-from trading_bots.simulation.exchange import SECOND, SimulatedExchange
+from trading_bots.faults import ErrorLog, error_text, plain
+from trading_bots.simulation.client import SECOND
+from trading_bots.simulation.exchange import SimulatedExchange
 from trading_bots.simulation.rounds import START
 from trading_bots.simulation.watchdog import EXIT_STUCK
 
@@ -54,7 +55,7 @@ class SwallowsEverything(Bot):
             pass
 
 
-class NeverGivesUp(Bot):
+class RetriesForever(Bot):
     def on_timer(self):
         while True:
             try:
@@ -68,7 +69,7 @@ class IsStuckInC(Bot):
         sum(range(10**13))  # here
 
 
-class LoopsAsItIsMade(Bot):
+class LoopsInItsConstructor(Bot):
     def __init__(self):
         super().__init__()
         while True:  # here
@@ -77,12 +78,12 @@ class LoopsAsItIsMade(Bot):
 
 
 def lines_of(text: str, name: str) -> set[int]:
-    """The lines of a class that are marked."""
-    found, kind = set(), ""
+    """Return the numbers of the marked lines of a class, and of the lines after them."""
+    found, class_name = set(), ""
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith("class "):
-            kind = line[6:].partition("(")[0]
-        if kind == name and "# here" in line:
+            class_name = line[6:].partition("(")[0]
+        if class_name == name and "# here" in line:
             found |= {number, number + 1}
     return found
 
@@ -91,7 +92,7 @@ NAMES = [line[6:].partition("(")[0] for line in STUCK.splitlines() if line.start
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_bot_that_does_not_return_ends_a_simulation_with_its_name_its_file_and_its_line(name: str, tmp_path: Path) -> None:
+def test_a_stuck_bot_ends_a_simulation_with_an_error_that_names_its_file_and_line(name: str, tmp_path: Path) -> None:
     (tmp_path / "stuck.py").write_text(STUCK)
     command = [sys.executable, "-m", "exchange_launcher.cli", "simulate", "--bot", f"stuck.py:{name}", "--patience", "1"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
@@ -99,13 +100,13 @@ def test_a_bot_that_does_not_return_ends_a_simulation_with_its_name_its_file_and
         assert done.returncode == 1
         places = [f'stuck.py", line {line} in on_timer' for line in lines_of(STUCK, name)]
     else:
-        assert done.returncode == (EXIT_STUCK if name == "NeverGivesUp" else 1), done.stderr
+        assert done.returncode == (EXIT_STUCK if name == "RetriesForever" else 1), done.stderr
         assert "stuck" in done.stderr
         places = [f"stuck.py:{line}" for line in lines_of(STUCK, name)]
     assert any(place in done.stderr for place in places), done.stderr
 
 
-def test_bots_that_answer_each_other_without_a_pause_are_found(tmp_path: Path) -> None:
+def test_a_simulation_whose_clock_stands_still_ends_and_names_the_last_bot(tmp_path: Path) -> None:
     (tmp_path / "ping.py").write_text(
         "from trading_bots import Bot\n\n\nclass Ping(Bot):\n"
         "    def on_start(self):\n        self.buy('ACME', 1, 1)\n\n"
@@ -124,8 +125,8 @@ def test_bots_that_answer_each_other_without_a_pause_are_found(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("pause", [0, -1, 1e-9, float("nan")])
-def test_a_timer_without_a_pause_is_refused(pause: float) -> None:
-    with pytest.raises(ValueError, match="pause must be"):
+def test_a_timer_whose_pause_is_not_positive_is_refused(pause: float) -> None:
+    with pytest.raises(ValueError, match="interval must be"):
         Bot().every(pause, lambda: None)
 
 
@@ -134,7 +135,7 @@ def test_a_timer_without_a_pause_is_refused(pause: float) -> None:
 
 @pytest.fixture
 def nowhere() -> str:
-    """An address at which nobody answers."""
+    """A URL without a server."""
     return f"http://127.0.0.1:{free_ports(1)[0]}"
 
 
@@ -149,18 +150,16 @@ def bot_process(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def test_without_an_exchange_a_bot_says_once_what_it_tried_and_waits_and_ends_at_ctrl_c(
-    tmp_path: Path, nowhere: str
-) -> None:
+def test_a_bot_without_an_exchange_prints_the_address_once_and_waits_until_ctrl_c(tmp_path: Path, nowhere: str) -> None:
     process = bot_process(tmp_path, "MarketMaker", "--url", nowhere)
     assert process.stdout is not None
-    said = process.stdout.readline()
-    assert nowhere in said
-    assert "./mx up" in said
+    message = process.stdout.readline()
+    assert nowhere in message
+    assert "./mx up" in message
     time.sleep(4)
     process.send_signal(signal.SIGINT)
     more, _ = process.communicate(timeout=30)
-    assert (process.returncode, more) == (0, ""), "it waits in silence"
+    assert (process.returncode, more) == (0, ""), "it prints nothing while it waits"
 
 
 GUARDED = """
@@ -176,7 +175,7 @@ class Stuck(Bot):
 
 async def main():
     bot, stop = Stuck(), asyncio.Event()
-    with Guard(bot, stop, lambda text: print(text, flush=True), patience=1.0).installed():
+    with Guard(bot, stop, lambda text: print(text, flush=True), timeout_seconds=1.0).installed():
         print("ready", flush=True)
         bot.work()
         await stop.wait()
@@ -195,7 +194,7 @@ asyncio.run(main())
         ("exec('while True:\\n try:\\n  time.sleep(.01)\\n except BaseException: pass')", "exec("),
     ],
 )
-def test_ctrl_c_ends_a_live_bot_that_does_not_return_at_the_second_press(work: str, line: str, tmp_path: Path) -> None:
+def test_the_second_ctrl_c_ends_a_stuck_live_bot(work: str, line: str, tmp_path: Path) -> None:
     file = tmp_path / "guarded.py"
     file.write_text(GUARDED.replace("{work}", work))
     process = subprocess.Popen([sys.executable, str(file)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -211,7 +210,7 @@ def test_ctrl_c_ends_a_live_bot_that_does_not_return_at_the_second_press(work: s
     process.stdout.close()
 
 
-def test_ctrl_c_ends_a_live_bot_that_returns_at_the_first_press(tmp_path: Path) -> None:
+def test_the_first_ctrl_c_ends_a_live_bot_that_returns(tmp_path: Path) -> None:
     file = tmp_path / "guarded.py"
     file.write_text(GUARDED.replace("{work}", "pass"))
     process = subprocess.Popen([sys.executable, str(file)], stdout=subprocess.PIPE, text=True)
@@ -219,8 +218,8 @@ def test_ctrl_c_ends_a_live_bot_that_returns_at_the_first_press(tmp_path: Path) 
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=20)
-    assert (process.returncode, said) == (0, "stopped\n")
+    output, _ = process.communicate(timeout=20)
+    assert (process.returncode, output) == (0, "stopped\n")
 
 
 # --- errors and prints ----------------------------------------------------------------------------------------------
@@ -242,49 +241,49 @@ def raised(function: object) -> Exception:
     raise AssertionError
 
 
-def test_errors_that_repeat_are_told_once_and_counted() -> None:
+def test_a_repeated_error_is_reported_at_the_first_tenth_and_hundredth_time_with_its_count() -> None:
     bot = Fails()
-    complaints = Complaints(bot)
-    told = [complaints.add(raised(bot.first)) for _ in range(250)]
-    assert [number for number, text in enumerate(told, 1) if text] == [1, 10, 100]
-    assert "100 times so far" in told[99]
+    complaints = ErrorLog(bot)
+    texts = [complaints.add(raised(bot.first)) for _ in range(250)]
+    assert [number for number, text in enumerate(texts, 1) if text] == [1, 10, 100]
+    assert "100 times so far" in texts[99]
     assert "second" in complaints.add(raised(bot.second))
     first, second = complaints
     assert first.endswith("(250 times)\n")
     assert "times" not in second
 
 
-def test_what_a_bot_says_reaches_no_terminal_as_an_escape() -> None:
+def test_terminal_escapes_in_the_text_of_a_bot_are_made_visible() -> None:
     assert plain("a\tb\n\x1b[31m\x9b\r\x07") == "a\tb\n\\x1b[31m\\x9b\\r\\x07"
-    assert "\x1b" not in complaint(Fails(), raised(Fails().first))
+    assert "\x1b" not in error_text(Fails(), raised(Fails().first))
 
 
-def test_an_error_of_a_strategy_that_ships_shows_its_line() -> None:
+def test_an_error_in_a_shipped_strategy_shows_its_file() -> None:
     from trading_bots.strategies import MarketMaker
 
     bot = MarketMaker()
     with pytest.raises(RuntimeError) as caught:
-        bot.on_start()  # it is connected to nothing
-    assert "market_maker.py" in complaint(bot, caught.value)
+        bot.on_start()  # the bot has no venue
+    assert "market_maker.py" in error_text(bot, caught.value)
 
 
-def test_what_bots_print_is_kept_by_bot_and_without_end_it_is_cut() -> None:
-    said: list[tuple[str, str]] = []
-    who = "ada"
-    with captured(lambda: who, lambda name, line: said.append((name, line))):
+def test_captured_output_is_kept_by_bot_and_cut_at_a_maximum() -> None:
+    printed: list[tuple[str, str]] = []
+    name_of_bot = "ada"
+    with captured(lambda: name_of_bot, lambda name, line: printed.append((name, line))):
         print("one\ntwo \x1b[31m")
         print("half", end="")
-        who = "bob"
+        name_of_bot = "bob"
         print("other")
         for _ in range(MAX_CHARACTERS // 50_000 + 1):
             print("x" * 50_000)
-    assert said[:3] == [("ada", "one"), ("ada", "two \\x1b[31m"), ("bob", "other")]
-    assert ("ada", "half") in said
-    assert said[-1][0] == "bob"
-    assert said[-1][1].endswith("characters more are left out")
+    assert printed[:3] == [("ada", "one"), ("ada", "two \\x1b[31m"), ("bob", "other")]
+    assert ("ada", "half") in printed
+    assert printed[-1][0] == "bob"
+    assert printed[-1][1].endswith("more characters are left out")
 
 
-def test_a_bot_that_calls_exit_ends_alone() -> None:
+def test_a_bot_that_calls_exit_does_not_end_the_other_bots() -> None:
     class Exits(Bot):
         def on_start(self) -> None:
             sys.exit(0)
@@ -301,11 +300,11 @@ def test_a_bot_that_calls_exit_ends_alone() -> None:
     exits = made.join(Exits(), "exits", CASH_SCALE, {}, 1)
     made.join(goes, "goes", CASH_SCALE, {}, 1)
     made.run_until(START + 5 * SECOND)
-    assert "exit()" in exits.ended
+    assert "exit()" in exits.end_reason
     assert goes.ticks >= 4
 
 
-def test_a_failure_with_markup_and_escapes_of_a_bots_is_shown_as_it_is(tmp_path: Path) -> None:
+def test_markup_and_escapes_in_the_error_of_a_bot_are_printed_literally(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("raise ValueError('[/red] \\x1b[2J')\n")
     result = CliRunner().invoke(app, ["simulate", "--bot", str(tmp_path / "bad.py"), "--out", str(tmp_path)])
     assert result.exit_code == 2

@@ -1,4 +1,4 @@
-"""Numbers, ids, cursors, keys: the small shared parts."""
+"""Tests of the shared modules: numbers, ids, cursors, keys, refusals, addresses and listings."""
 
 import itertools
 import stat
@@ -33,27 +33,34 @@ from microexchange.numbers import (
     to_steps,
 )
 from microexchange.producer_cursors import ProducerCursor, ProducerCursors, SequenceGapError
-from microexchange.refusals import HTTP_STATUS, MEANING, Code, Refusal
+from microexchange.refusals import MEANING, Code, Refusal
 from microexchange.schemas import time_text
-from microexchange.securities import LIQUID, ListingError, listing_json, most_traded, read_listing, unknown_columns
-from microexchange.web import make_app
+from microexchange.securities import (
+    MOST_TRADED_SYMBOLS,
+    ListingError,
+    listing_json,
+    most_traded,
+    read_listing,
+    unknown_columns,
+)
+from microexchange.web import HTTP_STATUS, make_app
 from order_entry_gateway.requests import ListingRequest, list_security
 
 # --- numbers ------------------------------------------------------------------------------------------------------------
 
 
 @given(st.integers(-(10**18), 10**18))
-def test_cash_goes_to_text_and_back_unchanged(units: int) -> None:
+def test_cash_is_unchanged_after_a_conversion_to_text_and_back(units: int) -> None:
     assert cash_to_units(Decimal(cash_to_text(units))) == units
 
 
 @given(st.integers(0, 10**12), st.sampled_from(["0.01", "1", "0.0001", "5", "0.25"]))
-def test_steps_go_to_text_and_back_unchanged(steps: int, step: str) -> None:
+def test_steps_are_unchanged_after_a_conversion_to_text_and_back(steps: int, step: str) -> None:
     assert to_steps(Decimal(from_steps(steps, Decimal(step))), Decimal(step)) == steps
 
 
 @pytest.mark.parametrize("value", ["0.015", "NaN", "Infinity", "-Infinity", "1e40", "1e-40", "sNaN"])
-def test_what_is_no_whole_number_of_steps_is_refused(value: str) -> None:
+def test_a_value_that_is_not_a_whole_number_of_steps_is_refused(value: str) -> None:
     with pytest.raises(NotExactError):
         to_steps(Decimal(value), Decimal("0.01"))
 
@@ -81,7 +88,7 @@ def test_a_tick_of_a_lot_is_worth_whole_units() -> None:
         tick_value("0.00001", "0.0001")
 
 
-def test_time_is_told_in_utc_with_microseconds() -> None:
+def test_a_time_is_formatted_in_utc_with_microseconds() -> None:
     assert time_text(0) == "1970-01-01T00:00:00.000000Z"
     assert time_text(1_700_000_000_999_999_999) == "2023-11-14T22:13:20.999999Z"
 
@@ -90,23 +97,23 @@ def test_time_is_told_in_utc_with_microseconds() -> None:
 
 
 @given(st.lists(st.integers(0, 3 * 10**18), min_size=2, max_size=50), st.integers(0, 1023))
-def test_ids_only_grow_whatever_the_clock_does(times: list[int], gateway: int) -> None:
+def test_ids_always_increase_even_if_the_clock_is_set_back(times: list[int], gateway: int) -> None:
     ids = IdSequence(gateway)
     given_out = [ids.next(now) for now in times]
     assert all(earlier < later for earlier, later in itertools.pairwise(given_out))
-    assert {gateway_of(one) for one in given_out} == {gateway}
-    assert all(0 < one < 1 << 63 for one in given_out)
+    assert {gateway_of(command_id) for command_id in given_out} == {gateway}
+    assert all(0 < command_id < 1 << 63 for command_id in given_out)
 
 
-def test_more_ids_in_a_millisecond_than_the_counter_holds_carry_into_the_next() -> None:
+def test_a_full_counter_of_ids_continues_in_the_next_millisecond() -> None:
     ids = IdSequence(5)
     now = EPOCH_MS * 1_000_000
     given_out = [ids.next(now) for _ in range((1 << COUNTER_BITS) + 10)]
     assert given_out == sorted(set(given_out))
-    assert {gateway_of(one) for one in given_out} == {5}
+    assert {gateway_of(command_id) for command_id in given_out} == {5}
 
 
-def test_ids_begin_above_the_floor_even_if_the_clock_was_set_back() -> None:
+def test_ids_begin_above_the_highest_used_id_even_if_the_clock_was_set_back() -> None:
     used = IdSequence(3).next(2 * 10**18)
     assert IdSequence(3, floor=used).next(1_800_000_000_000_000_000) > used
 
@@ -122,14 +129,14 @@ def batch(producer: str, fencing_token: int, sequence: int, *records: str) -> Ba
     return Batch(1, producer, fencing_token, sequence, 0, list(records))
 
 
-def test_new_records_are_taken_and_repeated_ones_are_not() -> None:
+def test_new_records_are_accepted_and_repeated_records_are_not() -> None:
     cursors = ProducerCursors()
     assert cursors.take(batch("engine", 1, 1, "a", "b")) == ["a", "b"]
     assert cursors.take(batch("engine", 1, 1, "a", "b")) == []
     assert cursors.take(batch("engine", 1, 2, "b", "c")) == ["c"]
 
 
-def test_a_gap_is_an_error_and_takes_nothing() -> None:
+def test_a_gap_in_the_sequence_is_an_error_and_accepts_no_record() -> None:
     cursors = ProducerCursors()
     cursors.take(batch("engine", 1, 1, "a"))
     with pytest.raises(SequenceGapError):
@@ -137,13 +144,13 @@ def test_a_gap_is_an_error_and_takes_nothing() -> None:
     assert cursors.take(batch("engine", 1, 2, "b", "c")) == ["b", "c"]
 
 
-def test_an_engine_that_starts_again_goes_on_with_its_numbers() -> None:
+def test_a_restarted_engine_continues_its_sequence() -> None:
     cursors = ProducerCursors()
     cursors.take(batch("engine", 1, 1, "a", "b"))
     assert cursors.take(batch("engine", 2, 2, "b", "c")) == ["c"]
 
 
-def test_a_replaced_process_is_not_heard_any_more() -> None:
+def test_records_of_a_replaced_process_are_ignored() -> None:
     cursors = ProducerCursors()
     cursors.take(batch("engine", 1, 1, "a"))
     cursors.take(batch("engine", 2, 2))
@@ -151,7 +158,7 @@ def test_a_replaced_process_is_not_heard_any_more() -> None:
     assert cursors.take(batch("engine", 2, 2, "b")) == ["b"]
 
 
-def test_a_gateway_begins_each_epoch_at_1() -> None:
+def test_the_sequence_of_a_gateway_begins_at_1_with_each_fencing_token() -> None:
     cursors = ProducerCursors()
     cursors.take(batch("gateway-0", 1, 1, "a", "b"))
     assert cursors.take(batch("gateway-0", 2, 1, "c")) == ["c"]
@@ -159,7 +166,7 @@ def test_a_gateway_begins_each_epoch_at_1() -> None:
 
 
 def asking(host: str = "127.0.0.1", /, **headers: str) -> HTTPConnection:
-    """A request with these headers, from that address."""
+    """Return a connection from `host` with these headers."""
     raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
     return HTTPConnection({"type": "http", "headers": raw, "client": (host, 1)})
 
@@ -167,7 +174,7 @@ def asking(host: str = "127.0.0.1", /, **headers: str) -> HTTPConnection:
 # --- keys ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_key_names_its_client(tmp_path: Path) -> None:
+def test_a_key_identifies_its_client(tmp_path: Path) -> None:
     keys = Keys(tmp_path)
     issued = keys.issue("alice")
     assert keys.identify(issued.key) == ("alice", issued.key_id)
@@ -191,13 +198,13 @@ def test_a_header_without_a_valid_key_is_refused(tmp_path: Path, header: str | N
     assert refusal.value.code is Code.UNAUTHENTICATED
 
 
-def test_secrets_are_their_owners_alone_and_differ_from_market_to_market(tmp_path: Path) -> None:
-    one, two = Keys(tmp_path / "one"), Keys(tmp_path / "two")
-    assert stat.S_IMODE(one.admin_token_file.stat().st_mode) == 0o600
-    assert one.admin_token_file.read_text() != two.admin_token_file.read_text()
+def test_only_the_owner_can_read_secrets_and_each_market_has_its_own(tmp_path: Path) -> None:
+    first, second = Keys(tmp_path / "first"), Keys(tmp_path / "second")
+    assert stat.S_IMODE(first.admin_token_file.stat().st_mode) == 0o600
+    assert first.admin_token_file.read_text() != second.admin_token_file.read_text()
 
 
-def test_the_admin_token_opens_everything_and_a_clients_key_only_its_own(tmp_path: Path) -> None:
+def test_the_admin_token_grants_access_to_all_accounts_and_a_key_only_to_its_own(tmp_path: Path) -> None:
     keys = Keys(tmp_path)
     access = Access(keys)
     admin = asking(authorization=f"Bearer {keys.admin_token_file.read_text().strip()}")
@@ -212,31 +219,31 @@ def test_the_admin_token_opens_everything_and_a_clients_key_only_its_own(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("headers", "who"),
+    ("headers", "client_id"),
     [({}, GUEST), ({"client-id": "ada"}, "ada"), ({"client-id": ""}, GUEST), ({"client-id": "a" * 32}, "a" * 32)],
 )
-def test_in_a_classroom_a_client_is_known_by_name_alone(tmp_path: Path, headers: dict[str, str], who: str) -> None:
-    assert Access(Keys(tmp_path), classroom=True).client(asking(**headers)) == who
+def test_in_a_classroom_a_name_alone_identifies_a_client(tmp_path: Path, headers: dict[str, str], client_id: str) -> None:
+    assert Access(Keys(tmp_path), classroom=True).client(asking(**headers)) == client_id
     with pytest.raises(Refusal) as refusal:
         Access(Keys(tmp_path)).client(asking(**headers))
     assert refusal.value.code is Code.UNAUTHENTICATED
 
 
 @pytest.mark.parametrize("name", ["admin", "ADMIN", "$issuer", "a b", "a" * 33, "-a"])
-def test_in_a_classroom_too_nobody_is_called_like_the_admin_or_the_exchange(tmp_path: Path, name: str) -> None:
+def test_in_a_classroom_reserved_and_malformed_names_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(Refusal) as refusal:
         Access(Keys(tmp_path), classroom=True).client(asking(**{"client-id": name}))
     assert (refusal.value.code, refusal.value.field) == (Code.INVALID_FIELD, "Client-ID")
 
 
-def test_in_a_classroom_a_key_goes_before_a_name(tmp_path: Path) -> None:
+def test_in_a_classroom_a_key_takes_precedence_over_a_name(tmp_path: Path) -> None:
     keys = Keys(tmp_path)
     request = asking(**{"authorization": f"Bearer {keys.issue('alice').key}", "client-id": "bob"})
     assert Access(keys, classroom=True).client(request) == "alice"
 
 
 @pytest.mark.parametrize(
-    ("host", "origin", "may"),
+    ("host", "origin", "is_admin"),
     [
         ("127.0.0.1", None, True),
         ("::1", None, True),
@@ -249,11 +256,11 @@ def test_in_a_classroom_a_key_goes_before_a_name(tmp_path: Path) -> None:
         ("not-an-address", None, False),
     ],
 )
-def test_in_a_classroom_the_admin_is_who_sits_at_the_machine(
-    tmp_path: Path, host: str, origin: str | None, may: bool
+def test_in_a_classroom_a_local_request_is_from_the_admin(
+    tmp_path: Path, host: str, origin: str | None, is_admin: bool
 ) -> None:
     request = asking(host, **({} if origin is None else {"origin": origin}))
-    assert Access(Keys(tmp_path), classroom=True).is_admin(request) is may
+    assert Access(Keys(tmp_path), classroom=True).is_admin(request) is is_admin
     with pytest.raises(Refusal):
         Access(Keys(tmp_path)).admin(request)
 
@@ -270,7 +277,7 @@ async def test_every_number_of_a_services_status_is_a_metric() -> None:
         assert {"microexchange_ready 1.0", "microexchange_offset 7.0"} <= set(lines)
         assert 'microexchange_sequences{name="engine"} 3.0' in lines
         assert not any("microexchange_name" in line or "p50" in line or "rejects" in line for line in lines)
-        health.wait("log", "it is away")
+        health.wait("log", "it is unavailable")
         assert "microexchange_ready 0.0" in (await http.get("/metrics")).text.splitlines()
 
 
@@ -308,50 +315,53 @@ def test_a_database_is_addressed_on_its_server(server: str, expected: str) -> No
 HEADER = "symbol,name,tick_size,lot_size,reference_price"
 
 
-def test_a_listing_file_becomes_commands() -> None:
-    (one,) = read_listing([HEADER, "BTC-USDT,Bitcoin,0.01,0.0001,60000.00"])
-    assert (one.symbol, one.tick_size, one.lot_size, one.reference_price) == ("BTC-USDT", "0.01", "0.0001", 6_000_000)
+def test_a_listing_file_is_read_as_commands() -> None:
+    (listed,) = read_listing([HEADER, "BTC-USDT,Bitcoin,0.01,0.0001,60000.00"])
+    assert (listed.symbol, listed.tick_size, listed.lot_size) == ("BTC-USDT", "0.01", "0.0001")
+    assert listed.reference_price == 6_000_000
 
 
-def test_of_the_listing_that_ships_the_most_traded_come_first() -> None:
+def test_the_most_traded_securities_of_the_shipped_listing_come_first() -> None:
     listing = read_listing(files("order_entry_gateway").joinpath("listing.csv").read_text().splitlines())
     few = most_traded(listing, 10)
-    assert tuple(one.symbol for one in few) == LIQUID[:10]
-    assert tuple(one.symbol for one in most_traded(listing, 1000))[: len(LIQUID)] == LIQUID, "all of them are listed"
+    assert tuple(listed.symbol for listed in few) == MOST_TRADED_SYMBOLS[:10]
+    assert (
+        tuple(listed.symbol for listed in most_traded(listing, 1000))[: len(MOST_TRADED_SYMBOLS)] == MOST_TRADED_SYMBOLS
+    ), "all are listed"
     own = read_listing([HEADER, "B,x,0.01,1,1", "AAPL,x,0.01,1,1", "A,x,0.01,1,1"])
-    assert [one.symbol for one in most_traded(own, 2)] == ["AAPL", "B"], "then as they stand in the file"
+    assert [listed.symbol for listed in most_traded(own, 2)] == ["AAPL", "B"], "the others follow in the order of the file"
 
 
-def test_a_listing_may_say_all_other_terms() -> None:
+def test_a_listing_may_contain_all_other_terms() -> None:
     header = HEADER + ",pricing_rule,maker_fee_bps,band_bps,max_order_quantity,max_order_value,short_limit,state"
-    one, other = read_listing([header, "A,x,0.01,0.1,1,midpoint,-5,500,10,1000.50,2,pre_open", "B,x,0.01,1,1,,,,,,,"])
-    assert (one.pricing_rule, one.maker_fee_bps, one.band_bps, one.state) == ("midpoint", -5, 500, "pre_open")
-    assert (one.max_order_quantity, one.max_order_value, one.short_limit) == (100, 100_050_000_000, 20)
-    assert (other.pricing_rule, other.maker_fee_bps, other.band_bps) == ("resting", 10, 0)
+    full, short = read_listing([header, "A,x,0.01,0.1,1,midpoint,-5,500,10,1000.50,2,pre_open", "B,x,0.01,1,1,,,,,,,"])
+    assert (full.pricing_rule, full.maker_fee_bps, full.band_bps, full.state) == ("midpoint", -5, 500, "pre_open")
+    assert (full.max_order_quantity, full.max_order_value, full.short_limit) == (100, 100_050_000_000, 20)
+    assert (short.pricing_rule, short.maker_fee_bps, short.band_bps) == ("resting", 10, 0)
     with pytest.raises(ListingError, match="line 2: A"):
         read_listing([HEADER + ",pricing_rule", "A,x,0.01,1,1,cheapest"])
 
 
 @pytest.mark.parametrize(
-    ("line", "says"),
+    ("line", "message"),
     [
         ("BAD SYMBOL,x,0.01,1,1", "line 2"),
         ("X,x,zero,1,1", "tick size 'zero'"),
         ("X,x,0.01,1,cheap", "line 2: X"),
         ("X,x,0.01,-1,1", "line 2: X"),
         (",x,0.01,1,1", "line 2"),
-        ("X,x,0.01,1,1e999999", "reference_price cannot be used: it is no number"),
+        ("X,x,0.01,1,1e999999", "reference_price cannot be used: it is not a number"),
         ("X,x,0.01,1,NaN", "reference_price"),
         ("X,x,0.01,1,Infinity", "reference_price"),
         (f"X,{'x' * 200_000},0.01,1,1", "line 2"),
     ],
 )
-def test_a_listing_that_is_not_usable_says_where(line: str, says: str) -> None:
-    with pytest.raises(ListingError, match=says):
+def test_an_unusable_listing_is_refused_with_the_line_or_the_field(line: str, message: str) -> None:
+    with pytest.raises(ListingError, match=message):
         read_listing([HEADER, line])
 
 
-def test_any_file_with_symbols_and_names_is_a_listing() -> None:
+def test_a_file_with_only_symbols_and_names_is_a_listing() -> None:
     downloaded = ["Symbol,Name,Last Sale,Net Change,Sector", 'ABC,"ABC, Inc.","$1,234.567",-0.1,Technology', "DEF,Def,,,"]
     first, second = read_listing(downloaded)
     assert (first.name, first.reference_price, first.tick_size, first.lot_size) == ("ABC, Inc.", 123457, "0.01", "1")
@@ -361,49 +371,49 @@ def test_any_file_with_symbols_and_names_is_a_listing() -> None:
 
 
 @pytest.mark.parametrize("column", ["reference_price", "Price", "price", "last sale", "LAST_SALE"])
-def test_a_price_has_several_names(column: str) -> None:
+def test_the_column_of_the_price_may_have_several_names(column: str) -> None:
     lines = [f"symbol,name,{column}", "X,x,12.50"]
     assert (read_listing(lines)[0].reference_price, unknown_columns(lines)) == (1250, [])
 
 
-def test_of_two_columns_with_a_price_the_terms_own_name_goes_first_and_the_other_is_named() -> None:
+def test_the_column_reference_price_takes_precedence_and_the_other_price_columns_are_reported() -> None:
     lines = ["symbol,last sale,name,price,reference_price", "X,3,x,2,1"]
     assert (read_listing(lines)[0].reference_price, unknown_columns(lines)) == (100, ["last sale", "price"])
 
 
-def test_columns_that_are_no_terms_are_named_as_the_file_writes_them() -> None:
+def test_unknown_columns_are_reported_with_the_spelling_of_the_file() -> None:
     assert unknown_columns(["Symbol,Name,Net Change,Sector,", "X,x,1,y,"]) == ["Net Change", "Sector"]
 
 
-def test_what_lists_a_security_again_is_what_the_file_said() -> None:
+def test_a_listing_request_has_the_same_terms_as_the_file() -> None:
     header = HEADER + ",max_order_value,short_limit,band_bps"
     (listing,) = read_listing([header, "BTC-USDT,Bitcoin,0.01,0.0001,60000.00,1000.5,0.5,300"])
     request = msgspec.convert(listing_json(listing), ListingRequest)
     assert list_security(request, 0, 0) == listing
 
 
-def test_a_listing_without_a_column_says_which() -> None:
+def test_a_missing_column_of_a_listing_is_named() -> None:
     with pytest.raises(ListingError, match="name"):
         read_listing(["symbol,tick", "X,1"])
 
 
 # --- processors ---------------------------------------------------------------------------------------------------------
 
-NICE = """
+PRINT_PRIORITIES = """
 import os, pathlib, sys
-from microexchange.service import leave_to_others
-if sys.argv[1] == "led" and os.fork():
+from microexchange.service import lower_priority
+if sys.argv[1] == "follower" and os.fork():
     os.wait()
     os._exit(0)
-leave_to_others(7)
+lower_priority(7)
 print(os.nice(0), pathlib.Path("/proc/self/autogroup").read_text())
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this system shares processors out by process alone")
-@pytest.mark.parametrize(("place", "of_session"), [("leader", "nice 7"), ("led", "nice 0")])
-def test_who_leads_a_session_is_nice_with_the_whole_of_it(place: str, of_session: str) -> None:
-    command = [sys.executable, "-c", NICE, place]
-    said = subprocess.run(command, check=True, capture_output=True, text=True, start_new_session=True).stdout
-    assert said.startswith("7 ")
-    assert said.strip().endswith(of_session)
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this system has no scheduling groups of sessions")
+@pytest.mark.parametrize(("place", "of_session"), [("leader", "nice 7"), ("follower", "nice 0")])
+def test_only_the_leader_of_a_session_lowers_the_priority_of_the_whole_session(place: str, of_session: str) -> None:
+    command = [sys.executable, "-c", PRINT_PRIORITIES, place]
+    output = subprocess.run(command, check=True, capture_output=True, text=True, start_new_session=True).stdout
+    assert output.startswith("7 ")
+    assert output.strip().endswith(of_session)

@@ -1,4 +1,4 @@
-"""`simulate`, `tournament` and `replay` from the command line."""
+"""Tests of the commands `simulate`, `tournament` and `replay`."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def test_simulate_writes_the_same_results_again_and_replay_finds_them_the_same(folder: Path) -> None:
+def test_simulate_reproduces_its_results_and_replay_verifies_them(folder: Path) -> None:
     for out in ("first", "second"):
         result = run("simulate", folder / "season.toml", "--seed", 9, "--out", folder / out)
         assert result.exit_code == 0, result.output
@@ -48,7 +48,7 @@ def test_simulate_writes_the_same_results_again_and_replay_finds_them_the_same(f
     assert run("replay", first).exit_code == 1
 
 
-def test_a_season_of_several_rounds_says_how_all_did_over_all_of_them(folder: Path) -> None:
+def test_a_season_of_several_rounds_has_a_ranking_over_all_rounds(folder: Path) -> None:
     (folder / "season.toml").write_text(SEASON.replace('"40s"', '"20s"').replace("seed = 3", "seed = 3\nrounds = 2"))
     assert run("simulate", folder / "season.toml", "--out", folder).exit_code == 0
     places = json.loads((folder / "test/season.json").read_text())["places"]
@@ -65,25 +65,58 @@ def test_a_tournament_writes_a_table_json_and_a_page(folder: Path) -> None:
     assert "mine" in result.output
     (place,) = json.loads((folder / "test/tournament.json").read_text())["places"]
     assert (place["client_id"], place["rounds"], place["wins"]) == ("mine", 2, 2)
-    assert "Who beats whom" in (folder / "test/tournament.html").read_text()
+    assert "Wins by pair" in (folder / "test/tournament.html").read_text()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (("simulate", "none.toml"), "none.toml"),
         (("simulate", "{}/mine.py"), "mine.py"),
-        (("simulate", "{}/season.toml", "--speed", "fast"), "no speed"),
+        (("simulate", "{}/season.toml", "--speed", "fast"), "not a speed"),
         (("tournament", "{}/none.py"), "no file"),
         (("tournament",), "nobody takes part"),
         (("replay", "{}"), "order_entry.log"),
         (("compete", "{}/mine.py"), "mine.py"),
     ],
 )
-def test_what_cannot_be_played_is_said(folder: Path, arguments: tuple[str, ...], says: str) -> None:
+def test_an_unusable_argument_is_reported(folder: Path, arguments: tuple[str, ...], message: str) -> None:
     result = run(*(argument.replace("{}", str(folder)) for argument in arguments))
     assert result.exit_code != 0
-    assert says in (result.output + str(result.stderr)).replace("\n", "")
+    assert message in (result.output + str(result.stderr)).replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fix"),
+    [
+        (("simulate", "mine.py"), "./mx simulate --bot mine.py"),
+        (("simulate", "mine.py:Mine"), "./mx simulate --bot mine.py:Mine"),
+        (("tournament", "--season", "mine.py"), "./mx tournament mine.py"),
+        (("compete", "mine.py"), "Name a season that has the bot as a contestant"),
+    ],
+)
+def test_a_bot_file_in_place_of_a_season_is_refused_with_the_command_that_runs_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], fix: str
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("MX_COMMAND", "./mx")
+    result = run(*arguments)
+    text = " ".join(result.stderr.split())
+    assert result.exit_code == 2
+    assert "is a bot file: a season is a TOML file" in text
+    assert fix in text
+
+
+@pytest.mark.parametrize(("command", "shown"), [("./mx", "./mx"), (None, "microexchange")])
+def test_bot_new_shows_the_command_by_which_it_was_started(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, command: str | None, shown: str
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MX_COMMAND", raising=False)
+    if command is not None:
+        monkeypatch.setenv("MX_COMMAND", command)
+    assert f"Run it with: {shown} bot my_bot.py:MyBot" in run("bot", "new", "my_bot").output
+    assert f"Run it with: {shown} bot my_bot.py:MyBot" in (folder / "my_bot.py").read_text()
 
 
 def test_the_example_season_can_be_played() -> None:
@@ -100,37 +133,37 @@ def test_the_example_season_can_be_played() -> None:
     }
 
 
-def test_a_bot_joins_a_season_or_the_one_that_is_built_in(folder: Path) -> None:
+def test_a_bot_joins_a_given_season_or_the_built_in_season(folder: Path) -> None:
     result = run("simulate", folder / "season.toml", "--bot", folder / "mine.py", "--bot", "Momentum", "--out", folder)
     assert result.exit_code == 0, result.output
-    names = {one["client_id"] for one in json.loads((folder / "test/round-1/result.json").read_text())["ranking"]}
+    names = {place["client_id"] for place in json.loads((folder / "test/round-1/result.json").read_text())["ranking"]}
     assert {"trend", "pairs", "mine", "Momentum"} <= names
     (folder / "mine.py").write_text(BOT.replace('"X"', '"ACME"'))
     result = run("simulate", "--bot", folder / "mine.py", "--out", folder)
     assert result.exit_code == 0, result.output
-    (one,) = (
-        one
-        for one in json.loads((folder / "built-in/round-1/result.json").read_text())["ranking"]
-        if one["client_id"] == "mine"
+    (place,) = (
+        place
+        for place in json.loads((folder / "built-in/round-1/result.json").read_text())["ranking"]
+        if place["client_id"] == "mine"
     )
-    assert one["fills"] > 0
+    assert place["fills"] > 0
 
 
-def test_the_bot_that_new_writes_trades_in_the_example_season(folder: Path) -> None:
+def test_the_template_of_bot_new_trades_in_the_example_season(folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert run("bot", "new", "my_bot").exit_code == 0
     path = Path(__file__).parents[2] / "examples" / "season" / "season.toml"
     result = run("simulate", path, "--bot", folder / "my_bot.py:MyBot", "--out", folder)
     assert result.exit_code == 0, result.output
-    (one,) = (
-        one
-        for one in json.loads((folder / "Example/round-1/result.json").read_text())["ranking"]
-        if one["client_id"] == "my_bot"
+    (place,) = (
+        place
+        for place in json.loads((folder / "Example/round-1/result.json").read_text())["ranking"]
+        if place["client_id"] == "my_bot"
     )
-    assert one["fills"] > 0
-    assert one["errors"] == []
-    assert one["rejected"] == 0
+    assert place["fills"] > 0
+    assert place["errors"] == []
+    assert place["rejected"] == 0
     assert "my_bot: it has" not in result.output + result.stderr
 
 
@@ -142,13 +175,13 @@ class Silent(Bot):
 
 class Greedy(Bot):
     def on_timer(self):
-        print("I want all \\x1b[31mof it")
+        print("greedy \\x1b[31moutput")
         self.buy("X", 1_000_000, 100)
 """
 
 
 @pytest.mark.parametrize("command", ["simulate", "tournament"])
-def test_a_bot_that_does_not_trade_is_named_with_the_reason(folder: Path, command: str) -> None:
+def test_a_bot_that_does_not_trade_is_reported_with_the_reason(folder: Path, command: str) -> None:
     (folder / "idle.py").write_text(IDLE)
     bots = [f"{folder / 'idle.py'}:{name}" for name in ("Silent", "Greedy")]
     if command == "simulate":
@@ -159,29 +192,29 @@ def test_a_bot_that_does_not_trade_is_named_with_the_reason(folder: Path, comman
         season = ("--season", folder / "season.toml")
         result = run(command, *bots, *season, "--rounds", 2, "--workers", 1, "--out", folder)
     assert result.exit_code == 0, result.output
-    said = result.stderr.replace("\n", " ")
-    assert "it has sent no order" in said
-    assert "NONE is not listed here" in said
-    assert "were rejected: INSUFFICIENT_CASH" in said
-    assert "trend: it has" not in said
+    message = result.stderr.replace("\n", " ")
+    assert "it has sent no order" in message
+    assert "NONE is not listed here" in message
+    assert "were rejected: INSUFFICIENT_CASH" in message
+    assert "trend: it has" not in message
 
 
-def test_a_tournament_keeps_what_bots_print_in_files_and_shows_it_on_request(folder: Path) -> None:
+def test_a_tournament_stores_the_output_of_bots_in_files_and_shows_it_on_request(folder: Path) -> None:
     (folder / "idle.py").write_text(IDLE)
     season = ("--season", folder / "season.toml", "--rounds", 2, "--out", folder)
     result = run("tournament", f"{folder / 'idle.py'}:Greedy", "MarketMaker", *season, "--workers", 2)
     assert result.exit_code == 0, result.output
-    assert "I want all" not in result.output + result.stderr
+    assert "greedy" not in result.output + result.stderr
     assert "2 of 2 rounds" in result.stderr
     assert "MarketMaker" in result.output
     lines = (folder / "test/output/idle.txt").read_text().splitlines()
     assert {line.partition(":")[0] for line in lines} == {"round 1", "round 2"}
-    assert "I want all \\x1b[31mof it" in lines[0]
+    assert "greedy \\x1b[31moutput" in lines[0]
     result = run("tournament", f"{folder / 'idle.py'}:Greedy", *season, "--workers", 1, "--show-output")
-    assert "idle: round 1: I want all \\x1b[31mof it" in result.output
+    assert "idle: round 1: greedy \\x1b[31moutput" in result.output
 
 
-def test_a_tournament_says_that_a_difference_is_not_significant(folder: Path) -> None:
+def test_a_tournament_reports_that_a_difference_is_not_significant(folder: Path) -> None:
     (folder / "idle.py").write_text(IDLE)
     season = ("--season", folder / "season.toml", "--rounds", 3, "--workers", 1, "--out", folder)
     result = run("tournament", *[f"{folder / 'idle.py'}:Silent"] * 2, *season)
@@ -194,3 +227,10 @@ def test_a_tournament_says_that_a_difference_is_not_significant(folder: Path) ->
     assert difference["significant"] is False
     assert difference["low"] <= difference["mean"] <= difference["high"]
     assert "the difference is not significant" in (folder / "test/tournament.html").read_text()
+
+
+def test_a_missing_argument_is_refused_with_the_help_of_the_command_as_it_was_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MX_COMMAND", "./mx")
+    assert "'./mx replay --help'" in run("replay").stderr

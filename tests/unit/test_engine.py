@@ -1,8 +1,9 @@
-"""The rules of the matching engine, one by one."""
+"""Tests of the rules of the matching engine."""
 
 import pytest
 
-from matching_engine.engine import MAX_ISSUED_CASH, Engine
+from matching_engine.engine import Engine
+from matching_engine.limits import MAX_ISSUED_CASH
 from microexchange.commands import GatewayLogon, ListSecurity, NewOrder, OpenAccount
 from microexchange.enums import OrderStatus, OrderType, Side
 from microexchange.ids import IdSequence
@@ -19,7 +20,7 @@ from microexchange.reports import (
     SecurityListed,
     Trade,
 )
-from tests.unit.market import TICK_VALUE, Floor, fills, last_report, of, prices
+from tests.unit.market import TICK_VALUE, Floor, events_of, fills, last_report, of, prices
 
 S = OrderStatus
 
@@ -27,7 +28,7 @@ S = OrderStatus
 # --- price-time priority ------------------------------------------------------------------------------------------------
 
 
-def test_an_order_that_meets_nobody_rests_in_the_book() -> None:
+def test_an_order_that_does_not_match_rests_in_the_book() -> None:
     floor = Floor()
     order, events = floor.buy("a", 5, 1000)
     assert last_report(events, order).status is S.NEW
@@ -44,7 +45,7 @@ def test_the_best_price_trades_first() -> None:
     assert floor.levels("sell") == [(1020, 3, 1)]
 
 
-def test_at_one_price_the_oldest_trades_first() -> None:
+def test_the_oldest_order_at_a_price_trades_first() -> None:
     floor = Floor()
     first, _ = floor.sell("a", 5, 1000)
     second, _ = floor.sell("b", 5, 1000)
@@ -76,7 +77,7 @@ def test_a_limit_order_does_not_trade_beyond_its_limit() -> None:
     assert fills(events, order) == []
 
 
-def test_a_market_order_takes_what_there_is_and_its_rest_is_cancelled() -> None:
+def test_a_market_order_trades_with_the_book_and_its_rest_is_cancelled() -> None:
     floor = Floor()
     floor.sell("a", 3, 1000)
     order, events = floor.buy("b", 5)
@@ -85,14 +86,14 @@ def test_a_market_order_takes_what_there_is_and_its_rest_is_cancelled() -> None:
     assert floor.levels("buy") == []
 
 
-def test_a_market_order_into_an_empty_book_is_cancelled_whole() -> None:
+def test_a_market_order_in_an_empty_book_is_cancelled() -> None:
     floor = Floor()
     order, events = floor.sell("a", 5)
     assert last_report(events, order).status is S.CANCELED
     assert floor.engine.accounts["a"].holdings["X"].offered == 0
 
 
-def test_an_order_does_not_trade_with_its_own_client_and_the_newer_is_cancelled() -> None:
+def test_the_newer_of_two_orders_of_one_client_is_cancelled_instead_of_a_self_trade() -> None:
     floor = Floor()
     floor.sell("b", 2, 1000)
     own, _ = floor.sell("a", 5, 1001)
@@ -108,7 +109,7 @@ def test_an_order_does_not_trade_with_its_own_client_and_the_newer_is_cancelled(
 # --- cancel -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_cancelled_order_leaves_the_book_and_gives_back_what_it_held() -> None:
+def test_a_cancelled_order_leaves_the_book_and_releases_its_cash() -> None:
     floor = Floor()
     order, _ = floor.buy("a", 5, 1000)
     assert floor.engine.accounts["a"].held > 0
@@ -119,7 +120,7 @@ def test_a_cancelled_order_leaves_the_book_and_gives_back_what_it_held() -> None
     assert prices(events) == [("buy", 1000, 0)]
 
 
-def test_the_middle_order_of_a_level_can_be_cancelled_and_the_others_keep_their_places() -> None:
+def test_the_cancellation_of_a_middle_order_keeps_the_priority_of_the_others() -> None:
     floor = Floor()
     orders = [floor.sell("a", 1, 1000)[0] for _ in range(3)]
     floor.cancel("a", orders[1])
@@ -161,7 +162,7 @@ def test_a_buy_that_costs_more_than_the_buying_power_is_rejected_with_the_shortf
     assert floor.engine.accounts["a"].held == 0
 
 
-def test_a_buy_that_costs_exactly_the_buying_power_is_taken() -> None:
+def test_a_buy_that_costs_exactly_the_buying_power_is_accepted() -> None:
     floor = Floor(cash=10_020 * CASH_SCALE // 100)
     _, events = floor.buy("a", 10, 1000)
     assert of(OrderReport, events)[0].status is S.NEW
@@ -174,7 +175,7 @@ def test_open_buys_count_against_the_buying_power() -> None:
     assert of(OrderReport, floor.buy("a", 10, 1000)[1])[0].code == Code.INSUFFICIENT_CASH
 
 
-def test_a_market_buy_needs_the_cash_for_what_is_on_offer_now() -> None:
+def test_a_market_buy_needs_the_cash_for_the_offers_that_it_takes() -> None:
     floor = Floor(cash=100 * CASH_SCALE)
     floor.sell("b", 5, 1000)
     floor.sell("b", 5, 1100)
@@ -189,7 +190,7 @@ def test_a_sell_of_more_than_is_held_is_rejected_with_the_shortfall() -> None:
     assert "1 too few" in report.text
 
 
-def test_open_sells_count_against_what_can_be_sold() -> None:
+def test_open_sells_count_against_the_sellable_quantity() -> None:
     floor = Floor(shares=10)
     floor.sell("a", 6, 1000)
     assert of(OrderReport, floor.sell("a", 5, 1000)[1])[0].code == Code.INSUFFICIENT_SHARES
@@ -203,7 +204,7 @@ def test_shares_that_were_bought_can_be_sold_at_once() -> None:
     assert of(OrderReport, floor.sell("b", 20, 1000)[1])[0].status is S.NEW
 
 
-def test_a_trade_moves_cash_shares_and_fees_to_the_unit() -> None:
+def test_a_trade_moves_the_exact_cash_shares_and_fees() -> None:
     floor = Floor()
     floor.sell("a", 3, 999)
     _, events = floor.buy("b", 3, 1000)
@@ -221,18 +222,18 @@ def test_a_trade_moves_cash_shares_and_fees_to_the_unit() -> None:
 
 def test_fees_are_rounded_half_to_even() -> None:
     floor = Floor()
-    # One lot at one tick is worth 1 unit: fees of half a unit and of one and a half.
+    # One lot at one tick has a value of 1 unit. The maker fees are 0.5 and 1.5 units.
     floor.apply(ListSecurity(floor.id(), 1, "TINY", "Tiny", "0.00000001", "1", 1, 5_000, 10_000))
     floor.apply(OpenAccount(floor.id(), 1, "d", 1000, {"TINY": 1000}))
     floor.enter("d", "sell", 1, 1, symbol="TINY")
     _, events = floor.enter("a", "buy", 1, 1, symbol="TINY")
-    assert of(Trade, events)[0].maker_fee == 0, "0.5 goes to the even 0"
+    assert of(Trade, events)[0].maker_fee == 0, "0.5 is rounded to the even 0"
     floor.enter("d", "sell", 3, 1, symbol="TINY")
     _, events = floor.enter("a", "buy", 3, 1, symbol="TINY")
-    assert of(Trade, events)[0].maker_fee == 2, "1.5 goes to the even 2"
+    assert of(Trade, events)[0].maker_fee == 2, "1.5 is rounded to the even 2"
 
 
-# --- what is refused ----------------------------------------------------------------------------------------------------
+# --- refusals ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -261,7 +262,9 @@ def test_an_order_out_of_range_is_rejected_with_a_code(
 
 
 @pytest.mark.parametrize(("order_type", "price"), [(OrderType.LIMIT, None), (OrderType.MARKET, 1000)])
-def test_a_price_belongs_to_a_limit_order_and_to_no_market_order(order_type: OrderType, price: int | None) -> None:
+def test_a_limit_order_without_a_price_and_a_market_order_with_a_price_are_rejected(
+    order_type: OrderType, price: int | None
+) -> None:
     floor = Floor()
     (report,) = floor.apply(NewOrder(floor.id(), 1, "a", "X", Side.BUY, order_type, 1, price))
     assert report.code == Code.INVALID_FIELD
@@ -271,11 +274,11 @@ def test_a_second_open_order_with_the_same_client_order_id_is_rejected() -> None
     floor = Floor()
     floor.buy("a", 1, 1000, "mine")
     assert of(OrderReport, floor.buy("a", 1, 1000, "mine")[1])[0].code == Code.DUPLICATE_CLIENT_ORDER_ID
-    assert of(OrderReport, floor.buy("b", 1, 1000, "mine")[1])[0].status is S.NEW, "another client's name is its own"
+    assert of(OrderReport, floor.buy("b", 1, 1000, "mine")[1])[0].status is S.NEW, "each client has its own client order ids"
 
 
 @pytest.mark.parametrize("ended_by", ["a fill", "a cancel"])
-def test_a_client_order_id_is_free_again_when_its_order_has_ended(ended_by: str) -> None:
+def test_a_client_order_id_can_be_used_again_after_its_order_has_ended(ended_by: str) -> None:
     floor = Floor()
     order, _ = floor.buy("a", 1, 1000, "mine")
     if ended_by == "a fill":
@@ -285,7 +288,7 @@ def test_a_client_order_id_is_free_again_when_its_order_has_ended(ended_by: str)
     assert of(OrderReport, floor.buy("a", 1, 1000, "mine")[1])[0].status is S.NEW
 
 
-def test_a_suspended_clients_orders_are_cancelled_and_new_ones_refused() -> None:
+def test_a_suspension_cancels_the_orders_of_a_client_and_rejects_new_orders() -> None:
     floor = Floor()
     orders = [floor.buy("a", 1, 1000)[0], floor.sell("a", 1, 2000)[0]]
     floor.buy("b", 1, 1000)
@@ -296,13 +299,13 @@ def test_a_suspended_clients_orders_are_cancelled_and_new_ones_refused() -> None
     assert floor.levels("buy") == [(1000, 1, 1)]
     assert floor.engine.accounts["a"].held == 0
     assert of(OrderReport, floor.buy("a", 1, 1000)[1])[0].code == Code.CLIENT_SUSPENDED
-    assert [type(event) for event in floor.suspend("a")] == [CommandAccepted], "to suspend again changes nothing"
+    assert [type(event) for event in floor.suspend("a")] == [CommandAccepted], "a second suspension changes nothing"
 
 
 # --- accounts, securities, gateways -------------------------------------------------------------------------------------
 
 
-def test_an_opened_account_is_to_be_settled_and_told() -> None:
+def test_an_opened_account_causes_a_transfer_and_a_report() -> None:
     floor = Floor()
     events = floor.apply(OpenAccount(floor.id(), 1, "d", 5, {"X": 7}))
     assert [type(event) for event in events] == [Transfer, AccountOpened]
@@ -319,22 +322,22 @@ def test_an_opened_account_is_to_be_settled_and_told() -> None:
         ("d", 1, {"NONE": 1}, Code.UNKNOWN_SYMBOL),
     ],
 )
-def test_an_account_that_cannot_be_is_refused(client: str, cash: int, shares: dict[str, int], code: Code) -> None:
+def test_an_account_with_invalid_terms_is_refused(client: str, cash: int, shares: dict[str, int], code: Code) -> None:
     floor = Floor()
     (refused,) = floor.apply(OpenAccount(floor.id(), 1, client, cash, shares))
     assert isinstance(refused, CommandRejected)
     assert refused.code == code
 
 
-def test_no_more_cash_is_issued_than_a_sum_of_balances_can_hold() -> None:
+def test_issued_cash_has_a_maximum() -> None:
     floor = Floor(clients=())
     for number in range(MAX_ISSUED_CASH // MAX_CASH):
         assert len(floor.apply(OpenAccount(floor.id(), 1, f"c{number}", MAX_CASH))) == 2
-    (refused,) = floor.apply(OpenAccount(floor.id(), 1, "one more", 1))
+    (refused,) = floor.apply(OpenAccount(floor.id(), 1, "another", 1))
     assert refused.code == Code.LIMIT_EXCEEDED
 
 
-def test_a_security_is_listed_once() -> None:
+def test_a_symbol_can_be_listed_only_once() -> None:
     floor = Floor()
     (listed,) = floor.listing("Y")
     assert isinstance(listed, SecurityListed)
@@ -346,7 +349,7 @@ def test_a_security_is_listed_once() -> None:
 @pytest.mark.parametrize(
     ("tick", "lot"), [("0.000000001", "1"), ("0", "1"), ("-1", "1"), ("x", "1"), ("NaN", "1"), ("1e30", "1")]
 )
-def test_a_security_whose_sizes_do_not_count_in_units_is_refused(tick: str, lot: str) -> None:
+def test_a_security_with_an_invalid_tick_or_lot_size_is_refused(tick: str, lot: str) -> None:
     floor = Floor()
     (refused,) = floor.apply(ListSecurity(floor.id(), 1, "Y", "Y", tick, lot, 1))
     assert refused.code == Code.INVALID_FIELD
@@ -359,27 +362,27 @@ def test_a_security_with_terms_out_of_range_is_refused(reference: int, maker: in
     assert refused.code == Code.INVALID_FIELD
 
 
-def test_a_command_that_comes_twice_counts_once() -> None:
+def test_a_repeated_command_has_no_effect() -> None:
     floor = Floor()
     floor.buy("a", 5, 1000)
-    assert floor.engine.apply(floor.log[-1]) == []
+    assert events_of(floor.engine.apply(floor.log[-1])) == []
     assert floor.levels("buy") == [(1000, 5, 1)]
 
 
-def test_gateways_number_their_commands_apart() -> None:
+def test_each_gateway_has_its_own_sequence_of_command_ids() -> None:
     engine = Engine()
     late, early = IdSequence(1), IdSequence(2)
     first = ListSecurity(late.next(2 * 10**18), 1, "X", "X", "0.01", "1", 1)
     second = ListSecurity(early.next(1_900_000_000_000_000_000), 1, "Y", "Y", "0.01", "1", 1)
-    assert engine.apply(first)
-    assert engine.apply(second), "a smaller id of another gateway is no duplicate"
+    assert engine.apply(first).reports
+    assert engine.apply(second).reports, "a smaller id of another gateway is not a duplicate"
 
 
-def test_a_gateway_that_logs_on_is_told_which_ids_are_used() -> None:
+def test_a_gateway_receives_the_highest_used_id_when_it_logs_on() -> None:
     floor = Floor()
-    (welcome,) = floor.engine.apply(GatewayLogon(0, 5, 0, 77))
-    assert welcome == GatewayLoggedOn(0, 77, 5, floor.log[-1].command_id)
-    assert floor.engine.apply(GatewayLogon(0, 5, 9, 78)) == [GatewayLoggedOn(9, 78, 5, 0)]
+    (answer,) = floor.engine.apply(GatewayLogon(0, 5, 0, 77)).reports
+    assert answer == GatewayLoggedOn(0, 77, 5, floor.log[-1].command_id)
+    assert floor.engine.apply(GatewayLogon(0, 5, 9, 78)).reports == [GatewayLoggedOn(9, 78, 5, 0)]
 
 
 def test_price_updates_of_a_book_are_numbered_without_a_gap() -> None:

@@ -1,4 +1,4 @@
-"""Snapshots: state as data, files that survive."""
+"""Tests of snapshots: the state of the engine as data, and the files that store it."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ from matching_engine.snapshots import FolderInUseError, Snapshot, SnapshotStore
 from microexchange.commands import TimeTick
 from microexchange.enums import OrderType, TimeInForce
 from microexchange.reports import OrderReport, TradingStateChanged
-from tests.unit.market import Floor
+from tests.unit.market import Floor, events_of
 from tests.unit.test_order_types import Pit
 
 
@@ -34,7 +34,7 @@ def test_a_restored_engine_is_in_the_same_state() -> None:
     assert state.take(state.restore(taken)) == taken
 
 
-def test_a_snapshot_shares_nothing_with_the_engine_that_goes_on() -> None:
+def test_later_commands_do_not_change_a_snapshot() -> None:
     floor = busy_floor()
     taken = state.take(floor.engine)
     before = msgspec.msgpack.encode(taken)
@@ -43,27 +43,27 @@ def test_a_snapshot_shares_nothing_with_the_engine_that_goes_on() -> None:
     assert msgspec.msgpack.encode(taken) == before
 
 
-def test_a_restored_engine_goes_on_as_the_first_would() -> None:
+def test_a_restored_engine_emits_the_same_events_as_the_original() -> None:
     floor = busy_floor()
     other = state.restore(state.take(floor.engine))
     for _, events in (floor.buy("b", 20, 1003), (0, floor.suspend("b")), floor.sell("a", 1, 980)):
         assert events
     for command, first in zip(floor.log[-3:], replayed(floor), strict=True):
-        assert other.apply(command) == first
+        assert events_of(other.apply(command)) == first
     assert state.take(other) == state.take(floor.engine)
 
 
 def replayed(floor: Floor) -> list[list[Any]]:
-    """What the last three commands cause after all that came before them."""
+    """Return the events of the last three commands after a replay of all earlier commands."""
     engine = Engine()
-    return [engine.apply(command) for command in floor.log][-3:]
+    return [events_of(engine.apply(command)) for command in floor.log][-3:]
 
 
 def snapshot(offset: int, engine: Engine | None = None) -> Snapshot:
     return Snapshot(offset, 5, 7, state.take(engine or Engine()))
 
 
-def test_the_newest_snapshot_comes_back(tmp_path: Path) -> None:
+def test_the_newest_snapshot_is_loaded(tmp_path: Path) -> None:
     store = SnapshotStore(tmp_path)
     floor = busy_floor()
     store.save(snapshot(9))
@@ -75,7 +75,7 @@ def test_a_folder_without_snapshots_has_none(tmp_path: Path) -> None:
     assert SnapshotStore(tmp_path).newest() is None
 
 
-def test_the_last_three_are_kept(tmp_path: Path) -> None:
+def test_the_last_three_snapshots_are_kept(tmp_path: Path) -> None:
     store = SnapshotStore(tmp_path)
     for offset in range(8, 13):
         store.save(snapshot(offset))
@@ -83,7 +83,7 @@ def test_the_last_three_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["truncated", "a flipped bit", "empty", "of another version"])
-def test_a_damaged_snapshot_is_passed_over_for_the_one_before(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_snapshot_is_skipped_and_the_previous_one_is_loaded(tmp_path: Path, damage: str) -> None:
     store = SnapshotStore(tmp_path)
     store.save(snapshot(1))
     store.save(snapshot(2, busy_floor().engine))
@@ -101,20 +101,20 @@ def test_a_damaged_snapshot_is_passed_over_for_the_one_before(tmp_path: Path, da
     assert store.newest() == snapshot(1)
 
 
-def test_a_write_that_was_cut_off_leaves_the_snapshots_as_they_were(tmp_path: Path) -> None:
+def test_an_incomplete_write_does_not_affect_the_stored_snapshots(tmp_path: Path) -> None:
     store = SnapshotStore(tmp_path)
     store.save(snapshot(1))
     (tmp_path / "snapshot-00000000000000000002.new").write_bytes(b"half")
     assert store.newest() == snapshot(1)
 
 
-def test_the_epoch_grows_with_each_start(tmp_path: Path) -> None:
+def test_the_fencing_token_grows_with_each_start(tmp_path: Path) -> None:
     store = SnapshotStore(tmp_path)
     first, second = store.next_fencing_token(), store.next_fencing_token()
     assert first < second
 
 
-def test_two_engines_cannot_have_one_folder(tmp_path: Path) -> None:
+def test_two_engines_cannot_use_the_same_folder(tmp_path: Path) -> None:
     first = SnapshotStore(tmp_path)
     with pytest.raises(FolderInUseError):
         SnapshotStore(tmp_path)
@@ -123,13 +123,13 @@ def test_two_engines_cannot_have_one_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
-def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_without_write_permission_is_an_error(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(OSError, match="ermission"):
         SnapshotStore(tmp_path / "engine")
 
 
-def test_a_snapshot_is_of_the_moment_it_was_begun_and_not_to_be_seen_before_it_is_finished(tmp_path: Path) -> None:
+def test_a_snapshot_has_the_state_of_its_start_and_appears_when_it_is_finished(tmp_path: Path) -> None:
     store, floor = SnapshotStore(tmp_path), busy_floor()
     before = state.take(floor.engine)
     writing = store.begin(7, lambda: Snapshot(7, 1, 1, state.take(floor.engine)))
@@ -141,14 +141,14 @@ def test_a_snapshot_is_of_the_moment_it_was_begun_and_not_to_be_seen_before_it_i
     assert newest.state == before != state.take(floor.engine)
 
 
-def test_an_abandoned_snapshot_leaves_nothing(tmp_path: Path) -> None:
+def test_an_abandoned_snapshot_leaves_no_file(tmp_path: Path) -> None:
     store = SnapshotStore(tmp_path)
     store.begin(7, lambda: snapshot(7)).abandon()
     assert store.newest() is None
     assert not list(tmp_path.glob("*.new"))
 
 
-def test_a_snapshot_that_cannot_be_written_is_an_error_and_the_last_one_stays(tmp_path: Path) -> None:
+def test_a_failed_write_of_a_snapshot_is_an_error_and_keeps_the_previous_snapshot(tmp_path: Path) -> None:
     store = SnapshotStore(tmp_path)
     store.save(snapshot(1))
 
@@ -162,7 +162,7 @@ def test_a_snapshot_that_cannot_be_written_is_an_error_and_the_last_one_stays(tm
     assert store.newest() == snapshot(1)
 
 
-def test_an_engine_with_every_kind_of_order_comes_back_the_same() -> None:
+def test_a_restored_engine_has_the_same_orders_of_every_order_type() -> None:
     pit = Pit(band_bps=1000, auction_seconds=5, short_limit=3, position_limit=500)
     pit.order("d", "buy", 5, 990, display_quantity=2, time_in_force=TimeInForce.GTD, expire_at=10**15)
     pit.order("d", "sell", 5, 1200, post_only=True, client_order_id="mine")
@@ -170,11 +170,11 @@ def test_an_engine_with_every_kind_of_order_comes_back_the_same() -> None:
     pit.order("e", "buy", 2, 1100, order_type=OrderType.STOP_LIMIT, trigger_price=1050)
     pit.order("f", "sell", 1, 1101)
     pit.order("d", "buy", 1, 1150)
-    assert pit.engine.markets["Y"].ends_at, "an auction is under way"
+    assert pit.engine.markets["Y"].ends_at, "an auction is in progress"
     taken = state.take(pit.engine)
     other = state.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(taken), type=state.EngineState))
     assert state.take(other) == taken
     later = TimeTick(pit.id(), 2 * 10**15)
-    events = pit.engine.apply(later)
+    events = events_of(pit.engine.apply(later))
     assert {type(event) for event in events} >= {OrderReport, TradingStateChanged}
-    assert other.apply(later) == events
+    assert events_of(other.apply(later)) == events

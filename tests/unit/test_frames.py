@@ -1,4 +1,4 @@
-"""What a connection hears of the bytes that come, however they are cut."""
+"""A connection decodes the same messages for any split of the received bytes."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -17,11 +17,11 @@ OPENING = (
     b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
-MOST = 70_000
+MAX_MESSAGE_BYTES = 70_000
 
 
 class Wire(asyncio.Transport):
-    """A transport whose other end is the test."""
+    """A transport that records the written bytes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,59 +49,61 @@ class Wire(asyncio.Transport):
 
 
 @dataclass
-class Ear:
-    """An application that listens, and what it heard."""
+class OpenConnection:
+    """An open connection, the messages that the application received, and the events of its end."""
 
     wire: Wire
     connection: Connection
-    heard: list[bytes] = field(default_factory=list)
+    received: list[bytes] = field(default_factory=list)
     ended: list[dict[str, Any]] = field(default_factory=list)
 
-    async def takes(self, data: bytes, cut: int) -> None:
-        """Reads `data` in pieces, as much as the connection wants at a time."""
-        for at in range(0, len(data), cut):
+    async def feed(self, data: bytes, piece_size: int) -> None:
+        """Deliver `data` in pieces of `piece_size` bytes, and wait while the connection pauses its reads."""
+        for at in range(0, len(data), piece_size):
             for _ in range(1000):
                 if not self.wire.paused or self.wire.closing:
                     break
                 await asyncio.sleep(0)
             if self.wire.closing:
                 break
-            self.connection.data_received(data[at : at + cut])
+            self.connection.data_received(data[at : at + piece_size])
         for _ in range(50):
             await asyncio.sleep(0)
 
 
-async def listening(on_message: Any = None, opening: bytes = OPENING) -> Ear:
-    """A connection that is open."""
-    ears: list[Ear] = []
+async def open_connection(on_message: Any = None, opening: bytes = OPENING) -> OpenConnection:
+    """Return a connection after the handshake. It passes each message to `on_message`."""
+    opened: list[OpenConnection] = []
 
     async def app(_scope: Any, receive: Any, send: Any) -> None:
         await receive()
         await send({"type": "websocket.accept"})
-        (ear,) = ears
-        ear.connection.listen(on_message or ear.heard.append)
-        ear.ended.append(await receive())
+        (own,) = opened
+        own.connection.listen(on_message or own.received.append)
+        own.ended.append(await receive())
 
-    config = uvicorn.Config(app, ws_max_size=MOST, ws_per_message_deflate=False, ws_ping_interval=None, log_config=None)
+    config = uvicorn.Config(
+        app, ws_max_size=MAX_MESSAGE_BYTES, ws_per_message_deflate=False, ws_ping_interval=None, log_config=None
+    )
     config.load()
     wire, connection = Wire(), Connection(config, ServerState(), {})
-    ears.append(Ear(wire, connection))
+    opened.append(OpenConnection(wire, connection))
     connection.connection_made(wire)
     connection.data_received(opening)
     for _ in range(5):
         await asyncio.sleep(0)
     assert wire.written.startswith(b"HTTP/1.1 101")
     wire.written = b""
-    return ears[0]
+    return opened[0]
 
 
 def masked(opcode: Opcode, data: bytes, fin: bool = True) -> bytes:
-    """A client's frame."""
+    """Return a frame as a client sends it, with a mask."""
     return Frame(opcode, data, fin).serialize(mask=True)
 
 
 def in_pieces(message: bytes, pieces: int) -> list[bytes]:
-    """A text message as several frames."""
+    """Return a text message as several frames."""
     size = max(1, -(-len(message) // pieces))
     parts = [message[at : at + size] for at in range(0, len(message), size)] or [b""]
     last = len(parts) - 1
@@ -112,43 +114,45 @@ messages = st.text(max_size=200).map(str.encode) | st.integers(120, 66_000).map(
 
 
 @given(st.lists(st.tuples(messages, st.integers(1, 3), st.booleans()), max_size=40), st.integers(1, 5000))
-def test_every_message_is_heard_once_and_in_order_however_it_is_cut(sent: list[tuple[bytes, int, bool]], cut: int) -> None:
+def test_every_message_is_received_once_and_in_order_for_any_split_of_the_bytes(
+    sent: list[tuple[bytes, int, bool]], piece_size: int
+) -> None:
     async def scenario() -> None:
-        ear = await listening()
+        peer = await open_connection()
         data = b""
         for message, pieces, pings in sent:
             frames = in_pieces(message, pieces) if pieces > 1 else [masked(Opcode.BINARY, message)]
             data += (masked(Opcode.PING, b"?") if pings else b"").join([b"", *frames])
-        await ear.takes(data, cut * 50)
-        assert ear.heard == [message for message, *_ in sent]
-        assert not ear.ended
-        ear.connection.connection_lost(None)
+        await peer.feed(data, piece_size * 50)
+        assert peer.received == [message for message, *_ in sent]
+        assert not peer.ended
+        peer.connection.connection_lost(None)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert ear.ended
+        assert peer.ended
 
     asyncio.run(scenario())
 
 
-async def test_what_comes_with_the_opening_is_heard_too() -> None:
+async def test_a_message_sent_together_with_the_handshake_is_received() -> None:
     early, late = masked(Opcode.TEXT, b"early"), masked(Opcode.TEXT, b"late")
-    ear = await listening(opening=OPENING + early + late[:7])
-    await ear.takes(late[7:] + masked(Opcode.TEXT, b"later"), 3)
-    assert ear.heard == [b"early", b"late", b"later"]
-    assert not ear.wire.paused
+    peer = await open_connection(opening=OPENING + early + late[:7])
+    await peer.feed(late[7:] + masked(Opcode.TEXT, b"later"), 3)
+    assert peer.received == [b"early", b"late", b"later"]
+    assert not peer.wire.paused
 
 
 async def test_a_ping_is_answered() -> None:
-    ear = await listening()
-    await ear.takes(masked(Opcode.PING, b"hello"), 3)
-    assert ear.wire.written == Frame(Opcode.PONG, b"hello").serialize(mask=False)
+    peer = await open_connection()
+    await peer.feed(masked(Opcode.PING, b"hello"), 3)
+    assert peer.wire.written == Frame(Opcode.PONG, b"hello").serialize(mask=False)
 
 
 @pytest.mark.parametrize(
     ("data", "code"),
     [
         (Frame(Opcode.TEXT, b"no mask").serialize(mask=False), 1002),
-        (masked(Opcode.TEXT, b"x" * (MOST + 1))[:20], 1009),
+        (masked(Opcode.TEXT, b"x" * (MAX_MESSAGE_BYTES + 1))[:20], 1009),
         (masked(Opcode.TEXT, b"\xff\xfe"), 1007),
         (b"".join(in_pieces(b"\xff\xfe\xfd", 2)), 1007),
         (masked(Opcode.CONT, b"of nothing"), 1002),
@@ -157,51 +161,51 @@ async def test_a_ping_is_answered() -> None:
         (masked(Opcode.CLOSE, b"\x03\xe8bye"), 1000),
     ],
 )
-async def test_what_breaks_the_protocol_ends_the_connection_with_its_code(data: bytes, code: int) -> None:
-    ear = await listening()
-    await ear.takes(masked(Opcode.TEXT, b"first") + data + masked(Opcode.TEXT, b"afterwards"), len(data) + 100)
-    assert ear.heard == [b"first"]
-    assert ear.wire.closing
-    assert ear.ended[0]["code"] == code
-    assert int.from_bytes(ear.wire.written[2:4], "big") == code
+async def test_a_protocol_error_closes_the_connection_with_its_close_code(data: bytes, code: int) -> None:
+    peer = await open_connection()
+    await peer.feed(masked(Opcode.TEXT, b"first") + data + masked(Opcode.TEXT, b"afterwards"), len(data) + 100)
+    assert peer.received == [b"first"]
+    assert peer.wire.closing
+    assert peer.ended[0]["code"] == code
+    assert int.from_bytes(peer.wire.written[2:4], "big") == code
 
 
-async def test_others_have_a_turn_between_the_messages_of_one_who_sends_many() -> None:
-    ear = await listening()
-    many = [str(number).encode() for number in range(3 * MAX_IN_TURN)]
-    ear.connection.data_received(b"".join(masked(Opcode.TEXT, message) for message in many))
-    assert len(ear.heard) == MAX_IN_TURN
-    assert ear.wire.paused, "what it sends meanwhile waits outside"
+async def test_other_tasks_run_between_the_messages_of_a_connection_that_sends_many() -> None:
+    peer = await open_connection()
+    sent = [str(number).encode() for number in range(3 * MAX_IN_TURN)]
+    peer.connection.data_received(b"".join(masked(Opcode.TEXT, message) for message in sent))
+    assert len(peer.received) == MAX_IN_TURN
+    assert peer.wire.paused, "the connection pauses its reads in the meantime"
     for _ in range(20):
         await asyncio.sleep(0)
-    assert ear.heard == many
-    assert not ear.wire.paused
+    assert peer.received == sent
+    assert not peer.wire.paused
 
 
-async def test_a_connection_that_is_held_is_not_heard_until_it_is_released_as_often() -> None:
-    heard: list[bytes] = []
+async def test_a_connection_reads_again_after_as_many_releases_as_holds() -> None:
+    received: list[bytes] = []
 
-    def once(message: bytes) -> None:
-        heard.append(message)
-        if len(heard) == 1:
-            ear.connection.hold()
-            ear.connection.hold()
+    def hold_after_first(message: bytes) -> None:
+        received.append(message)
+        if len(received) == 1:
+            peer.connection.hold()
+            peer.connection.hold()
 
-    ear = await listening(once)
-    ear.connection.data_received(masked(Opcode.TEXT, b"1") + masked(Opcode.TEXT, b"2"))
-    ear.connection.release()
+    peer = await open_connection(hold_after_first)
+    peer.connection.data_received(masked(Opcode.TEXT, b"1") + masked(Opcode.TEXT, b"2"))
+    peer.connection.release()
     await asyncio.sleep(0.01)
-    assert heard == [b"1"]
-    ear.connection.release()
+    assert received == [b"1"]
+    peer.connection.release()
     await asyncio.sleep(0.01)
-    assert heard == [b"1", b"2"]
+    assert received == [b"1", b"2"]
 
 
-async def test_a_connection_that_is_held_hears_the_answer_to_its_closing() -> None:
-    ear = await listening()
-    ear.connection.hold()
-    await ear.connection.send({"type": "websocket.close", "code": 1008, "reason": "enough"})
+async def test_a_held_connection_receives_the_answer_to_its_close_frame() -> None:
+    peer = await open_connection()
+    peer.connection.hold()
+    await peer.connection.send({"type": "websocket.close", "code": 1008, "reason": "enough"})
     await asyncio.sleep(0)
-    assert not ear.wire.paused
-    await ear.takes(masked(Opcode.CLOSE, b"\x03\xf0enough"), 100)
-    assert ear.wire.closing
+    assert not peer.wire.paused
+    await peer.feed(masked(Opcode.CLOSE, b"\x03\xf0enough"), 100)
+    assert peer.wire.closing

@@ -1,4 +1,4 @@
-"""What clients may say: every field, every refusal."""
+"""Tests of requests: every field, every refusal, and the order of requests of one connection."""
 
 import asyncio
 import gc
@@ -21,12 +21,18 @@ from microexchange.frames import EXTENSION
 from microexchange.health import Health
 from microexchange.limits import RateLimiter
 from microexchange.numbers import CASH_SCALE
+from microexchange.records import Record
 from microexchange.refusals import Code, Refusal
 from microexchange.reports import AccountOpened, CommandRejected, OrderReport, SecurityListed, SettlementReport
 from microexchange.securities import Security
 from microexchange.web import decode_json, make_app
-from order_entry_gateway.classroom import in_class
-from order_entry_gateway.desk import Limits, OnAnswer, OrderDesk, changed
+from order_entry_gateway.account_routes import Registration
+from order_entry_gateway.classroom import classroom_terms
+from order_entry_gateway.client_session import ClientSession, changed_order
+from order_entry_gateway.gateway_state import GatewayState, clients_of_failed_settlement
+from order_entry_gateway.market_policy import ClassroomPolicy, MarketPolicy
+from order_entry_gateway.order_service import Limits, OrderService
+from order_entry_gateway.pending_commands import OnResult, PendingCommands
 from order_entry_gateway.requests import (
     ClientRequest,
     Endowment,
@@ -37,11 +43,11 @@ from order_entry_gateway.requests import (
     open_funded,
     order_id,
 )
-from order_entry_gateway.rest import Registration, add_routes
-from order_entry_gateway.view import MarketView, faulted_clients
-from order_entry_gateway.websocket import Session
+from order_entry_gateway.rest import add_routes
+from order_entry_gateway.subscriptions import Subscriptions
+from order_entry_gateway.websocket import WebSocketSession
 from tests.unit.market import Floor, of
-from tests.unit.test_frames import listening, masked
+from tests.unit.test_frames import masked, open_connection
 
 LISTED = SecurityListed(1, 1, "X", "X Inc.", "0.01", "1", 10**6, 10_000, 10, 20)
 COIN = SecurityListed(1, 1, "BTC-USDT", "Bitcoin", "0.01", "0.0001", 100, 6_000_000, 10, 20)
@@ -55,11 +61,11 @@ def parse(body: Any) -> NewOrder:
     return new_order(decode_json(_decoder, text), SECURITIES, "alice", 77, 99)
 
 
-def test_an_order_becomes_a_command_in_ticks_and_lots() -> None:
+def test_an_order_request_is_converted_to_ticks_and_lots() -> None:
     assert parse(GOOD) == NewOrder(77, 99, "alice", "X", Side.BUY, OrderType.LIMIT, 5, 1025)
 
 
-def test_numbers_may_be_text_or_json_numbers_and_are_exact_either_way() -> None:
+def test_a_number_may_be_a_string_or_a_json_number_and_is_exact() -> None:
     assert parse(b'{"symbol":"X","side":"buy","quantity":5,"price":10.25}') == parse(GOOD)
     assert parse(b'{"symbol":"BTC-USDT","side":"sell","quantity":0.0003,"price":60000.01}').quantity == 3
     with pytest.raises(Refusal, match=r"multiple of the tick size 0\.01"):
@@ -103,7 +109,7 @@ def test_a_market_order_needs_no_price() -> None:
         ({"surprise": 1}, Code.INVALID_FIELD, "surprise"),
     ],
 )
-def test_a_bad_field_is_refused_by_name(change: dict[str, Any], code: Code, field: str) -> None:
+def test_a_refusal_names_the_invalid_field(change: dict[str, Any], code: Code, field: str) -> None:
     body = {key: value for key, value in {**GOOD, **change}.items() if value is not ...}
     with pytest.raises(Refusal) as refusal:
         parse(body)
@@ -112,34 +118,34 @@ def test_a_bad_field_is_refused_by_name(change: dict[str, Any], code: Code, fiel
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"5", b'"x"', b"\xff\xfe", b"[" * 100_000])
-def test_what_is_no_json_object_is_malformed(body: bytes) -> None:
+def test_a_body_that_is_not_a_json_object_is_malformed(body: bytes) -> None:
     with pytest.raises(Refusal) as refusal:
         parse(body)
     assert refusal.value.code is Code.MALFORMED
 
 
 @pytest.mark.parametrize("client_id", ["", "a b", "$issuer", "-x", "admin", "Admin", "x" * 33, "ünïcode", "a\n"])
-def test_a_client_id_of_another_form_is_refused(client_id: str) -> None:
+def test_an_invalid_client_id_is_refused(client_id: str) -> None:
     endowment = Endowment.of(Decimal(1), {})
     with pytest.raises(Refusal) as refusal:
         open_account(ClientRequest(client_id=client_id), SECURITIES, endowment, 1, 1)
     assert refusal.value.field == "client_id"
 
 
-def test_the_admin_opens_an_account_with_what_it_says_and_the_endowment_where_it_says_nothing() -> None:
+def test_an_account_of_the_admin_has_the_requested_assets_and_otherwise_the_endowment() -> None:
     endowment = Endowment.of(Decimal(10_000), {"*": Decimal(1)}, Decimal(7), Decimal(500))
-    said = FundingRequest(cash=Decimal(250), shares={"BTC-USDT": Decimal("0.5"), "*": Decimal(3)}, house=True)
-    command = open_funded(said, "maker", SECURITIES, endowment, 1, 1)
+    request = FundingRequest(cash=Decimal(250), shares={"BTC-USDT": Decimal("0.5"), "*": Decimal(3)}, house=True)
+    command = open_funded(request, "maker", SECURITIES, endowment, 1, 1)
     assert (command.cash, command.credit_limit, command.short_limit) == (250 * CASH_SCALE, 7 * CASH_SCALE, 500 * CASH_SCALE)
     expected = {symbol: security.lots(Decimal(3)) for symbol, security in SECURITIES.items()}
     assert command.shares == {**expected, "BTC-USDT": SECURITIES["BTC-USDT"].lots(Decimal("0.5"))}
     assert command.house
-    plain = open_funded(FundingRequest(), "maker", SECURITIES, endowment, 1, 1)
-    assert (plain.cash, plain.shares, plain.house) == (endowment.cash, endowment.lots(SECURITIES), False)
+    default = open_funded(FundingRequest(), "maker", SECURITIES, endowment, 1, 1)
+    assert (default.cash, default.shares, default.house) == (endowment.cash, endowment.lots(SECURITIES), False)
 
 
 @pytest.mark.parametrize(
-    ("said", "field"),
+    ("request_fields", "field"),
     [
         ({"cash": Decimal(-1)}, "cash"),
         ({"credit": Decimal("1e-9")}, "credit"),
@@ -149,9 +155,9 @@ def test_the_admin_opens_an_account_with_what_it_says_and_the_endowment_where_it
         ({"shares": {"NONE": Decimal(1)}}, "symbol"),
     ],
 )
-def test_a_funding_that_cannot_be_names_the_field(said: dict[str, Any], field: str) -> None:
+def test_the_refusal_of_an_invalid_funding_names_the_field(request_fields: dict[str, Any], field: str) -> None:
     with pytest.raises(Refusal) as refused:
-        open_funded(FundingRequest(**said), "maker", SECURITIES, Endowment.of(Decimal(1), {}), 1, 1)
+        open_funded(FundingRequest(**request_fields), "maker", SECURITIES, Endowment.of(Decimal(1), {}), 1, 1)
     assert refused.value.field == field
 
 
@@ -163,48 +169,48 @@ def test_an_account_begins_with_the_endowment_in_whole_lots() -> None:
 
 
 @pytest.mark.parametrize(("cash", "shares"), [("-1", {}), ("1e20", {}), ("NaN", {}), ("1", {"*": Decimal(-1)})])
-def test_an_endowment_that_cannot_be_is_a_clear_error(cash: str, shares: dict[str, Decimal]) -> None:
+def test_an_invalid_endowment_raises_an_error(cash: str, shares: dict[str, Decimal]) -> None:
     with pytest.raises(ValueError, match=r"must|range"):
         Endowment.of(Decimal(cash), shares)
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "0", "1.5", "9" * 19, "9" * 25, "٣", "1 "])
-def test_what_is_no_order_id_is_unknown(text: str) -> None:
+def test_an_invalid_order_id_is_refused_as_unknown(text: str) -> None:
     with pytest.raises(Refusal) as refusal:
         order_id(text)
     assert refusal.value.code is Code.UNKNOWN_ORDER
 
 
-def test_the_view_remembers_the_newest_report_of_an_order() -> None:
-    floor, view = Floor(), MarketView()
+def test_the_gateway_state_keeps_the_newest_report_of_an_order() -> None:
+    floor, state = Floor(), GatewayState()
     order, events = floor.buy("a", 5, 1000)
     _, more = floor.sell("b", 2, 1000)
     for report in of(OrderReport, events + more):
-        view.apply(report)
-    assert view.orders[order].cumulative_quantity == 2
-    view.pending(events[0])
-    assert view.orders[order].cumulative_quantity == 2, "what the engine said goes before"
+        state.apply(report)
+    assert state.orders[order].cumulative_quantity == 2
+    state.add_pending(events[0])
+    assert state.orders[order].cumulative_quantity == 2, "a report of the engine takes precedence over a pending order"
 
 
-def test_the_view_forgets_the_oldest_orders_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MarketView, "MAX_ORDERS", 2)
-    floor, view = Floor(), MarketView()
+def test_the_gateway_state_removes_the_oldest_orders_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GatewayState, "MAX_ORDERS", 2)
+    floor, state = Floor(), GatewayState()
     orders = []
     for _ in range(3):
         order, events = floor.buy("a", 1, 1000)
         orders.append(order)
-        view.apply(events[0])
-    assert list(view.orders) == orders[1:]
+        state.apply(events[0])
+    assert list(state.orders) == orders[1:]
 
 
-def test_a_trade_that_does_not_settle_stops_its_clients() -> None:
+def test_a_trade_that_is_not_settled_names_both_clients_for_suspension() -> None:
     report = SettlementReport(1, 1, SettlementStatus.REJECTED, 5, 0, [("a", 1), ("b", 2)], [])
-    assert faulted_clients(report) == ["a", "b"]
-    assert faulted_clients(msgspec.structs.replace(report, status=SettlementStatus.SETTLED)) == []
-    assert faulted_clients(msgspec.structs.replace(report, trade_id=0, transfer_id=9)) == []
+    assert clients_of_failed_settlement(report) == ["a", "b"]
+    assert clients_of_failed_settlement(msgspec.structs.replace(report, status=SettlementStatus.SETTLED)) == []
+    assert clients_of_failed_settlement(msgspec.structs.replace(report, trade_id=0, transfer_id=9)) == []
 
 
-async def test_the_openapi_page_has_our_shapes_and_loads_nothing_from_elsewhere() -> None:
+async def test_the_openapi_page_has_the_request_schemas_and_loads_only_local_files() -> None:
     health = Health()
     app = make_app("t", "d", health, dict)
     add_routes(app, None, None, Registration("open"))  # type: ignore[arg-type]
@@ -222,38 +228,38 @@ async def test_the_openapi_page_has_our_shapes_and_loads_nothing_from_elsewhere(
     assert not re.findall(r'(?:src|href)="(?:https?:)?//', html)
 
 
-def test_eight_hundred_names_can_have_an_account_in_a_class() -> None:
+def test_a_classroom_can_have_eight_hundred_accounts() -> None:
     floor = Floor()
     for number in range(800):
-        events = floor.apply(in_class(OpenAccount(floor.id(), 1, f"pupil-{number}", 10**12, {"X": 100})))
+        events = floor.apply(classroom_terms(OpenAccount(floor.id(), 1, f"pupil-{number}", 10**12, {"X": 100})))
         assert isinstance(events[-1], AccountOpened), events
 
 
-@pytest.mark.parametrize("said", [b'{"id":1,"op":"cancel","order_id":"7"}', b'{"id":1,"op":"dance"}', b"{"])
-def test_a_refused_request_leaves_nothing_for_the_search_for_cycles(said: bytes) -> None:
+@pytest.mark.parametrize("message", [b'{"id":1,"op":"cancel","order_id":"7"}', b'{"id":1,"op":"dance"}', b"{"])
+def test_a_refused_request_leaves_no_garbage_for_the_cycle_collector(message: bytes) -> None:
     wire = SimpleNamespace(put_soon=lambda _: False)
     socket: Any = SimpleNamespace(scope={"extensions": {EXTENSION: wire}})
-    nobody: Any = SimpleNamespace(classroom=False)
-    session = Session(socket, nobody, nobody)
+    order_service: Any = SimpleNamespace(classroom=False)
+    session = WebSocketSession(socket, order_service, order_service)
     gc.collect()
     gc.disable()
     try:
-        session._on_message(said)
+        session._on_message(message)
         assert gc.collect() == 0
     finally:
         gc.enable()
     assert b'"ok":false' in session._outgoing.take()
 
 
-def test_a_cancel_that_came_too_late_leaves_nothing_for_the_search_for_cycles() -> None:
+def test_a_late_cancel_leaves_no_garbage_for_the_cycle_collector() -> None:
     wire = SimpleNamespace(put_soon=lambda _: False)
     socket: Any = SimpleNamespace(scope={"extensions": {EXTENSION: wire}})
-    desk: Any = SimpleNamespace(remembered=lambda _: "its last report")
-    session = Session(socket, desk, desk)
+    order_service: Any = SimpleNamespace(known_report=lambda _: "its last report")
+    session = WebSocketSession(socket, order_service, order_service)
     gc.collect()
     gc.disable()
     try:
-        session._on_answer(1, changed, 7, [CommandRejected(8, 1, "a", Code.UNKNOWN_ORDER, "", 7)])
+        session._on_order_result(1, changed_order, 7, [CommandRejected(8, 1, "a", Code.UNKNOWN_ORDER, "", 7)])
         assert gc.collect() == 0
     finally:
         gc.enable()
@@ -263,40 +269,50 @@ def test_a_cancel_that_came_too_late_leaves_nothing_for_the_search_for_cycles() 
 # --- the order of requests ----------------------------------------------------------------------------------------
 
 
-class Ledge(OrderDesk):
-    """A desk whose commands stay on it. What only the database knows takes a while to be found."""
+class StoredReports:
+    """A database of orders that answers after a delay."""
+
+    def __init__(self, stored: Mapping[int, OrderReport]) -> None:
+        self._stored = stored
+
+    async def newest_report(self, client_id: str, order_id: int) -> OrderReport | None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return self._stored.get(order_id)
+
+
+class RecordingService(OrderService):
+    """An order service that records its commands. Only the opening of an account is answered, after a delay."""
 
     def __init__(self, stored: Mapping[int, OrderReport], is_class: bool = False) -> None:
-        self.view = MarketView()
-        self.view.securities.update(SECURITIES)
-        self.board = cast(Any, object()) if is_class else None
+        self.state = GatewayState()
+        self.state.securities.update(SECURITIES)
+        self.policy = ClassroomPolicy() if is_class else MarketPolicy()
         self.limits = Limits(RateLimiter(0, 1))
-        self.listeners, self.key_listeners = {}, {}
+        self.endowment = Endowment(0, {})
+        self.subscriptions = Subscriptions()
+        self.history = cast(Any, StoredReports(stored))
         self.report_id = 0
         self.commands: list[Command] = []
-        self._stored_reports = stored
-        self._waiting, self._leaving = {}, {}
+        self._pending, self._planned_cancels = PendingCommands(1), {}
         self._numbers = itertools.count(1000)
 
     def next_command(self) -> tuple[int, int]:
         return next(self._numbers), 1
 
-    def send(self, command: Command, then: OnAnswer) -> None:
+    def send(self, command: Command, on_result: OnResult) -> None:
         self.commands.append(command)
 
-    async def _find_stored(self, client_id: str, order_id: int) -> OrderReport | None:
+    async def request(self, command: Command) -> list[Record]:
+        assert isinstance(command, OpenAccount)
         for _ in range(20):
             await asyncio.sleep(0)
-        return self._stored_reports.get(order_id)
-
-    async def open_for(self, client_id: str) -> None:
-        for _ in range(20):
-            await asyncio.sleep(0)
-        self.view.clients.add(client_id)
+        self.state.clients.add(command.client_id)
+        return []
 
 
 def resting(number: int, client_id: str = "alice") -> OrderReport:
-    """A report of an order that is open."""
+    """Return a report of an open order."""
     terms = (
         number,
         number,
@@ -317,16 +333,18 @@ def resting(number: int, client_id: str = "alice") -> OrderReport:
     return OrderReport(*terms)
 
 
-async def commands_of(desk: Ledge, requests: Sequence[dict[str, Any]]) -> list[str]:
-    """The names of the commands that requests of one connection cause, which come at once."""
+async def commands_of(order_service: RecordingService, requests: Sequence[dict[str, Any]]) -> list[str]:
+    """Send all requests at once on one connection. Return the names of the commands that they cause."""
     access: Any = SimpleNamespace(classroom=False)
-    ears: list[Session] = []
-    ear = await listening(lambda text: ears[0]._on_message(text))
-    session = Session(cast(Any, SimpleNamespace(scope={"extensions": {EXTENSION: ear.connection}})), desk, access)
-    session._client_id = "alice"
-    ears.append(session)
-    await ear.takes(b"".join(masked(Opcode.TEXT, json.dumps(one).encode()) for one in requests), 1 << 16)
-    return [type(command).__name__ for command in desk.commands]
+    sessions: list[WebSocketSession] = []
+    peer = await open_connection(lambda text: sessions[0]._on_message(text))
+    session = WebSocketSession(
+        cast(Any, SimpleNamespace(scope={"extensions": {EXTENSION: peer.connection}})), order_service, access
+    )
+    session._client = ClientSession(order_service, "alice")
+    sessions.append(session)
+    await peer.feed(b"".join(masked(Opcode.TEXT, json.dumps(request).encode()) for request in requests), 1 << 16)
+    return [type(command).__name__ for command in order_service.commands]
 
 
 ORDER = {"op": "order", **GOOD}
@@ -337,26 +355,26 @@ COMMANDS = {"order": "NewOrder", "cancel": "CancelOrder", "amend": "ReplaceOrder
 
 @pytest.mark.parametrize("is_remembered", [True, False])
 @pytest.mark.parametrize("requests", list(itertools.permutations([ORDER, CANCEL, AMEND, CANCEL_ALL])))
-async def test_requests_of_one_connection_are_sent_in_the_order_in_which_they_come(
+async def test_requests_of_one_connection_are_processed_in_their_order_of_arrival(
     requests: Sequence[dict[str, Any]], is_remembered: bool
 ) -> None:
-    desk = Ledge({7: resting(7)})
+    order_service = RecordingService({7: resting(7)})
     if is_remembered:
-        desk.view.apply(resting(7))
-    assert await commands_of(desk, requests) == [COMMANDS[one["op"]] for one in requests]
+        order_service.state.apply(resting(7))
+    assert await commands_of(order_service, requests) == [COMMANDS[request["op"]] for request in requests]
 
 
-async def test_requests_behind_the_first_order_of_a_pupil_wait_for_it() -> None:
+async def test_later_requests_wait_for_the_first_order_of_a_classroom_client() -> None:
     requests = [ORDER, CANCEL_ALL, ORDER]
-    assert await commands_of(Ledge({}, is_class=True), requests) == ["NewOrder", "CancelAll", "NewOrder"]
+    assert await commands_of(RecordingService({}, is_class=True), requests) == ["NewOrder", "CancelAll", "NewOrder"]
 
 
-async def test_requests_go_on_behind_one_that_is_refused_after_a_while() -> None:
-    desk = Ledge({7: resting(7, "bob")})
-    assert await commands_of(desk, [AMEND, ORDER]) == ["NewOrder"]
+async def test_requests_continue_after_a_request_that_is_refused_late() -> None:
+    order_service = RecordingService({7: resting(7, "bob")})
+    assert await commands_of(order_service, [AMEND, ORDER]) == ["NewOrder"]
 
 
-async def test_an_order_of_another_client_is_unknown_to_an_amend() -> None:
-    desk = Ledge({})
-    desk.view.apply(resting(7, "bob"))
-    assert await commands_of(desk, [AMEND, CANCEL]) == []
+async def test_an_amend_and_a_cancel_of_another_clients_order_are_refused() -> None:
+    order_service = RecordingService({})
+    order_service.state.apply(resting(7, "bob"))
+    assert await commands_of(order_service, [AMEND, CANCEL]) == []

@@ -1,4 +1,4 @@
-"""The rules of order types, times in force, amendments, self-trades, prices, bands, auctions: docs/rulebook.md, at work."""
+"""Tests of order types, times in force, amendments, self-trades, prices, bands and auctions, see docs/rulebook.md."""
 
 from collections.abc import Callable
 from typing import Any
@@ -34,14 +34,14 @@ from microexchange.instructions import Execution
 from microexchange.numbers import CASH_SCALE
 from microexchange.refusals import Code
 from microexchange.reports import AuctionUpdate, CommandRejected, OrderReport, PriceUpdate, Trade, TradingStateChanged
-from tests.unit.market import TICK_VALUE, Floor, fills, last_report, of
+from tests.unit.market import TICK_VALUE, Floor, events_of, fills, last_report, of
 
 S, T = OrderStatus, TradingState
 SECOND = 1_000_000_000
 
 
 class Pit(Floor):
-    """A floor whose orders may carry every instruction, on a clock that the test moves."""
+    """A floor with a second security, Y, and clients d, e and f. Orders may have all terms, and the test sets the clock."""
 
     def __init__(self, **terms: Any) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ def trades(events: list[Any]) -> list[tuple[int, int]]:
 # --- time in force ------------------------------------------------------------------------------------------------------
 
 
-def test_ioc_trades_what_it_can_and_the_rest_is_cancelled() -> None:
+def test_an_ioc_order_trades_at_once_and_its_rest_is_cancelled() -> None:
     pit = Pit()
     pit.order("e", "sell", 3, 1000)
     order, events = pit.order("d", "buy", 5, 1000, time_in_force=TimeInForce.IOC)
@@ -88,7 +88,7 @@ def test_ioc_trades_what_it_can_and_the_rest_is_cancelled() -> None:
     assert pit.engine.accounts["d"].held == 0
 
 
-def test_fok_trades_whole_over_several_levels_or_not_at_all() -> None:
+def test_a_fok_order_trades_whole_over_several_levels_or_not_at_all() -> None:
     pit = Pit()
     pit.order("e", "sell", 3, 1000)
     pit.order("f", "sell", 3, 1010)
@@ -100,14 +100,14 @@ def test_fok_trades_whole_over_several_levels_or_not_at_all() -> None:
     assert trades(events) == [(3, 1000), (3, 1010)]
 
 
-def test_fok_does_not_count_what_its_limit_does_not_reach() -> None:
+def test_a_fok_order_does_not_count_levels_beyond_its_limit() -> None:
     pit = Pit()
     pit.order("e", "sell", 3, 1000)
     pit.order("e", "sell", 3, 1010)
     assert pit.order("d", "buy", 6, 1009, time_in_force=TimeInForce.FOK)[1][0].code == Code.NOT_FILLABLE
 
 
-def test_fok_counts_the_hidden_part_of_an_iceberg() -> None:
+def test_a_fok_order_counts_the_hidden_quantity_of_an_iceberg() -> None:
     pit = Pit()
     pit.order("e", "sell", 9, 1000, display_quantity=2)
     order, events = pit.order("d", "buy", 9, 1000, time_in_force=TimeInForce.FOK)
@@ -118,7 +118,7 @@ def test_fok_counts_the_hidden_part_of_an_iceberg() -> None:
     ("prevention", "fillable"),
     [("cancel_newest", False), ("cancel_both", False), ("decrement", False), ("cancel_oldest", True), ("none", True)],
 )
-def test_fok_looks_at_self_trades_before_anything_trades(prevention: str, fillable: bool) -> None:
+def test_a_fok_order_is_checked_for_self_trades_before_it_trades(prevention: str, fillable: bool) -> None:
     pit = Pit()
     pit.apply(OpenAccount(pit.id(), 1, "g", 10_000 * CASH_SCALE, {"Y": 100}, SelfTradePrevention(prevention)))
     pit.order("e", "sell", 2, 1000)
@@ -127,10 +127,10 @@ def test_fok_looks_at_self_trades_before_anything_trades(prevention: str, fillab
     order, events = pit.order("g", "buy", 6, 1000, time_in_force=TimeInForce.FOK)
     assert (last_report(events, order).status is S.FILLED) is fillable
     if not fillable:
-        assert len(events) == 1, "nothing happened"
+        assert len(events) == 1, "the rejection is the only event"
 
 
-def test_a_gtd_order_expires_when_its_time_has_come_and_gives_back_what_it_held() -> None:
+def test_a_gtd_order_expires_at_its_time_and_releases_its_cash() -> None:
     pit = Pit()
     order, _ = pit.order("d", "buy", 5, 1000, time_in_force=TimeInForce.GTD, expire_at=10 + 5 * SECOND)
     assert pit.tick(4.9) == []
@@ -141,7 +141,7 @@ def test_a_gtd_order_expires_when_its_time_has_come_and_gives_back_what_it_held(
     assert pit.levels("buy", "Y") == []
 
 
-def test_a_gtd_order_that_is_due_does_not_trade_any_more() -> None:
+def test_a_gtd_order_does_not_trade_after_its_time() -> None:
     pit = Pit()
     pit.order("d", "buy", 5, 1000, time_in_force=TimeInForce.GTD, expire_at=10 + SECOND)
     pit.now += SECOND
@@ -172,7 +172,7 @@ def test_a_day_order_ends_when_its_security_closes_and_a_gtc_order_does_not() ->
 # --- post only, icebergs ------------------------------------------------------------------------------------------------
 
 
-def test_post_only_is_rejected_where_it_would_trade_and_rests_where_it_would_not() -> None:
+def test_a_post_only_order_rests_and_is_rejected_if_it_would_trade() -> None:
     pit = Pit()
     pit.order("e", "sell", 1, 1000)
     assert pit.order("d", "buy", 1, 1000, post_only=True)[1][0].code == Code.WOULD_TRADE
@@ -180,7 +180,7 @@ def test_post_only_is_rejected_where_it_would_trade_and_rests_where_it_would_not
     assert last_report(events, order).status is S.NEW
 
 
-def test_the_book_shows_a_slice_of_an_iceberg_at_a_time_and_a_new_slice_goes_to_the_back() -> None:
+def test_an_iceberg_shows_one_slice_and_each_new_slice_goes_to_the_back_of_its_level() -> None:
     pit = Pit()
     berg, _ = pit.order("e", "sell", 10, 1000, display_quantity=3)
     plain, _ = pit.order("f", "sell", 4, 1000)
@@ -194,8 +194,10 @@ def test_the_book_shows_a_slice_of_an_iceberg_at_a_time_and_a_new_slice_goes_to_
 
 
 def about_to_drop_empty_prices(pit: Pit, side: str) -> None:
-    """An iceberg of 20 that shows 10 at 500, and behind it so many prices of which most have fallen empty that the next one
-    makes the side drop them all. The orders enter without a trade."""
+    """Enter an iceberg of 20 that shows 10 at 500, and one order at each of 100 prices behind it. Cancel 75 of them.
+
+    After the next empty price, the side removes all empty prices. No order trades.
+    """
     pit.order("d", side, 20, 500, display_quantity=10)
     sign = 1 if side == "sell" else -1
     rungs = [pit.order("e", side, 1, 500 + sign * (50 + number))[0] for number in range(100)]
@@ -205,7 +207,7 @@ def about_to_drop_empty_prices(pit: Pit, side: str) -> None:
 
 @pytest.mark.parametrize(("side", "other"), [("sell", "buy"), ("buy", "sell")])
 @pytest.mark.parametrize("state", [T.CONTINUOUS, T.OPENING_AUCTION])
-def test_the_price_update_of_a_refill_tells_what_the_book_shows(side: str, other: str, state: TradingState) -> None:
+def test_the_price_update_after_a_refill_of_an_iceberg_matches_the_book(side: str, other: str, state: TradingState) -> None:
     pit = Pit(state=state)
     about_to_drop_empty_prices(pit, side)
     twin = restore(msgspec.msgpack.decode(msgspec.msgpack.encode(take(pit.engine)), type=EngineState))
@@ -213,10 +215,10 @@ def test_the_price_update_of_a_refill_tells_what_the_book_shows(side: str, other
     _, events = pit.order("f", other, 10, 500)
     if state is not T.CONTINUOUS:
         events += pit.state(T.CONTINUOUS)
-    assert of(Trade, events), "a slice has traded"
+    assert of(Trade, events), "a slice trades"
     update = [update for update in of(PriceUpdate, events) if update.side == side][-1]
     assert (update.price, update.quantity, update.order_count) == (500, 10, 1) == pit.levels(side, "Y")[0]
-    assert [event for command in pit.log[commands:] for event in twin.apply(command)] == events
+    assert [event for command in pit.log[commands:] for event in events_of(twin.apply(command))] == events
 
 
 # --- stops and take-profits ---------------------------------------------------------------------------------------------
@@ -229,17 +231,17 @@ TRIGGERS = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "side", "trigger", "before", "touch"), TRIGGERS)
-def test_a_waiting_order_becomes_active_when_the_last_price_touches_its_trigger(
-    kind: str, side: str, trigger: int, before: int, touch: int
+@pytest.mark.parametrize(("order_type", "side", "trigger", "price_before", "price_at"), TRIGGERS)
+def test_a_waiting_order_becomes_active_when_the_last_price_reaches_its_trigger(
+    order_type: str, side: str, trigger: int, price_before: int, price_at: int
 ) -> None:
     pit = Pit()
-    order, events = pit.order("d", side, 2, order_type=OrderType(kind), trigger_price=trigger)
+    order, events = pit.order("d", side, 2, order_type=OrderType(order_type), trigger_price=trigger)
     assert last_report(events, order).status is S.NEW
-    assert pit.levels(side, "Y") == [], "it is not in the book"
-    assert not [r for r in of(OrderReport, pit.trade_at(before)) if r.order_id == order]
-    pit.order("e", "sell" if side == "buy" else "buy", 5, touch)
-    events = pit.order("f", "buy" if side == "buy" else "sell", 1, touch)[1]
+    assert pit.levels(side, "Y") == [], "a waiting order is not in the book"
+    assert not [r for r in of(OrderReport, pit.trade_at(price_before)) if r.order_id == order]
+    pit.order("e", "sell" if side == "buy" else "buy", 5, price_at)
+    events = pit.order("f", "buy" if side == "buy" else "sell", 1, price_at)[1]
     own = [report.exec_type for report in of(OrderReport, events) if report.order_id == order]
     assert own == [ExecType.TRIGGERED, ExecType.TRADE]
     assert last_report(events, order).status is S.FILLED
@@ -258,7 +260,7 @@ def test_a_stop_limit_rests_at_its_limit_once_it_is_triggered() -> None:
     assert fills(pit.order("e", "sell", 2, 1105)[1], order) == [(2, 1105)]
 
 
-def test_an_order_whose_trigger_is_touched_already_becomes_active_at_once() -> None:
+def test_an_order_whose_trigger_is_already_reached_becomes_active_at_once() -> None:
     pit = Pit()
     pit.trade_at(1000)
     pit.order("e", "sell", 1, 1010)
@@ -266,7 +268,7 @@ def test_an_order_whose_trigger_is_touched_already_becomes_active_at_once() -> N
     assert fills(events, order) == [(1, 1010)]
 
 
-def test_orders_that_fire_together_enter_by_trigger_price_then_arrival() -> None:
+def test_orders_that_are_triggered_together_enter_by_trigger_price_then_arrival() -> None:
     pit = Pit()
     late, _ = pit.order("d", "buy", 1, order_type=OrderType.STOP_MARKET, trigger_price=1030)
     first, _ = pit.order("d", "buy", 1, order_type=OrderType.STOP_MARKET, trigger_price=1010)
@@ -278,18 +280,18 @@ def test_orders_that_fire_together_enter_by_trigger_price_then_arrival() -> None
     assert triggered == [first, second, late]
 
 
-def test_a_triggered_order_that_trades_can_fire_others() -> None:
+def test_a_triggered_order_that_trades_can_trigger_other_orders() -> None:
     pit = Pit()
     for step in range(20):
         pit.order("d", "buy", 1, order_type=OrderType.STOP_MARKET, trigger_price=1000 + step)
         pit.order("e", "sell", 1, 1000 + step)
     events = pit.order("f", "buy", 1, 1000)[1]
-    assert len(of(Trade, events)) == 20, "the last of the stops finds nothing more"
+    assert len(of(Trade, events)) == 20, "there is no offer left for the last stop order"
     assert not pit.engine.markets["Y"].stops.orders
     assert pit.engine.accounts["d"].held == 0
 
 
-def test_a_cancelled_stop_does_not_fire() -> None:
+def test_a_cancelled_stop_order_is_not_triggered() -> None:
     pit = Pit()
     order, _ = pit.order("d", "sell", 1, order_type=OrderType.STOP_MARKET, trigger_price=900)
     assert last_report(pit.cancel("d", order), order).status is S.CANCELED
@@ -297,7 +299,7 @@ def test_a_cancelled_stop_does_not_fire() -> None:
     assert pit.engine.accounts["d"].holdings["Y"].offered == 0
 
 
-def test_a_triggered_market_buy_that_the_client_cannot_pay_is_cancelled() -> None:
+def test_a_triggered_market_buy_without_enough_cash_is_cancelled() -> None:
     pit = Pit()
     order, _ = pit.order("d", "buy", 100, order_type=OrderType.STOP_MARKET, trigger_price=1000)
     pit.order("d", "buy", 1, 990_000, symbol="X")
@@ -323,7 +325,7 @@ def test_a_triggered_market_buy_that_the_client_cannot_pay_is_cancelled() -> Non
         {"post_only": True},
     ],
 )
-def test_instructions_that_do_not_go_together_are_refused(change: dict[str, Any]) -> None:
+def test_a_combination_of_incompatible_terms_is_rejected(change: dict[str, Any]) -> None:
     pit = Pit()
     price = change.pop("price", None)
     assert pit.order("d", "buy", 1, price, **change)[1][0].code == Code.INVALID_FIELD
@@ -332,7 +334,7 @@ def test_instructions_that_do_not_go_together_are_refused(change: dict[str, Any]
 # --- amend, cancel all --------------------------------------------------------------------------------------------------
 
 
-def test_less_quantity_keeps_its_place() -> None:
+def test_an_order_with_a_smaller_quantity_keeps_its_priority() -> None:
     pit = Pit()
     first, _ = pit.order("e", "sell", 5, 1000)
     pit.order("f", "sell", 5, 1000)
@@ -344,7 +346,7 @@ def test_less_quantity_keeps_its_place() -> None:
 
 
 @pytest.mark.parametrize("change", [{"quantity": 6}, {"price": 1000, "quantity": 6}])
-def test_more_quantity_loses_its_place(change: dict[str, int]) -> None:
+def test_an_order_with_a_larger_quantity_loses_its_priority(change: dict[str, int]) -> None:
     pit = Pit()
     first, _ = pit.order("e", "sell", 5, 1000)
     second, _ = pit.order("f", "sell", 5, 1000)
@@ -352,7 +354,7 @@ def test_more_quantity_loses_its_place(change: dict[str, int]) -> None:
     assert of(Trade, pit.order("d", "buy", 1, 1000)[1])[0].maker_order_id == second
 
 
-def test_another_price_loses_its_place_and_may_trade() -> None:
+def test_an_order_with_a_new_price_can_trade_at_once() -> None:
     pit = Pit()
     order, _ = pit.order("d", "buy", 5, 990)
     pit.order("e", "sell", 2, 1000)
@@ -361,7 +363,7 @@ def test_another_price_loses_its_place_and_may_trade() -> None:
     assert pit.levels("buy", "Y") == [(1000, 3, 1)]
 
 
-def test_what_has_traded_stays_counted() -> None:
+def test_the_new_quantity_of_an_amended_order_includes_its_fills() -> None:
     pit = Pit()
     order, _ = pit.order("e", "sell", 5, 1000)
     pit.order("d", "buy", 2, 1000)
@@ -372,7 +374,7 @@ def test_what_has_traded_stays_counted() -> None:
         assert refused.code == Code.INVALID_FIELD
 
 
-def test_an_amendment_needs_credit_for_what_it_adds_and_no_more() -> None:
+def test_an_amendment_needs_credit_only_for_the_added_quantity() -> None:
     pit = Pit()
     order, _ = pit.order("d", "buy", 900, 1000)
     assert of(OrderReport, pit.replace("d", order, quantity=998))
@@ -384,7 +386,7 @@ def test_an_amendment_needs_credit_for_what_it_adds_and_no_more() -> None:
     assert pit.replace("e", sell, quantity=101)[0].code == Code.INSUFFICIENT_SHARES
 
 
-def test_a_waiting_order_can_have_another_trigger() -> None:
+def test_the_trigger_of_a_waiting_order_can_be_amended() -> None:
     pit = Pit()
     pit.trade_at(1000)
     pit.order("e", "sell", 1, 1001)
@@ -411,7 +413,7 @@ def test_a_post_only_order_cannot_be_amended_into_a_trade() -> None:
 
 
 @pytest.mark.parametrize(("symbol", "side", "left"), [("", None, 0), ("Y", None, 1), ("", "buy", 1), ("Y", "buy", 2)])
-def test_all_orders_of_a_client_a_security_or_a_side_are_cancelled(symbol: str, side: str | None, left: int) -> None:
+def test_cancel_all_can_be_limited_to_a_security_and_a_side(symbol: str, side: str | None, left: int) -> None:
     pit = Pit()
     pit.apply(OpenAccount(pit.id(), 1, "g", 10_000 * CASH_SCALE, {"X": 10, "Y": 10}))
     pit.order("g", "buy", 1, 900)
@@ -434,7 +436,7 @@ def self_trader(prevention: str) -> Pit:
     return pit
 
 
-def test_cancel_oldest_cancels_the_resting_order_and_goes_on() -> None:
+def test_cancel_oldest_cancels_the_resting_order_and_continues_to_match() -> None:
     pit = self_trader("cancel_oldest")
     old, _ = pit.order("g", "sell", 2, 1000)
     pit.order("e", "sell", 2, 1000)
@@ -443,16 +445,16 @@ def test_cancel_oldest_cancels_the_resting_order_and_goes_on() -> None:
     assert last_report(events, order).status is S.FILLED
 
 
-def test_cancel_both_cancels_both() -> None:
+def test_cancel_both_cancels_both_orders() -> None:
     pit = self_trader("cancel_both")
     old, _ = pit.order("g", "sell", 2, 1000)
     order, events = pit.order("g", "buy", 2, 1000)
-    assert {last_report(events, one).status for one in (old, order)} == {S.CANCELED}
+    assert {last_report(events, order_id).status for order_id in (old, order)} == {S.CANCELED}
     assert pit.engine.accounts["g"].held == pit.engine.accounts["g"].holdings["Y"].offered == 0
 
 
 @pytest.mark.parametrize(("sell", "buy"), [(2, 5), (5, 2), (3, 3)])
-def test_decrement_takes_the_smaller_quantity_from_both_without_a_trade(sell: int, buy: int) -> None:
+def test_decrement_reduces_both_orders_by_the_smaller_quantity_without_a_trade(sell: int, buy: int) -> None:
     pit = self_trader("decrement")
     old, _ = pit.order("g", "sell", sell, 1000)
     new, events = pit.order("g", "buy", buy, 1000)
@@ -467,14 +469,14 @@ def test_decrement_takes_the_smaller_quantity_from_both_without_a_trade(sell: in
 
 
 def decremented_iceberg(pit: Pit) -> int:
-    """An iceberg of 10 that shows 6, of which the client's own buy has taken 7."""
+    """Return an iceberg of 10 that shows 6, after self-trade prevention has taken 7."""
     order, _ = pit.order("g", "sell", 10, 1000, display_quantity=6)
     pit.order("g", "buy", 7, 1000)
     return order
 
 
 def put_back_iceberg(pit: Pit) -> int:
-    """An iceberg of 10 that shows 6, of which 7 have traded, from a saved book."""
+    """Return an iceberg of 10 that shows 6 and of which 7 have traded, from a saved book."""
     pit.order("g", "sell", 10, 1000, display_quantity=6)
     pit.order("d", "buy", 7, 1000)
     pit.apply(SaveBook(pit.id(), pit.now, "Y", "then"))
@@ -494,7 +496,7 @@ def put_back_iceberg(pit: Pit) -> int:
         ({"quantity": 9}, (1000, 6)),
     ],
 )
-def test_an_iceberg_with_less_left_than_it_displays_can_be_changed(
+def test_an_iceberg_with_less_left_than_its_display_quantity_can_be_amended(
     reach: Callable[[Pit], int], change: dict[str, int], level: tuple[int, int]
 ) -> None:
     pit = self_trader("decrement")
@@ -504,16 +506,16 @@ def test_an_iceberg_with_less_left_than_it_displays_can_be_changed(
     assert pit.levels("sell", "Y") == [(*level, 1)]
 
 
-def test_an_iceberg_cannot_be_changed_to_less_than_it_displays() -> None:
+def test_the_quantity_of_an_iceberg_cannot_be_amended_below_its_display_quantity() -> None:
     pit = Pit()
     order, _ = pit.order("d", "sell", 10, 1000, display_quantity=6)
     (refusal,) = pit.replace("d", order, quantity=5)
     assert (type(refusal), refusal.code) == (CommandRejected, Code.INVALID_FIELD)
 
 
-def test_what_has_traded_is_not_part_of_the_value_of_a_changed_order() -> None:
-    most = 10 * 1000 * TICK_VALUE
-    pit = Pit(max_order_value=most)
+def test_the_value_of_an_amended_order_excludes_its_fills() -> None:
+    max_value = 10 * 1000 * TICK_VALUE
+    pit = Pit(max_order_value=max_value)
     order, _ = pit.order("d", "sell", 10, 1000)
     pit.order("e", "buy", 8, 1000)
     (refusal,) = pit.replace("d", order, price=5001)
@@ -522,7 +524,7 @@ def test_what_has_traded_is_not_part_of_the_value_of_a_changed_order() -> None:
 
 
 @pytest.mark.parametrize(("change", "refused"), [({"quantity": 4}, False), ({"price": 901}, False), ({"quantity": 6}, True)])
-def test_an_order_that_does_not_grow_can_be_changed_though_the_client_is_over_the_position_limit(
+def test_an_amendment_that_adds_no_quantity_is_accepted_even_above_the_position_limit(
     change: dict[str, int], refused: bool
 ) -> None:
     pit = Pit(position_limit=110)
@@ -532,7 +534,7 @@ def test_an_order_that_does_not_grow_can_be_changed_though_the_client_is_over_th
     assert (getattr(events[0], "code", "") == Code.POSITION_LIMIT) is refused
 
 
-def test_a_saved_order_keeps_the_trigger_that_it_was_changed_to() -> None:
+def test_a_saved_order_has_its_amended_trigger() -> None:
     pit = Pit()
     order, _ = pit.order("d", "buy", 2, 1000, order_type=OrderType.STOP_LIMIT, trigger_price=1100)
     pit.replace("d", order, trigger_price=1050)
@@ -542,15 +544,15 @@ def test_a_saved_order_keeps_the_trigger_that_it_was_changed_to() -> None:
     assert [r.trigger_price for r in of(OrderReport, events) if r.exec_type is ExecType.NEW] == [1050]
 
 
-@pytest.mark.parametrize("kind", [OrderType.MARKET, OrderType.STOP_MARKET])
-def test_a_market_buy_needs_the_cash_for_what_it_takes_past_the_clients_own_offers(kind: OrderType) -> None:
+@pytest.mark.parametrize("order_type", [OrderType.MARKET, OrderType.STOP_MARKET])
+def test_a_market_buy_needs_the_cash_for_the_offers_behind_the_clients_own(order_type: OrderType) -> None:
     pit = self_trader("cancel_oldest")
     own, _ = pit.order("g", "sell", 5, 1000)
     pit.order("e", "sell", 5, 1_000_000)
-    if kind is OrderType.MARKET:
+    if order_type is OrderType.MARKET:
         order, events = pit.order("g", "buy", 5)
     else:
-        order, _ = pit.order("g", "buy", 5, order_type=kind, trigger_price=900)
+        order, _ = pit.order("g", "buy", 5, order_type=order_type, trigger_price=900)
         events = pit.trade_at(900)
     assert last_report(events, order).code == Code.INSUFFICIENT_CASH
     assert own in pit.engine.accounts["g"].orders
@@ -574,7 +576,7 @@ def test_without_prevention_a_client_trades_with_itself_and_pays_the_fees() -> N
     ("rule", "paid", "received", "price"),
     [("resting", 1000, 1000, 1000), ("midpoint", 1003, 1003, 1003), ("spread_capture", 1006, 1000, 1000)],
 )
-def test_a_pricing_rule_says_what_each_side_pays(rule: str, paid: int, received: int, price: int) -> None:
+def test_the_pricing_rule_sets_the_price_of_each_side(rule: str, paid: int, received: int, price: int) -> None:
     pit = Pit(pricing_rule=PricingRule(rule))
     pit.order("e", "sell", 2, 1000)
     order, events = pit.order("d", "buy", 2, 1006)
@@ -592,7 +594,7 @@ def test_a_midpoint_between_ticks_is_rounded_half_to_even() -> None:
         assert trades(pit.order("d", "buy", 1, limit)[1]) == [(1, price)]
 
 
-def test_a_market_order_has_no_limit_of_its_own_and_trades_at_the_resting_price() -> None:
+def test_a_market_order_trades_at_the_resting_price_under_every_pricing_rule() -> None:
     for rule in PricingRule:
         pit = Pit(pricing_rule=rule)
         pit.order("e", "sell", 1, 1000)
@@ -610,7 +612,7 @@ def test_a_negative_maker_fee_is_a_rebate() -> None:
 # --- limits -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_client_may_be_short_up_to_the_limit_and_buys_back() -> None:
+def test_a_client_may_be_short_up_to_the_limit_of_the_security() -> None:
     pit = Pit(short_limit=10)
     assert pit.order("d", "sell", 111, 1000)[1][0].code == Code.INSUFFICIENT_SHARES
     pit.order("d", "sell", 110, 1000)
@@ -621,7 +623,7 @@ def test_a_client_may_be_short_up_to_the_limit_and_buys_back() -> None:
 
 
 def short_seller(pit: Pit, limit: int, shares: dict[str, int] | None = None) -> str:
-    """A client that may be short so much cash of all securities together; a lot of Y counts for 10, one of X for 100."""
+    """Open an account with a short limit in cash. A lot of Y counts as 10.00 and a lot of X as 100.00."""
     pit.apply(OpenAccount(pit.id(), 1, "s", 10_000 * CASH_SCALE, shares or {}, short_limit=limit * CASH_SCALE))
     return "s"
 
@@ -636,14 +638,16 @@ def test_short_positions_in_all_securities_together_stay_within_the_limit_of_the
     assert pit.order("s", "sell", 1, 1000)[1][0].code == Code.INSUFFICIENT_SHARES
 
 
-def test_what_a_client_holds_or_a_security_allows_does_not_count_as_short() -> None:
+def test_holdings_and_the_short_limit_of_the_security_do_not_count_against_the_limit_of_the_account() -> None:
     pit = Pit(short_limit=3)
     short_seller(pit, 20, {"Y": 7})
     assert pit.order("s", "sell", 13, 1000)[1][0].code == Code.INSUFFICIENT_SHARES
-    assert pit.order("s", "sell", 12, 1000)[1][0].status is S.NEW, "7 held, 3 by the security's limit, 2 by the account's"
+    assert pit.order("s", "sell", 12, 1000)[1][0].status is S.NEW, (
+        "7 held, 3 by the limit of the security, 2 by the limit of the account"
+    )
 
 
-def test_a_short_position_counts_at_the_listings_price_wherever_the_market_goes() -> None:
+def test_a_short_position_counts_at_the_reference_price_of_the_listing() -> None:
     pit = Pit()
     short_seller(pit, 100)
     pit.order("e", "buy", 4, 5000)
@@ -653,7 +657,7 @@ def test_a_short_position_counts_at_the_listings_price_wherever_the_market_goes(
     assert pit.order("s", "sell", 6, 5000)[1][0].status is S.NEW
 
 
-def test_a_trade_that_makes_a_client_short_tells_the_clearinghouse_how_short_it_may_be() -> None:
+def test_the_execution_of_a_short_sale_states_the_short_limit() -> None:
     pit = Pit(short_limit=3)
     short_seller(pit, 100, {"Y": 1})
     pit.order("e", "buy", 6, 1000)
@@ -662,7 +666,7 @@ def test_a_trade_that_makes_a_client_short_tells_the_clearinghouse_how_short_it_
     assert (covered.short_limit, short.short_limit) == (3, 13)
 
 
-def test_an_amendment_is_held_to_the_short_limit_too() -> None:
+def test_the_short_limit_also_applies_to_an_amendment() -> None:
     pit = Pit()
     short_seller(pit, 100)
     order, _ = pit.order("s", "sell", 8, 1000)
@@ -677,7 +681,7 @@ def test_a_snapshot_keeps_the_short_limit() -> None:
     assert restored.accounts["s"].short_limit == 100 * CASH_SCALE
 
 
-def test_a_client_cannot_come_to_hold_more_than_the_position_limit() -> None:
+def test_an_order_that_could_exceed_the_position_limit_is_rejected() -> None:
     pit = Pit(position_limit=120)
     pit.order("d", "buy", 15, 900)
     assert pit.order("d", "buy", 6, 900)[1][0].code == Code.POSITION_LIMIT
@@ -685,7 +689,7 @@ def test_a_client_cannot_come_to_hold_more_than_the_position_limit() -> None:
     assert pit.replace("d", order, quantity=6)[0].code == Code.POSITION_LIMIT
 
 
-def test_an_order_has_a_largest_size_and_a_largest_value() -> None:
+def test_an_order_has_a_maximum_quantity_and_a_maximum_value() -> None:
     pit = Pit(max_order_quantity=50, max_order_value=30_000 * TICK_VALUE)
     assert pit.order("d", "sell", 51, 10)[1][0].code == Code.LIMIT_EXCEEDED
     assert pit.order("d", "sell", 31, 1000)[1][0].code == Code.LIMIT_EXCEEDED
@@ -695,7 +699,7 @@ def test_an_order_has_a_largest_size_and_a_largest_value() -> None:
 # --- price bands --------------------------------------------------------------------------------------------------------
 
 
-def test_a_market_order_sweeps_to_the_far_side_of_the_band_and_no_further() -> None:
+def test_a_market_order_trades_up_to_the_edge_of_the_price_band() -> None:
     pit = Pit(band_bps=1000)
     for price in (1050, 1100, 1101):
         pit.order("e", "sell", 1, price)
@@ -705,7 +709,7 @@ def test_a_market_order_sweeps_to_the_far_side_of_the_band_and_no_further() -> N
     assert pit.engine.markets["Y"].state is T.CONTINUOUS
 
 
-def test_a_trade_that_would_leave_the_band_pauses_into_an_auction_that_ends_by_itself() -> None:
+def test_a_trade_outside_the_price_band_starts_a_volatility_auction_that_ends_after_its_time() -> None:
     pit = Pit(band_bps=1000, auction_seconds=5)
     pit.order("e", "sell", 1, 1100)
     pit.order("e", "sell", 2, 1101)
@@ -714,7 +718,7 @@ def test_a_trade_that_would_leave_the_band_pauses_into_an_auction_that_ends_by_i
     (changed,) = of(TradingStateChanged, events)
     assert (changed.state, changed.ends_at) == (T.VOLATILITY_AUCTION, pit.now + 5 * SECOND)
     assert last_report(events, order).status is S.PARTIALLY_FILLED
-    assert trades(pit.order("f", "sell", 1, 1150)[1]) == [], "the auction collects"
+    assert trades(pit.order("f", "sell", 1, 1150)[1]) == [], "an auction collects orders"
     pit.tick(4)
     events = pit.tick(2)
     assert [changed.state for changed in of(TradingStateChanged, events)] == [T.CONTINUOUS]
@@ -734,7 +738,7 @@ def test_the_band_follows_the_last_trade() -> None:
 
 
 @pytest.mark.parametrize(("state", "code"), [(T.HALTED, Code.MARKET_HALTED), (T.CLOSED, Code.MARKET_CLOSED)])
-def test_a_halted_or_closed_market_takes_cancels_alone(state: TradingState, code: Code) -> None:
+def test_a_halted_or_closed_market_accepts_only_cancels(state: TradingState, code: Code) -> None:
     pit = Pit()
     order, _ = pit.order("d", "buy", 1, 900)
     pit.state(state)
@@ -743,7 +747,7 @@ def test_a_halted_or_closed_market_takes_cancels_alone(state: TradingState, code
     assert last_report(pit.cancel("d", order), order).status is S.CANCELED
 
 
-def test_an_auction_collects_tells_where_it_stands_and_uncrosses_at_one_price() -> None:
+def test_an_auction_reports_its_indicative_price_and_uncrosses_at_one_price() -> None:
     pit = Pit(state=T.PRE_OPEN)
     pit.order("d", "buy", 10, 1010)
     pit.order("e", "sell", 6, 990)
@@ -751,7 +755,7 @@ def test_an_auction_collects_tells_where_it_stands_and_uncrosses_at_one_price() 
     assert pit.state(T.OPENING_AUCTION)
     (update,) = of(AuctionUpdate, pit.tick(1))
     assert (update.price, update.quantity, update.imbalance) == (1000, 10, -4)
-    assert pit.tick(1) == [], "told once"
+    assert pit.tick(1) == [], "an unchanged auction is reported once"
     events = pit.state(T.CONTINUOUS)
     assert {price for _, price in trades(events)} == {1000}
     assert sum(quantity for quantity, _ in trades(events)) == 10
@@ -770,9 +774,9 @@ def test_an_auction_collects_tells_where_it_stands_and_uncrosses_at_one_price() 
         ([(10, 105)], [(4, 95), (4, 101)], 95, 101),
         ([(10, 99)], [(10, 101)], 100, None),
     ],
-    ids=["between", "low", "high", "least imbalance", "most volume", "imbalance over nearness", "nothing crosses"],
+    ids=["between", "low", "high", "least imbalance", "most volume", "imbalance before nearness", "nothing crosses"],
 )
-def test_an_auction_trades_the_most_then_leaves_the_least_then_is_nearest_to_the_reference(
+def test_the_auction_price_maximises_volume_then_minimises_imbalance_then_is_nearest_to_the_reference_price(
     buys: list[tuple[int, int]], sells: list[tuple[int, int]], reference: int, price: int | None
 ) -> None:
     pit = Pit(state=T.OPENING_AUCTION)
@@ -799,13 +803,13 @@ def test_a_closing_auction_uncrosses_before_day_orders_expire() -> None:
     [{}, {"price": 1000, "time_in_force": TimeInForce.IOC}, {"price": 1000, "time_in_force": TimeInForce.FOK},
      {"price": 1000, "post_only": True}],
 )  # fmt: skip
-def test_an_auction_takes_no_order_that_must_trade_at_once(change: dict[str, Any]) -> None:
+def test_an_auction_rejects_orders_that_must_trade_at_once(change: dict[str, Any]) -> None:
     pit = Pit(state=T.OPENING_AUCTION)
     price = change.pop("price", None)
     assert pit.order("d", "sell", 1, price, **change)[1][0].code == Code.NOT_IN_AUCTION
 
 
-def test_stops_wait_through_an_auction_and_fire_at_its_price() -> None:
+def test_stop_orders_wait_during_an_auction_and_are_triggered_by_its_price() -> None:
     pit = Pit(state=T.OPENING_AUCTION)
     order, _ = pit.order("f", "sell", 1, order_type=OrderType.STOP_MARKET, trigger_price=1000)
     pit.order("d", "buy", 5, 1000)
@@ -813,7 +817,7 @@ def test_stops_wait_through_an_auction_and_fire_at_its_price() -> None:
     assert fills(pit.state(T.CONTINUOUS), order) == [(1, 1000)]
 
 
-def test_an_iceberg_trades_its_hidden_part_in_an_auction() -> None:
+def test_an_iceberg_trades_its_hidden_quantity_in_an_auction() -> None:
     pit = Pit(state=T.OPENING_AUCTION)
     pit.order("d", "buy", 9, 1000, display_quantity=2)
     order, _ = pit.order("e", "sell", 8, 1000)
@@ -821,7 +825,7 @@ def test_an_iceberg_trades_its_hidden_part_in_an_auction() -> None:
     assert pit.levels("buy", "Y") == [(1000, 1, 1)]
 
 
-def test_both_sides_of_an_auction_pay_the_makers_fee() -> None:
+def test_both_sides_of_an_auction_trade_pay_the_maker_fee() -> None:
     pit = Pit(state=T.OPENING_AUCTION)
     pit.order("d", "buy", 1, 1000)
     pit.order("e", "sell", 1, 1000)
@@ -832,7 +836,7 @@ def test_both_sides_of_an_auction_pay_the_makers_fee() -> None:
 # --- saved books --------------------------------------------------------------------------------------------------------
 
 
-def test_a_saved_book_comes_back_in_its_priority_with_new_orders() -> None:
+def test_a_loaded_book_has_new_orders_in_the_saved_priority() -> None:
     pit = Pit()
     orders = [pit.order(client, "sell", 5, 1000)[0] for client in ("d", "e", "f")]
     pit.order("d", "buy", 2, 990)
@@ -847,11 +851,11 @@ def test_a_saved_book_comes_back_in_its_priority_with_new_orders() -> None:
     assert {r.code for r in of(OrderReport, events) if r.status is S.CANCELED} == {Code.BOOK_LOADED}
     _, events = pit.order("a", "buy", 6, 1000)
     makers = of(Trade, events)
-    assert [last_report(events, trade.maker_order_id).client_id for trade in makers] == ["d", "e"], "in priority"
-    assert not {trade.maker_order_id for trade in makers} & set(orders), "an order that has ended does not come back"
+    assert [last_report(events, trade.maker_order_id).client_id for trade in makers] == ["d", "e"], "in the saved priority"
+    assert not {trade.maker_order_id for trade in makers} & set(orders), "a loaded order is a new order"
 
 
-def test_what_no_longer_fits_todays_credit_is_reported() -> None:
+def test_a_saved_order_without_sufficient_credit_is_rejected_when_its_book_is_loaded() -> None:
     pit = Pit()
     pit.order("d", "sell", 100, 1000)
     pit.order("e", "sell", 5, 1001)

@@ -1,4 +1,4 @@
-"""The writing end: batches, numbers, confirmations, a log that goes away."""
+"""Tests of the outbox: batches, sequence numbers, confirmations, and an unavailable log."""
 
 import asyncio
 import contextlib
@@ -20,12 +20,12 @@ def record(number: int) -> ClientSuspended:
 
 
 class SlowLog(MemoryLog):
-    """A memory log whose appends wait for the test."""
+    """A memory log whose appends wait until the test opens the gate."""
 
     def __init__(self) -> None:
         super().__init__()
         self.uncertain = False
-        """Whether an append that fails may have been written."""
+        """True if a failed append may have been written."""
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -49,7 +49,7 @@ async def running(log: SlowLog, first: int = 1) -> AsyncIterator[Outbox]:
     task.cancel()
 
 
-async def test_a_record_leaves_at_once_when_nothing_is_under_way() -> None:
+async def test_a_record_is_sent_at_once_if_no_append_is_in_progress() -> None:
     log = SlowLog()
     async with running(log) as outbox:
         outbox.put([record(1)])
@@ -58,7 +58,7 @@ async def test_a_record_leaves_at_once_when_nothing_is_under_way() -> None:
     assert (batch.producer, batch.fencing_token, batch.sequence, batch.records) == ("engine", 4, 1, [record(1)])
 
 
-async def test_what_comes_while_an_append_is_under_way_leaves_together() -> None:
+async def test_records_that_arrive_during_an_append_are_sent_in_one_batch() -> None:
     log = SlowLog()
     log.gate.clear()
     async with running(log) as outbox:
@@ -71,7 +71,7 @@ async def test_what_comes_while_an_append_is_under_way_leaves_together() -> None
     assert [batch.sequence for batch in log.batches()] == [1, 2]
 
 
-async def test_one_puts_records_are_never_parted() -> None:
+async def test_the_records_of_one_put_are_in_one_batch() -> None:
     log = SlowLog()
     async with running(log) as outbox:
         big = [record(number) for number in range(Outbox.MAX_RECORDS - 1)]
@@ -86,7 +86,7 @@ async def test_one_puts_records_are_never_parted() -> None:
     assert sum(len(batch.records) for batch in log.batches()) == outbox.next_sequence - 1
 
 
-async def test_numbers_go_on_from_where_the_producer_was() -> None:
+async def test_the_sequence_continues_from_the_last_record_of_the_producer() -> None:
     log = SlowLog()
     async with running(log, first=100) as outbox:
         outbox.put([record(1), record(2)])
@@ -95,7 +95,7 @@ async def test_numbers_go_on_from_where_the_producer_was() -> None:
     assert log.batches()[0].sequence == 100
 
 
-async def test_a_log_that_comes_back_gets_everything_in_order() -> None:
+async def test_a_log_that_returns_receives_all_records_in_order() -> None:
     log = SlowLog()
     async with running(log) as outbox:
         log.cut()
@@ -109,7 +109,7 @@ async def test_a_log_that_comes_back_gets_everything_in_order() -> None:
     assert [r.command_id for batch in log.batches() for r in batch.records] == [0, 1, 2]
 
 
-async def test_a_confirmed_put_is_done_when_it_is_durable() -> None:
+async def test_a_confirmed_put_completes_when_its_records_are_durable() -> None:
     log = SlowLog()
     log.gate.clear()
     async with running(log) as outbox:
@@ -120,7 +120,7 @@ async def test_a_confirmed_put_is_done_when_it_is_durable() -> None:
         await asyncio.wait_for(confirmed, 5)
 
 
-async def test_what_was_never_sent_is_withdrawn_when_the_log_fails_and_what_may_have_been_sent_is_not() -> None:
+async def test_unsent_records_are_withdrawn_when_the_log_fails_and_possibly_sent_records_are_not() -> None:
     log = SlowLog()
     log.uncertain = True
     async with running(log) as outbox:
@@ -140,7 +140,7 @@ async def test_what_was_never_sent_is_withdrawn_when_the_log_fails_and_what_may_
     assert [(batch.sequence, [r.command_id for r in batch.records]) for batch in log.batches()] == [(1, [1]), (2, [3])]
 
 
-async def test_what_certainly_did_not_go_out_is_withdrawn_and_what_nobody_waits_for_goes_out_later() -> None:
+async def test_a_confirmed_put_is_withdrawn_when_the_log_fails_and_an_unconfirmed_put_is_sent_later() -> None:
     log = SlowLog()
     async with running(log) as outbox:
         log.gate.clear()
@@ -159,7 +159,7 @@ async def test_what_certainly_did_not_go_out_is_withdrawn_and_what_nobody_waits_
     assert [(batch.sequence, [r.command_id for r in batch.records]) for batch in log.batches()] == [(1, [0]), (2, [2])]
 
 
-async def test_an_announcement_tells_of_the_epoch_with_an_empty_batch() -> None:
+async def test_an_announcement_is_an_empty_batch_with_the_fencing_token() -> None:
     log = SlowLog()
     outbox = Outbox(log, DATA_FEED, "engine", 9, Health(), 50)
     outbox.announce = True
@@ -170,7 +170,7 @@ async def test_an_announcement_tells_of_the_epoch_with_an_empty_batch() -> None:
     assert (batch.fencing_token, batch.sequence, batch.records) == (9, 50, [])
 
 
-async def test_a_producer_far_ahead_is_held_back() -> None:
+async def test_a_producer_waits_if_too_many_records_are_unsent() -> None:
     log = SlowLog()
     log.gate.clear()
     async with running(log) as outbox:
@@ -184,7 +184,7 @@ async def test_a_producer_far_ahead_is_held_back() -> None:
         await asyncio.wait_for(waiting, 20)
 
 
-async def test_it_finds_out_by_itself_that_the_log_is_there_again() -> None:
+async def test_an_outbox_without_records_detects_that_the_log_has_returned() -> None:
     log, health = SlowLog(), Health()
     outbox = Outbox(log, DATA_FEED, "gateway-0", 1, health)
     task = asyncio.create_task(outbox.run())

@@ -1,4 +1,4 @@
-"""What clients see of an order: each field under its name."""
+"""Tests of the JSON views of orders, reports and trades."""
 
 import msgspec
 
@@ -66,11 +66,11 @@ ORDER = {
 }
 
 
-def test_an_order_shows_every_field_of_its_newest_report() -> None:
+def test_the_view_of_an_order_has_every_field_of_its_newest_report() -> None:
     assert msgspec.to_builtins(order_view(FILL, X)) == ORDER
 
 
-def test_a_report_is_the_order_and_what_has_changed_it() -> None:
+def test_the_view_of_a_report_is_the_order_and_the_fields_of_its_change() -> None:
     change = {
         "exec_type": "TRADE",
         "last_quantity": "3.0",
@@ -82,17 +82,17 @@ def test_a_report_is_the_order_and_what_has_changed_it() -> None:
     assert msgspec.to_builtins(report_view(FILL, X)) == ORDER | change
 
 
-def test_what_does_not_apply_is_null() -> None:
+def test_fields_that_do_not_apply_are_null() -> None:
     bare = OrderReport(
         11, 12, 13, "a", "", "X", Side.BUY, OrderType.MARKET, 140, None, ExecType.CANCELED, OrderStatus.CANCELED, 0, 0, 0
     )
-    seen = msgspec.to_builtins(report_view(bare, X))
+    view = msgspec.to_builtins(report_view(bare, X))
     of_order = {"expire_at", "display_quantity", "price", "trigger_price", "average_price", "resting_order_id"}
-    assert {name for name, value in seen.items() if value is None} == of_order | {"last_price", "trade_id"}
-    assert (seen["resting"], seen["resting_qty"], seen["fee"]) == (False, "0.0", "0.00")
+    assert {name for name, value in view.items() if value is None} == of_order | {"last_price", "trade_id"}
+    assert (view["resting"], view["resting_qty"], view["fee"]) == (False, "0.0", "0.00")
 
 
-def test_an_answer_has_the_trades_of_the_order() -> None:
+def test_the_view_of_an_order_has_its_trades() -> None:
     trade = Trade(19, 13, "X", 1700, 30, Side.BUY, 11, 18, 5, 6)
-    (seen,) = order_view(FILL, X, [trade]).trades
-    assert (seen.trade_id, seen.price, seen.quantity, seen.maker_order_id) == ("19", "17.00", "3.0", "11")
+    (view,) = order_view(FILL, X, [trade]).trades
+    assert (view.trade_id, view.price, view.quantity, view.maker_order_id) == ("19", "17.00", "3.0", "11")

@@ -1,4 +1,4 @@
-"""Simulated markets: the same bots, the same cores, a clock of their own."""
+"""Tests of simulated markets: bots, rounds, seasons, tournaments, values and reports."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from exchange_db.accounts import FEES, ISSUER, SPREAD
-from market_data_feed.market import Market
+from market_data_feed.market import MarketData
 from microexchange.enums import TradingState
 from microexchange.numbers import CASH_SCALE
 from microexchange.reports import AccountOpened
@@ -26,7 +26,8 @@ from trading_bots.competition.season import Season, parse_season
 from trading_bots.competition.tournament import results, t_quantile, tournament_of, with_contestants
 from trading_bots.competition.values import Jumps, News, OrnsteinUhlenbeck, RandomWalk, Value
 from trading_bots.competition.values import Path as ValuePath
-from trading_bots.simulation.exchange import SECOND, Client, SimulatedExchange
+from trading_bots.simulation.client import SECOND, Client
+from trading_bots.simulation.exchange import SimulatedExchange
 from trading_bots.simulation.rounds import START, play
 from trading_bots.strategies import __all__ as shipped
 
@@ -66,14 +67,14 @@ def season(**changes: str) -> Season:
 
 
 class Watcher(Bot):
-    """Remembers everything that it hears."""
+    """A bot that records the arguments of all its callbacks, with the time in seconds."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.heard: list[tuple[float, str, Any]] = []
+        self.calls: list[tuple[float, str, Any]] = []
 
-    def note(self, what: str, of: Any) -> None:
-        self.heard.append((round(self.now - START / SECOND, 6), what, of))
+    def note(self, callback: str, argument: Any) -> None:
+        self.calls.append((round(self.now - START / SECOND, 6), callback, argument))
 
     def on_start(self) -> None:
         self.note("start", self.cash)
@@ -102,8 +103,8 @@ class Watcher(Bot):
     def on_timer(self) -> None:
         self.note("timer", None)
 
-    def of(self, what: str) -> list[Any]:
-        return [of for _, kind, of in self.heard if kind == what]
+    def of(self, callback: str) -> list[Any]:
+        return [argument for _, name, argument in self.calls if name == callback]
 
 
 def exchange(**options: Any) -> SimulatedExchange:
@@ -120,18 +121,18 @@ def until(made: SimulatedExchange, seconds: float) -> None:
     made.run_until(START + int(seconds * SECOND))
 
 
-def test_what_a_client_sends_and_hears_takes_its_latency_each_way() -> None:
+def test_requests_and_messages_of_a_client_each_take_its_latency() -> None:
     made, near, far = exchange(), Watcher(), Watcher()
     join(made, near, "near", 1)
     join(made, far, "far", 50)
     until(made, 1)
     far.buy("X", 5, "99.00")
     until(made, 2)
-    assert next(at for at, what, _ in near.heard if what == "book") == 1.051, "there in 50 ms, back to the other in 1"
-    assert next(at for at, what, _ in far.heard if what == "order") == 1.1
+    assert next(at for at, name, _ in near.calls if name == "book") == 1.051, "50 ms to the exchange, 1 ms to the other bot"
+    assert next(at for at, name, _ in far.calls if name == "order") == 1.1
 
 
-def test_every_callback_is_called_and_an_async_one_too() -> None:
+def test_every_callback_is_called_including_an_async_callback() -> None:
     made, bot, other = exchange(), Watcher(), Watcher()
     join(made, bot, "bot")
     join(made, other, "other")
@@ -155,12 +156,12 @@ def test_every_callback_is_called_and_an_async_one_too() -> None:
     (reason,) = bot.of("reject")
     assert "1000000" in reason.replace(",", "")
     assert bot.of("state") == ["halted"]
-    assert len(bot.of("bbo")) == 4, "its bid came, was hit, moved and went"
+    assert len(bot.of("bbo")) == 4, "the bid was entered, hit, amended and cancelled"
     assert bot.of("timer") == [None]
     assert not made.clients["bot"].errors
 
 
-def test_who_is_alike_hears_the_same_and_nobody_hears_of_a_security_that_he_does_not_want() -> None:
+def test_a_bot_receives_nothing_about_a_security_outside_its_symbols() -> None:
     made, bot = exchange(), Watcher()
     made.list_security(symbol="Y", name="Y", tick_size="0.01", lot_size="1", reference_price=100)
     bot.symbols = ("Y",)
@@ -174,7 +175,7 @@ def test_who_is_alike_hears_the_same_and_nobody_hears_of_a_security_that_he_does
     assert list(bot.securities) == ["Y"]
 
 
-def test_a_bot_that_asks_too_often_waits_and_loses_nothing() -> None:
+def test_orders_above_the_rate_limit_are_delayed_and_none_is_lost() -> None:
     made, bot = exchange(requests_per_second=10), Watcher()
     join(made, bot, "bot")
     until(made, 0.1)
@@ -185,7 +186,7 @@ def test_a_bot_that_asks_too_often_waits_and_loses_nothing() -> None:
     assert all(order.status == "NEW" for order in orders)
 
 
-def test_an_error_in_a_bot_shows_its_own_line_and_does_not_stop_it() -> None:
+def test_an_error_in_a_bot_is_reported_with_its_line_and_does_not_stop_the_bot() -> None:
     class Wrong(Bot):
         def on_start(self) -> None:
             self.every(1, self.act)
@@ -204,7 +205,7 @@ def test_an_error_in_a_bot_shows_its_own_line_and_does_not_stop_it() -> None:
     assert "simulation/exchange.py" not in client.errors[0]
 
 
-def test_a_bot_that_waits_for_something_is_told_that_there_is_nothing_to_wait_for() -> None:
+def test_a_callback_that_awaits_something_is_an_error_that_names_the_timer() -> None:
     class Waits(Bot):
         async def on_start(self) -> None:
             import asyncio
@@ -217,7 +218,7 @@ def test_a_bot_that_waits_for_something_is_told_that_there_is_nothing_to_wait_fo
     assert "every(seconds, function)" in client.errors[0]
 
 
-def test_the_same_seed_gives_the_same_bytes_whatever_the_process() -> None:
+def test_the_same_seed_gives_the_same_bytes_in_every_process() -> None:
     digests = {
         subprocess.run(
             [sys.executable, "-c", PLAY, SEASON], env={"PYTHONHASHSEED": salt}, capture_output=True, text=True, check=True
@@ -229,7 +230,7 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_process() -> None:
     assert other.result.fingerprint != play(season(), 1, Path()).result.fingerprint
 
 
-def test_in_a_round_money_and_shares_are_conserved_and_bots_know_what_they_have() -> None:
+def test_a_round_conserves_cash_and_shares_and_the_state_of_each_bot_matches_the_ledger() -> None:
     from trading_bots.simulation import rounds
 
     seen: list[SimulatedExchange] = []
@@ -245,45 +246,45 @@ def test_in_a_round_money_and_shares_are_conserved_and_bots_know_what_they_have(
     for name, account in made.engine.accounts.items():
         assert account.cash == made.ledger.cash[name] == made.market.clients[name].cash
     assert set(made.ledger.cash) == {ISSUER, FEES, SPREAD, *made.clients}
-    made.run_until(made.now + SECOND)  # the last news arrive
+    made.run_until(made.now + SECOND)  # until the last messages arrive
     for name, client in made.clients.items():
         settled = made.market.clients[name]
-        client.alive = True
+        client.is_running = True
         assert client.bot.cash == Decimal(settled.cash) / 10**8, name
         assert {s: int(q) for s, q in client.bot._positions.items()} == settled.holdings
 
 
-def test_the_parts_of_a_profit_are_all_of_it_and_the_score_has_the_penalties() -> None:
+def test_the_parts_of_a_profit_sum_to_it_and_the_score_includes_the_penalties() -> None:
     played = play(season(), 1, Path())
-    for one in played.result.ranking:
-        parts = Decimal(one.from_spread) + Decimal(one.from_fees) + Decimal(one.from_inventory)
-        assert parts == Decimal(one.profit)
-        penalty = Decimal("0.5") * Decimal(one.drawdown) + Decimal("0.1") * Decimal(one.mean_inventory)
-        assert abs(Decimal(one.score) - (Decimal(one.profit) - penalty)) < Decimal("0.000001")
-        assert sum(fill.client_id == one.client_id for fill in played.record.fills) == one.fills
-    assert [one.rank for one in played.result.ranking] == list(range(1, 9))
-    scores = [Decimal(one.score) for one in played.result.ranking]
+    for place in played.result.ranking:
+        parts = Decimal(place.from_spread) + Decimal(place.from_fees) + Decimal(place.from_inventory)
+        assert parts == Decimal(place.profit)
+        penalty = Decimal("0.5") * Decimal(place.drawdown) + Decimal("0.1") * Decimal(place.mean_inventory)
+        assert abs(Decimal(place.score) - (Decimal(place.profit) - penalty)) < Decimal("0.000001")
+        assert sum(fill.client_id == place.client_id for fill in played.record.fills) == place.fills
+    assert [place.rank for place in played.result.ranking] == list(range(1, 9))
+    scores = [Decimal(place.score) for place in played.result.ranking]
     assert scores == sorted(scores, reverse=True)
-    assert sum(Decimal(one.from_fees) for one in played.result.ranking) < 0
+    assert sum(Decimal(place.from_fees) for place in played.result.ranking) < 0
 
 
-def test_nobody_trades_in_the_opening_auction_before_it_ends() -> None:
+def test_there_is_no_trade_before_the_end_of_the_opening_auction() -> None:
     played = play(season(), 1, Path())
     first = min(fill.timestamp for fill in played.record.fills)
     assert first >= START + 5 * SECOND
 
 
 @pytest.mark.parametrize("name", shipped)
-def test_every_strategy_that_ships_trades_without_a_fault(name: str) -> None:
+def test_every_shipped_strategy_sends_orders_without_an_error(name: str) -> None:
     text = SEASON.replace('{ name = "trend", strategy = "Momentum" }', f'{{ name = "trend", strategy = "{name}" }}')
     played = play(parse_season(text.replace('"40s"', '"150s"')), 1, Path())
-    (one,) = (one for one in played.result.ranking if one.client_id == "trend")
-    assert one.errors == []
-    assert one.orders > 0
+    (place,) = (place for place in played.result.ranking if place.client_id == "trend")
+    assert place.errors == []
+    assert place.orders > 0
     assert shipped_bot(name).__doc__
 
 
-def test_a_recorded_round_is_decided_the_same_again_and_a_change_in_it_is_found(tmp_path: Path) -> None:
+def test_a_replay_reproduces_a_recorded_round_and_finds_a_changed_record(tmp_path: Path) -> None:
     played = play(season(), 1, Path(), keep=True)
     recording.write_bodies(tmp_path / recording.ORDER_ENTRY_FILE, played.commands)
     recording.write_bodies(tmp_path / recording.DATA_FEED_FILE, played.reports)
@@ -298,7 +299,7 @@ def test_a_recorded_round_is_decided_the_same_again_and_a_change_in_it_is_found(
         replay.compare(tmp_path)
 
 
-def test_a_bot_can_play_along_with_a_recorded_market(tmp_path: Path) -> None:
+def test_a_bot_can_trade_in_a_recorded_market(tmp_path: Path) -> None:
     played = play(season(), 1, Path(), keep=True)
     recording.write_bodies(tmp_path / recording.ORDER_ENTRY_FILE, played.commands)
     recording.write_bodies(tmp_path / recording.DATA_FEED_FILE, played.reports)
@@ -315,21 +316,21 @@ def test_a_bot_can_play_along_with_a_recorded_market(tmp_path: Path) -> None:
     assert record.clients["MarketMaker-1"].fills > 10
 
 
-def test_a_report_is_one_page_with_everything_in_it() -> None:
+def test_a_report_is_one_page_without_external_files() -> None:
     played = play(season(), 1, Path())
     page = report(played.result, played.record, played.values)
-    assert page == report(played.result, played.record, played.values), "the same bytes again"
+    assert page == report(played.result, played.record, played.values), "a second report has the same bytes"
     for text in ("Ranking", "Equity", "fundamental value", "Fall from a peak", "Quality of the markets", "trend"):
         assert text in page
     assert "<script src" not in page
     assert json.loads(as_json(played.result))["season"] == "test"
 
 
-def test_a_tournament_ranks_by_mean_and_says_how_sure_it_is() -> None:
+def test_a_tournament_ranks_by_mean_score_and_states_the_margin_of_error() -> None:
     made = season()
-    one, several = results(made, Path(), 4, workers=1), results(made, Path(), 4, workers=2)
-    assert one == several, "whatever the number of processes"
-    result = tournament_of(made, [round_.result for round_ in one])
+    serial, parallel = results(made, Path(), 4, workers=1), results(made, Path(), 4, workers=2)
+    assert serial == parallel, "the results do not depend on the number of processes"
+    result = tournament_of(made, [round_.result for round_ in serial])
     assert {place.client_id for place in result.places} == {"trend", "pairs"}
     first, second = result.places
     assert first.mean_score >= second.mean_score
@@ -339,16 +340,16 @@ def test_a_tournament_ranks_by_mean_and_says_how_sure_it_is() -> None:
     assert first.worst <= first.mean_score <= first.best
 
 
-def test_contestants_of_a_tournament_are_called_after_their_files() -> None:
+def test_contestants_of_a_tournament_have_the_names_of_their_files() -> None:
     made = with_contestants(season(), ["bots/ada.py:Ada", "ada.py", "MarketMaker", "MarketMaker"])
-    assert [one.name for one in made.contestant] == ["ada", "ada-2", "MarketMaker", "MarketMaker-2"]
-    assert [bool(one.file) for one in made.contestant] == [True, True, False, False]
+    assert [contestant.name for contestant in made.contestant] == ["ada", "ada-2", "MarketMaker", "MarketMaker-2"]
+    assert [bool(contestant.file) for contestant in made.contestant] == [True, True, False, False]
     beside = with_contestants(season(), ["trend.py"], also=True)
-    assert [one.name for one in beside.contestant] == ["trend", "pairs", "trend-2"]
+    assert [contestant.name for contestant in beside.contestant] == ["trend", "pairs", "trend-2"]
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "says"),
+    ("before", "after", "message"),
     [
         ('length = "40s"', 'length = "soon"', "length"),
         ('length = "40s"', 'length = "9s"', "longer than its auctions"),
@@ -356,24 +357,24 @@ def test_contestants_of_a_tournament_are_called_after_their_files() -> None:
         ('process = "random_walk"', 'process = "magic"', "security[0].value"),
         ('{ bot = "MarketMaker", count = 2 }', '{ bot = "MarketMaker", count = 0 }', "house[0].count"),
         ('strategy = "Momentum"', 'strategy = "Momentum", file = "a.py"', "contestant trend"),
-        ('name = "pairs"', 'name = "trend"', "twice"),
-        ('symbol = "Y"', 'symbol = "X"', "twice"),
+        ('name = "pairs"', 'name = "trend"', "the same name"),
+        ('symbol = "Y"', 'symbol = "X"', "the same symbol"),
         ("[auctions]", "[account]\ncash = 'much'\n[auctions]", "account.cash"),
-        ("[auctions]", "[account.shares]\nZ = '1'\n[auctions]", "Z is no security"),
+        ("[auctions]", "[account.shares]\nZ = '1'\n[auctions]", "Z is not a security"),
         ("seed = 3", "sead = 3", "sead"),
         ("seed = 3", "seed = ", "season.toml"),
     ],
 )
-def test_a_season_that_is_wrong_is_refused_with_the_name_of_the_field(before: str, after: str, says: str) -> None:
+def test_the_error_for_an_invalid_season_names_the_field(before: str, after: str, message: str) -> None:
     with pytest.raises(SeasonError) as refused:
         parse_season(SEASON.replace(before, after))
-    assert says in str(refused.value)
+    assert message in str(refused.value)
 
 
 @pytest.mark.parametrize(
     "name", ["", ".", "..", "../x", "a/b", "a\\\\b", ".hidden", "x.", " x", "x ", "a\\nb", "a\\u0000b", "x" * 65]
 )
-def test_a_season_whose_name_is_no_name_of_a_folder_is_refused_with_what_is_allowed(name: str) -> None:
+def test_a_season_name_that_cannot_be_a_folder_name_is_refused_with_the_allowed_characters(name: str) -> None:
     with pytest.raises(SeasonError, match=r"^season.toml: name: .*letters, digits"):
         parse_season(SEASON.replace('name = "test"', f'name = "{name}"'))
 
@@ -384,7 +385,7 @@ def test_a_season_may_have_a_name_with_spaces_and_letters_of_any_language(name: 
 
 
 @pytest.mark.parametrize("name", [".", "..", ".ada", "a/b", ""])
-def test_a_contestant_whose_name_is_no_name_of_a_file_is_refused(name: str) -> None:
+def test_a_contestant_name_that_cannot_be_a_file_name_is_refused(name: str) -> None:
     with pytest.raises(SeasonError, match="contestant"):
         parse_season(SEASON.replace('name = "pairs"', f'name = "{name}"'))
 
@@ -393,7 +394,7 @@ def values(process: Value, seed: str = "1", seconds: int = 600) -> list[float]:
     return ValuePath(process, Decimal(100), Decimal("0.01"), 0.0, seconds, seed).points()
 
 
-def test_a_value_follows_its_process_and_its_seed() -> None:
+def test_a_value_depends_only_on_its_process_and_its_seed() -> None:
     assert values(RandomWalk()) == values(RandomWalk())
     assert values(RandomWalk()) != values(RandomWalk(), "2")
     assert values(RandomWalk(volatility=0)) == [100.0] * 601
@@ -401,7 +402,7 @@ def test_a_value_follows_its_process_and_its_seed() -> None:
     assert len(set(values(Jumps(volatility=0, per_minute=2, size=5)))) in range(5, 60)
 
 
-def test_a_value_that_returns_does_not_go_far() -> None:
+def test_a_mean_reverting_value_stays_in_a_smaller_range_than_a_random_walk() -> None:
     back, walk = values(OrnsteinUhlenbeck(half_life=5.0), seconds=5000), values(RandomWalk(), seconds=5000)
     assert max(back) - min(back) < 3 < max(walk) - min(walk)
 
@@ -411,21 +412,21 @@ def test_news_change_a_value_at_once() -> None:
     assert (path.at(54.9), path.at(55.0), path.at(9999.0)) == (Decimal(100), Decimal(110), Decimal(110))
 
 
-def test_a_bot_is_found_in_its_file_and_what_is_wrong_with_it_is_said(tmp_path: Path) -> None:
+def test_a_bot_is_loaded_from_its_file_and_an_invalid_bot_is_reported(tmp_path: Path) -> None:
     (tmp_path / "good.py").write_text("from trading_bots import Bot\nclass Good(Bot):\n    pass\n")
     (tmp_path / "bad.py").write_text("from trading_bots import Bot\n\nraise ValueError('no')\n")
     assert bot_in_file("good.py", tmp_path).__name__ == bot_in_file("good.py:Good", tmp_path).__name__ == "Good"
-    for text, says in (("none.py", "no file"), ("good.py:Best", "it has Good"), ("bad.py:Bad", "bad.py:3")):
-        with pytest.raises(LoadError, match=says):
+    for text, message in (("none.py", "no file"), ("good.py:Best", "it has Good"), ("bad.py:Bad", "bad.py:3")):
+        with pytest.raises(LoadError, match=message):
             bot_in_file(text, tmp_path)
-    with pytest.raises(LoadError, match="cannot be made"):
+    with pytest.raises(LoadError, match="cannot be created"):
         make_bot(shipped_bot("Momentum"), "seed", {"nonsense": 1})
-    with pytest.raises(LoadError, match="these do"):
+    with pytest.raises(LoadError, match="These ship"):
         shipped_bot("Oracle")
 
 
 def scores(**of: list[float]) -> list[Any]:
-    """Rounds in which contestants have these scores."""
+    """Return rounds in which the contestants have the given scores."""
     played = play(season(), 1, Path()).result
     found = []
     for number in range(len(next(iter(of.values())))):
@@ -437,10 +438,10 @@ def scores(**of: list[float]) -> list[Any]:
     return found
 
 
-def test_a_difference_is_judged_round_by_round_and_not_by_the_means() -> None:
-    # The market moves both by far more than they differ: only in pairs the difference shows.
+def test_the_significance_of_a_difference_uses_pairs_of_scores_in_each_round() -> None:
+    # The market changes both scores by much more than they differ, so only the paired difference is significant.
     market = [100.0, -300.0, 250.0, -50.0, 20.0, 400.0]
-    result = tournament_of(season(), scores(good=[one + 5 + one % 3 / 10 for one in market], bad=market))
+    result = tournament_of(season(), scores(good=[score + 5 + score % 3 / 10 for score in market], bad=market))
     (difference,) = result.differences
     assert (difference.ahead, difference.behind, difference.significant) == ("good", "bad", True)
     assert difference.low is not None
@@ -459,14 +460,14 @@ def test_the_t_distribution_has_the_quantiles_of_the_tables(freedom: int, expect
     assert t_quantile(0.95, freedom) == pytest.approx(expected, abs=0.0006)
 
 
-def test_a_curve_begins_with_the_first_deposit_and_all_have_a_value_for_each_sample() -> None:
+def test_an_equity_curve_begins_with_the_first_deposit_and_has_an_entry_for_each_sample() -> None:
     made = exchange()
     record = Record(made.market)
-    made.listeners.append(record.hear)
+    made.listeners.append(record.apply)
     bot = Watcher()
     join(made, bot, "early")
     record.sample(1)
-    # An account that is opened, and whose deposit is not settled: live it takes a moment.
+    # An account whose first deposit is not settled yet. In the live exchange the settlement takes some time.
     made.market.apply(AccountOpened(0, START, "late", 50 * CASH_SCALE, {}))
     record.sample(2)
     made.market.client("late").cash, made.market.client("late").has_funds = 50 * CASH_SCALE, True
@@ -477,16 +478,16 @@ def test_a_curve_begins_with_the_first_deposit_and_all_have_a_value_for_each_sam
     assert None not in early
     assert record.clients["late"].drawdown == 0
     made.market.changes.equity.clear()
-    fresh = Market()
+    fresh = MarketData()
     fresh.apply(AccountOpened(0, START, "late", 50 * CASH_SCALE, {}))
-    fresh.at(START + 10 * SECOND)
+    fresh.advance_to(START + 10 * SECOND)
     assert fresh.changes.equity == []
 
 
-def test_while_an_auction_collects_orders_there_is_no_spread() -> None:
+def test_there_is_no_spread_during_an_auction() -> None:
     made = exchange()
     record = Record(made.market)
-    made.listeners.append(record.hear)
+    made.listeners.append(record.apply)
     buyer, seller = Watcher(), Watcher()
     join(made, buyer, "buyer")
     join(made, seller, "seller")
@@ -514,10 +515,10 @@ def test_while_an_auction_collects_orders_there_is_no_spread() -> None:
     record.sample(4)
     assert made.market.bbo_view("X").spread == "5.00"
     assert all(spread is None or spread > 0 for spread in tape.spreads)
-    assert all(fill.edge == 0 for fill in record.fills), "in an auction there is no middle to be better than"
+    assert all(fill.edge == 0 for fill in record.fills), "in an auction there is no mid price to compare with"
 
 
-def test_what_on_stop_asks_for_arrives_before_the_end(tmp_path: Path) -> None:
+def test_requests_of_on_stop_are_executed_before_the_end_of_a_round(tmp_path: Path) -> None:
     (tmp_path / "tidy.py").write_text(
         "from trading_bots import Bot\n\n\nclass Tidy(Bot):\n    def on_start(self):\n        self.buy('Y', 1, 1)\n\n"
         "    def on_stop(self):\n        self.cancel_all()\n"

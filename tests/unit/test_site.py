@@ -1,4 +1,4 @@
-"""The site: built from the pages and the code without a complaint, and it needs nothing from elsewhere."""
+"""Tests of the site: it is built from pages and code without a warning, and loads only local files."""
 
 import json
 import os
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built."""
+    """Build the site. Return its folder."""
     folder = tmp_path_factory.mktemp("site")
     built = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
@@ -31,22 +31,22 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_every_page_is_in_the_navigation_or_led_to(site: Path) -> None:
+def test_every_page_is_part_of_the_site(site: Path) -> None:
     pages = {path.relative_to(ROOT / "docs").with_suffix(".html") for path in (ROOT / "docs").rglob("*.md")}
     missing = {page for page in pages if not (site / page).exists()}
     assert not missing
 
 
 @pytest.mark.slow
-def test_its_pages_load_nothing_from_elsewhere(site: Path) -> None:
+def test_the_pages_load_only_local_files(site: Path) -> None:
     for page in site.rglob("*.html"):
         text = page.read_text()
         loaded = re.findall(r'<(?:script|img|iframe)[^>]+src="([^"]+)"|<link[^>]+rel="stylesheet"[^>]+href="([^"]+)"', text)
-        assert not [one for pair in loaded for one in pair if "://" in one], page
+        assert not [address for pair in loaded for address in pair if "://" in address], page
 
 
 @pytest.mark.slow
-def test_it_serves_the_documents_of_both_services(site: Path) -> None:
+def test_the_site_has_the_api_documents_of_both_services(site: Path) -> None:
     for name, paths in (("gateway", "/orders"), ("feed", "/book/{security_id}")):
         document = json.loads((site / "reference" / f"{name}-openapi.json").read_text())
         assert paths in document["paths"]
@@ -55,7 +55,7 @@ def test_it_serves_the_documents_of_both_services(site: Path) -> None:
 
 
 @pytest.mark.parametrize("title", list(websockets.CHANNELS))
-def test_every_reference_in_an_asyncapi_document_leads_somewhere(title: str) -> None:
+def test_every_reference_in_an_asyncapi_document_has_a_target(title: str) -> None:
     document = websockets.document(title)
     for target in re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(document)):
         found = document
@@ -64,15 +64,15 @@ def test_every_reference_in_an_asyncapi_document_leads_somewhere(title: str) -> 
         assert found
 
 
-def test_the_table_of_settings_is_the_classes() -> None:
+def test_the_table_of_settings_equals_the_settings_classes() -> None:
     page = ROOT / "docs" / "running.md"
     wanted = settings.in_page(page.read_text())
     if os.environ.get("MX_DOCS") == "write":
         page.write_text(wanted)
-    assert page.read_text() == wanted, "MX_DOCS=write ./mx test tests/unit/test_site.py writes it anew"
+    assert page.read_text() == wanted, "MX_DOCS=write ./mx test tests/unit/test_site.py writes it again"
 
 
-def test_the_image_says_the_version() -> None:
+def test_the_image_has_a_label_with_the_version() -> None:
     from microexchange import __version__
 
     assert f'org.opencontainers.image.version="{__version__}"' in (ROOT / "Dockerfile").read_text()

@@ -1,4 +1,4 @@
-"""What the house bots do, each on a market that is put before it by hand."""
+"""Tests of the strategies, each on a market that the test sets up."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from microexchange.enum_terms import STATES
 from microexchange.enums import TradingState
-from microexchange.kinds import STATES
 from trading_bots import live
 from trading_bots.bot import Bot, Levels, Order, Security, Trade
 from trading_bots.strategies import InformedTrader, MeanReversion, Momentum, NoiseTrader, OrderSplitter
@@ -17,7 +17,7 @@ from trading_bots.strategies.trader import unit_of
 
 
 class Venue:
-    """Remembers what a bot asks for."""
+    """A venue that records the orders of a bot."""
 
     def __init__(self) -> None:
         self.orders: list[Order] = []
@@ -39,7 +39,7 @@ class Venue:
 
 
 def before(bot: Bot, bid: str, ask: str, last: str = "100") -> Venue:
-    """Puts the bot before a market of one security, with a hundred shares of it."""
+    """Connect a bot that holds 100 shares to a market of one security. Return its venue."""
     venue = Venue()
     bot._venue = venue
     bot.cash = Decimal(100_000)
@@ -54,14 +54,14 @@ def before(bot: Bot, bid: str, ask: str, last: str = "100") -> Venue:
 @pytest.mark.parametrize(
     ("bid", "ask", "middle"), [("99.90", "100.10", "100"), ("99.90", "99.90", "99.90"), ("140.00", "99.90", "99.95")]
 )
-def test_the_middle_of_a_book_whose_sides_cross_is_the_last_price(bid: str, ask: str, middle: str) -> None:
-    """In an auction anybody may bid far above the asks: the middle of such a book is no price of the market."""
+def test_the_mid_price_of_a_crossed_book_is_the_last_price(bid: str, ask: str, middle: str) -> None:
+    """In an auction the best bid can be far above the best ask, so their mean is not a market price."""
     bot = Bot()
     before(bot, bid, ask, last="99.95")
     assert bot.mid("X") == Decimal(middle)
 
 
-def test_a_market_maker_quotes_around_the_middle() -> None:
+def test_a_market_maker_quotes_around_the_mid_price() -> None:
     maker = MarketMaker(seed=1)
     venue = before(maker, "99.90", "100.10")
     maker.requote()
@@ -70,7 +70,7 @@ def test_a_market_maker_quotes_around_the_middle() -> None:
     assert Decimal("99.5") < (bid.price or 0) < Decimal(100) < (ask.price or 0) < Decimal("100.5")
 
 
-def test_a_market_maker_does_not_follow_a_silly_price() -> None:
+def test_a_market_maker_follows_an_absurd_price_only_in_small_steps() -> None:
     maker = MarketMaker(seed=1)
     venue = before(maker, "99.90", "100.10")
     maker.requote()
@@ -90,7 +90,7 @@ def test_a_market_maker_follows_a_market_that_has_moved() -> None:
     assert abs((venue.orders[-2].price or 0) - 120) < 1
 
 
-def test_a_market_maker_that_holds_too_much_quotes_lower() -> None:
+def test_a_market_maker_with_a_large_inventory_quotes_lower() -> None:
     quotes = []
     for held in (100, 400):
         maker = MarketMaker(seed=1, target=100)
@@ -101,7 +101,7 @@ def test_a_market_maker_that_holds_too_much_quotes_lower() -> None:
     assert quotes[1] < quotes[0]
 
 
-def test_a_market_maker_that_knows_a_late_value_quotes_around_it_whatever_the_book_shows() -> None:
+def test_a_market_maker_with_a_value_quotes_around_it_instead_of_the_book() -> None:
     maker = MarketMaker(seed=1, pause=1.0, delay=0.0, error=0.0)
     maker.value = lambda symbol, now: Decimal(120)
     venue = before(maker, "99.90", "100.10")
@@ -111,29 +111,29 @@ def test_a_market_maker_that_knows_a_late_value_quotes_around_it_whatever_the_bo
     assert (ask.price or 0) - (bid.price or 0) < 1
 
 
-def test_a_market_maker_sees_a_value_late() -> None:
+def test_the_estimate_of_a_market_maker_follows_the_value_with_a_delay() -> None:
     maker = MarketMaker(seed=1, pause=1.0, delay=3.0, error=0.0)
     values = [Decimal(100), Decimal(110), Decimal(110), Decimal(110), Decimal(110)]
     before(maker, "99.90", "100.10")
-    seen = []
+    estimates = []
     for value in values:
         maker.value = lambda symbol, now, value=value: value
-        seen.append(maker.estimate("X"))
-    assert seen == [100, 100, 100, 100, 110] or seen == [100, 100, 100, 110, 110]
+        estimates.append(maker.estimate("X"))
+    assert estimates == [100, 100, 100, 100, 110] or estimates == [100, 100, 100, 110, 110]
 
 
 @pytest.mark.parametrize(("held", "side"), [(1000 + 50, "sell"), (1000 - 50, "buy")])
 def test_a_market_maker_at_its_inventory_limit_quotes_the_side_that_reduces_it(held: int, side: str) -> None:
     maker = MarketMaker(seed=1, limit=25)
     venue = before(maker, "99.90", "100.10")
-    maker.begun_with["X"] = Decimal(1000)
+    maker.initial_holdings["X"] = Decimal(1000)
     maker._positions["X"] = Decimal(held)
     maker.cash = Decimal(10_000_000)
     maker.requote()
     assert [order.side for order in venue.orders] == [side]
 
 
-def test_a_fundamentalist_buys_below_the_value_up_to_what_the_mispricing_is_worth() -> None:
+def test_an_informed_trader_buys_below_the_value_up_to_a_position_that_depends_on_the_mispricing() -> None:
     trader = InformedTrader(seed=1, edge="0.001", size=1000, depth=100.0, limit=4000)
     trader.value = lambda symbol, now: Decimal(100)
     venue = before(trader, "98.90", "99.00")
@@ -141,23 +141,24 @@ def test_a_fundamentalist_buys_below_the_value_up_to_what_the_mispricing_is_wort
         trader.act()
     bought = sum(order.quantity for order in venue.orders)
     assert {order.side for order in venue.orders} == {"buy"}
-    trader._positions["X"] += 200  # one per cent squared, times 100 units of two shares
-    before_orders = len(venue.orders)
+    # The target position is the square of the mispricing of 1 % times 100 units of two shares.
+    trader._positions["X"] += 200
+    count_before = len(venue.orders)
     trader.act()
     assert bought > 0
-    assert len(venue.orders) == before_orders
+    assert len(venue.orders) == count_before
 
 
-def test_a_fundamentalist_that_holds_too_much_sells_at_the_value() -> None:
+def test_an_informed_trader_with_a_large_inventory_sells_at_the_value() -> None:
     trader = InformedTrader(seed=1, edge="0.01", size=10, depth=100.0, limit=4000)
     trader.value = lambda symbol, now: Decimal(100)
     venue = before(trader, "100.05", "100.10")
-    trader.begun_with["X"] = Decimal(50)
+    trader.initial_holdings["X"] = Decimal(50)
     trader.act()
     assert [order.side for order in venue.orders] == ["sell"]
 
 
-def test_an_order_splitter_stays_on_one_side_until_its_metaorder_is_done() -> None:
+def test_an_order_splitter_trades_on_one_side_until_its_metaorder_is_complete() -> None:
     trader = OrderSplitter(seed=3, limit=10**6)
     venue = before(trader, "99.90", "100.10")
     trader.orders["X"] = Metaorder(is_buy=True, pieces=20, size=1)
@@ -166,17 +167,17 @@ def test_an_order_splitter_stays_on_one_side_until_its_metaorder_is_done() -> No
     assert [order.side for order in venue.orders] == ["buy"] * 20
 
 
-def test_an_order_splitter_at_its_inventory_limit_gives_its_metaorder_up() -> None:
+def test_an_order_splitter_at_its_inventory_limit_ends_its_metaorder() -> None:
     trader = OrderSplitter(seed=3, limit=10)
     venue = before(trader, "99.90", "100.10")
-    trader.begun_with["X"] = Decimal(80)
+    trader.initial_holdings["X"] = Decimal(80)
     trader.orders["X"] = Metaorder(is_buy=True, pieces=20, size=1)
     trader.send_piece("X")
     assert venue.orders == []
     assert trader.orders["X"].pieces == 0
 
 
-def test_trades_excite_a_noise_trader_and_the_excitement_fades() -> None:
+def test_a_noise_trader_sends_more_orders_after_trades() -> None:
     def orders(trades: int, pauses: int = 400) -> int:
         trader = NoiseTrader(seed=1, pause=1.0, rate=0.05, excitement=2.0, patience=10**6)
         venue = before(trader, "99.90", "100.10")
@@ -191,7 +192,7 @@ def test_trades_excite_a_noise_trader_and_the_excitement_fades() -> None:
     assert orders(trades=1) > 3 * orders(trades=0)
 
 
-def test_a_unit_is_worth_about_the_same_in_every_security() -> None:
+def test_a_unit_has_about_the_same_value_in_every_security() -> None:
     assert unit_of(Decimal("190.00"), Decimal(1)) == 1
     assert unit_of(Decimal("45.00"), Decimal(1)) == 4
     assert unit_of(Decimal("0.50"), Decimal(1)) == 400
@@ -207,8 +208,8 @@ def test_an_absurd_last_price_does_not_change_the_size_of_orders() -> None:
     assert trader.unit("X") == first
 
 
-async def test_an_order_is_sent_again_only_while_nothing_is_known_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "SILENCE", 0.0)
+async def test_only_an_order_without_an_answer_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "RESEND_DELAY_SECONDS", 0.0)
     bot = Bot()
     venue = live.LiveVenue(bot, "me", "key", "http://127.0.0.1:1", "http://127.0.0.1:1")
     bot.securities["X"] = bot._listed["X"] = Security("X", Decimal("0.01"), Decimal(1), Decimal(100))
@@ -218,26 +219,26 @@ async def test_an_order_is_sent_again_only_while_nothing_is_known_of_it(monkeypa
     while not venue._outgoing.empty():
         venue._outgoing.get_nowait()
     venue._is_connected = True
-    await venue._send_again({f"o:{order.client_order_id}" for order in (unknown, resting, filled)})
+    await venue._resend({f"o:{order.client_order_id}" for order in (unknown, resting, filled)})
     assert venue._outgoing.get_nowait()["client_order_id"] == unknown.client_order_id
     assert venue._outgoing.empty()
 
 
 @pytest.mark.parametrize("state", TradingState)
-def test_a_noise_trader_sends_only_what_the_state_of_the_market_allows(state: TradingState) -> None:
+def test_a_noise_trader_sends_only_order_types_that_the_trading_state_allows(state: TradingState) -> None:
     trader = NoiseTrader(seed=2)
     venue = before(trader, "99.90", "100.10")
     trader.securities["X"].state = state.value
     for _ in range(200):
         trader.act()
-    kinds = {order.order_type for order in venue.orders}
+    order_types = {order.order_type for order in venue.orders}
     if STATES[state].refusal is not None:
-        assert kinds == set()
+        assert order_types == set()
     else:
-        assert kinds == ({"limit"} if STATES[state].collects else {"limit", "market"})
+        assert order_types == ({"limit"} if STATES[state].collects else {"limit", "market"})
 
 
-def test_a_market_maker_does_not_amend_to_the_price_that_the_quote_has() -> None:
+def test_a_market_maker_does_not_amend_a_quote_to_its_current_price() -> None:
     maker = MarketMaker(seed=1)
     venue = before(maker, "0.0001", "0.0002", "0.0001")
     maker.cash = Decimal(10**9)
@@ -251,11 +252,11 @@ def test_a_market_maker_does_not_amend_to_the_price_that_the_quote_has() -> None
 
 
 @pytest.mark.parametrize(("price", "lot"), [("0.0001", "1000"), ("43000", "0.0001"), ("100", "1")])
-@pytest.mark.parametrize("kind", [Momentum, MeanReversion])
-def test_who_follows_prices_trades_in_units_that_suit_the_security(
-    kind: type[Momentum] | type[MeanReversion], price: str, lot: str
+@pytest.mark.parametrize("strategy", [Momentum, MeanReversion])
+def test_trend_strategies_trade_in_units_that_depend_on_the_price(
+    strategy: type[Momentum] | type[MeanReversion], price: str, lot: str
 ) -> None:
-    bot = kind(seed=1)
+    bot = strategy(seed=1)
     venue = before(bot, price, price, price)
     security = bot.securities["X"]
     security.tick, security.lot = Decimal("0.0001"), Decimal(lot)

@@ -1,4 +1,4 @@
-"""Trading bots: an SDK in which a bot is a class with a few methods, and the strategies that ship with the exchange.
+"""Trading bots: an SDK in which a bot is a class with callbacks, clients for scripts, and ready-made strategies.
 
 >>> from trading_bots import Bot, run
 >>> class Buyer(Bot):
@@ -7,8 +7,10 @@
 >>> run(Buyer)  # doctest: +SKIP
 """
 
+from trading_bots.async_client import AsyncExchangeClient
 from trading_bots.bot import Bot, Fill, Order, Trade
-from trading_bots.client import AsyncExchangeClient, ExchangeClient, ExchangeError
+from trading_bots.client import ExchangeClient
+from trading_bots.client_requests import ExchangeError
 from trading_bots.runner import run
 
 __all__ = ["AsyncExchangeClient", "Bot", "ExchangeClient", "ExchangeError", "Fill", "Order", "Trade", "run"]

@@ -1,4 +1,4 @@
-"""`python -m trading_bots`: the house bots, which make a market from the first second."""
+"""`python -m trading_bots`: the house bots, which trade from the first second of a market."""
 
 import asyncio
 import contextlib
@@ -16,27 +16,27 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from microexchange.auth import write_private
-from microexchange.securities import LIQUID
+from microexchange.securities import MOST_TRADED_SYMBOLS
 from microexchange.service import ConfigurationError, run_main
 from microexchange.settings import default_data_dir
-from trading_bots.house import HOUSE_SYMBOLS, HouseValues, Listed, borrowable_of, house_bots, prepare, value_of
-from trading_bots.live import AccountError
+from trading_bots.connections import AccountError
+from trading_bots.house import HOUSE_SYMBOLS, HouseValues, Listed, borrowable_of, house_bots, prepare_bot, value_of
 from trading_bots.runner import Funding, KeyFile, account, run_bots
 
-LISTING_SECONDS = 10.0
-"""How long the house waits for securities that are not listed yet, at most."""
-SAVE_SECONDS = 5.0
-"""Time between two times that the values are saved."""
-TOP_UP_SECONDS = 600.0
-"""Time between two looks at the house's accounts."""
-LOW = Decimal("0.1")
-"""An account that has less than this part of its initial funding is topped up."""
+LISTING_TIMEOUT_SECONDS = 10.0
+"""The longest time to wait for the listing to be complete."""
+SAVE_INTERVAL_SECONDS = 5.0
+"""The interval at which the values are saved."""
+TOP_UP_INTERVAL_SECONDS = 600.0
+"""The interval at which the accounts of the house are checked."""
+LOW_CASH_SHARE = Decimal("0.1")
+"""An account with less than this part of its initial cash is topped up."""
 
 _logger = structlog.get_logger(__name__)
 
 
 class BotSettings(BaseSettings):
-    """Settings of the house bots."""
+    """The settings of the house bots."""
 
     model_config = SettingsConfigDict(env_prefix="MX_", extra="ignore")
 
@@ -54,8 +54,15 @@ class BotSettings(BaseSettings):
 
 
 def choose_symbols(setting: str, listed: Sequence[str]) -> list[str]:
-    """The symbols that the house trades, of those that are listed. Raises `ConfigurationError`."""
-    ranked = sorted(listed, key=lambda symbol: LIQUID.index(symbol) if symbol in LIQUID else len(LIQUID))
+    """Return the listed symbols that the house trades.
+
+    Raises:
+        ConfigurationError: the setting is not a number and not a JSON list of symbols.
+    """
+    ranked = sorted(
+        listed,
+        key=lambda symbol: MOST_TRADED_SYMBOLS.index(symbol) if symbol in MOST_TRADED_SYMBOLS else len(MOST_TRADED_SYMBOLS),
+    )
     if not setting:
         return [symbol for symbol in HOUSE_SYMBOLS if symbol in listed] or ranked[: len(HOUSE_SYMBOLS)]
     if setting.isdecimal():
@@ -70,7 +77,7 @@ def choose_symbols(setting: str, listed: Sequence[str]) -> list[str]:
 
 
 class House:
-    """The house on a live exchange: its accounts, its values and its bots."""
+    """The house bots on a live exchange: their accounts, values and connections."""
 
     def __init__(self, settings: BotSettings) -> None:
         self._settings = settings
@@ -81,19 +88,19 @@ class House:
         self._admin = {"Authorization": f"Bearer {self._admin_token}"}
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Trades until `stop`."""
+        """Run the house bots until `stop` is set."""
         async with httpx.AsyncClient(timeout=30) as http:
             listed = await self._listed(http, stop)
             if not listed:
                 return
             values = HouseValues(listed, time.time(), secrets.token_hex(8), self._saved_values())
-            bots = house_bots(self._settings.house_bots, [one.symbol for one in listed], secrets.token_hex(8))
+            bots = house_bots(self._settings.house_bots, [security.symbol for security in listed], secrets.token_hex(8))
             funding = {}
             for name, bot in bots.items():
                 borrowable = borrowable_of(name, listed)
-                prepare(bot, values, borrowable)
-                means = value_of(borrowable, listed)
-                funding[name] = Funding(cash=means, short_limit=means)
+                prepare_bot(bot, values, borrowable)
+                value = value_of(borrowable, listed)
+                funding[name] = Funding(cash=value, short_limit=value)
             tasks = [
                 asyncio.create_task(self._save(values)),
                 asyncio.create_task(self._keep_funded(http, funding)),
@@ -114,18 +121,18 @@ class House:
                 self._write(values)
 
     async def _listed(self, http: httpx.AsyncClient, stop: asyncio.Event) -> list[Listed]:
-        """The securities that the house trades, as soon as they are listed. Empty if `stop` comes first."""
+        """Wait for the listing, and return the securities that the house trades. Empty if `stop` is set first."""
         deadline, before = None, -1
         while not stop.is_set():
             found = await self._securities(http)
             now = asyncio.get_running_loop().time()
             if found and deadline is None:
-                deadline = now + LISTING_SECONDS
-            by_symbol = {one["symbol"]: one for one in found}
+                deadline = now + LISTING_TIMEOUT_SECONDS
+            by_symbol = {security["symbol"]: security for security in found}
             symbols = choose_symbols(self._settings.house_symbols, list(by_symbol))
-            is_whole = not self._settings.house_symbols and set(HOUSE_SYMBOLS) <= by_symbol.keys()
+            is_complete = not self._settings.house_symbols and set(HOUSE_SYMBOLS) <= by_symbol.keys()
             is_late = deadline is not None and now > deadline
-            if symbols and (is_whole or is_late or (self._settings.house_symbols and len(found) == before)):
+            if symbols and (is_complete or is_late or (self._settings.house_symbols and len(found) == before)):
                 return [_listed(by_symbol[symbol]) for symbol in symbols]
             before = len(found)
             with contextlib.suppress(TimeoutError):
@@ -142,7 +149,7 @@ class House:
     # --- values ---------------------------------------------------------------------------------------------
 
     def _saved_values(self) -> dict[str, float]:
-        """The values at the end of the last run. Empty on the first run, or if the file is damaged."""
+        """Return the values at the end of the previous run. Empty on the first run, or if the file is damaged."""
         try:
             saved = json.loads(self._values_file.read_text())
             return {str(symbol): float(value) for symbol, value in saved.items() if float(value) > 0}
@@ -150,7 +157,7 @@ class House:
             return {}
 
     def _write(self, values: HouseValues) -> None:
-        """Saves the values. A disk that is full does not end the house: the next time may work."""
+        """Save the values. An error, for example a full disk, is logged and does not end the house."""
         try:
             self._values_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_private(self._values_file, json.dumps(self._saved_values() | values.now()))
@@ -159,21 +166,21 @@ class House:
 
     async def _save(self, values: HouseValues) -> None:
         while True:
-            await asyncio.sleep(SAVE_SECONDS)
+            await asyncio.sleep(SAVE_INTERVAL_SECONDS)
             self._write(values)
 
     # --- accounts -------------------------------------------------------------------------------------------
 
     async def _keep_funded(self, http: httpx.AsyncClient, funding: Mapping[str, Funding]) -> None:
-        """Tops up accounts now and then."""
+        """Top up accounts at regular intervals."""
         while True:
-            await asyncio.sleep(TOP_UP_SECONDS)
+            await asyncio.sleep(TOP_UP_INTERVAL_SECONDS)
             for name, initial in funding.items():
                 with contextlib.suppress(httpx.HTTPError, ValueError, KeyError, AccountError):
                     await self._top_up(http, name, initial)
 
     async def _top_up(self, http: httpx.AsyncClient, name: str, initial: Funding) -> None:
-        """Deposits cash where an account has less than a small part of its initial cash."""
+        """Deposit cash if an account has less than `LOW_CASH_SHARE` of its initial cash."""
         if not self._admin_token:
             return
         settings = self._settings
@@ -181,7 +188,7 @@ class House:
         own = {"Authorization": f"Bearer {key}"}
         balance = (await http.get(f"{settings.feed_url}/balance/{client_id}", headers=own)).raise_for_status().json()
         cash = Decimal(balance["cash"])
-        if cash >= LOW * initial.cash:
+        if cash >= LOW_CASH_SHARE * initial.cash:
             return
         deposit = {"cash": f"{initial.cash - cash:f}", "memo": "funding of the house"}
         url = f"{settings.gateway_url}/admin/clients/{client_id}/deposits"
@@ -199,7 +206,7 @@ def _listed(security: Mapping[str, Any]) -> Listed:
 
 
 def main() -> None:
-    """Runs the house bots until SIGTERM."""
+    """Run the house bots until SIGTERM."""
     settings = BotSettings()
     run_main("trading-bots", settings.log_level, settings.parent_pipe, House(settings).run)
 

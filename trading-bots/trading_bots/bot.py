@@ -1,7 +1,7 @@
-"""What a bot is: callbacks that the market calls, actions, and state that is kept for it. No JSON, no sockets.
+"""A bot: a class with callbacks, actions and state.
 
-All prices, quantities and cash are exact `Decimal`s. Arithmetic with whole numbers works as usual; a price that goes into
-`buy` or `sell` may also be a float or text, and is rounded to the security's tick, away from the market.
+Prices, quantities and cash are exact `Decimal`s. Arithmetic with whole numbers works as usual. A price that is passed to
+`buy` or `sell` may also be a float or text. It is rounded to the security's tick, away from the market.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from microexchange.enum_terms import Trigger, order_type_of
 from microexchange.enums import OrderStatus
-from microexchange.kinds import Trigger, order_type_of
 
 Number = Decimal | int | float | str
-NOTHING = Decimal(0)
+ZERO = Decimal(0)
 _OPEN = frozenset(status.value for status in OrderStatus if not status.is_final)
-_PLAIN = {has_price: order_type_of(has_price).value for has_price in (False, True)}
-_STOPS = {has_price: order_type_of(has_price, Trigger.STOP).value for has_price in (False, True)}
-"""The order types that `buy` and `sell` send, without a limit and with one."""
-LEAST_PAUSE = 0.001
-"""Seconds between two calls of a timer, at the least."""
+_ORDER_TYPES = {has_price: order_type_of(has_price).value for has_price in (False, True)}
+_STOP_ORDER_TYPES = {has_price: order_type_of(has_price, Trigger.STOP).value for has_price in (False, True)}
+"""The order types that `buy` and `sell` send, by whether the order has a limit price."""
+MIN_INTERVAL_SECONDS = 0.001
+"""The shortest interval of a timer."""
 
 
 class Level(NamedTuple):
-    """A price of a book, and how much stands at it."""
+    """A price of a book, and the total quantity of its orders."""
 
     price: Decimal
     quantity: Decimal
@@ -43,7 +43,7 @@ class Levels:
         self._is_bid = is_bid
         self._by_price = by_price or {}
         self.best = self._find_best()
-        """The best price; None where nobody quotes."""
+        """The best price. None if this side of the book is empty."""
 
     def _find_best(self) -> Decimal | None:
         return (max if self._is_bid else min)(self._by_price, default=None)
@@ -52,7 +52,7 @@ class Levels:
         return len(self._by_price)
 
     def put(self, price: Decimal, quantity: Decimal) -> None:
-        """Sets how much stands at a price; 0 for nothing."""
+        """Set the quantity at a price. 0 removes the level."""
         best, by_price = self.best, self._by_price
         if quantity:
             by_price[price] = quantity
@@ -64,49 +64,49 @@ class Levels:
                 self.best = self._find_best()
 
     def quantity(self, price: Decimal) -> Decimal:
-        """How much stands at a price."""
-        return self._by_price.get(price, NOTHING)
+        """Return the quantity at a price. It is 0 if there is no order."""
+        return self._by_price.get(price, ZERO)
 
     def top(self, count: int = 10) -> list[Level]:
-        """The best levels, the best first."""
+        """Return the `count` best levels, best first."""
         prices = sorted(self._by_price, reverse=self._is_bid)[:count]
         return [Level(price, self._by_price[price]) for price in prices]
 
 
 class Book:
-    """A book by price, as it stands."""
+    """The book of a security by price."""
 
     __slots__ = ("asks", "bids", "sequence")
 
     def __init__(self) -> None:
         self.bids, self.asks = Levels(True), Levels(False)
         self.sequence = 0
-        """Grows with each change."""
+        """The number of the last change."""
 
     @property
     def bid(self) -> Level | None:
-        """The highest bid."""
+        """The best bid. None if nobody bids."""
         best = self.bids.best
         return None if best is None else Level(best, self.bids.quantity(best))
 
     @property
     def ask(self) -> Level | None:
-        """The lowest offer."""
+        """The best offer. None if nobody offers."""
         best = self.asks.best
         return None if best is None else Level(best, self.asks.quantity(best))
 
 
 @dataclass(slots=True)
 class Security:
-    """What a bot knows of a security."""
+    """The terms of a security, and the state of its market."""
 
     symbol: str
     tick: Decimal
     lot: Decimal
     last: Decimal
-    """Price of the last trade; the reference price before the first."""
+    """The price of the last trade. Before the first trade, the reference price."""
     state: str = "continuous"
-    """As the exchange calls it: continuous, halted, opening_auction …"""
+    """The trading state, for example `continuous`, `halted` or `opening_auction`."""
     book: Book = field(default_factory=Book)
 
 
@@ -121,7 +121,7 @@ class Trade(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(slots=True)
 class Order:
-    """An order of the bot's own, as it stands."""
+    """An order of the bot. The SDK updates it with each report."""
 
     client_order_id: str
     symbol: str
@@ -134,26 +134,26 @@ class Order:
     display_quantity: Decimal | None = None
     trigger_price: Decimal | None = None
     order_id: str | None = None
-    """None until the exchange has answered."""
+    """The exchange's id of the order. None until the exchange has answered."""
     status: str = "PENDING_NEW"
-    filled_quantity: Decimal = NOTHING
+    filled_quantity: Decimal = ZERO
     reason: str = ""
-    """Why it was rejected, or cancelled by the exchange."""
+    """Why the exchange rejected or cancelled the order."""
     cancelling: bool = False
 
     @property
     def leaves_quantity(self) -> Decimal:
-        """What can still trade."""
+        """The quantity that is still open."""
         return self.quantity - self.filled_quantity
 
     @property
     def is_open(self) -> bool:
-        """Whether it can still trade."""
+        """Return whether the order can still trade."""
         return self.status in _OPEN
 
 
 class Fill(msgspec.Struct, frozen=True, gc=False):
-    """A trade of the bot's own."""
+    """A trade of one of the bot's orders."""
 
     symbol: str
     side: str
@@ -166,162 +166,190 @@ class Fill(msgspec.Struct, frozen=True, gc=False):
 
 
 class Venue(Protocol):
-    """Where a bot's requests go: the live exchange, or a simulated one."""
+    """The exchange that receives a bot's requests: the live one, or a simulated one."""
 
     def send_order(self, order: Order) -> None:
-        """Sends a new order."""
+        """Send a new order."""
         ...
 
     def send_cancel(self, order: Order) -> None:
-        """Asks to cancel an order."""
+        """Send a request to cancel an order."""
         ...
 
     def send_amend(self, order: Order, quantity: Decimal | None, price: Decimal | None) -> None:
-        """Asks to change an order."""
+        """Send a request to change an order. None leaves a value as it is."""
         ...
 
     def start_timer(self, seconds: float, function: Callable[[], Any]) -> None:
-        """Calls a function again and again."""
+        """Call a function every `seconds` seconds, until the bot ends."""
         ...
 
     def now(self) -> float:
-        """The time, in seconds of Unix time."""
+        """Return the time in seconds of Unix time."""
         ...
 
 
 class Bot:
-    """Derive from it, and write the callbacks you need; each may be plain or `async`."""
+    """The base class of all bots. Override the callbacks that you need. Each may be plain or `async`.
+
+    ```python
+    class Buyer(Bot):
+        symbols = ("AAPL",)
+
+        def on_trade(self, trade: Trade) -> None:
+            if self.position(trade.symbol) < 100:
+                self.buy(trade.symbol, 1, trade.price)
+    ```
+    """
 
     symbols: tuple[str, ...] = ()
-    """The securities that the bot wants to hear of; none means all."""
+    """The securities that the bot follows. If it is empty, the bot follows all."""
     timer: float = 1.0
-    """Seconds between two calls of `on_timer`."""
+    """The interval of `on_timer` in seconds."""
 
     def __init__(self) -> None:
         self.client_id = ""
-        self.cash = NOTHING
+        self.cash = ZERO
         self.securities: dict[str, Security] = {}
-        """What it hears of."""
+        """The securities that the bot follows, by symbol."""
         self._listed: dict[str, Security] = {}
-        """Everything that is listed: what it holds has a price, whether it wants to hear of it or not."""
+        """All listed securities, since the bot may hold one that it does not follow."""
         self._positions: dict[str, Decimal] = {}
         self._orders: dict[str, Order] = {}
         self._venue: Venue | None = None
         self._numbers = itertools.count(1)
-        self._life = "b"
-        """Begins the names of this life's orders, so that they are no earlier life's."""
+        self._order_prefix = "b"
+        """The start of each `client_order_id`. It differs between runs, so that ids do not repeat."""
 
     # --- callbacks ------------------------------------------------------------------------------------------
 
     def on_start(self) -> Any:
-        """The bot is connected and its state is right."""
+        """Called once the bot is connected and its state is complete."""
 
     def on_book(self, symbol: str) -> Any:
-        """A book has changed."""
+        """Called after a change of a book."""
 
     def on_bbo(self, symbol: str) -> Any:
-        """The best bid or offer has changed: its price, or how much there is."""
+        """Called after a change of the best bid or offer: of its price or of its quantity."""
 
     def on_trade(self, trade: Trade) -> Any:
-        """Somebody has traded."""
+        """Called after a trade in the market, the bot's own trades included."""
 
     def on_order(self, order: Order) -> Any:
-        """An order of the bot's own has changed."""
+        """Called after a change of an order of the bot."""
 
     def on_fill(self, fill: Fill) -> Any:
-        """The bot has traded."""
+        """Called after a trade of an order of the bot. Cash and position are already updated."""
 
     def on_reject(self, order: Order) -> Any:
-        """The exchange has refused an order; `order.reason` says why."""
+        """Called if the exchange rejects an order. `order.reason` is the reason."""
 
     def on_timer(self) -> Any:
-        """`timer` seconds have passed."""
+        """Called every `timer` seconds."""
 
     def on_state(self, symbol: str, state: str) -> Any:
-        """A market has changed its state: a halt, an auction, continuous trading again."""
+        """Called after a change of a trading state: a halt, an auction, or continuous trading."""
 
     def on_stop(self) -> Any:
-        """The bot is about to end."""
+        """Called before the bot ends. Requests that it sends still arrive. No callback follows."""
 
     # --- actions --------------------------------------------------------------------------------------------
 
     def buy(self, symbol: str, quantity: Number, price: Number | None = None, **terms: Any) -> Order:
-        """Sends a buy: a limit order at `price`, or a market order without one. What comes of it goes to the callbacks.
+        """Enter an order to buy, and return it. It does not wait: `on_order`, `on_fill` or `on_reject` gets the outcome.
 
-        `terms` are `time_in_force` (gtc, day, ioc, fok), `post_only`, `display_quantity` (an iceberg), and `trigger_price`,
-        which makes it a stop.
+        Parameters:
+            symbol: the security.
+            quantity: the quantity in shares or coins. It is rounded down to the lot.
+            price: the limit price, rounded down to the tick. None for a market order.
+            terms: `time_in_force` (`gtc`, `day`, `ioc` or `fok`), `post_only`, `display_quantity` for an iceberg, and
+                `trigger_price` for a stop order.
+
+        Raises:
+            KeyError: the bot does not follow the security.
+            RuntimeError: the bot does not run yet.
         """
         return self._enter(symbol, "buy", quantity, price, ROUND_FLOOR, terms)
 
     def sell(self, symbol: str, quantity: Number, price: Number | None = None, **terms: Any) -> Order:
-        """Sends a sell: a limit order at `price`, or a market order without one. `terms` as for `buy`."""
+        """Enter an order to sell, and return it. The price is rounded up to the tick. All else is as in `buy`."""
         return self._enter(symbol, "sell", quantity, price, ROUND_CEILING, terms)
 
     def _enter(
         self, symbol: str, side: str, quantity: Number, price: Number | None, rounding: str, terms: dict[str, Any]
     ) -> Order:
         security = self.securities[symbol]
-        name = f"{self._life}-{next(self._numbers)}"
-        kind = _PLAIN[price is not None]
+        client_order_id = f"{self._order_prefix}-{next(self._numbers)}"
+        order_type = _ORDER_TYPES[price is not None]
         if terms:
-            kind = _STOPS[price is not None] if terms.get("trigger_price") is not None else kind
-            for amount in ("display_quantity", "trigger_price"):
-                if terms.get(amount) is not None:
-                    step = security.lot if amount == "display_quantity" else security.tick
-                    terms[amount] = _decimal(terms[amount]) // step * step
+            if terms.get("trigger_price") is not None:
+                order_type = _STOP_ORDER_TYPES[price is not None]
+            for name in ("display_quantity", "trigger_price"):
+                if terms.get(name) is not None:
+                    step = security.lot if name == "display_quantity" else security.tick
+                    terms[name] = _decimal(terms[name]) // step * step
         if price is not None:
             price = rounded_price(price, security.tick, rounding)
         lots = _decimal(quantity) // security.lot
-        order = Order(name, symbol, side, lots * security.lot, price, kind, **terms)
-        self._orders[name] = order
-        self._reach().send_order(order)
+        order = Order(client_order_id, symbol, side, lots * security.lot, price, order_type, **terms)
+        self._orders[client_order_id] = order
+        self._require_venue().send_order(order)
         return order
 
     def amend(self, order: Order, quantity: Number | None = None, price: Number | None = None) -> None:
-        """Asks to change an open order: its quantity in all, with what has traded, its price, or both. Less quantity keeps
-        its place in the book; all else loses it. `on_order` hears the outcome."""
+        """Send a request to change an open order. `on_order` receives the outcome.
+
+        Parameters:
+            order: the order. If it is not open any more, nothing is sent.
+            quantity: the new quantity. It includes what has already traded. A reduction keeps the order's place in the book.
+            price: the new limit price. A new price loses the place in the book.
+        """
         security = self.securities[order.symbol]
         if order.is_open and not order.cancelling:
             rounding = ROUND_FLOOR if order.side == "buy" else ROUND_CEILING
-            self._reach().send_amend(
+            self._require_venue().send_amend(
                 order,
                 None if quantity is None else _decimal(quantity) // security.lot * security.lot,
                 None if price is None else rounded_price(price, security.tick, rounding),
             )
 
     def cancel(self, order: Order) -> None:
-        """Asks to cancel an open order."""
+        """Send a request to cancel an open order. If the order is not open any more, nothing is sent."""
         if order.is_open and not order.cancelling:
             order.cancelling = True
-            self._reach().send_cancel(order)
+            self._require_venue().send_cancel(order)
 
     def cancel_all(self, symbol: str | None = None) -> None:
-        """Asks to cancel all open orders, or those of one security."""
+        """Send requests to cancel all open orders, or those of one security."""
         for order in list(self.open_orders):
             if symbol is None or order.symbol == symbol:
                 self.cancel(order)
 
     def every(self, seconds: float, function: Callable[[], Any]) -> None:
-        """Calls `function` every `seconds` from now on. Raises `ValueError` for less than a millisecond."""
-        if not seconds >= LEAST_PAUSE:
-            raise ValueError(f"every({seconds!r}, …): the pause must be {LEAST_PAUSE} seconds or more")
-        self._reach().start_timer(seconds, function)
+        """Call `function` every `seconds` seconds, until the bot ends. The first call is after `seconds`.
 
-    def _reach(self) -> Venue:
+        Raises:
+            ValueError: `seconds` is less than a millisecond.
+        """
+        if not seconds >= MIN_INTERVAL_SECONDS:
+            raise ValueError(f"every({seconds!r}, …): the interval must be {MIN_INTERVAL_SECONDS} seconds or more")
+        self._require_venue().start_timer(seconds, function)
+
+    def _require_venue(self) -> Venue:
         if self._venue is None:
-            raise RuntimeError("a bot can act only while it runs: start with on_start")
+            raise RuntimeError("the bot does not run yet: send requests from on_start or a later callback")
         return self._venue
 
     # --- state ----------------------------------------------------------------------------------------------
 
     @property
     def now(self) -> float:
-        """The time, in seconds of Unix time; in a simulation, its own."""
-        return self._reach().now()
+        """The time in seconds of Unix time. In a simulation it is the simulated time."""
+        return self._require_venue().now()
 
     def position(self, symbol: str) -> Decimal:
-        """Shares that the bot holds."""
-        return self._positions.get(symbol, NOTHING)
+        """Return the quantity of a security that the bot holds. It is negative for a short position."""
+        return self._positions.get(symbol, ZERO)
 
     @property
     def open_orders(self) -> Iterator[Order]:
@@ -329,49 +357,52 @@ class Bot:
         return (order for order in self._orders.values() if order.is_open)
 
     def book(self, symbol: str) -> Book:
-        """The book of a security."""
+        """Return the book of a security."""
         return self.securities[symbol].book
 
     def best_bid(self, symbol: str) -> Decimal | None:
-        """The highest price that somebody bids; None for nobody."""
+        """Return the highest bid of a security. None if nobody bids."""
         return self.securities[symbol].book.bids.best
 
     def best_ask(self, symbol: str) -> Decimal | None:
-        """The lowest price that somebody offers at; None for nobody."""
+        """Return the lowest offer of a security. None if nobody offers."""
         return self.securities[symbol].book.asks.best
 
     def last(self, symbol: str) -> Decimal:
-        """The price of the last trade; the reference price before the first."""
+        """Return the price of the last trade. Before the first trade, return the reference price."""
         return self._listed[symbol].last
 
     def mid(self, symbol: str) -> Decimal:
-        """The middle of the market; the last price where a side is empty, or where the sides cross as in an auction."""
+        """Return the mean of the best bid and offer.
+
+        If a side is empty, or the sides cross as in an auction, return the last price.
+        """
         security = self.securities[symbol]
         bid, ask = security.book.bids.best, security.book.asks.best
         return security.last if bid is None or ask is None or bid > ask else (bid + ask) / 2
 
     def tick(self, symbol: str) -> Decimal:
-        """The smallest step of a price."""
+        """Return the tick size of a security."""
         return self.securities[symbol].tick
 
     def state(self, symbol: str) -> str:
-        """The state of a market: continuous, halted, opening_auction …"""
+        """Return the trading state of a security, for example `continuous`, `halted` or `opening_auction`."""
         return self.securities[symbol].state
 
     @property
     def free_cash(self) -> Decimal:
-        """Cash that no open buy of the bot's own may still need, fees apart."""
-        buys = (one for one in self.open_orders if one.side == "buy")
-        return self.cash - sum((one.leaves_quantity * (one.price or self.last(one.symbol)) for one in buys), NOTHING)
+        """Cash less what the bot's open buys may need, without fees."""
+        buys = (order for order in self.open_orders if order.side == "buy")
+        return self.cash - sum((buy.leaves_quantity * (buy.price or self.last(buy.symbol)) for buy in buys), ZERO)
 
     @property
     def equity(self) -> Decimal:
-        """Cash, and all shares at their last prices."""
-        return self.cash + sum((held * self.last(symbol) for symbol, held in self._positions.items()), NOTHING)
+        """Cash and all holdings at their last prices."""
+        return self.cash + sum((quantity * self.last(symbol) for symbol, quantity in self._positions.items()), ZERO)
 
 
 def rounded_price(price: Number, tick: Decimal, rounding: str) -> Decimal:
-    """A price in whole ticks, at least one."""
+    """Return a price in whole ticks, at least one tick."""
     return max((_decimal(price) / tick).to_integral_value(rounding) * tick, tick)
 
 

@@ -1,4 +1,4 @@
-"""Plain clients with typed answers, for notebooks and scripts: one that waits, and one to `await`.
+"""A client of the exchange for notebooks and scripts. Its methods wait for each answer.
 
 >>> with ExchangeClient() as exchange:  # doctest: +SKIP
 ...     exchange.open_account("ada")
@@ -7,16 +7,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Mapping
-from datetime import datetime
-from decimal import Decimal
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import httpx
-import msgspec
 
 from microexchange.schemas import (
     AccountView,
@@ -32,145 +27,117 @@ from microexchange.schemas import (
     SecurityView,
     TradeView,
 )
-
-GATEWAY_URL = "http://127.0.0.1:8000"
-MARKET_DATA = "/market-data"
-"""Below this path, the gateway serves what the feed serves."""
-LOOKS, LOOK_SECONDS = 250, 0.02
-"""How often to look whether the feed has heard of a new account, and how long to wait between."""
-Amount = Decimal | int | float | str
-T = TypeVar("T")
-
-
-class ExchangeError(RuntimeError):
-    """The exchange has refused a request. `code` is stable, `field` names what is at fault."""
-
-    def __init__(self, code: str, message: str, field: str | None = None, retry_after: float | None = None) -> None:
-        super().__init__(f"{code}: {message}")
-        self.code, self.message, self.field, self.retry_after = code, message, field, retry_after
-
-
-class _Page(msgspec.Struct):
-    trades: list[TradeView] = []
-    orders: list[OrderView] = []
-    fills: list[FillView] = []
+from trading_bots.client_requests import (
+    ACCOUNT_POLL_INTERVAL_SECONDS,
+    ACCOUNT_POLLS,
+    GATEWAY_URL,
+    MARKET_DATA,
+    Account,
+    Amount,
+    ExchangeError,
+    Page,
+    Request,
+    amend_request,
+    decode_answer,
+    new_order_request,
+    open_account_request,
+    unreachable,
+)
 
 
-class _Ask(msgspec.Struct, frozen=True):
-    """A request: what both clients send."""
+class ExchangeClient(Account):
+    """A client of the exchange that waits for each answer.
 
-    method: str
-    feed: bool
-    path: str
-    answer: Any
-    query: dict[str, Any] = {}
-    body: dict[str, Any] | None = None
+    Every method that sends a request raises `ExchangeError` if the exchange refuses the request, or if no exchange answers.
 
-
-def _order(side: str, symbol: str, quantity: Amount, price: Amount | None, terms: Mapping[str, Any]) -> _Ask:
-    body = {"symbol": symbol, "side": side, "quantity": str(quantity), **_text(terms)}
-    if "order_type" not in terms:
-        kind = "market" if price is None else "limit"
-        body["order_type"] = f"stop_{kind}" if terms.get("trigger_price") is not None else kind
-    if price is not None:
-        body["price"] = str(price)
-    return _Ask("POST", False, "/orders", OrderView, body=body)
-
-
-def _text(terms: Mapping[str, Any]) -> dict[str, Any]:
-    def shown(value: Any) -> Any:
-        if isinstance(value, datetime):
-            return value.isoformat()
-        return str(value) if isinstance(value, (Decimal, float)) else value
-
-    return {name: shown(value) for name, value in terms.items() if value is not None}
-
-
-def _read(ask: _Ask, answer: httpx.Response) -> Any:
-    """What the exchange says. Raises `ExchangeError`."""
-    if answer.is_success:
-        return msgspec.json.decode(answer.content, type=ask.answer)
-    try:
-        error = answer.json()["error"]
-        raise ExchangeError(error["code"], error["message"], error.get("field"), error.get("retry_after"))
-    except (ValueError, KeyError, TypeError):
-        raise ExchangeError("HTTP", f"{answer.status_code} from {answer.url}") from None
-
-
-class _Requests:
-    """The requests, the same for both clients."""
-
-    client_id = ""
-    """Who you are, once you have opened an account or named one."""
-
-    def _own(self) -> str:
-        if not self.client_id:
-            raise ExchangeError("UNAUTHENTICATED", "who are you? open_account, or give key and client_id")
-        return self.client_id
-
-    def _open(self, client_id: str, invitation_code: str) -> _Ask:
-        body = {"client_id": client_id, "invitation_code": invitation_code}
-        return _Ask("POST", False, "/clients", AccountView, body={key: text for key, text in body.items() if text})
-
-    def _amend(self, order_id: str, quantity: Amount | None, price: Amount | None, trigger_price: Amount | None) -> _Ask:
-        amounts = {"quantity": quantity, "price": price, "trigger_price": trigger_price}
-        body = {name: str(amount) for name, amount in amounts.items() if amount is not None}
-        return _Ask("PATCH", False, f"/orders/{order_id}", OrderView, body=body)
-
-
-class ExchangeClient(_Requests):
-    """A client that waits for each answer. Every method raises `ExchangeError` where the exchange refuses."""
+    ```python
+    with ExchangeClient() as exchange:
+        exchange.open_account("ada")
+        order = exchange.buy("AAPL", 1, "190.00")
+        print(order.status, exchange.balance().equity)
+    ```
+    """
 
     def __init__(
         self, gateway_url: str = GATEWAY_URL, feed_url: str = "", key: str = "", client_id: str = "", **options: Any
     ) -> None:
-        """Without a `feed_url`, market data comes from the gateway too. `options` go to `httpx.Client`."""
+        """Create a client. It connects with its first request.
+
+        Parameters:
+            gateway_url: the address of the gateway.
+            feed_url: the address of the market-data feed. By default, market data comes through the gateway.
+            key: the API key of an account. Leave it out to read public market data, or to open an account.
+            client_id: the client id that `key` belongs to.
+            options: further arguments of `httpx.Client`. The default `timeout` is 30 seconds.
+        """
         gateway_url = gateway_url.rstrip("/")
         self._urls = (gateway_url, feed_url.rstrip("/") or f"{gateway_url}{MARKET_DATA}")
         self._http = httpx.Client(**{"timeout": 30, **options})
         self.client_id, self.key = client_id, key
 
     def __enter__(self) -> Self:
-        """Closes itself at the end of the block."""
+        """Return the client. It is closed at the end of the block."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Closes itself."""
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the client."""
         self.close()
 
     def close(self) -> None:
-        """Closes its connections."""
+        """Close the connections of the client."""
         self._http.close()
 
-    def _ask(self, ask: _Ask) -> Any:
+    def _send(self, request: Request) -> Any:
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        url = self._urls[ask.feed] + ask.path
-        return _read(ask, self._http.request(ask.method, url, params=ask.query, json=ask.body, headers=headers))
+        url = self._urls[request.to_feed] + request.path
+        try:
+            answer = self._http.request(request.method, url, params=request.query, json=request.body, headers=headers)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise unreachable(url) from error
+        return decode_answer(request, answer)
 
     def open_account(self, client_id: str, invitation_code: str = "") -> AccountView:
-        """Opens an account, and is its client from then on: as soon as the feed knows of it too. Keep `key`: nobody else
-        has it."""
-        account: AccountView = self._ask(self._open(client_id, invitation_code))
+        """Open an account, and use it for all requests from now on.
+
+        It returns when the feed has the account too. Store `api_key` of the answer: the exchange does not return it again.
+
+        Parameters:
+            client_id: the name of the account.
+            invitation_code: the code that the exchange may require.
+        """
+        account: AccountView = self._send(open_account_request(client_id, invitation_code))
         self.client_id, self.key = account.client_id, account.api_key
-        for _ in range(LOOKS):
+        for _ in range(ACCOUNT_POLLS):
             try:
                 self.balance()
                 break
             except ExchangeError as error:
                 if error.code != "UNKNOWN_CLIENT":
                     raise
-            time.sleep(LOOK_SECONDS)
+            time.sleep(ACCOUNT_POLL_INTERVAL_SECONDS)
         return account
 
     def buy(self, symbol: str, quantity: Amount, price: Amount | None = None, **terms: Any) -> OrderView:
-        """Enters a buy: a limit order at `price`, or a market order; with a `trigger_price`, a stop. `terms` as in
-        `POST /orders`; a time may be a `datetime` with an offset."""
-        order: OrderView = self._ask(_order("buy", symbol, quantity, price, terms))
+        """Enter an order to buy.
+
+        Parameters:
+            symbol: the security, for example `AAPL`.
+            quantity: the quantity in shares or coins, a multiple of the lot size.
+            price: the limit price in cash, a multiple of the tick size. None for a market order.
+            terms: further fields of `POST /orders`, for example `time_in_force`, `post_only`, `display_quantity` and
+                `client_order_id`. With a `trigger_price` the order is a stop order. `expire_at` may be a `datetime` with a
+                time zone.
+
+        Returns the order as it is after its entry: a market order may have traded already.
+        """
+        order: OrderView = self._send(new_order_request("buy", symbol, quantity, price, terms))
         return order
 
     def sell(self, symbol: str, quantity: Amount, price: Amount | None = None, **terms: Any) -> OrderView:
-        """Enters a sell."""
-        order: OrderView = self._ask(_order("sell", symbol, quantity, price, terms))
+        """Enter an order to sell. Parameters and result are those of `buy`."""
+        order: OrderView = self._send(new_order_request("sell", symbol, quantity, price, terms))
         return order
 
     def amend(
@@ -180,225 +147,91 @@ class ExchangeClient(_Requests):
         price: Amount | None = None,
         trigger_price: Amount | None = None,
     ) -> OrderView:
-        """Changes an open order."""
-        order: OrderView = self._ask(self._amend(order_id, quantity, price, trigger_price))
+        """Change an open order, and return it.
+
+        Parameters:
+            order_id: the id of the order.
+            quantity: the new quantity. It includes what has already traded.
+            price: the new limit price.
+            trigger_price: the new trigger price of a stop order.
+
+        A value of None leaves a field as it is. If only the quantity is reduced, the order keeps its place in the book.
+        """
+        order: OrderView = self._send(amend_request(order_id, quantity, price, trigger_price))
         return order
 
     def cancel(self, order_id: str) -> OrderView:
-        """Cancels an open order."""
-        order: OrderView = self._ask(_Ask("DELETE", False, f"/orders/{order_id}", OrderView))
+        """Cancel an open order, and return it."""
+        order: OrderView = self._send(Request("DELETE", False, f"/orders/{order_id}", OrderView))
         return order
 
     def cancel_all(self, symbol: str = "") -> list[OrderView]:
-        """Cancels all open orders, or those of a security."""
-        orders: list[OrderView] = self._ask(
-            _Ask("DELETE", False, "/orders", list[OrderView], {"symbol": symbol} if symbol else {})
+        """Cancel all open orders, or those of one security. Return the cancelled orders."""
+        orders: list[OrderView] = self._send(
+            Request("DELETE", False, "/orders", list[OrderView], {"symbol": symbol} if symbol else {})
         )
         return orders
 
     def order(self, order_id: str) -> OrderView:
-        """An order of yours."""
-        order: OrderView = self._ask(_Ask("GET", False, f"/orders/{order_id}", OrderView))
+        """Return one of your orders, open or not."""
+        order: OrderView = self._send(Request("GET", False, f"/orders/{order_id}", OrderView))
         return order
 
     def open_orders(self) -> list[OrderView]:
-        """Your open orders, as the feed knows them."""
-        orders: list[OrderView] = self._ask(_Ask("GET", True, f"/orders/{self._own()}", list[OrderView]))
+        """Return your open orders, as the feed has them."""
+        orders: list[OrderView] = self._send(Request("GET", True, f"/orders/{self._own_id()}", list[OrderView]))
         return orders
 
     def fills(self, symbol: str = "", limit: int = 100) -> list[FillView]:
-        """Your fills, newest first."""
+        """Return your last `limit` fills, newest first, of all securities or of one."""
         query = {"limit": limit, **({"symbol": symbol} if symbol else {})}
-        page: _Page = self._ask(_Ask("GET", False, "/fills", _Page, query))
+        page: Page = self._send(Request("GET", False, "/fills", Page, query))
         return page.fills
 
     def balance(self) -> BalanceView:
-        """Your settled cash, and what you are worth."""
-        balance: BalanceView = self._ask(_Ask("GET", True, f"/balance/{self._own()}", BalanceView))
+        """Return your settled cash, and your equity."""
+        balance: BalanceView = self._send(Request("GET", True, f"/balance/{self._own_id()}", BalanceView))
         return balance
 
     def holdings(self) -> list[HoldingView]:
-        """Your settled holdings."""
-        holdings: list[HoldingView] = self._ask(_Ask("GET", True, f"/holdings/{self._own()}", list[HoldingView]))
+        """Return your settled holdings."""
+        holdings: list[HoldingView] = self._send(Request("GET", True, f"/holdings/{self._own_id()}", list[HoldingView]))
         return holdings
 
     def equity(self, limit: int = 1000) -> list[EquityView]:
-        """What you were worth over time, oldest first."""
-        points: list[EquityView] = self._ask(_Ask("GET", True, f"/equity/{self._own()}", list[EquityView], {"limit": limit}))
+        """Return the last `limit` points of your equity over time, oldest first."""
+        points: list[EquityView] = self._send(
+            Request("GET", True, f"/equity/{self._own_id()}", list[EquityView], {"limit": limit})
+        )
         return points
 
     def securities(self) -> list[SecurityView]:
-        """What is listed."""
-        found: list[SecurityView] = self._ask(_Ask("GET", True, "/securities", list[SecurityView], {"limit": 1000}))
-        return found
+        """Return the listed securities and their terms."""
+        securities: list[SecurityView] = self._send(Request("GET", True, "/securities", list[SecurityView], {"limit": 1000}))
+        return securities
 
     def book(self, symbol: str, depth: int = 10) -> BookView:
-        """A book, best prices first."""
-        book: BookView = self._ask(_Ask("GET", True, f"/book/{symbol}", BookView, {"depth": depth}))
+        """Return the `depth` best levels of each side of a book, best price first."""
+        book: BookView = self._send(Request("GET", True, f"/book/{symbol}", BookView, {"depth": depth}))
         return book
 
     def bbo(self, symbol: str) -> BboView:
-        """The best bid and offer."""
-        bbo: BboView = self._ask(_Ask("GET", True, f"/bbo/{symbol}", BboView))
+        """Return the best bid and offer of a security."""
+        bbo: BboView = self._send(Request("GET", True, f"/bbo/{symbol}", BboView))
         return bbo
 
     def trades(self, symbol: str, limit: int = 100) -> list[TradeView]:
-        """The market's trades, newest first."""
-        page: _Page = self._ask(_Ask("GET", True, f"/trades/{symbol}", _Page, {"limit": limit}))
+        """Return the last `limit` trades of a security, newest first."""
+        page: Page = self._send(Request("GET", True, f"/trades/{symbol}", Page, {"limit": limit}))
         return page.trades
 
     def candles(self, symbol: str, interval: str = "1m", limit: int = 500) -> list[CandleView]:
-        """Candles, oldest first: 1s, 1m, 5m, 1h or 1d."""
+        """Return the last `limit` candles of a security, oldest first. `interval` is `1s`, `1m`, `5m`, `1h` or `1d`."""
         query = {"interval": interval, "limit": limit}
-        candles: list[CandleView] = self._ask(_Ask("GET", True, f"/candles/{symbol}", list[CandleView], query))
+        candles: list[CandleView] = self._send(Request("GET", True, f"/candles/{symbol}", list[CandleView], query))
         return candles
 
     def leaderboard(self, limit: int = 100) -> list[LeaderView]:
-        """Who has made the most."""
-        leaders: list[LeaderView] = self._ask(_Ask("GET", True, "/leaderboard", list[LeaderView], {"limit": limit}))
-        return leaders
-
-
-class AsyncExchangeClient(_Requests):
-    """A client to `await`. Every method raises `ExchangeError` where the exchange refuses."""
-
-    def __init__(
-        self, gateway_url: str = GATEWAY_URL, feed_url: str = "", key: str = "", client_id: str = "", **options: Any
-    ) -> None:
-        """Without a `feed_url`, market data comes from the gateway too. `options` go to `httpx.AsyncClient`."""
-        gateway_url = gateway_url.rstrip("/")
-        self._urls = (gateway_url, feed_url.rstrip("/") or f"{gateway_url}{MARKET_DATA}")
-        self._http = httpx.AsyncClient(**{"timeout": 30, **options})
-        self.client_id, self.key = client_id, key
-
-    async def __aenter__(self) -> Self:
-        """Closes itself at the end of the block."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Closes itself."""
-        await self.close()
-
-    async def close(self) -> None:
-        """Closes its connections."""
-        await self._http.aclose()
-
-    async def _ask(self, ask: _Ask) -> Any:
-        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        url = self._urls[ask.feed] + ask.path
-        return _read(ask, await self._http.request(ask.method, url, params=ask.query, json=ask.body, headers=headers))
-
-    async def open_account(self, client_id: str, invitation_code: str = "") -> AccountView:
-        """Opens an account, and is its client from then on: as soon as the feed knows of it too. Keep `key`: nobody else
-        has it."""
-        account: AccountView = await self._ask(self._open(client_id, invitation_code))
-        self.client_id, self.key = account.client_id, account.api_key
-        for _ in range(LOOKS):
-            try:
-                await self.balance()
-                break
-            except ExchangeError as error:
-                if error.code != "UNKNOWN_CLIENT":
-                    raise
-            await asyncio.sleep(LOOK_SECONDS)
-        return account
-
-    async def buy(self, symbol: str, quantity: Amount, price: Amount | None = None, **terms: Any) -> OrderView:
-        """Enters a buy: a limit order at `price`, or a market order; with a `trigger_price`, a stop. `terms` as in
-        `POST /orders`; a time may be a `datetime` with an offset."""
-        order: OrderView = await self._ask(_order("buy", symbol, quantity, price, terms))
-        return order
-
-    async def sell(self, symbol: str, quantity: Amount, price: Amount | None = None, **terms: Any) -> OrderView:
-        """Enters a sell."""
-        order: OrderView = await self._ask(_order("sell", symbol, quantity, price, terms))
-        return order
-
-    async def amend(
-        self,
-        order_id: str,
-        quantity: Amount | None = None,
-        price: Amount | None = None,
-        trigger_price: Amount | None = None,
-    ) -> OrderView:
-        """Changes an open order."""
-        order: OrderView = await self._ask(self._amend(order_id, quantity, price, trigger_price))
-        return order
-
-    async def cancel(self, order_id: str) -> OrderView:
-        """Cancels an open order."""
-        order: OrderView = await self._ask(_Ask("DELETE", False, f"/orders/{order_id}", OrderView))
-        return order
-
-    async def cancel_all(self, symbol: str = "") -> list[OrderView]:
-        """Cancels all open orders, or those of a security."""
-        orders: list[OrderView] = await self._ask(
-            _Ask("DELETE", False, "/orders", list[OrderView], {"symbol": symbol} if symbol else {})
-        )
-        return orders
-
-    async def order(self, order_id: str) -> OrderView:
-        """An order of yours."""
-        order: OrderView = await self._ask(_Ask("GET", False, f"/orders/{order_id}", OrderView))
-        return order
-
-    async def open_orders(self) -> list[OrderView]:
-        """Your open orders, as the feed knows them."""
-        orders: list[OrderView] = await self._ask(_Ask("GET", True, f"/orders/{self._own()}", list[OrderView]))
-        return orders
-
-    async def fills(self, symbol: str = "", limit: int = 100) -> list[FillView]:
-        """Your fills, newest first."""
-        query = {"limit": limit, **({"symbol": symbol} if symbol else {})}
-        page: _Page = await self._ask(_Ask("GET", False, "/fills", _Page, query))
-        return page.fills
-
-    async def balance(self) -> BalanceView:
-        """Your settled cash, and what you are worth."""
-        balance: BalanceView = await self._ask(_Ask("GET", True, f"/balance/{self._own()}", BalanceView))
-        return balance
-
-    async def holdings(self) -> list[HoldingView]:
-        """Your settled holdings."""
-        holdings: list[HoldingView] = await self._ask(_Ask("GET", True, f"/holdings/{self._own()}", list[HoldingView]))
-        return holdings
-
-    async def equity(self, limit: int = 1000) -> list[EquityView]:
-        """What you were worth over time, oldest first."""
-        points: list[EquityView] = await self._ask(
-            _Ask("GET", True, f"/equity/{self._own()}", list[EquityView], {"limit": limit})
-        )
-        return points
-
-    async def securities(self) -> list[SecurityView]:
-        """What is listed."""
-        found: list[SecurityView] = await self._ask(_Ask("GET", True, "/securities", list[SecurityView], {"limit": 1000}))
-        return found
-
-    async def book(self, symbol: str, depth: int = 10) -> BookView:
-        """A book, best prices first."""
-        book: BookView = await self._ask(_Ask("GET", True, f"/book/{symbol}", BookView, {"depth": depth}))
-        return book
-
-    async def bbo(self, symbol: str) -> BboView:
-        """The best bid and offer."""
-        bbo: BboView = await self._ask(_Ask("GET", True, f"/bbo/{symbol}", BboView))
-        return bbo
-
-    async def trades(self, symbol: str, limit: int = 100) -> list[TradeView]:
-        """The market's trades, newest first."""
-        page: _Page = await self._ask(_Ask("GET", True, f"/trades/{symbol}", _Page, {"limit": limit}))
-        return page.trades
-
-    async def candles(self, symbol: str, interval: str = "1m", limit: int = 500) -> list[CandleView]:
-        """Candles, oldest first: 1s, 1m, 5m, 1h or 1d."""
-        query = {"interval": interval, "limit": limit}
-        candles: list[CandleView] = await self._ask(_Ask("GET", True, f"/candles/{symbol}", list[CandleView], query))
-        return candles
-
-    async def leaderboard(self, limit: int = 100) -> list[LeaderView]:
-        """Who has made the most."""
-        leaders: list[LeaderView] = await self._ask(_Ask("GET", True, "/leaderboard", list[LeaderView], {"limit": limit}))
+        """Return the `limit` clients with the highest profit."""
+        leaders: list[LeaderView] = self._send(Request("GET", True, "/leaderboard", list[LeaderView], {"limit": limit}))
         return leaders

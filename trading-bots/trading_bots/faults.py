@@ -1,4 +1,4 @@
-"""What goes wrong in a bot: its errors with the bot's own lines, how often each came, and the line where it is stuck."""
+"""Errors in the code of a bot: their text with the bot's own lines, their count, and the line where a bot is stuck."""
 
 import inspect
 import linecache
@@ -11,34 +11,36 @@ from trading_bots.bot import Bot
 
 _OURS = Path(__file__).parent
 _SHIPPED = _OURS / "strategies"
-MAX_KINDS = 20
-"""Different errors of one bot that are kept."""
+MAX_DIFFERENT_ERRORS = 20
+"""The most different errors of one bot that are stored."""
 
 
 def plain(text: str) -> str:
-    """A text that is safe in a terminal: every character that does not print is shown as its escape.
+    """Return a text that is safe to print in a terminal: other characters become their escapes.
 
     >>> plain("red: \\x1b[31m")
     'red: \\\\x1b[31m'
     """
-    return "".join(one if one.isprintable() or one in "\n\t" else repr(one)[1:-1] for one in text)
+    return "".join(
+        character if character.isprintable() or character in "\n\t" else repr(character)[1:-1] for character in text
+    )
 
 
 def _is_ours(file: str) -> bool:
-    """Whether a file belongs to the SDK. A strategy that ships is a bot's own code."""
+    """Return whether a file belongs to the SDK. The strategies that ship count as code of bots."""
     path = Path(file)
     return path.is_relative_to(_OURS) and not path.is_relative_to(_SHIPPED)
 
 
-def complaint(bot: Bot, error: BaseException) -> str:
-    """A bot's error, with the bot's own lines and none of the SDK's."""
+def error_text(bot: Bot, error: BaseException) -> str:
+    """Return the text of a bot's error, with the bot's own lines and without those of the SDK."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
     where = "".join(traceback.format_list(frames))
     return plain(f"{type(bot).__name__}: {type(error).__name__}: {error}\n{where}")
 
 
 def comes_from(error: BaseException, package: str) -> bool:
-    """Whether a module of that package raised the error."""
+    """Return whether a module of the package raised the error."""
     found: TracebackType | None = error.__traceback__
     name = ""
     while found is not None:
@@ -46,42 +48,42 @@ def comes_from(error: BaseException, package: str) -> bool:
     return name.partition(".")[0] == package
 
 
-class Complaints:
-    """The errors of one bot: each kind once, with its count. Two errors are of one kind if they have the same type and come
-    from the same line."""
+class ErrorLog:
+    """The different errors of one bot, and their counts. Errors of the same type from the same line are the same."""
 
     def __init__(self, bot: Bot) -> None:
         self._bot = bot
-        self._kinds: dict[tuple[type, str, int], list[str | int]] = {}
+        self._errors: dict[tuple[type, str, int], list[str | int]] = {}
 
     def add(self, error: BaseException) -> str:
-        """Counts an error. Returns what is new to say: the whole text at the first time, one line at the 10th, the 100th
-        and so on, else nothing."""
+        """Count an error, and return the text to print.
+
+        That is the whole error the first time, one line the 10th time, the 100th time and so on, and otherwise nothing.
+        """
         last = traceback.extract_tb(error.__traceback__)[-1:]
         where = (last[0].filename, last[0].lineno or 0) if last else ("", 0)
-        kind = self._kinds.get((type(error), *where))
-        if kind is None:
-            if len(self._kinds) >= MAX_KINDS:
+        entry = self._errors.get((type(error), *where))
+        if entry is None:
+            if len(self._errors) >= MAX_DIFFERENT_ERRORS:
                 return ""
-            text = complaint(self._bot, error)
-            self._kinds[type(error), *where] = [text, 1]
+            text = error_text(self._bot, error)
+            self._errors[type(error), *where] = [text, 1]
             return text
-        kind[1] = count = int(kind[1]) + 1
+        entry[1] = count = int(entry[1]) + 1
         if str(count).strip("0") != "1":
             return ""
         return plain(f"{type(self._bot).__name__}: {type(error).__name__} at {where[0]}:{where[1]}, {count} times so far\n")
 
     def __iter__(self) -> Iterator[str]:
-        """The errors, oldest first."""
-        for text, count in self._kinds.values():
+        """Iterate over the texts of the errors, oldest first."""
+        for text, count in self._errors.values():
             yield f"{text}({count} times)\n" if int(count) > 1 else str(text)
 
 
-def place_in(frame: FrameType | None, files: set[str]) -> str:
-    """Where the code of these files is: `my_bot.py:12, in on_timer: while True:`; empty if it does not run.
+def position_in(frame: FrameType | None, files: set[str]) -> str:
+    """Return the position of running code in the files: `my_bot.py:12, in on_timer: while True:`. Empty if none runs.
 
-    Of several frames in the files the innermost counts. What is outside of the event loop does not count: a bot's file may
-    have started the loop.
+    The innermost frame counts. Frames outside of the event loop do not, since a bot's file may have started the loop.
     """
     while frame is not None and frame.f_globals.get("__name__") not in ("asyncio.events", "asyncio.base_events"):
         code = frame.f_code
@@ -93,16 +95,16 @@ def place_in(frame: FrameType | None, files: set[str]) -> str:
 
 
 def files_of(bot: type[Bot]) -> set[str]:
-    """The files in which a bot's classes are written."""
+    """Return the files in which the classes of a bot are defined."""
     found = set()
-    for kind in bot.__mro__:
-        if issubclass(kind, Bot) and kind is not Bot:
+    for base in bot.__mro__:
+        if issubclass(base, Bot) and base is not Bot:
             try:
-                found.add(inspect.getfile(kind))
+                found.add(inspect.getfile(base))
             except (OSError, TypeError):
-                continue  # a class that was typed into a notebook
+                continue  # a class of a notebook has no file
     return found
 
 
-Say = Callable[[str], None]
-"""Prints one message to the person who runs the bot."""
+Print = Callable[[str], None]
+"""A function that prints one message to the person who runs the bot."""

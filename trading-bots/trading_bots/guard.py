@@ -1,4 +1,4 @@
-"""Watches a live bot in a process of its own: prints where it is stuck, and lets Ctrl-C end it."""
+"""The guard of a live bot: it prints where the bot is stuck, and lets Ctrl-C end it."""
 
 import asyncio
 import contextlib
@@ -11,50 +11,54 @@ from collections.abc import Iterator
 from types import FrameType
 
 from trading_bots.bot import Bot
-from trading_bots.faults import Say, files_of, place_in
+from trading_bots.faults import Print, files_of, position_in
 
-PATIENCE = 10.0
-"""Seconds without a sign of life of the event loop after which the bot is stuck."""
-LOOK = 0.5
-"""Seconds between two signs of life, and between two looks."""
+CALLBACK_TIMEOUT_SECONDS = 10.0
+"""The time after which a callback that has not returned is reported."""
+CHECK_INTERVAL_SECONDS = 0.5
+"""The time between two heartbeats of the event loop, and between two checks."""
 
 
 class Guard:
-    """The guard of one bot. All of it works while the bot keeps the event loop from running."""
+    """The guard of one bot. It works while a callback blocks the event loop: with signal handlers and a thread."""
 
-    def __init__(self, bot: Bot, stop: asyncio.Event, say: Say, patience: float = PATIENCE) -> None:
-        self._bot, self._stop, self._say, self._patience = bot, stop, say, patience
+    def __init__(
+        self, bot: Bot, stop: asyncio.Event, print_message: Print, timeout_seconds: float = CALLBACK_TIMEOUT_SECONDS
+    ) -> None:
+        self._bot, self._stop, self._print, self._timeout_seconds = bot, stop, print_message, timeout_seconds
         self._files = files_of(type(bot))
-        self._alive_at = time.monotonic()
-        self._presses = 0
-        self._ends = threading.Event()
+        self._last_beat = time.monotonic()
+        self._interrupts = 0
+        self._done = threading.Event()
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
-        """Guards meanwhile. Call it in the main thread, on the running event loop."""
+        """Guard the bot within the context. Call it in the main thread, on the running event loop."""
         loop, main = asyncio.get_running_loop(), threading.get_ident()
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
         def on_signal(number: int, frame: FrameType | None) -> None:
-            # A handler of the event loop would wait for the bot to return.
-            self._presses += 1
+            # A signal handler of asyncio would run only after the callback has returned.
+            self._interrupts += 1
             loop.call_soon_threadsafe(self._stop.set)
-            if self._presses > 1:
+            if self._interrupts > 1:
                 self._end(number)
-            where = place_in(frame, self._files)
+            where = position_in(frame, self._files)
             if where:
-                self._say(f"{self._name()} is at {where}. It ends when that returns; Ctrl-C again ends it at once.")
+                self._print(
+                    f"{self._name()} is at {where}. It ends when the callback returns. Press Ctrl-C again to end it at once."
+                )
 
-        for number in before:
+        for number in previous:
             signal.signal(number, on_signal)
         beating = loop.create_task(self._beat())
         threading.Thread(target=self._watch, args=(main,), daemon=True).start()
         try:
             yield
         finally:
-            self._ends.set()
+            self._done.set()
             beating.cancel()
-            for number, handler in before.items():
+            for number, handler in previous.items():
                 signal.signal(number, handler)
 
     def _name(self) -> str:
@@ -62,23 +66,23 @@ class Guard:
 
     def _end(self, number: int) -> None:
         with contextlib.suppress(OSError):
-            os.write(2, b"\nmicroexchange: the bot was ended. Its open orders stay in the market.\n")
+            os.write(2, b"\nmicroexchange: the bot has ended. Its open orders stay in the market.\n")
         os._exit(128 + number)
 
     async def _beat(self) -> None:
         while True:
-            self._alive_at = time.monotonic()
-            await asyncio.sleep(LOOK)
+            self._last_beat = time.monotonic()
+            await asyncio.sleep(CHECK_INTERVAL_SECONDS)
 
     def _watch(self, main: int) -> None:
-        """Prints where the bot is stuck, once each time."""
-        said_of = 0.0
-        while not self._ends.wait(LOOK):
-            if time.monotonic() - self._alive_at < self._patience or self._alive_at == said_of:
+        """Print where the bot is stuck, once each time."""
+        reported = 0.0
+        while not self._done.wait(CHECK_INTERVAL_SECONDS):
+            if time.monotonic() - self._last_beat < self._timeout_seconds or self._last_beat == reported:
                 continue
-            said_of = self._alive_at
-            where = place_in(sys._current_frames().get(main), self._files) or "not in its own file"
-            self._say(
-                f"{self._name()} has not returned for {self._patience:g} s: {where}. "
-                "While it does not return, it gets no news and sends no orders. Ctrl-C twice ends it."
+            reported = self._last_beat
+            where = position_in(sys._current_frames().get(main), self._files) or "not in its own file"
+            self._print(
+                f"{self._name()} has not returned for {self._timeout_seconds:g} s: {where}. "
+                "Until it returns, the bot receives nothing and sends no orders. Press Ctrl-C twice to end it."
             )

@@ -1,4 +1,4 @@
-"""Runs bots on a live exchange: finds their accounts and keeps their keys."""
+"""Run bots on a live exchange: find or open their accounts, and store their keys."""
 
 import asyncio
 import contextlib
@@ -17,10 +17,11 @@ import structlog
 
 from microexchange.auth import write_private
 from trading_bots.bot import Bot
-from trading_bots.client import MARKET_DATA
+from trading_bots.client_requests import MARKET_DATA
+from trading_bots.connections import AccountError, Contact, refusal_in
 from trading_bots.faults import plain
 from trading_bots.guard import Guard
-from trading_bots.live import AccountError, Contact, LiveVenue, refusal_in
+from trading_bots.live import LiveVenue
 
 GATEWAY_URL = os.environ.get("MX_GATEWAY_URL", "http://127.0.0.1:8000")
 FEED_URL = os.environ.get("MX_FEED_URL", "")
@@ -30,20 +31,20 @@ _logger = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Funding:
-    """What the admin gives an account when it opens it."""
+    """The cash, shares and limits with which the admin opens an account."""
 
     cash: Decimal = Decimal(0)
     shares: Mapping[str, Decimal] = field(default_factory=dict)
-    """Quantity by symbol; `*` is every other listed security."""
+    """Quantities by symbol. `*` stands for every other listed security."""
     credit: Decimal = Decimal(0)
-    """Cash that the account may owe."""
+    """The amount by which cash may be below zero."""
     short_limit: Decimal = Decimal(0)
-    """What all its short positions together may come to, in cash at the reference prices of the listings."""
+    """The most that all short positions may come to, in cash at the reference prices."""
     house: bool = True
-    """Whether the account is the exchange's own: a leaderboard can leave those out."""
+    """Whether the account belongs to the house. A leaderboard can leave such accounts out."""
 
     def as_json(self) -> dict[str, Any]:
-        """The body of `PUT /admin/clients/{client_id}`."""
+        """Return the body of `PUT /admin/clients/{client_id}`."""
         return {
             "cash": f"{self.cash:f}",
             "shares": {symbol: f"{quantity:f}" for symbol, quantity in self.shares.items()},
@@ -54,18 +55,18 @@ class Funding:
 
 
 class KeyFile:
-    """API keys by client id, in a file that only its owner can read."""
+    """A file of API keys by client id. Only its owner can read it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._keys: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
 
     def get(self, client_id: str) -> str | None:
-        """The key of a client, if it is there."""
+        """Return the key of a client. None if the file does not have it."""
         return self._keys.get(client_id)
 
     def put(self, client_id: str, key: str) -> None:
-        """Keeps a key."""
+        """Store the key of a client."""
         self._keys[client_id] = key
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_private(self._path, json.dumps(self._keys))
@@ -79,11 +80,21 @@ async def account(
     admin_token: str = "",
     funding: Funding | None = None,
 ) -> tuple[str, str]:
-    """An account for a bot that wants to be called `client_id`: (client id, key), from the key file or newly opened.
+    """Return the client id and the key of a bot's account: from the key file, or of a new account.
 
-    Where somebody else has the name, the bot is called `client_id-2`, and so on. `admin_token` opens accounts where not
-    everybody may. With `funding`, the admin opens the account with exactly that; an account that it has opened before is
-    found again, and not funded a second time. Raises `AccountError`, or `httpx.HTTPError` where it is of use to ask again.
+    If another client has the name, the account is `client_id-2`, and so on.
+
+    Parameters:
+        http: the client that sends the requests.
+        gateway_url: the address of the gateway.
+        client_id: the preferred client id.
+        keys: the key file. The key of a new account is added to it.
+        admin_token: opens an account if only the admin may.
+        funding: if given, the admin opens the account with it. An existing account is not funded again.
+
+    Raises:
+        AccountError: the exchange refuses to open the account.
+        httpx.HTTPError: there is no usable answer. A later attempt may succeed.
     """
     headers = {"Authorization": f"Bearer {admin_token}"} if admin_token else {}
     for number in range(1, 1000):
@@ -103,7 +114,7 @@ async def account(
             raise httpx.ConnectError(refusal_in(answer))
         if _code_in(answer) != "CLIENT_EXISTS":
             raise AccountError(refusal_in(answer))
-    raise AccountError(f"a thousand clients are called {client_id}")
+    raise AccountError(f"the names {client_id} to {client_id}-999 are all taken")
 
 
 def _code_in(answer: httpx.Response) -> str:
@@ -114,11 +125,15 @@ def _code_in(answer: httpx.Response) -> str:
 
 
 def client_of(key: str) -> str:
-    """Whose key that is, as it says itself: the exchange checks it. Raises `AccountError`."""
+    """Return the client id in an API key. The exchange checks the key later.
+
+    Raises:
+        AccountError: the text is not an API key.
+    """
     try:
         return str(jwt.decode(key, options={"verify_signature": False})["sub"])
     except (jwt.InvalidTokenError, KeyError) as error:
-        raise AccountError("that is no API key of this exchange's: it has three parts with a dot between") from error
+        raise AccountError("this is not an API key of an exchange: a key has three parts with dots between them") from error
 
 
 async def run_bots(
@@ -130,9 +145,19 @@ async def run_bots(
     admin_token: str = "",
     funding: Mapping[str, Funding] | None = None,
 ) -> None:
-    """Runs bots, by the names they would like, until `stop`. Opens accounts for those who have none, as the admin where it
-    must. `funding`, by name, is what the admin opens a bot's account with; a bot that is not in it gets what every new
-    account gets. A bot that is not let in is tried again; one whose key is refused later ends, and the others go on."""
+    """Run bots until `stop` is set. A bot without an account gets one, under its name in `bots`.
+
+    If no account can be opened, the SDK tries again each second. A bot whose key is rejected later ends, without the others.
+
+    Parameters:
+        bots: the bots by preferred client id.
+        gateway_url: the address of the gateway.
+        feed_url: the address of the market-data feed.
+        keys: the key file.
+        stop: ends the bots when it is set.
+        admin_token: opens accounts if only the admin may.
+        funding: by name, what the admin opens an account with. Other bots get what every new account gets.
+    """
     venues = []
     contact = Contact(_log, "The gateway", gateway_url)
     async with httpx.AsyncClient(timeout=30) as http:
@@ -156,14 +181,14 @@ async def _run_alone(venue: LiveVenue, stop: asyncio.Event) -> None:
     try:
         await venue.run(stop)
     except AccountError as error:
-        _log(f"a bot has ended: {error}")
+        _log(f"a bot has ended, since its key was rejected: {error}")
 
 
 def _log(text: str) -> None:
     _logger.warning(text)
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     print(plain(text), file=sys.stderr, flush=True)
 
 
@@ -176,37 +201,53 @@ def run(
     keys: Path = Path("keys.json"),
     key: str = "",
 ) -> None:
-    """Runs one bot until Ctrl-C. Without a `feed_url`, market data comes from the gateway. Without
-    `key`, its account is opened on first use, and the key kept in the file `keys`.
-    Waits for an exchange that does not answer. Raises `AccountError` where the exchange does not let it in."""
+    """Run one bot until Ctrl-C. Wait for the exchange if it does not answer.
+
+    Parameters:
+        bot: a bot, or its class.
+        client_id: the preferred client id. By default, the name of the class.
+        gateway_url: the address of the gateway.
+        feed_url: the address of the market-data feed. By default, market data comes through the gateway.
+        keys: the key file. Without `key`, the first run opens an account and stores its key there.
+        key: the API key of an existing account.
+
+    Raises:
+        AccountError: the exchange refuses the account or the key.
+    """
     instance = bot if isinstance(bot, Bot) else bot()
     name = client_id or type(instance).__name__
 
     async def main() -> None:
         stop = asyncio.Event()
-        guard = Guard(instance, stop, _say)
+        guard = Guard(instance, stop, _print)
         with guard.installed():
-            own = (client_of(key), key) if key else await _let_in(name, gateway_url, KeyFile(keys), stop)
+            own = (client_of(key), key) if key else await _open_or_find_account(name, gateway_url, KeyFile(keys), stop)
             if own is None:
                 return
             try:
-                await LiveVenue(instance, *own, gateway_url, feed_url or f"{gateway_url}{MARKET_DATA}", say=_say).run(stop)
+                await LiveVenue(
+                    instance, *own, gateway_url, feed_url or f"{gateway_url}{MARKET_DATA}", print_message=_print
+                ).run(stop)
             except AccountError as error:
-                raise AccountError(f"{own[0]} is not let in at {gateway_url}: {error}. {_advice(key, keys)}") from None
+                raise AccountError(f"{own[0]} is refused by {gateway_url}: {error}. {_key_hint(key, keys)}") from None
 
     asyncio.run(main())
 
 
-def _advice(key: str, keys: Path) -> str:
+def _key_hint(key: str, keys: Path) -> str:
     if key:
-        return "Is the key one of this exchange's? MX_KEY or --key names it"
-    return f"Its key is in {keys}: if that is of another exchange, name another file with --keys"
+        return "Is the key one of this exchange? It comes from MX_KEY or --key"
+    return f"Its key is in {keys}. If that key is of another exchange, name another file with --keys"
 
 
-async def _let_in(name: str, gateway_url: str, keys: KeyFile, stop: asyncio.Event) -> tuple[str, str] | None:
-    """The bot's account; None where `stop` comes first. Raises `AccountError`."""
-    hint = " `./mx up` starts an exchange here; --url names another."
-    contact = Contact(_say, "The exchange", gateway_url, hint)
+async def _open_or_find_account(name: str, gateway_url: str, keys: KeyFile, stop: asyncio.Event) -> tuple[str, str] | None:
+    """Return the client id and key of the bot's account. None if `stop` is set first.
+
+    Raises:
+        AccountError: the exchange refuses to open the account.
+    """
+    hint = " Start one with `./mx up`, or name another address with --url."
+    contact = Contact(_print, "The exchange", gateway_url, hint)
     async with httpx.AsyncClient(timeout=30) as http:
         while not stop.is_set():
             try:

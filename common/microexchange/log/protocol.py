@@ -69,7 +69,7 @@ class Backoff:
 
     @property
     def exhausted(self) -> bool:
-        """Whether the next attempt would be after the limit of time. Always false without a limit."""
+        """Return whether the next attempt would be after the limit of time. Always false without a limit."""
         if self._retry_seconds is None:
             return False
         return asyncio.get_running_loop().time() + self.delay_seconds - self._started_at > self._retry_seconds

@@ -1,7 +1,7 @@
-"""Python loads this at its start in the processes of `tests.docs.clone`: connections to the ports that the pages name go to
-the ports of the test's exchange.
+"""Redirects connections to the ports in the pages to the ports of the test's exchange.
 
-MX_DOCS_PORTS has pairs `port=port`, with a comma between.
+Python imports this module at its start in the processes of `tests.docs.clone`. `MX_DOCS_PORTS` has pairs `port=port`, with
+a comma between.
 """
 
 import os
@@ -12,11 +12,11 @@ _PORTS = {int(a): int(b) for a, b in (pair.split("=") for pair in os.environ["MX
 _connect, _connect_ex = socket.socket.connect, socket.socket.connect_ex
 
 
-def _moved(address: Any) -> Any:
+def _redirected(address: Any) -> Any:
     if isinstance(address, tuple) and address[1] in _PORTS:
         return (address[0], _PORTS[address[1]], *address[2:])
     return address
 
 
-socket.socket.connect = lambda self, address: _connect(self, _moved(address))  # type: ignore[method-assign]
-socket.socket.connect_ex = lambda self, address: _connect_ex(self, _moved(address))  # type: ignore[method-assign]
+socket.socket.connect = lambda self, address: _connect(self, _redirected(address))  # type: ignore[method-assign]
+socket.socket.connect_ex = lambda self, address: _connect_ex(self, _redirected(address))  # type: ignore[method-assign]

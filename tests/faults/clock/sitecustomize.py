@@ -1,4 +1,7 @@
-"""Sets this process's clock as many seconds off as the file says that MX_TEST_CLOCK names. Python imports it at start."""
+"""Shifts the clock of a process. Python imports this module at its start.
+
+`MX_TEST_CLOCK` is the path of a file with the offset in seconds.
+"""
 
 import os
 import time
@@ -6,7 +9,7 @@ from pathlib import Path
 
 _file = Path(os.environ.get("MX_TEST_CLOCK", ""))
 if _file.is_file():
-    _off = float(_file.read_text() or 0)
+    _offset_seconds = float(_file.read_text() or 0)
     _time, _time_ns = time.time, time.time_ns
-    time.time = lambda: _time() + _off
-    time.time_ns = lambda: _time_ns() + int(_off * 1e9)
+    time.time = lambda: _time() + _offset_seconds
+    time.time_ns = lambda: _time_ns() + int(_offset_seconds * 1e9)

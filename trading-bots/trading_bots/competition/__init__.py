@@ -1,1 +1,1 @@
-"""Competitions: a season in a file, its rounds, and what came of them."""
+"""Competitions: seasons in TOML files, their rounds, and the results."""

@@ -1,7 +1,8 @@
-"""`python -m trading_bots.competition.contestant`: one contestant's bot, in a process of its own that may do little else.
+"""`python -m trading_bots.competition.contestant`: the bot of one contestant, in a process with limited resources.
 
-What it is told comes as JSON on standard input. It says that it is alive on standard output, a byte at a time; who started
-it ends it when it falls silent, grows, works too much, or has children. It may not start another process at all.
+The process reads its task as JSON from standard input. It writes a byte to standard output at each heartbeat. `compete`
+ends the process if heartbeats stop, or if it uses too much memory or processor time, or has child processes. The process
+itself cannot start other processes.
 """
 
 import asyncio
@@ -18,8 +19,8 @@ import msgspec
 from trading_bots.competition.loading import LoadError, contestant_bot, make_bot
 from trading_bots.live import LiveVenue
 
-BEAT = 0.2
-"""Seconds between two signs of life."""
+HEARTBEAT_INTERVAL_SECONDS = 0.2
+"""The time between two heartbeats."""
 MEGABYTE = 1 << 20
 EXIT_NO_BOT, EXIT_FORBIDDEN = 64, 77
 _STARTS_PROCESSES = (
@@ -34,8 +35,8 @@ _STARTS_PROCESSES = (
 )
 
 
-class Orders(msgspec.Struct):
-    """What the process is told."""
+class ContestantTask(msgspec.Struct):
+    """The task that the process reads from standard input."""
 
     name: str
     key: str
@@ -51,75 +52,77 @@ class Orders(msgspec.Struct):
     """The file for what the bot prints."""
 
 
-def confine(orders: Orders) -> None:
-    """Limits what this process can take, for good."""
-    # The limits of the system are the last resort, and generous: who started us sees it first and can say why.
-    for kind, most in (
-        (resource.RLIMIT_AS, (2 * orders.memory_megabytes + 1024) * MEGABYTE),
-        (resource.RLIMIT_CPU, orders.processor_seconds + 5),
+def limit_resources(task: ContestantTask) -> None:
+    """Limit the resources of this process. The limits cannot be raised again."""
+    # These limits are generous: `compete` checks lower ones, and can report the reason.
+    for resource_type, limit in (
+        (resource.RLIMIT_AS, (2 * task.memory_megabytes + 1024) * MEGABYTE),
+        (resource.RLIMIT_CPU, task.processor_seconds + 5),
         (resource.RLIMIT_FSIZE, 16 * MEGABYTE),
         (resource.RLIMIT_CORE, 0),
     ):
-        _, hard = resource.getrlimit(kind)
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(kind, (most, most))
-    sys.addaudithook(forbid)
+        _, hard = resource.getrlimit(resource_type)
+        limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(resource_type, (limit, limit))
+    sys.addaudithook(end_on_new_process)
 
 
-def forbid(event: str, _: tuple[Any, ...]) -> None:
-    """Ends the process when the bot starts another."""
+def end_on_new_process(event: str, _: tuple[Any, ...]) -> None:
+    """End this process if the bot starts another one. It is an audit hook."""
     if event in _STARTS_PROCESSES:
         print(f"a contestant may not start processes: {event}", file=sys.stderr, flush=True)
         os._exit(EXIT_FORBIDDEN)
 
 
-def until_orphaned() -> None:
-    """Ends the process when who started it is gone: its end of standard input closes."""
+def exit_if_orphaned() -> None:
+    """End this process if the one that started it has ended, which closes standard input."""
     if not os.read(0, 1):
         os._exit(0)
 
 
-async def play(orders: Orders) -> None:
-    """Runs the bot until SIGTERM."""
-    pipe = _own_output(orders)
-    bot = make_bot(contestant_bot(orders.file, orders.strategy, Path(orders.folder)), orders.seed)
+async def play(task: ContestantTask) -> None:
+    """Run the bot until SIGTERM."""
+    pipe = _redirect_output(task)
+    bot = make_bot(contestant_bot(task.file, task.strategy, Path(task.folder)), task.seed)
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    loop.add_reader(0, until_orphaned)
-    beating = asyncio.create_task(_beat(pipe))
+    loop.add_reader(0, exit_if_orphaned)
+    heartbeats = asyncio.create_task(_send_heartbeats(pipe))
     try:
-        venue = LiveVenue(bot, orders.name, orders.key, orders.gateway_url, orders.feed_url, cancel_on_disconnect=True)
+        venue = LiveVenue(bot, task.name, task.key, task.gateway_url, task.feed_url, cancel_on_disconnect=True)
         await venue.run(stop)
     finally:
-        beating.cancel()
+        heartbeats.cancel()
 
 
-def _own_output(orders: Orders) -> int:
-    """Gives the bot a file to print into. Returns the pipe, which was standard output, for the signs of life: what a bot
-    prints is none."""
+def _redirect_output(task: ContestantTask) -> int:
+    """Redirect what the bot prints to its file. Return the file descriptor of the pipe for heartbeats.
+
+    The pipe was standard output. It is moved so that text of the bot does not count as a heartbeat.
+    """
     pipe = os.dup(1)
-    Path(orders.output or os.devnull).parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(orders.output or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    Path(task.output or os.devnull).parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(task.output or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(file, 1)
     os.close(file)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     return pipe
 
 
-async def _beat(pipe: int) -> None:
+async def _send_heartbeats(pipe: int) -> None:
     while True:
         with contextlib.suppress(BlockingIOError):
             os.write(pipe, b".")
-        await asyncio.sleep(BEAT)
+        await asyncio.sleep(HEARTBEAT_INTERVAL_SECONDS)
 
 
 def main() -> None:
-    """Runs the contestant that standard input describes."""
-    orders = msgspec.json.decode(sys.stdin.buffer.readline(), type=Orders)
+    """Run the contestant that standard input describes."""
+    task = msgspec.json.decode(sys.stdin.buffer.readline(), type=ContestantTask)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    confine(orders)
+    limit_resources(task)
     try:
-        asyncio.run(play(orders))
+        asyncio.run(play(task))
     except LoadError as error:
         print(error, file=sys.stderr)
         sys.exit(EXIT_NO_BOT)

@@ -1,4 +1,4 @@
-"""Finds a bot: a class in a file of somebody's, or one that ships."""
+"""Load the class of a bot: from a Python file, or from the strategies that ship."""
 
 import importlib.util
 import inspect
@@ -15,19 +15,23 @@ from trading_bots.bot import Bot
 
 
 class LoadError(RuntimeError):
-    """There is no such bot; the message says what is wrong."""
+    """The bot cannot be loaded. The message states why."""
 
 
 def bot_in_file(text: str, folder: Path = Path()) -> type[Bot]:
-    """The class that `my_bot.py:MyBot` names; without a name, the only bot in the file. Raises `LoadError`."""
+    """Return the class that `my_bot.py:MyBot` names. Without a name, return the only bot in the file.
+
+    Raises:
+        LoadError: there is no such file or class, or the file fails to load.
+    """
     file, _, name = text.partition(":")
     path = folder / file
     if not path.is_file():
         ships = ", ".join(shipped.__all__)
-        raise LoadError(f"there is no file {path}: name one, my_bot.py:MyBot, or a strategy that ships: {ships}")
+        raise LoadError(f"there is no file {path}: name a file, as in my_bot.py:MyBot, or a strategy that ships: {ships}")
     spec = importlib.util.spec_from_file_location(f"bot_in_{zlib.crc32(str(path.resolve()).encode()):x}", path)
     if spec is None or spec.loader is None:
-        raise LoadError(f"{path} is no Python file")
+        raise LoadError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     try:
@@ -42,20 +46,20 @@ def bot_in_file(text: str, folder: Path = Path()) -> type[Bot]:
             "",
         )
         raise LoadError(f"{path}{line}: {type(error).__name__}: {error}") from error
-    found = {
-        key: one
-        for key, one in vars(module).items()
-        if inspect.isclass(one) and issubclass(one, Bot) and one.__module__ == spec.name
+    classes = {
+        key: value
+        for key, value in vars(module).items()
+        if inspect.isclass(value) and issubclass(value, Bot) and value.__module__ == spec.name
     }
-    if not name and len(found) == 1:
-        return next(iter(found.values()))
-    if name not in found:
-        raise LoadError(f"{path} has no bot {name!r}; it has {', '.join(sorted(found)) or 'none'}")
-    return found[name]
+    if not name and len(classes) == 1:
+        return next(iter(classes.values()))
+    if name not in classes:
+        raise LoadError(f"{path} has no bot {name!r}; it has {', '.join(sorted(classes)) or 'none'}")
+    return classes[name]
 
 
 def files_named(file: str, folder: Path) -> set[str]:
-    """The names that Python has for a bot's file, where the contestant has one."""
+    """Return the file names that tracebacks of a bot's file may have. Empty if the contestant has no file."""
     if not file:
         return set()
     path = folder / file.partition(":")[0]
@@ -63,35 +67,52 @@ def files_named(file: str, folder: Path) -> set[str]:
 
 
 def find_bot(text: str, folder: Path = Path()) -> type[Bot]:
-    """The bot that a command names: `my_bot.py`, `my_bot.py:MyBot`, or the class of a strategy that ships. Raises
-    `LoadError`."""
+    """Return the bot that a command names: `my_bot.py`, `my_bot.py:MyBot`, or the class of a strategy that ships.
+
+    Raises:
+        LoadError: there is no such bot.
+    """
     return shipped_bot(text) if is_shipped(text) else bot_in_file(text, folder)
 
 
 def is_shipped(text: str) -> bool:
-    """Whether a text names the class of a strategy, and no file."""
+    """Return whether a text is the name of a strategy's class, and not a file."""
     return text.isidentifier()
 
 
 def shipped_bot(name: str) -> type[Bot]:
-    """The class of that name in `trading_bots.strategies`. Raises `LoadError`."""
+    """Return the class of that name in `trading_bots.strategies`.
+
+    Raises:
+        LoadError: there is no such strategy.
+    """
     if name not in shipped.__all__:
-        raise LoadError(f"no bot {name!r} ships; these do: {', '.join(shipped.__all__)}. A file is named my_bot.py")
-    found: type[Bot] = getattr(shipped, name)
-    return found
+        raise LoadError(
+            f"there is no strategy {name!r}. These ship: {', '.join(shipped.__all__)}. For a file, write its name: my_bot.py"
+        )
+    strategy: type[Bot] = getattr(shipped, name)
+    return strategy
 
 
 def contestant_bot(file: str, strategy: str, folder: Path) -> type[Bot]:
-    """A contestant's class: in a file, or one that ships. Raises `LoadError`."""
+    """Return the class of a contestant: from a file, or a strategy that ships.
+
+    Raises:
+        LoadError: there is no such bot.
+    """
     return bot_in_file(file, folder) if file else shipped_bot(strategy)
 
 
-def make_bot(kind: type[Bot], seed: str, settings: Mapping[str, Any] | None = None) -> Bot:
-    """An instance. One that takes a `seed` gets a number of its own. Raises `LoadError`."""
+def make_bot(bot_class: type[Bot], seed: str, settings: Mapping[str, Any] | None = None) -> Bot:
+    """Create a bot. If its class takes a `seed`, the argument is a number derived from `seed`.
+
+    Raises:
+        LoadError: the class raises an error.
+    """
     arguments = dict(settings or {})
-    if "seed" in inspect.signature(kind).parameters:
+    if "seed" in inspect.signature(bot_class).parameters:
         arguments.setdefault("seed", random.Random(seed).getrandbits(32))
     try:
-        return kind(**arguments)
+        return bot_class(**arguments)
     except Exception as error:
-        raise LoadError(f"{kind.__name__} cannot be made: {type(error).__name__}: {error}") from error
+        raise LoadError(f"{bot_class.__name__} cannot be created: {type(error).__name__}: {error}") from error

@@ -1,4 +1,4 @@
-"""What bots print: kept apart by bot, line by line, and safe to show in a terminal."""
+"""The lines that bots print: separated by bot, and safe to show in a terminal."""
 
 import contextlib
 import io
@@ -8,47 +8,49 @@ from pathlib import Path
 from trading_bots.faults import plain
 
 MAX_CHARACTERS = 1_000_000
-"""Of one bot in one round; what it prints after that is left out."""
+"""The most characters of one bot in one round. Further ones are dropped."""
 
 
 class _Lines(io.TextIOBase):
-    """A stream that cuts its text into lines, kept apart by writer."""
+    """A stream that splits its text into lines, separately for each writer."""
 
-    def __init__(self, who: Callable[[], str], said: Callable[[str, str], None]) -> None:
-        self._who, self._said = who, said
-        self._rest: dict[str, str] = {}
+    def __init__(self, writer: Callable[[], str], on_line: Callable[[str, str], None]) -> None:
+        self._writer, self._on_line = writer, on_line
+        self._partial: dict[str, str] = {}
         self._left: dict[str, int] = {}
 
     def writable(self) -> bool:
         return True
 
     def write(self, text: str) -> int:
-        who = self._who()
-        left = self._left[who] = self._left.get(who, MAX_CHARACTERS) - len(text)
+        writer = self._writer()
+        left = self._left[writer] = self._left.get(writer, MAX_CHARACTERS) - len(text)
         if left < 0:
             return len(text)
-        *lines, self._rest[who] = (self._rest.get(who, "") + text).split("\n")
+        *lines, self._partial[writer] = (self._partial.get(writer, "") + text).split("\n")
         for line in lines:
-            self._said(who, plain(line))
+            self._on_line(writer, plain(line))
         return len(text)
 
     def end(self) -> None:
-        for who, rest in self._rest.items():
-            if rest:
-                self._said(who, plain(rest))
-        for who, left in self._left.items():
+        for writer, partial in self._partial.items():
+            if partial:
+                self._on_line(writer, plain(partial))
+        for writer, left in self._left.items():
             if left < 0:
-                self._said(who, f"… {-left:,} characters more are left out")
+                self._on_line(writer, f"… {-left:,} more characters are left out")
 
 
 @contextlib.contextmanager
-def captured(who: Callable[[], str], said: Callable[[str, str], None] | None) -> Iterator[None]:
-    """Gives each line that is printed meanwhile to `said`, after the name that `who` returns then. Without `said`, lines are
-    printed as ever."""
-    if said is None:
+def captured(writer: Callable[[], str], on_line: Callable[[str, str], None] | None) -> Iterator[None]:
+    """Pass each line that is printed within the context to `on_line`, after the name that `writer` returns at that time.
+
+    Without `on_line`, lines are printed as usual.
+    """
+    if on_line is None:
         yield
         return
-    lines = _Lines(who, said)
+    lines = _Lines(writer, on_line)
     try:
         with contextlib.redirect_stdout(lines), contextlib.redirect_stderr(lines):
             yield
@@ -57,8 +59,8 @@ def captured(who: Callable[[], str], said: Callable[[str, str], None] | None) ->
 
 
 def write_output(folder: Path, output: dict[str, list[str]]) -> None:
-    """Writes what bots have printed into `output/<bot>.txt`; nothing where no bot has printed anything."""
-    for who, lines in output.items():
-        path = folder / "output" / f"{who or 'loading'}.txt"
+    """Write the lines of each bot to `output/<bot>.txt`. A bot without lines gets no file."""
+    for writer, lines in output.items():
+        path = folder / "output" / f"{writer or 'loading'}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")

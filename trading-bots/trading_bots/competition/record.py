@@ -1,10 +1,10 @@
-"""What happened in a round: a fold over the reports of the market, live or simulated. Pure."""
+"""The record of a round: all that its report needs, from the reports of a live or simulated market. No I/O."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from market_data_feed.market import Changes, Market
+from market_data_feed.market import Changes, MarketData
 from microexchange.batches import decode_batch
 from microexchange.enums import ExecType, OrderStatus, Side, TradingState
 from microexchange.producer_cursors import ProducerCursors
@@ -31,13 +31,12 @@ class FillRow:
     trade_id: int
     order_id: int
     edge: int
-    """Cash units by which the price was better than the middle of the market before the order that caused the trade; below
-    zero, worse."""
+    """Cash units by which the price was better than the middle before the order that caused the trade. Negative if worse."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What a client did."""
+    """The totals of one client."""
 
     orders: int = 0
     rejected: int = 0
@@ -45,24 +44,24 @@ class Tally:
     """Rejected orders by code."""
     canceled: int = 0
     filled_orders: int = 0
-    """Orders that traded at all."""
+    """Orders that traded, in part or whole."""
     fills: int = 0
     edge: int = 0
-    """Of all fills together, in cash units."""
+    """The sum over all fills, in cash units."""
     fees: int = 0
-    """Paid, in cash units; below zero, received."""
+    """Fees paid, in cash units. Negative if more rebates were received."""
     peak: int = 0
     drawdown: int = 0
-    """The deepest fall of the equity from a peak, in cash units, as sampled."""
-    held_off: int = 0
-    """The sum over the samples of the value of what was held more or less than at the beginning, in cash units."""
+    """The deepest fall of the sampled equity from a peak, in cash units."""
+    inventory_sum: int = 0
+    """The sum over the samples of the value of the difference from the initial holdings, in cash units."""
     equity: list[int | None] = field(default_factory=list)
-    """As sampled; None before the account's opening, or its first deposit, was settled."""
+    """The sampled equity in cash units. None before the opening balance or first deposit was settled."""
 
 
 @dataclass(slots=True)
 class Tape:
-    """What a security did."""
+    """The totals and samples of one security."""
 
     trades: int = 0
     volume: int = 0
@@ -72,48 +71,48 @@ class Tape:
     """Lots by price, now."""
     asks: dict[int, int] = field(default_factory=dict)
     middles: list[float | None] = field(default_factory=list)
-    """Ticks, as sampled; None where a side was empty, or the sides crossed: an auction collects orders."""
+    """Samples in ticks. None if a side was empty or the sides crossed, as in an auction."""
     spreads: list[int | None] = field(default_factory=list)
-    """Ticks; None also where the market did not trade continuously."""
+    """Samples in ticks. None also if the trading state was not `continuous`."""
     depths: list[int | None] = field(default_factory=list)
-    """Lots at the best prices, both sides together; 0 where a side was empty, None where the spread has no meaning."""
+    """Samples of the lots at both best prices together. 0 if a side was empty, None if trading was not continuous."""
     flow: list[int] = field(default_factory=list)
     """Lots that buyers took less those that sellers took, between two samples."""
-    taken: int = 0
+    net_taken: int = 0
 
     def best(self) -> tuple[int, int] | None:
-        """The best bid and offer in ticks; None where a side is empty, or the two cross."""
+        """Return the best bid and offer in ticks. None if a side is empty or the two cross."""
         if not (self.bids and self.asks):
             return None
         bid, ask = max(self.bids), min(self.asks)
         return (bid, ask) if bid < ask else None
 
     def twice_middle(self, last: int) -> int:
-        """Twice the middle of the market, in ticks; where it has none, twice the last price."""
+        """Return twice the middle in ticks. If there is none, return twice the last price."""
         best = self.best()
         return 2 * last if best is None else sum(best)
 
 
 class Record:
-    """Everything that a report needs to know of a round."""
+    """The record of a round."""
 
-    def __init__(self, market: Market) -> None:
+    def __init__(self, market: MarketData) -> None:
         self.market = market
-        """The feed's, which has heard what `hear` is told."""
+        """The feed's state, to which the same reports were applied before."""
         self._initial: dict[str, dict[str, int]] = {}
-        """Lots that each client began with."""
+        """The initial holdings of each client in lots, by symbol."""
         self.fills: list[FillRow] = []
         self.clients: defaultdict[str, Tally] = defaultdict(Tally)
         self.tapes: defaultdict[str, Tape] = defaultdict(Tape)
         self.times: list[int] = []
-        """When samples were taken, in nanoseconds."""
+        """The times of the samples, in nanoseconds of Unix time."""
 
-    def began_with(self, client_id: str, lots: dict[str, int]) -> None:
-        """A client holds so much of each security at the beginning."""
+    def set_initial_holdings(self, client_id: str, lots: dict[str, int]) -> None:
+        """Set the initial holdings of a client, in lots by symbol."""
         self._initial[client_id] = lots
 
-    def hear(self, _: int, reports: Sequence[Event]) -> None:
-        """Takes in what one command has caused, in order. The market has heard it already."""
+    def apply(self, _: int, reports: Sequence[Event]) -> None:
+        """Add the reports of one command, in order. The market must have them already."""
         for report in reports:
             if isinstance(report, OrderReport):
                 self._on_order(report)
@@ -130,11 +129,11 @@ class Record:
                 tape.volume += report.quantity
                 tape.high = max(tape.high, report.price)
                 tape.low = min(tape.low or report.price, report.price)
-                tape.taken += report.quantity if report.aggressor_side is Side.BUY else -report.quantity
+                tape.net_taken += report.quantity if report.aggressor_side is Side.BUY else -report.quantity
 
     def _on_order(self, report: OrderReport) -> None:
-        tally, kind = self.clients[report.client_id], report.exec_type
-        if kind is ExecType.NEW:
+        tally, exec_type = self.clients[report.client_id], report.exec_type
+        if exec_type is ExecType.NEW:
             tally.orders += 1
         elif report.status is OrderStatus.REJECTED:
             tally.orders += 1
@@ -142,7 +141,7 @@ class Record:
             tally.rejects[report.code] = tally.rejects.get(report.code, 0) + 1
         elif report.status is OrderStatus.CANCELED:
             tally.canceled += 1
-        if kind is not ExecType.TRADE:
+        if exec_type is not ExecType.TRADE:
             return
         security = self.market.securities[report.symbol]
         twice = self.tapes[report.symbol].twice_middle(report.last_price)
@@ -169,9 +168,9 @@ class Record:
         )
 
     def sample(self, now: int) -> None:
-        """Takes note of how everything stands."""
+        """Add a sample of all clients and securities. `now` is in nanoseconds of Unix time."""
         market = self.market
-        market.changes = Changes()  # nobody stores them
+        market.changes = Changes()  # not stored here
         market.take_changed_orders()
         self.times.append(now)
         for symbol in market.securities:
@@ -182,11 +181,11 @@ class Record:
             tape.spreads.append(best[1] - best[0] if best is not None and trades else None)
             depth = 0 if best is None else tape.bids[best[0]] + tape.asks[best[1]]
             tape.depths.append(depth if trades else None)
-            tape.flow.append(tape.taken)
-            tape.taken = 0
+            tape.flow.append(tape.net_taken)
+            tape.net_taken = 0
         for client_id, client in market.clients.items():
             tally = self.clients[client_id]
-            # All curves have a value for each sample, whenever their accounts were opened.
+            # The curve of an account that was opened later begins with None, so that all curves have the same length.
             tally.equity += [None] * (len(self.times) - 1 - len(tally.equity))
             if not client.has_funds:
                 tally.equity.append(None)
@@ -197,27 +196,33 @@ class Record:
             tally.drawdown = max(tally.drawdown, tally.peak - equity)
             initial = self._initial.get(client_id, {})
             for symbol in initial.keys() | client.holdings.keys():
-                off = abs(client.holdings.get(symbol, 0) - initial.get(symbol, 0))
-                if off:
-                    tally.held_off += market.value(symbol, off, market.mark(symbol))
+                excess = abs(client.holdings.get(symbol, 0) - initial.get(symbol, 0))
+                if excess:
+                    tally.inventory_sum += market.value(symbol, excess, market.mark(symbol))
 
 
-def record_of(bodies: Iterable[bytes], began: int, every: int, initial: Mapping[str, dict[str, int]]) -> Record:
-    """The record of a live round, from the bodies on `data_feed`, with a sample every so many nanoseconds from `began` on;
-    `initial` is what each client began with, in lots."""
-    market, cursors, due = Market(), ProducerCursors(), began
+def record_of(bodies: Iterable[bytes], start: int, interval: int, initial: Mapping[str, dict[str, int]]) -> Record:
+    """Return the record of a live round.
+
+    Parameters:
+        bodies: the bodies of the topic `data_feed`.
+        start: the time of the first sample, in nanoseconds of Unix time.
+        interval: the time between two samples, in nanoseconds.
+        initial: the initial holdings of each client, in lots by symbol.
+    """
+    market, cursors, due = MarketData(), ProducerCursors(), start
     record = Record(market)
     for client_id, lots in initial.items():
-        record.began_with(client_id, lots)
+        record.set_initial_holdings(client_id, lots)
     for body in bodies:
         batch = decode_batch(DATA_FEED, body)
         while batch.stamp >= due:
             if market.clients:
                 record.sample(due)
-            due += every
+            due += interval
         reports = cursors.take(batch)
         for report in reports:
             market.apply(report)
-        record.hear(batch.stamp, reports)
+        record.apply(batch.stamp, reports)
     record.sample(due)
     return record

@@ -1,4 +1,7 @@
-"""A topic of the log as a file, so that a round can be replayed: each body after its length, in four bytes, big-endian."""
+"""Recordings: a topic of the log as a file, so that a round can be replayed.
+
+Each body follows its length, which is four bytes, big-endian.
+"""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -7,11 +10,11 @@ ORDER_ENTRY_FILE, DATA_FEED_FILE = "order_entry.log", "data_feed.log"
 
 
 class RecordingError(ValueError):
-    """The file is no recording, or ends in the middle of a body."""
+    """The file is not a recording, or ends in the middle of a body."""
 
 
 def write_bodies(path: Path, bodies: Iterable[bytes]) -> None:
-    """Writes a recording."""
+    """Write a recording."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         for body in bodies:
@@ -20,7 +23,12 @@ def write_bodies(path: Path, bodies: Iterable[bytes]) -> None:
 
 
 def read_bodies(path: Path) -> Iterator[bytes]:
-    """The bodies of a recording. Raises `RecordingError` or `OSError`."""
+    """Read the bodies of a recording.
+
+    Raises:
+        RecordingError: the file ends in the middle of a body.
+        OSError: the file cannot be read.
+    """
     with path.open("rb") as file:
         while head := file.read(4):
             body = file.read(int.from_bytes(head, "big"))

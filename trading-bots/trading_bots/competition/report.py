@@ -1,4 +1,4 @@
-"""A round as a page: one HTML file with everything in it, plotly's JavaScript too."""
+"""The HTML page of a round or a tournament. It is one file that includes plotly's JavaScript."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -11,7 +11,7 @@ import plotly.io
 from microexchange.numbers import CASH_SCALE
 from trading_bots.competition.record import Record
 from trading_bots.competition.recording import DATA_FEED_FILE, ORDER_ENTRY_FILE, write_bodies
-from trading_bots.competition.results import RoundResult, Standing, idle, write_round
+from trading_bots.competition.results import RankedClient, RoundResult, idle, write_round
 
 if TYPE_CHECKING:
     from trading_bots.competition.tournament import Tournament
@@ -25,9 +25,9 @@ width: 100%; font-variant-numeric: tabular-nums; } .wide { overflow-x: auto; } t
 th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left; } tr.house td { color: var(--soft); } .bad { color: #b3261e; }
 .good { color: #0b7a4b; } pre { overflow-x: auto; color: #b3261e; }
 """
-_ABOUT_RANKING = """Profit is the equity at the end less what the account was opened with. It has three parts: how much
-better than the middle of the market its prices were, fees, and what the prices of its shares did. The house's
-bots are in grey."""
+_ABOUT_RANKING = """Profit is the equity at the end less the opening balance. It has three parts: the edge of
+the client's prices against the mid price, fees, and the price changes of its inventory. House bots are
+grey."""
 _LAYOUT: dict[str, Any] = {
     "template": "plotly_white",
     "margin": {"l": 60, "r": 20, "t": 30, "b": 60},
@@ -38,27 +38,38 @@ _LAYOUT: dict[str, Any] = {
 
 
 def report(result: RoundResult, record: Record, values: Mapping[str, Sequence[float]] | None = None, about: str = "") -> str:
-    """The page of a round. `values` are the fundamental values, second by second, where they are known."""
-    names = [standing.client_id for standing in result.ranking]
-    played = [standing.client_id for standing in result.ranking if not standing.house] or names
+    """Return the HTML page of a round.
+
+    Parameters:
+        result: the result of the round.
+        record: the record of the round.
+        values: the fundamental values, second by second, if they are known.
+        about: text to add to the line of facts.
+    """
+    names = [client.client_id for client in result.ranking]
+    played = [client.client_id for client in result.ranking if not client.house] or names
     seconds = [(at - record.times[0]) / 1e9 for at in record.times]
     sections = [
         ("Ranking", _ABOUT_RANKING, _ranking(result)),
-        ("Equity", "At the last prices, over the round.", _figure("equity", _equity(record, played, seconds), "cash")),
-        ("Where the profit comes from", "", _figure("parts", _parts(result), "cash", barmode="relative")),
-        ("Fall from a peak", "The equity less the highest that it was before.",
+        ("Equity", "At last prices, over the round.", _figure("equity", _equity(record, played, seconds), "cash")),
+        ("Parts of the profit", "", _figure("parts", _parts(result), "cash", barmode="relative")),
+        ("Fall from a peak", "The equity less its highest value before.",
          _figure("drawdown", _drawdowns(record, played, seconds), "cash")),
         *(
             (symbol, _about_market(result, symbol), _figure(
                 f"price-{number}", _prices(record, symbol, seconds, (values or {}).get(symbol)), "price"))
             for number, symbol in enumerate(result.securities)
         ),
-        ("Quality of the markets", "Means of the samples; volatility is that of the middle, scaled to a minute.",
+        ("Quality of the markets", "Means of the samples. Volatility is that of the mid price, scaled to a minute.",
          _quality(result)),
     ]  # fmt: skip
-    faults = [one for one in result.ranking if one.errors or one.ended or one.note or (idle(one) and not one.house)]
+    faults = [
+        client
+        for client in result.ranking
+        if client.errors or client.ended or client.note or (idle(client) and not client.house)
+    ]
     if faults:
-        sections.append(("What went wrong", "", "".join(map(_fault, faults))))
+        sections.append(("Problems", "", "".join(map(_fault, faults))))
     facts = f"{result.mode}, {result.seconds:g} s, {result.orders:,} orders, {result.trades:,} trades, seed {result.seed}"
     return _page(f"{result.season}, round {result.round}", facts + about, sections)
 
@@ -74,7 +85,7 @@ def _page(title: str, facts: str, sections: Sequence[tuple[str, str, str]]) -> s
 
 
 def write_played(folder: Path, played: "Round") -> None:
-    """Writes everything that there is of a round: what `write_round` writes, the page, and the log."""
+    """Write all files of a round: those of `write_round`, the page, and the recordings."""
     write_round(folder, played.result, played.record)
     (folder / "report.html").write_text(report(played.result, played.record, played.values), encoding="utf-8")
     write_bodies(folder / ORDER_ENTRY_FILE, played.commands)
@@ -112,10 +123,14 @@ def _drawdowns(record: Record, names: Sequence[str], seconds: Sequence[float]) -
 
 
 def _parts(result: RoundResult) -> list[Any]:
-    names = [standing.client_id for standing in result.ranking]
-    parts = {"prices against the middle": "from_spread", "fees": "from_fees", "prices of its shares": "from_inventory"}
+    names = [client.client_id for client in result.ranking]
+    parts = {
+        "prices against the mid price": "from_spread",
+        "fees": "from_fees",
+        "price changes of the inventory": "from_inventory",
+    }
     return [
-        go.Bar(name=name, x=names, y=[float(getattr(standing, field)) for standing in result.ranking])
+        go.Bar(name=name, x=names, y=[float(getattr(client, field)) for client in result.ranking])
         for name, field in parts.items()
     ]
 
@@ -123,10 +138,10 @@ def _parts(result: RoundResult) -> list[Any]:
 def _prices(record: Record, symbol: str, seconds: Sequence[float], values: Sequence[float] | None) -> list[Any]:
     tick = float(record.market.securities[symbol].tick_size)
     middles = [None if middle is None else middle * tick for middle in record.tapes[symbol].middles]
-    traces = _lines({"middle of the market": middles}, seconds)
+    traces = _lines({"mid price": middles}, seconds)
     if values is not None:
-        known = go.Scatter(x=list(range(len(values))), y=list(values), name="fundamental value", mode="lines")
-        traces.append(known.update(line={"dash": "dot", "color": "#8a94a3"}))
+        line = go.Scatter(x=list(range(len(values))), y=list(values), name="fundamental value", mode="lines")
+        traces.append(line.update(line={"dash": "dot", "color": "#8a94a3"}))
     return traces
 
 
@@ -136,37 +151,39 @@ def _about_market(result: RoundResult, symbol: str) -> str:
 
 
 def _table(heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
-    head = "".join(f"<th>{escape(one)}</th>" for one in heads)
-    lines = (f'<tr class="{kind}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" for kind, cells in rows)
+    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
+    lines = (
+        f'<tr class="{row_class}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" for row_class, cells in rows
+    )
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
 
 
 def _money(text: str) -> str:
     amount = float(text)
-    kind = "good" if amount > 0 else "bad" if amount < 0 else ""
-    return f'<span class="{kind}">{amount:,.2f}</span>'
+    css_class = "good" if amount > 0 else "bad" if amount < 0 else ""
+    return f'<span class="{css_class}">{amount:,.2f}</span>'
 
 
 def _ranking(result: RoundResult) -> str:
-    heads = ("", "who", "score", "equity", "profit", "spread", "fees", "inventory", "drawdown", "orders", "fills",
+    heads = ("", "client", "score", "equity", "profit", "spread", "fees", "inventory", "drawdown", "orders", "fills",
              "fill ratio", "rejected")  # fmt: skip
     rows = [
         (
-            "house" if one.house else "",
+            "house" if client.house else "",
             (
-                str(one.rank),
-                escape(one.client_id),
-                f"{float(one.score):,.2f}",
-                f"{float(one.equity):,.2f}",
-                *map(_money, (one.profit, one.from_spread, one.from_fees, one.from_inventory)),
-                f"{float(one.drawdown):,.2f}",
-                f"{one.orders:,}",
-                f"{one.fills:,}",
-                f"{one.fill_ratio:.0%}",
-                f"{one.rejected:,}",
+                str(client.rank),
+                escape(client.client_id),
+                f"{float(client.score):,.2f}",
+                f"{float(client.equity):,.2f}",
+                *map(_money, (client.profit, client.from_spread, client.from_fees, client.from_inventory)),
+                f"{float(client.drawdown):,.2f}",
+                f"{client.orders:,}",
+                f"{client.fills:,}",
+                f"{client.fill_ratio:.0%}",
+                f"{client.rejected:,}",
             ),
         )
-        for one in result.ranking
+        for client in result.ranking
     ]
     return _table(heads, rows)
 
@@ -183,35 +200,41 @@ def _quality(result: RoundResult) -> str:
             (
                 escape(symbol),
                 "",
-                *map(shown, (one.spread_bps, one.depth, one.volatility)),
-                f"{one.trades:,}",
-                one.volume,
-                one.high or "–",
-                one.low or "–",
-                one.last,
+                *map(shown, (quality.spread_bps, quality.depth, quality.volatility)),
+                f"{quality.trades:,}",
+                quality.volume,
+                quality.high or "–",
+                quality.low or "–",
+                quality.last,
             ),
         )
-        for symbol, one in result.securities.items()
+        for symbol, quality in result.securities.items()
     ]
     return _table(heads, rows)
 
 
-def _fault(standing: Standing) -> str:
-    words = (standing.ended, standing.note, "" if standing.house else idle(standing))
-    said = "".join(f"<p>{escape(text)}</p>" for text in words if text)
-    errors = f"<pre>{escape(chr(10).join(standing.errors))}</pre>" if standing.errors else ""
-    return f"<h3>{escape(standing.client_id)}</h3>{said}{errors}"
+def _fault(client: RankedClient) -> str:
+    words = (client.ended, client.note, "" if client.house else idle(client))
+    paragraphs = "".join(f"<p>{escape(text)}</p>" for text in words if text)
+    errors = f"<pre>{escape(chr(10).join(client.errors))}</pre>" if client.errors else ""
+    return f"<h3>{escape(client.client_id)}</h3>{paragraphs}{errors}"
 
 
-def _said(text: str) -> str:
+def _paragraph(text: str) -> str:
     return f"<p>{escape(text)}</p>"
 
 
 def tournament_page(
-    result: "Tournament", heads: Sequence[str], rows: Sequence[Sequence[str]], said: Sequence[str] = ()
+    result: "Tournament", heads: Sequence[str], rows: Sequence[Sequence[str]], paragraphs: Sequence[str] = ()
 ) -> str:
-    """The page of a tournament: the table, what is `said` of the differences, mean scores with their intervals, and who
-    beats whom how often."""
+    """Return the HTML page of a tournament.
+
+    Parameters:
+        result: the result.
+        heads: the heads of the table.
+        rows: the rows of the table.
+        paragraphs: sentences about the differences between contestants.
+    """
     names = [place.client_id for place in result.places]
     bars = go.Bar(
         x=names,
@@ -230,10 +253,14 @@ def tournament_page(
     sections = [
         (
             "Ranking",
-            "By mean score; the interval is of the mean, at 95 %.",
-            _table(heads, [("", [escape(cell) for cell in row]) for row in rows]) + "".join(map(_said, said)),
+            "By mean score. The interval is the 95 % confidence interval of the mean.",
+            _table(heads, [("", [escape(cell) for cell in row]) for row in rows]) + "".join(map(_paragraph, paragraphs)),
         ),
         ("Mean scores", "", _figure("scores", [bars], "score")),
-        ("Who beats whom", "In how many of the rounds the one on the left scored more.", _figure("beats", [beats], "")),
+        (
+            "Wins by pair",
+            "The part of the rounds that the contestant on the left won.",
+            _figure("beats", [beats], ""),
+        ),
     ]
     return _page(f"{result.season}: {result.rounds} rounds", f"seed {result.seed}", sections)

@@ -1,4 +1,4 @@
-"""What came of a round or a season: the ranking, a JSON of record, fills as CSV."""
+"""The results of a round: the ranking, its JSON, and fills as CSV."""
 
 import csv
 import io
@@ -15,41 +15,41 @@ from trading_bots.competition.record import FillRow, Record, Tape
 from trading_bots.competition.season import Scoring, Season
 
 
-class Standing(msgspec.Struct, frozen=True):
-    """How a client ended. Amounts of cash as decimal text."""
+class RankedClient(msgspec.Struct, frozen=True):
+    """A row of a ranking. Amounts of cash are decimal text."""
 
     rank: int
     client_id: str
     house: bool
-    """Whether it is a bot of the house."""
+    """Whether it is a house bot."""
     score: str
     equity: str
     profit: str
     from_spread: str
-    """By how much its prices were better than the middle of the market, all fills together."""
+    """The cash by which its prices were better than the middle, summed over all fills."""
     from_fees: str
     from_inventory: str
-    """The rest of the profit: what the prices of its shares did."""
+    """The rest of the profit: price changes of its inventory."""
     drawdown: str
     mean_inventory: str
-    """The mean value of what it held more or less than at the beginning."""
+    """The mean value of the difference from its initial holdings."""
     orders: int
     rejected: int
     fills: int
     fill_ratio: float
-    """The part of its orders that traded at all."""
+    """The part of its orders that traded, in part or whole."""
     ended: str = ""
-    """Why it did not play to the end."""
+    """Why it ended before the round did. Empty if it did not."""
     errors: list[str] = []
-    """What went wrong in the bot: each kind once, with its count."""
+    """The different errors of the bot, each with its count."""
     reject_codes: dict[str, int] = {}
     """Its rejected orders by code."""
     note: str = ""
-    """What else its author should know."""
+    """A further message for its author."""
 
 
-class Quality(msgspec.Struct, frozen=True):
-    """How good a market was."""
+class MarketQuality(msgspec.Struct, frozen=True):
+    """Measures of the quality of a market."""
 
     trades: int
     volume: str
@@ -57,15 +57,15 @@ class Quality(msgspec.Struct, frozen=True):
     high: str | None
     low: str | None
     spread_bps: float | None
-    """Mean of the samples in which the market traded and both sides were there; null without one."""
+    """The mean over samples in continuous trading with both sides. Null if there is none."""
     depth: float
-    """Mean quantity at the two best prices together, while the market trades."""
+    """The mean quantity at both best prices together, in continuous trading."""
     volatility: float | None
-    """Standard deviation of the middle's changes from sample to sample, scaled to a minute, in per cent."""
+    """The standard deviation of the mid price's changes between samples, scaled to a minute, in per cent."""
 
 
 class RoundResult(msgspec.Struct, frozen=True):
-    """The JSON of record of a round."""
+    """The result of a round. It is stored as JSON."""
 
     season: str
     round: int
@@ -74,11 +74,11 @@ class RoundResult(msgspec.Struct, frozen=True):
     """`live` or `simulation`."""
     seconds: float
     fingerprint: str
-    """Of everything that was ordered, and when; in a live round, empty."""
+    """The fingerprint of all commands and their times. Empty for a live round."""
     orders: int
     trades: int
-    ranking: list[Standing]
-    securities: dict[str, Quality]
+    ranking: list[RankedClient]
+    securities: dict[str, MarketQuality]
 
 
 def result_of(
@@ -94,18 +94,31 @@ def result_of(
     errors: Mapping[str, list[str]] | None = None,
     notes: Mapping[str, str] | None = None,
 ) -> RoundResult:
-    """The result of a round whose last sample was taken."""
+    """Return the result of a round, after its last sample.
+
+    Parameters:
+        season: the season.
+        number: the number of the round, from 1.
+        mode: `live` or `simulation`.
+        record: the record of the round.
+        house: the client ids of house bots.
+        seconds: the length of the round.
+        fingerprint: the fingerprint of a simulated round.
+        ended: why a client ended early, by client id.
+        errors: the errors of each bot.
+        notes: further messages, by client id.
+    """
     market, rows = record.market, []
     for client_id, client in market.clients.items():
         tally = record.clients[client_id]
         equity = market.equity(client)
-        profit, samples = equity - client.opened_with, max(sum(one is not None for one in tally.equity), 1)
-        inventory = tally.held_off // samples
+        profit, samples = equity - client.opened_with, max(sum(sampled is not None for sampled in tally.equity), 1)
+        inventory = tally.inventory_sum // samples
         score = score_of(season.scoring, equity, profit, tally.drawdown, inventory)
         rows.append((score, client_id, tally, equity, profit, inventory))
     rows.sort(key=lambda row: (-row[0], row[1]))
     ranking = [
-        Standing(
+        RankedClient(
             rank=rank,
             client_id=client_id,
             house=client_id in house,
@@ -142,36 +155,36 @@ def result_of(
     )
 
 
-def idle(standing: Standing) -> str:
-    """Why a client has not traded at all, in words; empty for one that has."""
-    if standing.fills:
+def idle(client: RankedClient) -> str:
+    """Return why a client has not traded. Empty if it has."""
+    if client.fills:
         return ""
-    if not standing.orders:
+    if not client.orders:
         return "it has sent no order"
-    codes = ", ".join(f"{code} {count:,} times" for code, count in standing.reject_codes.items())
-    refused = f"; {standing.rejected:,} were rejected: {codes}" if standing.rejected else ""
-    return f"it has not traded: none of its {standing.orders:,} orders was filled{refused}"
+    codes = ", ".join(f"{code} {count:,} times" for code, count in client.reject_codes.items())
+    refused = f"; {client.rejected:,} were rejected: {codes}" if client.rejected else ""
+    return f"it has not traded: none of its {client.orders:,} orders was filled{refused}"
 
 
 def round_seed(season: Season, number: int) -> str:
-    """The seed of a round."""
+    """Return the seed of a round."""
     return f"{season.seed}/{number}"
 
 
 def score_of(scoring: Scoring, equity: int, profit: int, drawdown: int, inventory: int) -> int:
-    """Cash units that a client is ranked by."""
+    """Return the score of a client in cash units. All arguments but `scoring` are in cash units."""
     penalty = scoring.drawdown_penalty * drawdown + scoring.inventory_penalty * inventory
     return (equity if scoring.by == "equity" else profit) - round(penalty)
 
 
-def _quality(record: Record, symbol: str, seconds: float) -> Quality:
+def _quality(record: Record, symbol: str, seconds: float) -> MarketQuality:
     tape, security = record.tapes[symbol], record.market.securities[symbol]
     bps = [10_000 * s / m for s, m in zip(tape.spreads, tape.middles, strict=True) if s is not None and m]
-    depths = [one for one in tape.depths if one is not None]
+    depths = [depth for depth in tape.depths if depth is not None]
     changes = returns_of(tape)
     step = seconds / max(len(tape.middles), 1)
     spread = statistics.pstdev(changes) * (60 / step) ** 0.5 * 100 if len(changes) > 1 else None
-    return Quality(
+    return MarketQuality(
         trades=tape.trades,
         volume=security.quantity_text(tape.volume),
         last=security.price_text(record.market.mark(symbol)),
@@ -184,16 +197,16 @@ def _quality(record: Record, symbol: str, seconds: float) -> Quality:
 
 
 def returns_of(tape: Tape) -> list[float]:
-    """Relative changes of the middle from sample to sample, where it is known at both."""
+    """Return the relative changes of the mid price between samples that both have one."""
     pairs = zip(tape.middles, tape.middles[1:], strict=False)
     return [after / before - 1 for before, after in pairs if before and after]
 
 
 def write_round(folder: Path, result: RoundResult, record: Record) -> None:
-    """Writes `result.json` and `fills/<client>.csv`."""
+    """Write `result.json` and `fills/<client>.csv`."""
     (folder / "fills").mkdir(parents=True, exist_ok=True)
     (folder / "result.json").write_bytes(as_json(result))
-    by_client: dict[str, list[FillRow]] = {standing.client_id: [] for standing in result.ranking}
+    by_client: dict[str, list[FillRow]] = {client.client_id: [] for client in result.ranking}
     for fill in record.fills:
         by_client[fill.client_id].append(fill)
     for client_id, fills in by_client.items():
@@ -201,7 +214,7 @@ def write_round(folder: Path, result: RoundResult, record: Record) -> None:
 
 
 def as_json(result: Any) -> bytes:
-    """The bytes of record: the same result, the same bytes."""
+    """Return the JSON of a result. The same result has the same bytes."""
     return msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n"
 
 

@@ -1,4 +1,4 @@
-"""A season: everything that decides how a competition goes, from a TOML file."""
+"""A season: all settings of a competition, from a TOML file."""
 
 import re
 import tomllib
@@ -14,10 +14,10 @@ from trading_bots.competition.durations import SeasonError, nanoseconds
 from trading_bots.competition.values import Constant, Value
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,47}$")]
-"""Of a contestant: its client id, and the name of its files."""
+"""The name of a contestant: its client id, and the name of its files."""
 SEASON_NAME = re.compile(r"\w(?:[\w .-]{0,62}[\w-])?")
-"""Of a season: the name of the folder of its results."""
-Share = Annotated[float, msgspec.Meta(ge=0)]
+"""The name of a season, which is the name of the folder of its results."""
+NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -25,11 +25,11 @@ class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class SecurityTerms(_Part, frozen=True):
-    """`[[security]]`: what is traded, and what it is worth."""
+    """A `[[security]]`: its terms and its fundamental value."""
 
     symbol: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9.-]{1,16}$")]
     price: str
-    """The price before the first trade; where the process of its value begins."""
+    """The price before the first trade, and the start of its value."""
     name: str = ""
     tick_size: str = "0.01"
     lot_size: str = "1"
@@ -37,25 +37,25 @@ class SecurityTerms(_Part, frozen=True):
     taker_fee_bps: int = 10
     band_bps: int = 0
     position_limit: int = 0
-    """Most lots that a client may hold; 0 for any."""
+    """The most lots that a client may hold. 0 for no limit."""
     short_limit: int = 0
-    """Lots that a client may be short."""
+    """The lots that a client may be short."""
     value: Value = Constant()
-    """Its fundamental value over time, which informed traders know."""
+    """The process of its fundamental value, which informed traders receive."""
 
 
 class Account(_Part, frozen=True):
-    """`[account]`: what everybody begins with."""
+    """`[account]`: the opening balance of each client."""
 
     cash: str = "10000"
     shares: dict[str, str] = msgspec.field(default_factory=lambda: {"*": "100"})
-    """By symbol; `*` is every security not named."""
+    """Quantities by symbol. `*` stands for every security that is not named."""
     credit: str = "0"
-    """Cash that an account may owe."""
+    """The amount by which cash may be below zero."""
 
 
 class House(_Part, frozen=True):
-    """`[[house]]`: bots of a kind that ships."""
+    """A `[[house]]`: house bots of one class."""
 
     bot: str
     """The name of a class in `trading_bots.strategies`."""
@@ -66,57 +66,57 @@ class House(_Part, frozen=True):
 
 
 class Contestant(_Part, frozen=True):
-    """`[[contestant]]`: who competes, by a bot in a file, or from outside with a key."""
+    """A `[[contestant]]`: a bot in a file, a strategy, or an external client with a key."""
 
     name: Name
     file: str = ""
-    """`my_bot.py:MyBot`, from the folder of the season's file."""
+    """`my_bot.py:MyBot`, relative to the folder of the season's file."""
     strategy: str = ""
-    """Or the name of a class in `trading_bots.strategies`."""
+    """The name of a class in `trading_bots.strategies`, instead of a file."""
     external: bool = False
-    """Connects from outside; `compete` writes its key into `keys/`. In a simulation it takes no part."""
+    """Whether it connects from outside. `compete` writes its key to `keys/`. It does not take part in a simulation."""
     latency: str = "2ms"
 
 
 class Auctions(_Part, frozen=True):
-    """`[auctions]`"""
+    """`[auctions]`: the lengths of the auctions."""
 
     opening: str = "0s"
-    """How long orders are collected before the market opens."""
+    """The length of the opening auction, which collects orders before continuous trading begins."""
     closing: str = "0s"
-    """How long before the end a closing auction begins; it makes the prices at which everything is marked."""
+    """The length of the closing auction before the end. Its prices value all holdings."""
 
 
 class Limits(_Part, frozen=True):
-    """`[limits]`: what a client may ask of the exchange, and a contestant's process of the machine."""
+    """`[limits]`: the rate limit of each client, and the resources of a contestant's process."""
 
     requests_per_second: Annotated[float, msgspec.Meta(ge=0)] = 0
     memory_megabytes: Annotated[int, msgspec.Meta(ge=64)] = 512
     processor_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
-    """Of one processor, over the whole round."""
+    """The part of one processor, over the whole round."""
     answer_seconds: Annotated[float, msgspec.Meta(gt=0)] = 2.0
-    """How long one callback may take."""
+    """The longest time of one callback."""
 
 
 class Scoring(_Part, frozen=True):
-    """`[scoring]`"""
+    """`[scoring]`: the score by which clients are ranked."""
 
     by: Literal["equity", "profit"] = "equity"
-    """The equity at the end, or the profit less the penalties."""
-    drawdown_penalty: Share = 0.0
-    """Of the deepest fall of the equity from a peak."""
-    inventory_penalty: Share = 0.0
-    """Of the mean value of what was held more or less than at the beginning."""
+    """The equity at the end, or the profit. The penalties are subtracted."""
+    drawdown_penalty: NotNegative = 0.0
+    """Multiplied by the deepest fall of the equity from a peak."""
+    inventory_penalty: NotNegative = 0.0
+    """Multiplied by the mean value of the difference from the initial holdings."""
 
 
 class Season(_Part, frozen=True):
-    """The whole file."""
+    """All settings of a competition: the whole file."""
 
     security: Annotated[list[SecurityTerms], msgspec.Meta(min_length=1, max_length=1000)]
     name: str = "season"
     seed: int = 0
     length: str = "5m"
-    """Of a round."""
+    """The length of a round."""
     rounds: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
     account: Account = Account()
     house: list[House] = []
@@ -127,28 +127,45 @@ class Season(_Part, frozen=True):
 
 
 def steps(text: str, step: str, field: str) -> int:
-    """An amount in steps: a price in ticks, a quantity in lots. Raises `SeasonError`."""
+    """Return an amount in steps: a price in ticks, or a quantity in lots.
+
+    Raises:
+        SeasonError: the amount is not a multiple of the step.
+    """
     try:
         return to_steps(Decimal(text), Decimal(step))
     except (NotExactError, ArithmeticError) as error:
-        raise SeasonError(f"{field}: {text!r} is no multiple of {step}") from error
+        raise SeasonError(f"{field}: {text!r} is not a multiple of {step}") from error
 
 
 def cash(text: str, field: str) -> int:
-    """An amount of cash in its units. Raises `SeasonError`."""
+    """Return an amount of cash in cash units.
+
+    Raises:
+        SeasonError: the text is not an amount of cash.
+    """
     try:
         return cash_to_units(Decimal(text))
     except (NotExactError, ArithmeticError) as error:
-        raise SeasonError(f"{field}: {text!r} is no amount of cash") from error
+        raise SeasonError(f"{field}: {text!r} is not an amount of cash with at most 8 decimals") from error
 
 
 def read_season(path: Path) -> Season:
-    """The season in a file, checked. Raises `SeasonError` or `OSError`."""
+    """Return the season in a file, after all checks.
+
+    Raises:
+        SeasonError: the season is not valid. The message names the field.
+        OSError: the file cannot be read.
+    """
     return parse_season(path.read_text(encoding="utf-8"), path.name)
 
 
 def parse_season(text: str, name: str = "season.toml") -> Season:
-    """The season in a text, checked. Raises `SeasonError`."""
+    """Return the season in a text, after all checks. `name` is the file name in messages.
+
+    Raises:
+        SeasonError: the season is not valid. The message names the field.
+    """
     try:
         season = msgspec.convert(tomllib.loads(text), Season)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
@@ -169,10 +186,10 @@ def _check(season: Season) -> None:
     length = nanoseconds(season.length, "length")
     auctions = [nanoseconds(getattr(season.auctions, name), f"auctions.{name}") for name in ("opening", "closing")]
     if not length or sum(auctions) >= length:
-        raise SeasonError("length: a round must be longer than its auctions")
+        raise SeasonError("length: the round must be longer than its auctions")
     symbols = [security.symbol for security in season.security]
     if len(set(symbols)) < len(symbols):
-        raise SeasonError("security: a symbol is there twice")
+        raise SeasonError("security: two securities have the same symbol")
     for security in season.security:
         steps(security.price, security.tick_size, f"security {security.symbol}: price")
         security.value.check(f"security {security.symbol}: value")
@@ -181,34 +198,38 @@ def _check(season: Season) -> None:
         cash(getattr(season.account, field), f"account.{field}")
     names = [contestant.name for contestant in season.contestant]
     if len(set(names)) < len(names):
-        raise SeasonError("contestant: a name is there twice")
+        raise SeasonError("contestant: two contestants have the same name")
     for contestant in season.contestant:
         if [bool(contestant.file), bool(contestant.strategy), contestant.external].count(True) != 1:
-            raise SeasonError(f"contestant {contestant.name}: give it one of file, strategy and external")
+            raise SeasonError(f"contestant {contestant.name}: set exactly one of file, strategy and external")
         nanoseconds(contestant.latency, f"contestant {contestant.name}: latency")
     for house in season.house:
         nanoseconds(house.latency, f"house {house.bot}: latency")
 
 
 def house_of(season: Season) -> list[tuple[str, House]]:
-    """The bots of the house by name: of each kind numbered from 1."""
+    """Return the house bots by name. Each class numbers its bots from 1."""
     numbers: Counter[str] = Counter()
-    found = []
+    shares = []
     for house in season.house:
         for _ in range(house.count):
             numbers[house.bot] += 1
-            found.append((f"{house.bot}-{numbers[house.bot]}", house))
-    return found
+            shares.append((f"{house.bot}-{numbers[house.bot]}", house))
+    return shares
 
 
 def shares_of(season: Season) -> dict[str, int]:
-    """Lots of each security that an account begins with. Raises `SeasonError`."""
-    given, found = season.account.shares, {}
+    """Return the initial holdings of an account, in lots by symbol.
+
+    Raises:
+        SeasonError: a symbol is not a security of the season, or a quantity is not a multiple of the lot size.
+    """
+    given, shares = season.account.shares, {}
     for symbol in given.keys() - {"*"} - {security.symbol for security in season.security}:
-        raise SeasonError(f"account.shares: {symbol} is no security of this season")
+        raise SeasonError(f"account.shares: {symbol} is not a security of this season")
     for security in season.security:
         text = given.get(security.symbol, given.get("*", "0"))
         lots = steps(text, security.lot_size, f"account.shares.{security.symbol}")
         if lots:
-            found[security.symbol] = lots
-    return found
+            shares[security.symbol] = lots
+    return shares

@@ -1,4 +1,4 @@
-"""A season over many seeds: how sure is the ranking?"""
+"""A tournament: a season with many seeds, and the statistical certainty of its ranking."""
 
 import itertools
 import math
@@ -15,19 +15,19 @@ from pathlib import Path
 import msgspec
 
 from trading_bots.competition.loading import is_shipped
-from trading_bots.competition.results import RoundResult, Standing
+from trading_bots.competition.results import RankedClient, RoundResult
 from trading_bots.competition.season import Contestant, Season
 from trading_bots.simulation.rounds import play
-from trading_bots.simulation.watchdog import PATIENCE, StuckError
+from trading_bots.simulation.watchdog import CALLBACK_TIMEOUT_SECONDS, StuckError
 
-SURE = 0.95
-"""The part of all cases in which an interval has the true mean in it."""
-_MANY = 200
-"""Degrees of freedom from which on an expansion of the t distribution is exact enough."""
+CONFIDENCE = 0.95
+"""The probability that a confidence interval includes the true mean."""
+_MAX_EXACT_DEGREES = 200
+"""Above this many degrees of freedom, an expansion of the t distribution is exact enough."""
 
 
 class Place(msgspec.Struct, frozen=True):
-    """How a contestant did over all rounds."""
+    """The result of one contestant over all rounds."""
 
     rank: int
     client_id: str
@@ -36,54 +36,60 @@ class Place(msgspec.Struct, frozen=True):
     margin: float
     """Half of the 95 % confidence interval of the mean score."""
     mean_rank: float
-    """Among the contestants."""
+    """The mean rank among the contestants."""
     wins: int
     worst: float
     best: float
     beats: dict[str, float]
-    """In what part of the rounds its score was higher than another's."""
+    """By other contestant, the part of the rounds in which its own score was higher."""
     fills: int = 0
     """In all rounds together."""
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """How far one contestant is ahead of another: a t test of the differences, round by round. Both played the same rounds,
-    so what moved the market for both is not in it."""
+    """The mean lead of one contestant over another: a paired t test over the rounds.
+
+    Both played the same rounds, so market moves that affect both cancel out.
+    """
 
     ahead: str
     behind: str
     mean: float
     low: float | None
-    """The 95 % confidence interval of the mean difference; null after a single round."""
+    """The 95 % confidence interval of the mean difference. Null after a single round."""
     high: float | None
     significant: bool
     """Whether the interval is above zero."""
 
 
 class Tournament(msgspec.Struct, frozen=True):
-    """The JSON of record of a tournament."""
+    """The result of a tournament. It is stored as JSON."""
 
     season: str
     seed: int
     rounds: int
     places: list[Place]
     differences: list[Difference] = []
-    """Of every two contestants."""
+    """One for each pair of contestants."""
 
 
 class Played(msgspec.Struct, frozen=True):
-    """A round of a tournament."""
+    """A round of a tournament, with what bots printed."""
 
     result: RoundResult
     output: dict[str, list[str]]
-    """What bots have printed, by name."""
+    """The lines that bots have printed, by name of the bot."""
 
 
-def play_round(season: Season, number: int, folder: Path, patience: float = PATIENCE) -> Played:
-    """A round of a tournament. A function of its own, so that other processes can be told to call it. Raises what `play`
-    raises."""
+def play_round(season: Season, number: int, folder: Path, timeout_seconds: float = CALLBACK_TIMEOUT_SECONDS) -> Played:
+    """Play one round of a tournament. It is a module-level function, so that other processes can call it.
+
+    Raises what `simulation.rounds.play` raises.
+    """
     output: defaultdict[str, list[str]] = defaultdict(list)
-    result = play(season, number, folder, patience=patience, said=lambda who, line: output[who].append(line)).result
+    result = play(
+        season, number, folder, timeout_seconds=timeout_seconds, on_line=lambda writer, line: output[writer].append(line)
+    ).result
     return Played(result, dict(output))
 
 
@@ -92,59 +98,72 @@ def results(
     folder: Path,
     rounds: int,
     workers: int | None = None,
-    done: Callable[[], None] = lambda: None,
-    patience: float = PATIENCE,
+    on_round_end: Callable[[], None] = lambda: None,
+    timeout_seconds: float = CALLBACK_TIMEOUT_SECONDS,
 ) -> list[Played]:
-    """Rounds 1 to `rounds`, in order, played on all processors. `done` is called after each. Raises what `play` raises, and
-    `StuckError` where a process had to be ended."""
+    """Play rounds 1 to `rounds`, on all processors. Return them in order.
+
+    Parameters:
+        season: the season.
+        folder: the folder of the season's file.
+        rounds: the number of rounds.
+        workers: the number of processes. By default, the number of processors.
+        on_round_end: called after each round.
+        timeout_seconds: the longest real time of one call into a bot. 0 for no limit.
+
+    Raises:
+        StuckError: a bot did not return in time, or a process ended.
+    """
     count = min(workers or os.cpu_count() or 1, rounds)
     if count == 1:
-        return list(_one_by_one(season, folder, rounds, done, patience))
-    with ProcessPoolExecutor(count, get_context("spawn"), _leave_interrupts) as pool:
-        waiting = [pool.submit(play_round, season, number, folder, patience) for number in range(1, rounds + 1)]
+        return list(_play_in_this_process(season, folder, rounds, on_round_end, timeout_seconds))
+    with ProcessPoolExecutor(count, get_context("spawn"), _restore_interrupts) as pool:
+        futures = [pool.submit(play_round, season, number, folder, timeout_seconds) for number in range(1, rounds + 1)]
         try:
-            for one in as_completed(waiting):
-                one.result()
-                done()
+            for future in as_completed(futures):
+                future.result()
+                on_round_end()
         except BrokenProcessPool as error:
-            raise StuckError("a process that played a round has ended: see what it wrote above") from error
+            raise StuckError("a process that played a round has ended. Its output above states why") from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-        return [one.result() for one in waiting]
+        return [future.result() for future in futures]
 
 
-def _leave_interrupts() -> None:
-    """Ctrl-C ends the processes at once, without a traceback of each."""
+def _restore_interrupts() -> None:
+    """Let Ctrl-C end the process at once, without a traceback."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _one_by_one(season: Season, folder: Path, rounds: int, done: Callable[[], None], patience: float) -> Iterator[Played]:
+def _play_in_this_process(
+    season: Season, folder: Path, rounds: int, on_round_end: Callable[[], None], timeout_seconds: float
+) -> Iterator[Played]:
     for number in range(1, rounds + 1):
-        yield play_round(season, number, folder, patience)
-        done()
+        yield play_round(season, number, folder, timeout_seconds)
+        on_round_end()
 
 
 def output_of(played: Sequence[Played]) -> dict[str, list[str]]:
-    """What each bot has printed, each line with its round."""
+    """Return the lines that each bot has printed, each with its round."""
     output: defaultdict[str, list[str]] = defaultdict(list)
-    for number, one in enumerate(played, 1):
-        for who, lines in one.output.items():
-            output[who] += [f"round {number}: {line}" for line in lines]
+    for number, played_round in enumerate(played, 1):
+        for writer, lines in played_round.output.items():
+            output[writer] += [f"round {number}: {line}" for line in lines]
     return dict(output)
 
 
 def tournament_of(season: Season, played: Sequence[RoundResult]) -> Tournament:
-    """The ranking by mean score, with how sure it is."""
+    """Return the ranking by mean score, with confidence intervals."""
     scores: defaultdict[str, list[float]] = defaultdict(list)
     ranks: defaultdict[str, list[int]] = defaultdict(list)
     fills: Counter[str] = Counter()
     for result in played:
-        contestants = [one for one in result.ranking if not one.house]
-        for rank, standing in enumerate(contestants, 1):
-            scores[standing.client_id].append(_score(standing))
-            ranks[standing.client_id].append(rank)
-            fills[standing.client_id] += standing.fills
+        contestants = [client for client in result.ranking if not client.house]
+        for rank, client in enumerate(contestants, 1):
+            scores[client.client_id].append(_score(client))
+            ranks[client.client_id].append(rank)
+            fills[client.client_id] += client.fills
     order = sorted(scores, key=lambda name: (-statistics.fmean(scores[name]), name))
     places = [
         Place(
@@ -157,7 +176,7 @@ def tournament_of(season: Season, played: Sequence[RoundResult]) -> Tournament:
             wins=ranks[name].count(1),
             worst=round(min(scores[name]), 4),
             best=round(max(scores[name]), 4),
-            beats={other: _part(scores[name], scores[other]) for other in order if other != name},
+            beats={other: _share_of_wins(scores[name], scores[other]) for other in order if other != name},
             fills=fills[name],
         )
         for rank, name in enumerate(order, 1)
@@ -167,8 +186,8 @@ def tournament_of(season: Season, played: Sequence[RoundResult]) -> Tournament:
 
 
 def _difference(ahead: str, behind: str, more: Sequence[float], less: Sequence[float]) -> Difference:
-    apart = [a - b for a, b in zip(more, less, strict=True)]
-    mean, margin = statistics.fmean(apart), _margin(apart)
+    differences = [a - b for a, b in zip(more, less, strict=True)]
+    mean, margin = statistics.fmean(differences), _margin(differences)
     if margin is None:
         return Difference(ahead, behind, round(mean, 4), None, None, False)
     return Difference(
@@ -177,55 +196,58 @@ def _difference(ahead: str, behind: str, more: Sequence[float], less: Sequence[f
 
 
 def _margin(values: Sequence[float]) -> float | None:
-    """Half of the confidence interval of the mean; None for a single value, of which nothing is known."""
+    """Return half of the confidence interval of the mean. None for a single value."""
     if len(values) < 2:
         return None
-    return t_quantile(SURE, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    return t_quantile(CONFIDENCE, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
 
 
-def t_quantile(part: float, freedom: int) -> float:
-    """How many standard errors on either side of a mean hold that part of Student's t distribution. Abramowitz and Stegun
-    1964, 26.7.3, 26.7.4 and 26.7.5.
+def t_quantile(part: float, degrees: int) -> float:
+    """Return the multiple of the standard error within which that part of Student's t distribution is.
+
+    Abramowitz and Stegun, "Handbook of mathematical functions" (1964), 26.7.3, 26.7.4 and 26.7.5.
 
     >>> round(t_quantile(0.95, 1), 3), round(t_quantile(0.95, 99), 4), round(t_quantile(0.95, 10**6), 3)
     (12.706, 1.9842, 1.96)
     """
-    if freedom > _MANY:
+    if degrees > _MAX_EXACT_DEGREES:
         z = statistics.NormalDist().inv_cdf((1 + part) / 2)
-        return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+        return z + (z**3 + z) / (4 * degrees) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
     low, high = 0.0, 1e6
     for _ in range(100):
         middle = (low + high) / 2
-        low, high = (middle, high) if _t_part(middle, freedom) < part else (low, middle)
+        low, high = (middle, high) if _t_probability(middle, degrees) < part else (low, middle)
     return high
 
 
-def _t_part(t: float, freedom: int) -> float:
-    """The part of the t distribution between -t and t."""
-    angle = math.atan(t / math.sqrt(freedom))
-    cosine, is_odd = math.cos(angle), freedom % 2
+def _t_probability(t: float, degrees: int) -> float:
+    """Return the probability of a value between -t and t."""
+    angle = math.atan(t / math.sqrt(degrees))
+    cosine, is_odd = math.cos(angle), degrees % 2
     term = total = cosine if is_odd else 1.0
-    for k in range(2 + is_odd, freedom - 1, 2):
+    for k in range(2 + is_odd, degrees - 1, 2):
         term *= (k - 1) / k * cosine**2
         total += term
     if not is_odd:
         return math.sin(angle) * total
-    return 2 / math.pi * (angle + (math.sin(angle) * total if freedom > 1 else 0.0))
+    return 2 / math.pi * (angle + (math.sin(angle) * total if degrees > 1 else 0.0))
 
 
-def _score(standing: Standing) -> float:
-    return float(standing.score)
+def _score(client: RankedClient) -> float:
+    return float(client.score)
 
 
-def _part(mine: Sequence[float], others: Sequence[float]) -> float:
+def _share_of_wins(mine: Sequence[float], others: Sequence[float]) -> float:
     return round(sum(a > b for a, b in zip(mine, others, strict=True)) / len(mine), 4)
 
 
 def with_contestants(season: Season, bots: Sequence[str], also: bool = False) -> Season:
-    """The season with these bots in place of its contestants, or with `also` beside them: `my_bot.py`, `my_bot.py:MyBot`, or
-    the class of a strategy that ships."""
+    """Return the season with these bots instead of its contestants, or with `also` in addition to them.
+
+    A bot is `my_bot.py`, `my_bot.py:MyBot`, or the class of a strategy that ships.
+    """
     contestants = list(season.contestant) if also else []
-    names = {one.name for one in contestants}
+    names = {contestant.name for contestant in contestants}
     for bot in bots:
         numbers = itertools.count(2)
         stem = name = bot if is_shipped(bot) else Path(bot.partition(":")[0]).stem
@@ -258,4 +280,4 @@ requests_per_second = 50
 [scoring]
 by = "profit"
 """
-"""The season that is played where none is given."""
+"""The season of a command that names none."""

@@ -1,6 +1,6 @@
-"""Fundamental values: what a security is worth over time. Informed traders know a value before the market does.
+"""Fundamental values of securities over time. Informed traders receive a value before the market reflects it.
 
-A process is sampled once a second. Its random numbers are its own: the same seed gives the same values.
+A process is sampled once a second. It has its own random numbers: the same seed gives the same values.
 """
 
 import math
@@ -16,16 +16,16 @@ from trading_bots.competition.durations import nanoseconds
 
 Positive = Annotated[float, msgspec.Meta(ge=0)]
 MINUTE = 60.0
-VOLATILITY_HALF_LIVES = (20.0, 240.0, 2400.0)
-"""Seconds. Volatility is the product of a fast, a medium and a slow factor."""
+VOLATILITY_HALF_LIFE_SECONDS = (20.0, 240.0, 2400.0)
+"""The volatility is the product of a fast, a medium and a slow factor. Each half-life is of one factor."""
 
 
 class Point(NamedTuple):
-    """A value at one second."""
+    """The value and activity at one second."""
 
     value: float
     activity: float
-    """How busy the market is, relative to its mean of about 1."""
+    """The activity of the market, relative to a mean of about 1."""
 
 
 class News(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,29 +34,33 @@ class News(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     at: str
     """Time after the opening: `90s`, `2m`."""
     percent: float
-    """Size of the change."""
+    """The size of the change."""
 
 
 class _Process(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="process"):
-    """Common to all processes."""
+    """The common base of all processes."""
 
     news: list[News] = []
 
     def check(self, field: str) -> None:
-        """Raises `SeasonError`, which names the field, if a time is not valid."""
-        for one in self.news:
-            nanoseconds(one.at, f"{field}.news.at")
+        """Check the times of the news.
+
+        Raises:
+            SeasonError: a time is not valid. The message names the field.
+        """
+        for change in self.news:
+            nanoseconds(change.at, f"{field}.news.at")
 
     def walk(self, begin: float, dice: random.Random, anchor: float | None = None) -> Iterator[Point]:
-        """Yields the value and the activity one second after `begin`, two seconds after, and so on.
+        """Yield the value and the activity one second after `begin`, two seconds after, and so on.
 
-        A process that reverts to a mean reverts to `anchor`, which is `begin` by default.
+        A process that reverts to a mean reverts to `anchor`, which is `begin` by default. `dice` are the random numbers.
         """
         raise NotImplementedError
 
 
 class Constant(_Process, frozen=True, tag="constant"):
-    """The same value at all times."""
+    """A constant value."""
 
     def walk(self, begin: float, dice: random.Random, anchor: float | None = None) -> Iterator[Point]:
         """See `_Process`."""
@@ -65,7 +69,10 @@ class Constant(_Process, frozen=True, tag="constant"):
 
 
 class RandomWalk(_Process, frozen=True, tag="random_walk"):
-    """Each second's change of the logarithm is normal and independent (Bachelier, "Théorie de la spéculation", 1900)."""
+    """A random walk: each second's change of the logarithm is normal and independent.
+
+    Bachelier, "Théorie de la spéculation" (1900).
+    """
 
     volatility: Positive = 0.5
     """Per cent a minute."""
@@ -79,12 +86,15 @@ class RandomWalk(_Process, frozen=True, tag="random_walk"):
 
 
 class OrnsteinUhlenbeck(_Process, frozen=True, tag="ornstein_uhlenbeck"):
-    """Returns to its anchor (Uhlenbeck and Ornstein, "On the theory of the Brownian motion", 1930)."""
+    """A process that returns to its anchor.
+
+    Uhlenbeck and Ornstein, "On the theory of the Brownian motion" (1930).
+    """
 
     volatility: Positive = 0.5
     """Per cent a minute."""
     half_life: Annotated[float, msgspec.Meta(gt=0)] = 60.0
-    """Seconds after which half of a deviation is gone."""
+    """The seconds after which half of a deviation is gone."""
 
     def walk(self, begin: float, dice: random.Random, anchor: float | None = None) -> Iterator[Point]:
         """See `_Process`."""
@@ -97,12 +107,15 @@ class OrnsteinUhlenbeck(_Process, frozen=True, tag="ornstein_uhlenbeck"):
 
 
 class Jumps(_Process, frozen=True, tag="jumps"):
-    """A random walk with jumps (Merton, "Option pricing when underlying stock returns are discontinuous", 1976)."""
+    """A random walk with jumps.
+
+    Merton, "Option pricing when underlying stock returns are discontinuous" (1976).
+    """
 
     volatility: Positive = 0.2
     """Per cent a minute, between jumps."""
     per_minute: Positive = 0.5
-    """Jumps."""
+    """The mean number of jumps a minute."""
     size: Positive = 2.0
     """Standard deviation of a jump, in per cent."""
 
@@ -127,23 +140,23 @@ class StochasticVolatility(_Process, frozen=True, tag="stochastic_volatility"):
     """
 
     volatility: Positive = 0.1
-    """Per cent a minute, as a root mean square over time."""
+    """The root mean square over time, in per cent a minute."""
     variation: Positive = 0.7
     """Standard deviation of the logarithm of the volatility."""
     per_minute: Positive = 0.01
-    """Jumps: news at random times."""
+    """The mean number of jumps a minute: news at random times."""
     size: Positive = 0.5
     """Standard deviation of a jump, in per cent."""
     half_life: Annotated[float, msgspec.Meta(gt=0)] = 259_200.0
-    """Seconds after which half of a deviation from the anchor is gone. The default is three days."""
+    """The seconds after which half of a deviation from the anchor is gone. The default is three days."""
 
     def walk(self, begin: float, dice: random.Random, anchor: float | None = None) -> Iterator[Point]:
         """See `_Process`."""
         mean = anchor or begin
         distance, kept = math.log(begin / mean), 0.5 ** (1 / self.half_life)
-        share = self.variation / math.sqrt(len(VOLATILITY_HALF_LIVES))
-        factors = [dice.gauss(0, share) for _ in VOLATILITY_HALF_LIVES]
-        keeps = [0.5 ** (1 / half_life) for half_life in VOLATILITY_HALF_LIVES]
+        share = self.variation / math.sqrt(len(VOLATILITY_HALF_LIFE_SECONDS))
+        factors = [dice.gauss(0, share) for _ in VOLATILITY_HALF_LIFE_SECONDS]
+        keeps = [0.5 ** (1 / half_life) for half_life in VOLATILITY_HALF_LIFE_SECONDS]
         noises = [share * math.sqrt(1 - keep * keep) for keep in keeps]
         deviation = _each_second(self.volatility) * math.exp(-self.variation * self.variation)
         while True:
@@ -154,7 +167,7 @@ class StochasticVolatility(_Process, frozen=True, tag="stochastic_volatility"):
             distance = distance * kept + dice.gauss(0, deviation * level)
             if dice.random() < self.per_minute / MINUTE:
                 distance += dice.gauss(0, self.size / 100)
-                factors[0] += self.variation  # news make a market busy
+                factors[0] += self.variation  # news increases the activity
             yield Point(mean * math.exp(distance), level)
 
 
@@ -162,12 +175,12 @@ Value = Constant | RandomWalk | OrnsteinUhlenbeck | Jumps | StochasticVolatility
 
 
 def _each_second(volatility: float) -> float:
-    """The standard deviation of a second's change, from per cent a minute."""
+    """Return the standard deviation of one second's change. `volatility` is in per cent a minute."""
     return volatility / 100 / math.sqrt(MINUTE)
 
 
 def rounded(value: float, tick: Decimal) -> Decimal:
-    """A value as a price: the nearest multiple of the tick, and at least one tick."""
+    """Return a value as a price: the nearest multiple of the tick, at least one tick."""
     return max(round(Decimal(value) / tick), 1) * tick
 
 
@@ -177,7 +190,7 @@ class Path:
     def __init__(self, process: Value, begin: Decimal, tick: Decimal, start: float, seconds: int, seed: str) -> None:
         self._start, self._tick = start, tick
         walk, shift = process.walk(float(begin), random.Random(seed)), 1.0
-        news = sorted((_seconds(one.at), one.percent) for one in process.news)
+        news = sorted((_seconds(change.at), change.percent) for change in process.news)
         point = Point(float(begin), 1.0)
         self._values, self._activities = [], []
         for second in range(seconds + 1):
@@ -196,15 +209,15 @@ class Path:
         return min(max(int(now - self._start), 0), len(self._values) - 1)
 
     def at(self, now: float) -> Decimal:
-        """The value at a time in seconds of Unix time, rounded to the tick; after the end, the last value."""
+        """Return the value at a time in seconds of Unix time, rounded to the tick. After the end, it is the last value."""
         return self._prices[self._second(now)]
 
     def activity(self, now: float) -> float:
-        """The activity at a time in seconds of Unix time."""
+        """Return the activity at a time in seconds of Unix time."""
         return self._activities[self._second(now)]
 
     def points(self) -> list[float]:
-        """The value at each second."""
+        """Return the value at each second."""
         return list(self._values)
 
 

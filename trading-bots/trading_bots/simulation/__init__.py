@@ -1,1 +1,1 @@
-"""A market in one process, on its own clock."""
+"""A market in one process, on a simulated clock."""

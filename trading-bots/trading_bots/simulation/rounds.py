@@ -1,4 +1,4 @@
-"""A round of a season in one process: the same bots and the same exchange as live, on a clock of their own."""
+"""A round of a season in one process: the same bots and the same exchange as live, on a simulated clock."""
 
 import random
 from collections.abc import Callable
@@ -17,37 +17,38 @@ from trading_bots.competition.record import Record
 from trading_bots.competition.results import RoundResult, result_of, round_seed
 from trading_bots.competition.season import Season, SecurityTerms, cash, house_of, shares_of, steps
 from trading_bots.competition.values import Path as ValuePath
-from trading_bots.simulation.exchange import SECOND, Client, SimulatedExchange
-from trading_bots.simulation.watchdog import PATIENCE, Watchdog
+from trading_bots.simulation.client import SECOND, Client
+from trading_bots.simulation.exchange import SimulatedExchange
+from trading_bots.simulation.watchdog import CALLBACK_TIMEOUT_SECONDS, Watchdog
 
 START = 1_767_623_400 * SECOND
-"""When every simulated round begins: 2026-01-05T14:30:00Z."""
+"""The start of every simulated round: 2026-01-05T14:30:00Z."""
 MAX_SAMPLES = 600
-SLICE = SECOND
-"""How often progress is told, in simulated time."""
+PROGRESS_INTERVAL = SECOND
+"""The interval at which progress is reported, in nanoseconds of simulated time."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """A round that has been played."""
+    """A round that has been played, with what was recorded."""
 
     result: RoundResult
     record: Record
     values: dict[str, list[float]]
     """The fundamental value of each security, second by second."""
     commands: list[bytes]
-    """The topic `order_entry`."""
+    """The bodies of the topic `order_entry`."""
     reports: list[bytes]
-    """The topic `data_feed`, where it was to be recorded."""
+    """The bodies of the topic `data_feed`, if they were recorded."""
 
 
 def sample_pause(length: int) -> int:
-    """Nanoseconds between two samples of a round of that length."""
+    """Return the time between two samples of a round of that length, both in nanoseconds."""
     return max(length // MAX_SAMPLES, SECOND)
 
 
 def listing(terms: SecurityTerms, state: TradingState) -> dict[str, Any]:
-    """The fields of `ListSecurity` for a security of a season."""
+    """Return the fields of `ListSecurity` for a security of a season."""
     return {
         "symbol": terms.symbol,
         "name": terms.name or terms.symbol,
@@ -64,21 +65,25 @@ def listing(terms: SecurityTerms, state: TradingState) -> dict[str, Any]:
 
 
 def values_of(season: Season, number: int, start: float) -> dict[str, ValuePath]:
-    """The fundamental values of a round that begins at a time in seconds of Unix time."""
+    """Return the fundamental values of a round. `start` is in seconds of Unix time."""
     seconds = nanoseconds(season.length, "length") // SECOND
     seed = round_seed(season, number)
     return {
-        one.symbol: ValuePath(
-            one.value, Decimal(one.price), Decimal(one.tick_size), start, seconds, f"{seed}/value/{one.symbol}"
+        terms.symbol: ValuePath(
+            terms.value, Decimal(terms.price), Decimal(terms.tick_size), start, seconds, f"{seed}/value/{terms.symbol}"
         )
-        for one in season.security
+        for terms in season.security
     }
 
 
 def entrants(
     season: Season, number: int, folder: Path, watchdog: Watchdog | None = None
 ) -> list[tuple[str, Bot, int, bool]]:
-    """Who takes part in a round: (name, bot, latency in nanoseconds, of the house). Raises `LoadError`."""
+    """Return the bots of a round: (name, bot, latency in nanoseconds, whether it is a house bot).
+
+    Raises:
+        LoadError: the bot of a contestant cannot be loaded.
+    """
     seed, watchdog = round_seed(season, number), watchdog or Watchdog()
     found: list[tuple[str, Bot, int, bool]] = []
     for name, house in house_of(season):
@@ -87,14 +92,14 @@ def entrants(
     for contestant in season.contestant:
         if not contestant.external:
             with watchdog.loading(contestant.name, files_named(contestant.file, folder)):
-                kind = contestant_bot(contestant.file, contestant.strategy, folder)
-                bot = make_bot(kind, f"{seed}/{contestant.name}")
+                bot_class = contestant_bot(contestant.file, contestant.strategy, folder)
+                bot = make_bot(bot_class, f"{seed}/{contestant.name}")
             found.append((contestant.name, bot, nanoseconds(contestant.latency, "latency"), False))
     return found
 
 
-def inform(bot: Bot, values: dict[str, ValuePath]) -> None:
-    """Gives a bot of the house the values and the activity, if its class has an attribute `value` or `activity`."""
+def give_values(bot: Bot, values: dict[str, ValuePath]) -> None:
+    """Give a house bot the values and the activity, if its class has an attribute `value` or `activity`."""
     if hasattr(bot, "value"):
         bot.value = lambda symbol, now: values[symbol].at(now)
     if hasattr(bot, "activity"):
@@ -107,38 +112,51 @@ def play(
     folder: Path,
     progress: Callable[[float], None] = lambda _: None,
     keep: bool = False,
-    patience: float = PATIENCE,
-    said: Callable[[str, str], None] | None = None,
+    timeout_seconds: float = CALLBACK_TIMEOUT_SECONDS,
+    on_line: Callable[[str, str], None] | None = None,
 ) -> Round:
-    """Plays a round to its end. `progress` gets the part of it that is over; `keep` records what the engine reports.
-    `patience` is how many real seconds one call into a bot may take, 0 for no end. `said` gets each line that a bot prints,
-    after the bot's name. Raises `LoadError`, `Refusal` or `StuckError`."""
-    watchdog = Watchdog(patience)
-    with captured(lambda: watchdog.who, said), watchdog.watching():
+    """Play a round to its end.
+
+    Parameters:
+        season: the season.
+        number: the number of the round, from 1.
+        folder: the folder of the season's file. Paths of bots are relative to it.
+        progress: receives the finished part of the round, from 0 to 1.
+        keep: whether the engine's reports are recorded.
+        timeout_seconds: the longest real time of one call into a bot. 0 for no limit.
+        on_line: receives the name of a bot and each line that it prints.
+
+    Raises:
+        LoadError: the bot of a contestant cannot be loaded.
+        Refusal: the engine rejects the season's terms.
+        StuckError: a bot did not return in time.
+    """
+    watchdog = Watchdog(timeout_seconds)
+    with captured(lambda: watchdog.running_bot, on_line), watchdog.watching():
         return _play(season, number, folder, progress, keep, watchdog)
 
 
 def _play(
     season: Season, number: int, folder: Path, progress: Callable[[float], None], keep: bool, watchdog: Watchdog
 ) -> Round:
-    # A bot that uses Python's own dice throws the same each time.
+    # A bot may use Python's global random numbers. They are the same each time.
     random.seed(f"{round_seed(season, number)}/dice")
     length = nanoseconds(season.length, "length")
     end = START + length
     exchange = SimulatedExchange(START, season.limits.requests_per_second, keep=keep, watchdog=watchdog)
     values = values_of(season, number, START / SECOND)
     record = Record(exchange.market)
-    exchange.listeners.append(record.hear)
+    exchange.listeners.append(record.apply)
     clients, house = _open(exchange, season, number, folder, record, values)
-    _plan(exchange, season, record, end)
-    for now in range(START + SLICE, end, SLICE):
+    _plan_events(exchange, season, record, end)
+    for now in range(START + PROGRESS_INTERVAL, end, PROGRESS_INTERVAL):
         exchange.run_until(now)
-        with watchdog.resting():
+        with watchdog.paused():
             progress((now - START) / length)
     exchange.run_until(end - 1)
     for client in clients.values():
-        client.die()
-    # What was sent before the end arrives: the requests of `on_stop` too.
+        client.stop()
+    # Requests that were sent before the end still arrive, those of `on_stop` included.
     exchange.run_until(end + max((client.latency for client in clients.values()), default=0))
     for security in season.security:
         exchange.set_state(security.symbol, TradingState.CLOSED)
@@ -152,7 +170,7 @@ def _play(
         house=house,
         seconds=length / SECOND,
         fingerprint=exchange.digest(),
-        ended={name: client.ended for name, client in clients.items() if client.ended},
+        ended={name: client.end_reason for name, client in clients.items() if client.end_reason},
         notes={name: client.note for name, client in clients.items() if client.note},
         errors={name: client.errors for name, client in clients.items()},
     )
@@ -169,7 +187,7 @@ def _open(
     record: Record,
     values: dict[str, ValuePath],
 ) -> tuple[dict[str, Client], set[str]]:
-    """Lists the securities and opens the accounts. Returns the clients by name, and the names of the house."""
+    """List the securities and open the accounts. Return the clients by name, and the names of the house bots."""
     state = TradingState.PRE_OPEN if nanoseconds(season.auctions.opening, "opening") else TradingState.CONTINUOUS
     for terms in season.security:
         exchange.list_security(**listing(terms, state))
@@ -177,31 +195,31 @@ def _open(
     money, credit = cash(season.account.cash, "cash"), cash(season.account.credit, "credit")
     clients: dict[str, Client] = {}
     house: set[str] = set()
-    for name, bot, latency, of_house in entrants(season, number, folder, exchange.watchdog):
-        if of_house:
+    for name, bot, latency, is_house in entrants(season, number, folder, exchange.watchdog):
+        if is_house:
             house.add(name)
-            inform(bot, values)
-        record.began_with(name, shares)
+            give_values(bot, values)
+        record.set_initial_holdings(name, shares)
         clients[name] = exchange.join(bot, name, money, shares, latency, credit_limit=credit)
     return clients, house
 
 
-def _plan(exchange: SimulatedExchange, season: Season, record: Record, end: int) -> None:
-    """Plans the auctions and the samples."""
+def _plan_events(exchange: SimulatedExchange, season: Season, record: Record, end: int) -> None:
+    """Plan the auctions and the samples."""
     opening, closing = (nanoseconds(getattr(season.auctions, name), name) for name in ("opening", "closing"))
-    every = sample_pause(end - START)
+    interval = sample_pause(end - START)
 
-    def all_to(state: TradingState) -> None:
+    def set_all(state: TradingState) -> None:
         for security in season.security:
             exchange.set_state(security.symbol, state)
 
     def sample() -> None:
         record.sample(exchange.now)
-        if exchange.now + every < end:
-            exchange.at(exchange.now + every, sample)
+        if exchange.now + interval < end:
+            exchange.at(exchange.now + interval, sample)
 
     if opening:
-        exchange.at(START + opening, partial(all_to, TradingState.CONTINUOUS))
+        exchange.at(START + opening, partial(set_all, TradingState.CONTINUOUS))
     if closing:
-        exchange.at(end - closing, partial(all_to, TradingState.CLOSING_AUCTION))
+        exchange.at(end - closing, partial(set_all, TradingState.CLOSING_AUCTION))
     exchange.at(START, sample)

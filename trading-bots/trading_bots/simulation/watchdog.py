@@ -1,8 +1,8 @@
-"""Ends a simulation in which a bot does not return, and reports where the bot is stuck.
+"""The watchdog of a simulation: it ends a simulation in which a callback does not return, and names the line.
 
-A timer of the system interrupts the main thread once a second, whatever it does: a loop, a sleep, the bot's own handling of
-errors. Where the same call into a bot has run for too long, or the simulated clock stands still, the interruption raises
-`Stuck` in it. A bot that catches that too is ended with the process; so is one that is stuck outside of Python.
+A timer signal interrupts the main thread once a second, in any Python code: a loop, a sleep, the bot's error handling. If a
+call has run for too long, or the simulated clock does not move, the signal handler raises `Stuck`. If the bot catches
+`Stuck`, or is stuck in C code, the process ends.
 """
 
 import contextlib
@@ -16,22 +16,24 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 from trading_bots.bot import Bot
-from trading_bots.faults import files_of, place_in
+from trading_bots.faults import files_of, position_in
 
-PATIENCE = 10.0
-"""Real seconds that one call into a bot may take."""
-STILL = 3
-"""How many times as long the simulated clock may stand still."""
-LOOK = 1.0
-"""Seconds between two looks."""
-TRIES = 3
-"""How often `Stuck` is raised before the process is ended."""
+CALLBACK_TIMEOUT_SECONDS = 10.0
+"""The longest real time of one call into a bot."""
+CLOCK_TIMEOUT_FACTOR = 3
+"""The simulated clock may stand still for this many times the timeout of a call."""
+CHECK_INTERVAL_SECONDS = 1.0
+"""The time between two checks."""
+MAX_ATTEMPTS = 3
+"""The number of times that `Stuck` is raised before the process ends."""
 EXIT_STUCK = 70
 
 
 class Stuck(BaseException):
-    """A bot does not return. The message names the line. No `Exception`: the bot's own handling of errors must not catch
-    it."""
+    """A bot does not return. The message names the line.
+
+    It is not an `Exception`, so that the bot's own error handling does not catch it.
+    """
 
 
 class StuckError(RuntimeError):
@@ -39,64 +41,68 @@ class StuckError(RuntimeError):
 
 
 class Watchdog:
-    """Watches the calls into bots. Usable as a context in the main thread only; elsewhere it sees nothing."""
+    """The watchdog of all calls into bots. It works only in the main thread."""
 
-    def __init__(self, patience: float = PATIENCE) -> None:
-        """`patience` in real seconds; 0 for no end."""
+    def __init__(self, timeout_seconds: float = CALLBACK_TIMEOUT_SECONDS) -> None:
+        """Create a watchdog. `timeout_seconds` is in real seconds. 0 turns it off."""
         self.clock: Callable[[], int] = lambda: 0
-        """The simulated clock."""
+        """Returns the simulated time."""
         self.bot: Bot | None = None
         """The bot that was called last."""
         self.is_in_bot = False
-        """Whether that call runs now."""
+        """Whether this call still runs."""
         self.count = 0
-        """Calls so far. Whoever calls a bot sets these three: a method would cost as much as a short call."""
+        """The number of calls so far. Callers set these three fields: a method would cost as much as a short call."""
         self.text = ""
-        """Why `Stuck` was raised; empty while all is well. A bot may have caught it, so no bot is called after it."""
-        self._patience = patience
-        self._loads, self._files = "", set[str]()
-        self._seen = (0, 0)
+        """Why `Stuck` was raised, or empty. A bot may have caught it, so no bot is called after it."""
+        self._timeout_seconds = timeout_seconds
+        self._loading_name, self._files = "", set[str]()
+        self._last_check = (0, 0)
         self._call_since = self._clock_since = 0.0
-        self._rests = False
-        self._raised = 0
+        self._is_paused = False
+        self._attempts = 0
 
     @property
-    def who(self) -> str:
-        """Whose code runs now; empty for no bot's."""
-        return self._loads or (self.bot.client_id if self.is_in_bot and self.bot is not None else "")
+    def running_bot(self) -> str:
+        """The name of the bot whose code runs now. Empty if none runs."""
+        return self._loading_name or (self.bot.client_id if self.is_in_bot and self.bot is not None else "")
 
     @contextlib.contextmanager
     def loading(self, name: str, files: set[str]) -> Iterator[None]:
-        """Code of these files runs meanwhile, outside of a callback: that of the bot of this name."""
-        self._loads, self._files = name, files
+        """Note that the code in these files runs within the context: the bot of this name is loaded."""
+        self._loading_name, self._files = name, files
         self.count += 1
         try:
             yield
         finally:
-            self._loads, self._files = "", set()
+            self._loading_name, self._files = "", set()
 
     @contextlib.contextmanager
-    def resting(self) -> Iterator[None]:
-        """No bot is called meanwhile: the simulation waits, or shows how far it is."""
-        self._rests = True
+    def paused(self) -> Iterator[None]:
+        """Note that no bot is called within the context, for example while progress is shown."""
+        self._is_paused = True
         try:
             yield
         finally:
-            self._rests = False
+            self._is_paused = False
             self._call_since = self._clock_since = time.monotonic()
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """Watches meanwhile. Raises `StuckError` in place of `Stuck`."""
-        if not self._patience or threading.current_thread() is not threading.main_thread():
+        """Watch within the context.
+
+        Raises:
+            StuckError: a bot did not return in time.
+        """
+        if not self._timeout_seconds or threading.current_thread() is not threading.main_thread():
             yield
             return
-        alarm, interrupt = signal.signal(signal.SIGALRM, self._look), signal.getsignal(signal.SIGINT)
+        alarm, interrupt = signal.signal(signal.SIGALRM, self._check), signal.getsignal(signal.SIGINT)
         if interrupt is signal.default_int_handler:
             signal.signal(signal.SIGINT, self._interrupt)
         self._call_since = self._clock_since = time.monotonic()
         self._arm()
-        signal.setitimer(signal.ITIMER_REAL, LOOK, LOOK)
+        signal.setitimer(signal.ITIMER_REAL, CHECK_INTERVAL_SECONDS, CHECK_INTERVAL_SECONDS)
         try:
             yield
             if self.text:
@@ -111,47 +117,49 @@ class Watchdog:
 
     # --- the interruptions ----------------------------------------------------------------------------------
 
-    def _look(self, _: int, frame: FrameType | None) -> None:
+    def _check(self, _: int, frame: FrameType | None) -> None:
         self._arm()
         count, clock = self.count, self.clock()
         now = time.monotonic()
-        if self._rests or count != self._seen[0]:
+        if self._is_paused or count != self._last_check[0]:
             self._call_since = now
-        if self._rests or self._loads or clock != self._seen[1]:
+        if self._is_paused or self._loading_name or clock != self._last_check[1]:
             self._clock_since = now
-        self._seen = (count, clock)
-        if not ((self.is_in_bot or self._loads) and now - self._call_since >= self._patience) and (
-            now - self._clock_since < STILL * self._patience
-        ):
-            self._raised = 0
+        self._last_check = (count, clock)
+        is_call_stuck = bool(self.is_in_bot or self._loading_name) and now - self._call_since >= self._timeout_seconds
+        if not is_call_stuck and now - self._clock_since < CLOCK_TIMEOUT_FACTOR * self._timeout_seconds:
+            self._attempts = 0
             return
-        self.text = self.text or self._say(frame)
-        self._raised += 1
-        if self._raised > TRIES:
-            _end(f"{self.text}. It catches what should end it, so the process ends.")
+        self.text = self.text or self._message(frame, is_call_stuck)
+        self._attempts += 1
+        if self._attempts > MAX_ATTEMPTS:
+            _end(f"{self.text}. It catches the exception that should end it, so the process ends.")
         raise Stuck(self.text)
 
     def _arm(self) -> None:
-        """Code that never comes back to Python is not interrupted by anything. Unless this is called again in time, a thread
-        outside of Python prints where it is, and ends the process."""
-        seconds = self._patience + (TRIES + 2) * LOOK
+        """Restart the timer that ends the process if the main thread is stuck in C code.
+
+        C code is not interrupted by signal handlers. If `_arm` is not called again in time, `faulthandler` prints where the
+        main thread is and ends the process.
+        """
+        seconds = self._timeout_seconds + (MAX_ATTEMPTS + 2) * CHECK_INTERVAL_SECONDS
         with contextlib.suppress(OSError, ValueError, AttributeError):  # standard error may be no file
             faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__)  # type: ignore[arg-type]
 
-    def _say(self, frame: FrameType | None) -> str:
-        if self._loads:
-            where = place_in(frame, self._files) or "not in its own file"
-            return f"{self._loads} does not come to an end of its loading, for {self._patience:g} s: {where}"
+    def _message(self, frame: FrameType | None, is_call_stuck: bool) -> str:
+        if self._loading_name:
+            where = position_in(frame, self._files) or "not in its own file"
+            return f"{self._loading_name} has not finished loading for {self._timeout_seconds:g} s: {where}"
         bot = self.bot
-        if self.is_in_bot and bot is not None:
-            where = place_in(frame, files_of(type(bot))) or "not in its own file"
-            return f"{bot.client_id} ({type(bot).__name__}) has not returned for {self._patience:g} s: {where}"
+        if is_call_stuck and bot is not None:
+            where = position_in(frame, files_of(type(bot))) or "not in its own file"
+            return f"{bot.client_id} ({type(bot).__name__}) has not returned for {self._timeout_seconds:g} s: {where}"
         last = "" if bot is None else f"; {bot.client_id} was called last"
-        seconds = STILL * self._patience
-        return f"the simulated clock stands still for {seconds:g} s: bots answer each other without a pause{last}"
+        seconds = CLOCK_TIMEOUT_FACTOR * self._timeout_seconds
+        return f"the simulated clock stands still for {seconds:g} s: bots react to each other without a pause{last}"
 
     def _interrupt(self, *_: object) -> None:
-        """Ctrl-C: the first raises `KeyboardInterrupt`, and the second ends the process, whatever the bot catches."""
+        """Handle Ctrl-C: the first raises `KeyboardInterrupt`, the second ends the process, whatever the bot catches."""
         signal.signal(signal.SIGINT, lambda *_: _end("Interrupted."))
         raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""The strategies that ship with the exchange: each a readable example, its source named."""
+"""The strategies that ship with the exchange. Each is a readable example and names its source."""
 
 from trading_bots.strategies.execution import IcebergSlicer, Twap, Vwap
 from trading_bots.strategies.informed_trader import InformedTrader

@@ -1,13 +1,13 @@
-"""A market maker: always bids and offers around a price of its own, which it shifts against what it holds.
+"""A market maker: it always bids and offers around a price of its own, which it shifts against its inventory.
 
 Avellaneda and Stoikov, "High-frequency trading in a limit order book" (2008): with inventory q, risk aversion g, variance
-s² a second and a horizon of T seconds, the price to quote around is mid - q·g·s²·T, and the two quotes are g·s²·T +
-(2/g)·ln(1 + g/k) apart, where k says how quickly orders thin out with distance. Here prices are relative to the middle, the
-horizon does not run out, and the variance is measured. For a large inventory the shift grows with its square root: Tóth and
-others, "Anomalous price impact and the critical nature of liquidity in financial markets" (2011).
+s² a second and a horizon of T seconds, the price to quote around is mid - q·g·s²·T. The two quotes are g·s²·T +
+(2/g)·ln(1 + g/k) apart, where k states how quickly orders thin out with distance. Here prices are relative to the mid
+price, the horizon does not shrink, and the variance is measured. For a large inventory the shift grows with its square
+root: Tóth and others, "Anomalous price impact and the critical nature of liquidity in financial markets" (2011).
 
-Where the organiser of the market gives it values, it estimates a value late and with an error. Elsewhere it estimates the
-middle of the market from the book.
+If the organiser of the market provides values, the market maker estimates a value late and with an error. Otherwise it
+estimates the mid price from the book.
 """
 
 import math
@@ -19,19 +19,22 @@ from trading_bots.bot import Order, rounded_price
 from trading_bots.strategies.trader import Trader
 
 MAX_STEP = Decimal("0.003")
-"""Largest relative change of its estimate from one look at the book to the next. In a thin book, one absurd price moves the
-middle by half. A market maker that followed at once would trade there, and so make the price true."""
+"""The largest relative change of the estimate between two updates.
+
+In a thin book, one absurd order moves the mid price by half. If the estimate followed at once, the market maker would trade
+there, and so confirm that price.
+"""
 LEVEL_DISTANCES = (1.0, 2.5, 6.0)
-"""Distance of each level from the fair price, in half spreads."""
+"""The distance of each level from the fair price, in half spreads."""
 LEVEL_SIZES = (1, 8, 20)
-"""Size of each level, relative to the first."""
+"""The size of each level, relative to the first."""
 
 
 class MarketMaker(Trader):
     """Quotes every security, and amends its quotes when its price has moved."""
 
     value: Callable[[str, float], Decimal] | None = None
-    """The value of a security at a time, set by the organiser of the market."""
+    """Returns the value of a security at a time in seconds of Unix time. The organiser of the market sets it."""
 
     def __init__(
         self,
@@ -48,9 +51,22 @@ class MarketMaker(Trader):
         limit: int = 0,
         shift: float = 0.01,
     ) -> None:
-        """`size` is in units of the first level, `target` the shares of each security that it likes to hold (by default,
-        what it begins with). It sees a value `delay` seconds late, with a relative `error`. With an inventory `limit`, in
-        units, the price shifts by `shift` when the inventory reaches it, and one side is then not quoted."""
+        """Create a market maker.
+
+        Parameters:
+            seed: the seed of its random numbers.
+            size: the smallest size of a quote of the first level, in units.
+            target: the inventory that it wants of each security. By default, its initial holding.
+            aversion: the risk aversion g.
+            thinning: the rate k at which orders thin out with distance.
+            horizon: the horizon T in seconds.
+            levels: the number of levels on each side.
+            pause: the mean time between two updates, in seconds.
+            delay: the delay of the values that it receives, in seconds.
+            error: the relative error of these values.
+            limit: the largest inventory in units. At the limit, one side is not quoted. 0 for no limit.
+            shift: the relative shift of the price at the limit.
+        """
         super().__init__(seed)
         self.pause = pause * (0.8 + 0.4 * self.dice.random())
         self.size, self.target, self.limit, self.shift = size, target, limit, shift
@@ -59,39 +75,39 @@ class MarketMaker(Trader):
         self.quotes: dict[str, list[Order | None]] = {}
         """By security: the bid and the offer of the first level, of the second, and so on."""
         self.middles: dict[str, Decimal] = {}
-        """Estimates of the middle of each market."""
+        """Estimates of each mid price, by security."""
         self.variances: dict[str, float] = {}
-        """Of relative changes, a second."""
+        """The variance of relative changes, a second, by security."""
         self.errors: dict[str, float] = {}
         self.seen: dict[str, deque[Decimal]] = {}
-        """The last values, the oldest first."""
+        """The last values by security, oldest first."""
 
     def on_start(self) -> None:
-        """Cancels what a previous run left in the book, and begins to quote."""
+        """Cancel the orders of a previous run, and start to quote."""
         self.cancel_all()
         self.every(self.pause, self.requote)
 
     def requote(self) -> None:
-        """Looks at every security."""
+        """Update the quotes of all securities."""
         for symbol in self.securities:
             if self.state(symbol) == "continuous":
                 self.quote(symbol)
 
     def estimate(self, symbol: str) -> Decimal:
-        """The middle of the market as the market maker estimates it."""
-        believed = self.middles.get(symbol)
+        """Return the estimate of the mid price."""
+        previous = self.middles.get(symbol)
         if self.value is not None:
             seen = self.seen.setdefault(symbol, deque(maxlen=1 + int(self.delay / self.pause)))
             seen.append(self.value(symbol, self.now))
             error = self.errors.get(symbol, 0.0) * 0.97 + self.dice.gauss(0, self.error) * 0.243
             self.errors[symbol] = error
             return seen[0] * Decimal(1 + error)
-        believed = believed or self.last(symbol)
-        step = believed * MAX_STEP
-        return min(max(self.mid(symbol), believed - step), believed + step)
+        previous = previous or self.last(symbol)
+        step = previous * MAX_STEP
+        return min(max(self.mid(symbol), previous - step), previous + step)
 
     def quote(self, symbol: str) -> None:
-        """Moves its quotes to where they belong."""
+        """Update the quotes of a security."""
         before = self.middles.get(symbol)
         middle = self.middles[symbol] = self.estimate(symbol)
         change = float(middle / before) - 1 if before else 0.0
@@ -111,20 +127,20 @@ class MarketMaker(Trader):
                     self.amend(order, price=price)
 
     def in_ticks(self, order: Order, price: float) -> Decimal:
-        """The price that `amend` would send. Where ticks are coarse, many prices are the same."""
+        """Return the price that `amend` would send. If ticks are coarse, many prices round to the same."""
         return rounded_price(price, self.tick(order.symbol), ROUND_FLOOR if order.side == "buy" else ROUND_CEILING)
 
     def inventory_shift(self, symbol: str, risk: float) -> float:
-        """The relative distance of the price to quote around from the middle, against the inventory."""
+        """Return the relative shift of the price against the inventory."""
         if self.target is not None:
-            self.begun_with.setdefault(symbol, Decimal(self.target))
+            self.initial_holdings.setdefault(symbol, Decimal(self.target))
         surplus = float(self.surplus(symbol) / self.unit(symbol))
         if self.limit:
             return math.copysign(self.shift * math.sqrt(min(abs(surplus) / self.limit, 1.0)), surplus)
         return max(min(surplus * (risk + 1.5e-5), 0.02), -0.02)
 
     def enter(self, symbol: str, is_bid: bool, level: int, price: Decimal) -> Order | None:
-        """Enters a quote, if there are the means for it and the inventory is within its limit."""
+        """Enter a quote, if there is cash or stock for it and the inventory is within its limit."""
         quantity = self.unit(symbol) * self.random_size(20) * self.size * LEVEL_SIZES[level]
         surplus = self.surplus(symbol)
         if self.limit and abs(surplus) >= self.limit * self.unit(symbol) and (surplus > 0) == is_bid:

@@ -1,6 +1,6 @@
-"""A contrarian: sells what has risen beyond its usual range, buys what has fallen.
+"""A contrarian: it sells what has risen beyond its usual range, and buys what has fallen below it.
 
-De Bondt and Thaler, "Does the stock market overreact?" (1985), on a scale of seconds; the range is Bollinger's bands.
+De Bondt and Thaler, "Does the stock market overreact?" (1985), on a scale of seconds. The range is that of Bollinger bands.
 """
 
 import math
@@ -13,7 +13,14 @@ class MeanReversion(Trader):
     """Compares each price with its own average, in standard deviations."""
 
     def __init__(self, seed: int = 0, width: float = 2.0, size: int = 2, patience: int = 40) -> None:
-        """`size` is in units."""
+        """Create a trader.
+
+        Parameters:
+            seed: the seed. It varies the length of the average.
+            width: the half width of the range, in standard deviations.
+            size: the size of an order in units.
+            patience: the length of the average, in trades.
+        """
         super().__init__(seed)
         self.width, self.size = width, size
         self.weight = 1 / (patience + seed % 20)
@@ -22,15 +29,15 @@ class MeanReversion(Trader):
         self.stance: dict[str, int] = {}
 
     def on_trade(self, trade: Trade) -> None:
-        """Moves the average and the range, and acts where the price has left it."""
+        """Update the average and the range, and trade if the price has left the range."""
         symbol, price = trade.symbol, float(trade.price)
         average = self.average.get(symbol, price)
-        off = price - average
-        self.average[symbol] = average + off * self.weight
+        deviation = price - average
+        self.average[symbol] = average + deviation * self.weight
         variance = self.variance.get(symbol, (price * 0.001) ** 2)
-        self.variance[symbol] = (1 - self.weight) * (variance + self.weight * off * off)
+        self.variance[symbol] = (1 - self.weight) * (variance + self.weight * deviation * deviation)
         range_ = self.width * math.sqrt(self.variance[symbol])
-        stance = (off < -range_) - (off > range_)
+        stance = (deviation < -range_) - (deviation > range_)
         if stance == self.stance.get(symbol, 0):
             return
         self.stance[symbol] = stance

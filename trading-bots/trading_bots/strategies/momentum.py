@@ -1,4 +1,4 @@
-"""A momentum trader: buys what has risen, sells what has fallen.
+"""A momentum trader: it buys what has risen, and sells what has fallen.
 
 Jegadeesh and Titman, "Returns to buying winners and selling losers" (1993), on a scale of seconds.
 """
@@ -11,7 +11,13 @@ class Momentum(Trader):
     """Compares a fast with a slow average of each price, and trades when they cross."""
 
     def __init__(self, seed: int = 0, threshold: float = 0.0005, size: int = 2) -> None:
-        """`size` is in units."""
+        """Create a trader.
+
+        Parameters:
+            seed: the seed. It varies the length of the slow average.
+            threshold: the relative difference of the averages at which it trades.
+            size: the size of an order in units.
+        """
         super().__init__(seed)
         self.threshold = threshold
         self.size = size
@@ -21,7 +27,7 @@ class Momentum(Trader):
         self.stance: dict[str, int] = {}
 
     def on_trade(self, trade: Trade) -> None:
-        """Moves the averages, and acts if they have crossed."""
+        """Update the averages, and trade if they have crossed."""
         symbol, price = trade.symbol, float(trade.price)
         fast = self.fast[symbol] = _toward(self.fast.get(symbol, price), price, 5)
         slow = self.slow[symbol] = _toward(self.slow.get(symbol, price), price, self.slowness)

@@ -1,4 +1,4 @@
-"""A noise trader: buys and sells at random, within its means.
+"""A noise trader: it buys and sells at random, within its budget.
 
 Zero-intelligence traders with a budget: Gode and Sunder, "Allocative efficiency of markets with zero-intelligence traders"
 (1993). Prices of limit orders have a power-law distance from the best price: Zovko and Farmer, "The power of patience"
@@ -9,20 +9,20 @@ processes" (1971); Bacry, Mastromatteo and Muzy, "Hawkes processes in finance" (
 import math
 from decimal import Decimal
 
+from microexchange.enum_terms import STATES
 from microexchange.enums import TradingState
-from microexchange.kinds import STATES
 from trading_bots.bot import Order, Trade
 from trading_bots.strategies.trader import Trader
 
 DISTANCE_EXPONENT = 1.5
-"""Tail exponent of the distance of limit orders from the best price."""
+"""The tail exponent of the distance of limit orders from the best price."""
 EXCITEMENT_SECONDS = 5.0
-"""Time constant with which the excitement after a trade fades."""
+"""The time constant with which the excitement after a trade decays."""
 MAX_EXCITEMENT = 8.0
 
 
 class NoiseTrader(Trader):
-    """Sends market orders, and limit orders near the middle, at random times."""
+    """Sends market orders, and limit orders near the mid price, at random times."""
 
     def __init__(
         self,
@@ -36,46 +36,55 @@ class NoiseTrader(Trader):
         excitement: float = 0.0,
         limit: int = 0,
     ) -> None:
-        """`market` is the share of market orders. Limit orders are `width` from the middle, as a relative typical distance.
-        With more than `patience` open orders, it cancels one of the older half. `size` is the largest order in units.
-        Without a `rate`, the trader acts once every `pause` seconds. With one, it acts in each security at that rate a
-        second, which each trade raises by `excitement`. `limit` is the largest inventory in units."""
+        """Create a trader.
+
+        Parameters:
+            seed: the seed of its random numbers.
+            pause: the mean time between two decisions, in seconds.
+            market: the share of market orders.
+            width: the typical relative distance of limit orders from the mid price.
+            patience: with more open orders than this, it cancels one of the older half.
+            size: the largest order in units.
+            rate: the orders a second in each security. If it is 0, it sends one order each `pause`, in a random security.
+            excitement: by how much each trade raises the rate, as a multiple of it.
+            limit: the largest inventory in units. 0 for no limit.
+        """
         super().__init__(seed)
         self.pause = pause * (0.8 + 0.4 * self.dice.random())
         self.market, self.width, self.patience, self.size = market, width, patience, size
         self.rate, self.excitement, self.limit = rate, excitement, limit
-        self.excited: dict[str, float] = {}
+        self.intensities: dict[str, float] = {}
         self.waiting: list[Order] = []
 
     def on_start(self) -> None:
-        """Cancels what a previous run left in the book, and begins to trade."""
+        """Cancel the orders of a previous run, and start to trade."""
         self.cancel_all()
         self.every(self.pause, self.act)
 
     def on_trade(self, trade: Trade) -> None:
-        """A trade excites."""
+        """Raise the rate after a trade."""
         if self.excitement:
-            self.excited[trade.symbol] = min(self.excited.get(trade.symbol, 0.0) + self.excitement, MAX_EXCITEMENT)
+            self.intensities[trade.symbol] = min(self.intensities.get(trade.symbol, 0.0) + self.excitement, MAX_EXCITEMENT)
 
     def act(self) -> None:
-        """One random order, or, with a rate, one in each security now and then."""
+        """Send one random order, or, with a `rate`, one at random times in each security."""
         if not self.rate:
             self.trade(self.dice.choice(sorted(self.securities)))
             return
-        faded = math.exp(-self.pause / EXCITEMENT_SECONDS)
+        decay = math.exp(-self.pause / EXCITEMENT_SECONDS)
         for symbol in self.securities:
             busy = self.busyness(symbol)
-            excited = self.excited[symbol] = self.excited.get(symbol, 0.0) * faded
-            if self.dice.random() < self.rate * self.pause * (busy + excited):
+            intensity = self.intensities[symbol] = self.intensities.get(symbol, 0.0) * decay
+            if self.dice.random() < self.rate * self.pause * (busy + intensity):
                 self.trade(symbol)
 
     def trade(self, symbol: str) -> None:
-        """One random order."""
+        """Send one random order."""
         state = STATES[TradingState(self.state(symbol))]
         if state.refusal is not None:
             return
-        lots = self.unit(symbol)
-        quantity = lots * self.random_size(self.size)
+        unit = self.unit(symbol)
+        quantity = unit * self.random_size(self.size)
         is_buy = self.dice.random() < 0.5 - 0.5 * self.fullness(symbol, self.limit)
         if is_buy and self.free_cash < 2 * quantity * self.last(symbol):
             is_buy = False
@@ -84,7 +93,7 @@ class NoiseTrader(Trader):
         act = self.buy if is_buy else self.sell
         if self.dice.random() < self.market:
             if state.collects:
-                return  # an auction takes no market orders
+                return  # auctions reject market orders
             act(symbol, quantity)
         else:
             self.waiting.append(act(symbol, quantity, self.limit_price(symbol, is_buy)))
@@ -93,7 +102,10 @@ class NoiseTrader(Trader):
             self.cancel(self.waiting.pop(self.dice.randrange(len(self.waiting) // 2)))
 
     def limit_price(self, symbol: str, is_buy: bool) -> Decimal:
-        """A price behind the middle by a random distance with a power-law tail, or now and then a little before it."""
+        """Return a random limit price, with a power-law tail of its distance from the mid price.
+
+        Some prices are slightly through the mid price.
+        """
         distance = self.width * (self.dice.paretovariate(DISTANCE_EXPONENT) - 1.2)
         distance = min(distance, 0.02)
         return self.mid(symbol) * Decimal(1 - distance if is_buy else 1 + distance)

@@ -1,4 +1,4 @@
-"""A trader of large orders in small pieces: Lillo, Mike and Farmer, "Theory for long memory in supply and demand" (2005).
+"""A trader who splits large orders: Lillo, Mike and Farmer, "Theory for long memory in supply and demand" (2005).
 
 The length of a metaorder has a power-law tail with an exponent of 1.6. This gives the signs of market orders the long memory
 of real markets, with a Hurst exponent of about 0.7.
@@ -14,58 +14,68 @@ MAX_PIECES = 1000
 
 @dataclass(slots=True)
 class Metaorder:
-    """A large order at work."""
+    """A large order that is worked in pieces."""
 
     is_buy: bool
     pieces: int
-    """Pieces still to send."""
+    """The pieces that are left."""
     size: int
-    """Units of a piece, at most."""
+    """The largest piece in units."""
 
 
 class OrderSplitter(Trader):
     """Works one metaorder after another in each security."""
 
     def __init__(self, seed: int = 0, pause: float = 1.0, rate: float = 0.1, size: int = 5, limit: int = 1000) -> None:
-        """`rate` is the mean number of pieces a second in a security, `size` the largest piece in units, and `limit` the
-        largest inventory in units."""
+        """Create a trader.
+
+        Parameters:
+            seed: the seed of its random numbers.
+            pause: the mean time between two decisions, in seconds.
+            rate: the mean number of pieces a second in each security.
+            size: the largest piece in units.
+            limit: the largest inventory in units.
+        """
         super().__init__(seed)
         self.pause = pause * (0.8 + 0.4 * self.dice.random())
         self.rate, self.size, self.limit = rate, size, limit
         self.orders: dict[str, Metaorder] = {}
 
     def on_start(self) -> None:
-        """Begins to trade."""
+        """Cancel the orders of a previous run, and start to trade."""
         self.cancel_all()
         self.every(self.pause, self.act)
 
     def act(self) -> None:
-        """Sends a piece in some securities."""
+        """Send a piece in some securities."""
         for symbol in self.securities:
             busy = self.busyness(symbol)
             if self.dice.random() < self.rate * self.pause * busy and self.state(symbol) == "continuous":
                 self.send_piece(symbol)
 
     def begin(self, symbol: str) -> Metaorder:
-        """A new metaorder. The more the trader has bought, the more probably it is a sale."""
+        """Return a new metaorder. The more the trader has bought, the more probably it is a sale."""
         is_buy = self.dice.random() < 0.5 - 0.5 * self.fullness(symbol, self.limit)
         pieces = min(int(2 * self.dice.paretovariate(LENGTH_EXPONENT)), MAX_PIECES)
         return Metaorder(is_buy, pieces, self.size)
 
     def send_piece(self, symbol: str) -> None:
-        """Sends a piece of the metaorder at work. Its size is within what the best price offers, as real traders choose it:
-        Farmer and others, "What really causes large price changes?" (2004)."""
+        """Send a piece of the current metaorder.
+
+        In part of the cases it is not larger than the quantity at the best price, as with real traders: Farmer and others,
+        "What really causes large price changes?" (2004).
+        """
         order = self.orders.get(symbol)
         if order is None or order.pieces <= 0:
             order = self.orders[symbol] = self.begin(symbol)
         order.pieces -= 1
         book = self.book(symbol)
         best = book.ask if order.is_buy else book.bid
-        surplus, lots = self.surplus(symbol), self.unit(symbol)
-        if best is None or (abs(surplus) >= self.limit * lots and (surplus > 0) == order.is_buy):
+        surplus, unit = self.surplus(symbol), self.unit(symbol)
+        if best is None or (abs(surplus) >= self.limit * unit and (surplus > 0) == order.is_buy):
             order.pieces = 0
             return
-        quantity = lots * self.random_size(order.size, 1.0)
+        quantity = unit * self.random_size(order.size, 1.0)
         if self.dice.random() < 0.45:
             quantity = min(quantity, best.quantity)
         if order.is_buy and self.cash > 2 * quantity * best.price:

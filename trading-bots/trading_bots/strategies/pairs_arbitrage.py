@@ -1,7 +1,7 @@
-"""Pairs: Gatev, Goetzmann and Rouwenhorst, "Pairs trading: performance of a relative-value arbitrage rule" (2006).
+"""Pairs trading: Gatev, Goetzmann and Rouwenhorst, "Pairs trading: performance of a relative-value arbitrage rule" (2006).
 
-Two securities that move together: when one has become dear against the other, it sells that one and buys the other, and
-turns back when they are where they were.
+Two securities move together. If one becomes expensive relative to the other, the bot sells it and buys the other. It closes
+both positions when the ratio is back at its average.
 """
 
 import math
@@ -10,44 +10,53 @@ from trading_bots.bot import Bot
 
 
 class PairsArbitrage(Bot):
-    """Trades the logarithm of the ratio of two prices; by default of the first two securities."""
+    """Trades the logarithm of the ratio of two prices. By default, those of the first two securities."""
 
     timer = 0.5
 
     def __init__(self, first: str = "", second: str = "", width: float = 2.0, size: int = 3, patience: int = 120) -> None:
+        """Create a trader.
+
+        Parameters:
+            first: the first security.
+            second: the second security.
+            width: the distance from the average at which it trades, in standard deviations.
+            size: the size of an order in shares.
+            patience: the length of the average, in calls of the timer.
+        """
         super().__init__()
         self.pair = (first, second)
         self.width, self.size, self.weight = width, size, 1 / patience
         self.average: float | None = None
         self.variance = 1e-6
         self.stance = 0
-        """1 where it has bought the first and sold the second, -1 the other way."""
+        """1 if it has bought the first and sold the second, -1 for the reverse, 0 for no position."""
 
     def on_start(self) -> None:
-        """Chooses its pair."""
+        """Choose the pair."""
         self.cancel_all()
-        known = sorted(self.securities)
-        if not all(symbol in self.securities for symbol in self.pair) and len(known) > 1:
-            self.pair = (known[0], known[1])
+        listed = sorted(self.securities)
+        if not all(symbol in self.securities for symbol in self.pair) and len(listed) > 1:
+            self.pair = (listed[0], listed[1])
 
     def on_timer(self) -> None:
-        """Looks where the ratio stands."""
+        """Update the average, and trade if the ratio is far from it."""
         first, second = self.pair
         if first not in self.securities or any(self.state(symbol) != "continuous" for symbol in self.pair):
             return
         ratio = math.log(float(self.mid(first)) / float(self.mid(second)))
         self.average = ratio if self.average is None else self.average
-        off = ratio - self.average
-        self.average += off * self.weight
-        self.variance += (off * off - self.variance) * self.weight
+        distance = ratio - self.average
+        self.average += distance * self.weight
+        self.variance += (distance * distance - self.variance) * self.weight
         deviation = math.sqrt(self.variance)
-        if self.stance == 0 and abs(off) > self.width * deviation:
-            self.turn(-1 if off > 0 else 1)
-        elif self.stance and off * self.stance > -0.5 * deviation:
+        if self.stance == 0 and abs(distance) > self.width * deviation:
+            self.turn(-1 if distance > 0 else 1)
+        elif self.stance and distance * self.stance > -0.5 * deviation:
             self.turn(0)
 
     def turn(self, stance: int) -> None:
-        """Trades both sides to another stance."""
+        """Trade both securities to another stance."""
         change = stance - self.stance
         buys, sells = self.pair if change > 0 else reversed(self.pair)
         quantity = abs(change) * self.size

@@ -1,8 +1,8 @@
-"""A trader that believes in a random walk: Bachelier, "Théorie de la spéculation" (1900).
+"""A trader who assumes a random walk: Bachelier, "Théorie de la spéculation" (1900).
 
-Tomorrow's price is today's and a coin's toss, so there is nothing to know: it keeps a fixed part of its equity in shares,
-and trades back to it whenever prices have carried it away. (Merton, "Lifetime portfolio selection under uncertainty", 1969,
-shows that to be right in such a world.)
+If prices follow a random walk, they cannot be predicted. The trader keeps a fixed part of its equity in shares, and trades
+back to it after prices have moved. Merton, "Lifetime portfolio selection under uncertainty" (1969), shows that this is
+optimal in such a market.
 """
 
 from decimal import Decimal
@@ -11,16 +11,22 @@ from trading_bots.bot import Bot
 
 
 class RandomWalk(Bot):
-    """Rebalances to a fixed part in each security."""
+    """Rebalances to a fixed part of the equity in each security."""
 
     timer = 2.0
 
     def __init__(self, part: str = "0.8", tolerance: str = "0.02") -> None:
+        """Create a trader.
+
+        Parameters:
+            part: the part of the equity to hold in shares, over all securities.
+            tolerance: the relative deviation from it at which the trader trades.
+        """
         super().__init__()
         self.part, self.tolerance = Decimal(part), Decimal(tolerance)
 
     def on_timer(self) -> None:
-        """Trades what has drifted too far."""
+        """Trade the securities that have drifted too far."""
         self.cancel_all()
         wanted = self.equity * self.part / max(len(self.securities), 1)
         for symbol in self.securities:

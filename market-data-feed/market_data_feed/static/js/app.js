@@ -1,8 +1,8 @@
-// The page: views by the address's #, light and dark, and whether the connection stands.
+// The page: the view that the address's # names, the theme, and the state of the connection.
 import { el, toast } from "./page.js";
 import * as feed from "./feed.js";
 import { load } from "./securities.js";
-import { begin } from "./session.js";
+import { restoreSession } from "./session.js";
 import { market } from "./market.js";
 import { trade } from "./trade.js";
 import { competition } from "./competition.js";
@@ -14,7 +14,7 @@ let view = null;
 
 function paint(name) {
   document.documentElement.dataset.theme = name;
-  theme.title = name === "dark" ? "Use the light colours" : "Use the dark colours";
+  theme.title = name === "dark" ? "Switch to the light theme" : "Switch to the dark theme";
   view?.repaint?.();
 }
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -47,12 +47,12 @@ for (;;) {
     await load();
     break;
   } catch (error) {
-    main.replaceChildren(el("p", { class: "empty" }, `The feed does not answer (${error.message}). Trying again …`));
+    main.replaceChildren(el("p", { class: "empty" }, `No answer from the feed (${error.message}). Retrying …`));
     await new Promise((resolve) => setTimeout(resolve, 1000));
   }
 }
 feed.start();
-begin();
+restoreSession();
 addEventListener("hashchange", show);
-addEventListener("unhandledrejection", (event) => toast(event.reason?.message ?? "Something went wrong.", true));
+addEventListener("unhandledrejection", (event) => toast(event.reason?.message ?? "Unexpected error.", true));
 show();

@@ -1,64 +1,64 @@
-// The feed: one WebSocket that comes back, and the newest state of what is subscribed.
+// The feed: one WebSocket that reconnects, and its subscriptions.
 
-const listeners = new Map(); // "channel symbol" -> Set of functions
-const wanted = new Map(); // the same key -> the subscription
-const states = new Set();
+const listeners = new Map(); // "channel symbol interval" -> Set of functions
+const subscriptions = new Map(); // the same key -> the subscription
+const stateListeners = new Set();
 let socket = null, pause = 500, login = null;
 export let connected = false;
 
 const name = ({ channel, symbol = "", interval = "" }) => `${channel} ${symbol} ${interval}`;
 
-/** Hears `subscription` ({channel, symbol?, interval?}) from now on; returns what ends that. */
-export function listen(subscription, hear) {
+/** Call `callback` with the messages of a subscription ({channel, symbol?, interval?}). Return a function that ends it. */
+export function listen(subscription, callback) {
   const id = name(subscription);
   if (!listeners.has(id)) {
     listeners.set(id, new Set());
-    wanted.set(id, subscription);
-    say("subscribe", subscription);
+    subscriptions.set(id, subscription);
+    send("subscribe", subscription);
   } else if (["book", "bbo", "ticker", "candles", "balances", "leaderboard", "status", "auction"].includes(subscription.channel)) {
-    say("subscribe", subscription); // a newcomer needs the state too
+    send("subscribe", subscription); // the feed answers with the state, which the new listener needs
   }
-  listeners.get(id).add(hear);
+  listeners.get(id).add(callback);
   return () => {
     const left = listeners.get(id);
-    left?.delete(hear);
+    left?.delete(callback);
     if (left && !left.size) {
       listeners.delete(id);
-      wanted.delete(id);
-      say("unsubscribe", subscription);
+      subscriptions.delete(id);
+      send("unsubscribe", subscription);
     }
   };
 }
 
-/** Asks again for a state whose changes have a gap. */
-export function renew(subscription) { say("subscribe", subscription); }
+/** Subscribe again to a state whose changes have a gap. The feed sends a new snapshot. */
+export function resubscribe(subscription) { send("subscribe", subscription); }
 
-/** Logs in, for the channels of one's own; {key} or, in a classroom, {client_id}. */
-export function identify(who) {
-  login = who;
+/** Log in, for the private channels. `credentials` is {key} or, in a classroom, {client_id}. */
+export function logIn(credentials) {
+  login = credentials;
   if (connected && login) socket.send(JSON.stringify({ op: "login", ...login }));
 }
 
-/** Hears whether the connection stands. */
-export function onState(hear) { states.add(hear); hear(connected); }
+/** Call `callback` now and at each change, with whether the feed is connected. */
+export function onState(callback) { stateListeners.add(callback); callback(connected); }
 
-function say(op, { channel, symbol, interval }) {
+function send(op, { channel, symbol, interval }) {
   if (!connected) return;
   socket.send(JSON.stringify({ op, channel, ...(symbol ? { symbols: [symbol] } : {}), ...(interval ? { interval } : {}) }));
 }
 
-function tell(id, message) { listeners.get(id)?.forEach((hear) => hear(message)); }
+function dispatch(id, message) { listeners.get(id)?.forEach((callback) => callback(message)); }
 
-function hear(message) {
-  if (message.op) return; // answers to what was asked
+function onMessage(message) {
+  if (message.op) return; // an answer to a request
   switch (message.channel) {
-    case "book": tell(name({ channel: "book", symbol: message.book?.symbol ?? message.symbol }), message); break;
-    case "bbo": tell(name({ channel: "bbo", symbol: message.bbo.symbol }), message.bbo); break;
-    case "trades": tell(name({ channel: "trades", symbol: message.trade.symbol }), message.trade); break;
-    case "candles": tell(name(message), message); break;
-    case "ticker": tell(name({ channel: "ticker", symbol: message.ticker.symbol }), message.ticker); tell(name({ channel: "ticker" }), message.ticker); break;
-    case "status": case "auction": tell(name(message), message); tell(name({ channel: message.channel }), message); break;
-    case "orders": case "balances": case "leaderboard": tell(name({ channel: message.channel }), message); break;
+    case "book": dispatch(name({ channel: "book", symbol: message.book?.symbol ?? message.symbol }), message); break;
+    case "bbo": dispatch(name({ channel: "bbo", symbol: message.bbo.symbol }), message.bbo); break;
+    case "trades": dispatch(name({ channel: "trades", symbol: message.trade.symbol }), message.trade); break;
+    case "candles": dispatch(name(message), message); break;
+    case "ticker": dispatch(name({ channel: "ticker", symbol: message.ticker.symbol }), message.ticker); dispatch(name({ channel: "ticker" }), message.ticker); break;
+    case "status": case "auction": dispatch(name(message), message); dispatch(name({ channel: message.channel }), message); break;
+    case "orders": case "balances": case "leaderboard": dispatch(name({ channel: message.channel }), message); break;
   }
 }
 
@@ -68,12 +68,12 @@ function open() {
     connected = true;
     pause = 500;
     if (login) socket.send(JSON.stringify({ op: "login", ...login }));
-    wanted.forEach((subscription) => say("subscribe", subscription));
-    states.forEach((one) => one(true));
+    subscriptions.forEach((subscription) => send("subscribe", subscription));
+    stateListeners.forEach((callback) => callback(true));
   };
-  socket.onmessage = (event) => hear(JSON.parse(event.data));
+  socket.onmessage = (event) => onMessage(JSON.parse(event.data));
   socket.onclose = () => {
-    if (connected) states.forEach((one) => one(false));
+    if (connected) stateListeners.forEach((callback) => callback(false));
     connected = false;
     setTimeout(open, pause);
     pause = Math.min(pause * 2, 5000);
@@ -82,17 +82,17 @@ function open() {
 
 export function start() { open(); }
 
-/** A book that follows its channel: prices to [quantity, orders], and a sequence without gaps. */
+/** A book that follows its channel. It maps prices to [quantity, orders], and checks that the sequence has no gaps. */
 export class Book {
   constructor(symbol, changed) {
     this.symbol = symbol;
     this.bids = new Map();
     this.asks = new Map();
     this.sequence = null;
-    this.stop = listen({ channel: "book", symbol }, (message) => { this.take(message); changed(); });
+    this.stop = listen({ channel: "book", symbol }, (message) => { this.apply(message); changed(); });
   }
 
-  take(message) {
+  apply(message) {
     if (message.type === "snapshot") {
       this.bids = new Map(message.book.bids.map(([price, ...rest]) => [price, rest]));
       this.asks = new Map(message.book.asks.map(([price, ...rest]) => [price, rest]));
@@ -102,7 +102,7 @@ export class Book {
     if (this.sequence === null || message.sequence <= this.sequence) return;
     if (message.previous_sequence > this.sequence) {
       this.sequence = null;
-      renew({ channel: "book", symbol: this.symbol });
+      resubscribe({ channel: "book", symbol: this.symbol });
       return;
     }
     for (const [side, [price, quantity, orders]] of message.changes) {
@@ -113,9 +113,9 @@ export class Book {
     this.sequence = message.sequence;
   }
 
-  /** Levels as [price, quantity, orders], the best first. */
-  side(of) {
-    const way = of === "bids" ? -1 : 1;
-    return [...this[of]].map(([price, rest]) => [price, ...rest]).sort((a, b) => way * (Number(a[0]) - Number(b[0])));
+  /** Return the levels of "bids" or "asks" as [price, quantity, orders], best first. */
+  side(name) {
+    const direction = name === "bids" ? -1 : 1;
+    return [...this[name]].map(([price, rest]) => [price, ...rest]).sort((a, b) => direction * (Number(a[0]) - Number(b[0])));
   }
 }

@@ -1,6 +1,6 @@
-// What all views share: elements, numbers, drawing at the screen's rate, plots.
+// Functions that all views use: elements, numbers, drawing once per frame, plots.
 
-/** An element with properties (`class`, `onclick`, `aria-…`, …) and children; text is always text. */
+/** Return an element with properties (`class`, `onclick`, `aria-…`, …) and children. Strings become text, never HTML. */
 export function el(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -13,7 +13,7 @@ export function el(tag, properties = {}, ...children) {
   return made;
 }
 
-/** A decimal text with its thousands grouped; its places stay as they are. */
+/** Return a decimal text with grouped thousands. The decimal places do not change. */
 export function grouped(text) {
   if (text === null || text === undefined || text === "") return "–";
   const [whole, places] = String(text).split(".");
@@ -22,12 +22,12 @@ export function grouped(text) {
   return sign + digits + (places === undefined ? "" : `.${places}`);
 }
 
-/** Cash with two places. */
+/** Return cash with two decimal places. */
 export function money(text) {
   return text === null || text === undefined ? "–" : grouped(Number(text).toFixed(2));
 }
 
-/** The class that colours a number by its sign. */
+/** Return the class that colours a number by its sign. */
 export function sign(value) {
   const number = Number(value);
   return number > 0 ? "buy" : number < 0 ? "sell" : "";
@@ -49,8 +49,8 @@ export function clock(timestamp) {
 const waiting = new Set();
 let frame = 0;
 
-/** Calls `draw` before the screen's next frame, once, however often it was asked for. */
-export function soon(draw) {
+/** Call `draw` once before the next frame of the screen. Several requests for one frame are one call. */
+export function onNextFrame(draw) {
   waiting.add(draw);
   frame ||= requestAnimationFrame(() => {
     frame = 0;
@@ -60,8 +60,8 @@ export function soon(draw) {
   });
 }
 
-/** `action`, at most once in so many milliseconds; the last call always counts. */
-export function atMost(milliseconds, action) {
+/** Return a function that calls `action` at most once in so many milliseconds. The last call is never lost. */
+export function throttle(milliseconds, action) {
   let timer = 0, last = 0;
   return () => {
     if (timer) return;
@@ -75,9 +75,9 @@ export function toast(text, bad = false) {
   setTimeout(() => shown.remove(), bad ? 8000 : 4000);
 }
 
-/** Replaces the rows of a table's body. */
-export function fill(body, rows, columns, nothing) {
-  body.replaceChildren(...(rows.length ? rows : [el("tr", {}, el("td", { colSpan: columns, class: "empty" }, nothing))]));
+/** Replace the rows of a table's body. Without rows, the table shows the text `empty`. */
+export function fill(body, rows, columns, empty) {
+  body.replaceChildren(...(rows.length ? rows : [el("tr", {}, el("td", { colSpan: columns, class: "empty" }, empty))]));
 }
 
 export function table(columns, options = {}) {
@@ -90,8 +90,8 @@ export function table(columns, options = {}) {
 
 let plotly;
 
-/** Plotly, loaded when the first plot needs it. */
-function loaded() {
+/** Return Plotly. The first plot loads it. */
+function loadPlotly() {
   plotly ??= new Promise((resolve, reject) => {
     document.head.append(el("script", { src: "/dashboard/plotly.js", onload: () => resolve(window.Plotly), onerror: reject }));
   });
@@ -103,9 +103,9 @@ export function colours() {
   return Object.fromEntries(["ink", "soft", "line", "card", "buy", "sell", "accent"].map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
 }
 
-/** Draws traces into `place`, in the page's colours. */
+/** Draw traces into `place` in the colours of the theme. */
 export async function plot(place, traces, layout = {}) {
-  const Plotly = await loaded();
+  const Plotly = await loadPlotly();
   if (!place.isConnected) return;
   const c = colours();
   const axis = { gridcolor: c.line, zerolinecolor: c.line, linecolor: c.line, automargin: true };
@@ -116,19 +116,19 @@ export async function plot(place, traces, layout = {}) {
   }, { responsive: true, displayModeBar: false });
 }
 
-/** A line through points of time; while they are few, they are marked. */
+/** Return a line through points of time. A line of one or two points has markers. */
 export function line(points, colour, name, width = 2) {
   return { x: points.map(([x]) => x), y: points.map(([, y]) => y), name, type: "scatter", mode: points.length < 3 ? "lines+markers" : "lines", line: { color: colour, width } };
 }
 
-/** The range of an axis of time that ends with the last of `times` and is no shorter than so many seconds. */
-export function atLeast(seconds, times) {
+/** Return the range of an axis of time. It ends with the last of `times` and covers at least so many seconds. */
+export function timeRange(seconds, times) {
   if (!times.length) return undefined;
   const last = new Date(times.at(-1)).getTime(), first = Math.min(new Date(times[0]).getTime(), last - seconds * 1000);
   return [new Date(first), new Date(last + seconds * 40)];
 }
 
-/** JSON from a service; a refusal is an Error with its message and `code`. */
+/** Return the JSON of a response. A refusal throws an Error with its message and `code`. */
 export async function ask(url, options = {}) {
   const answer = await fetch(url, options);
   const body = await answer.json().catch(() => null);

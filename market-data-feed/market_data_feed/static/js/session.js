@@ -1,79 +1,79 @@
-// Who trades here, and the gateway: keys, requests, the WebSocket of orders.
+// The session of the client: API key, requests, and the WebSocket of orders.
 import { ask } from "./page.js";
 import * as feed from "./feed.js";
 
 const config = await ask("/dashboard/config.json");
 export const classroom = config.classroom;
-/** Orders and market data have one address: the page's own. */
+/** The address of orders and market data. It is the page's own. */
 export const gateway = location.origin;
 
 export const session = { client: localStorage.getItem("client") ?? "", key: localStorage.getItem("key") ?? "" };
-const changes = new Set();
+const sessionListeners = new Set();
 
-/** Hears when somebody logs in or out; returns what ends that. */
-export function onSession(hear) { changes.add(hear); return () => changes.delete(hear); }
+/** Call `callback` when the client logs in or out. Return a function that stops it. */
+export function onSession(callback) { sessionListeners.add(callback); return () => sessionListeners.delete(callback); }
 
 export function headers() {
   return session.key ? { Authorization: `Bearer ${session.key}` } : { "Client-ID": session.client };
 }
 
-/** What a login says. */
+/** Return the credentials of a login; null if nobody is logged in. */
 const credentials = () => (session.key ? { key: session.key } : session.client ? { client_id: session.client } : null);
 
 export const loggedIn = () => Boolean(session.client);
 
-function keep(client, key) {
+function saveSession(client, key) {
   Object.assign(session, { client, key });
   for (const [name, value] of Object.entries({ client, key })) {
     if (value) localStorage.setItem(name, value);
     else localStorage.removeItem(name);
   }
-  feed.identify(credentials());
+  feed.logIn(credentials());
   disconnect();
   if (client) connect();
-  changes.forEach((hear) => hear());
+  sessionListeners.forEach((callback) => callback());
 }
 
-/** Opens an account and trades with it. */
+/** Open an account and log in with it. */
 export async function register(client, invitation) {
   const body = { client_id: client, ...(invitation ? { invitation_code: invitation } : {}) };
   const account = await ask(`${gateway}/clients`, { method: "POST", body: JSON.stringify(body) });
-  keep(account.client_id, account.api_key);
+  saveSession(account.client_id, account.api_key);
 }
 
-/** Trades with a key that somebody has; the key says whose it is. */
+/** Log in with an existing key. The key has the name of its client. */
 export async function useKey(key) {
   const part = key.split(".")[1] ?? "";
   let client;
   try {
     client = JSON.parse(atob(part.replace(/-/g, "+").replace(/_/g, "/"))).sub;
   } catch {
-    throw new Error("That is no API key: paste the whole text that the account's opening showed.");
+    throw new Error("This is not an API key. Paste the whole key that you received when the account was opened.");
   }
   await ask(`${gateway}/orders?limit=1`, { headers: { Authorization: `Bearer ${key}` } });
-  keep(client, key);
+  saveSession(client, key);
 }
 
-export function useName(client) { keep(client, ""); }
-export function forget() { keep("", ""); }
+export function useName(client) { saveSession(client, ""); }
+export function forget() { saveSession("", ""); }
 
 // --- the WebSocket of orders ---
 
-let socket = null, number = 0, pause = 500, wanted = false;
+let socket = null, number = 0, pause = 500, reconnects = false;
 const waiting = new Map();
-const reports = new Set();
-const states = new Set();
+const reportListeners = new Set();
+const stateListeners = new Set();
 export let connected = false;
 
-/** Hears every report of one's own orders. */
-export function onReport(hear) { reports.add(hear); return () => reports.delete(hear); }
-/** Hears when orders can be sent, and when not. */
-export function onOrders(hear) { states.add(hear); hear(connected); return () => states.delete(hear); }
+/** Call `callback` with every report of the client's orders. */
+export function onReport(callback) { reportListeners.add(callback); return () => reportListeners.delete(callback); }
+/** Call `callback` now and at each change, with whether orders can be sent and the reason if they cannot. */
+export function onOrders(callback) { stateListeners.add(callback); callback(connected); return () => stateListeners.delete(callback); }
 
-/** Sends a request; its answer, or an Error with the refusal. */
+/** Send a request and return its answer. A refusal rejects the promise. */
 export function request(message) {
   return new Promise((resolve, reject) => {
-    if (!connected) { reject(new Error("The gateway cannot be reached: nothing was sent.")); return; }
+    if (!connected) { reject(new Error("No connection to the gateway. The request was not sent.")); return; }
     const id = ++number;
     waiting.set(id, { resolve, reject });
     socket.send(JSON.stringify({ id, ...message }));
@@ -81,47 +81,47 @@ export function request(message) {
 }
 
 function connect() {
-  wanted = true;
+  reconnects = true;
   socket = new WebSocket(`${gateway.replace("http", "ws")}/ws/orders`);
   const mine = socket;
   mine.onopen = () => mine.send(JSON.stringify({ op: "login", ...credentials() }));
   mine.onmessage = (event) => {
-    const said = JSON.parse(event.data);
-    if (said.op === "login") {
-      connected = said.ok;
+    const message = JSON.parse(event.data);
+    if (message.op === "login") {
+      connected = message.ok;
       pause = 500;
-      if (!said.ok) wanted = said.error.code !== "UNAUTHENTICATED" && wanted;
-      states.forEach((hear) => hear(connected, said.error?.message));
-    } else if (said.op === "report") {
-      reports.forEach((hear) => hear(said.report));
-    } else if (waiting.has(said.id)) {
-      const { resolve, reject } = waiting.get(said.id);
-      waiting.delete(said.id);
-      if (said.ok) resolve(said);
-      else reject(Object.assign(new Error(said.error.message), { code: said.error.code, field: said.error.field }));
+      if (!message.ok) reconnects = message.error.code !== "UNAUTHENTICATED" && reconnects;
+      stateListeners.forEach((callback) => callback(connected, message.error?.message));
+    } else if (message.op === "report") {
+      reportListeners.forEach((callback) => callback(message.report));
+    } else if (waiting.has(message.id)) {
+      const { resolve, reject } = waiting.get(message.id);
+      waiting.delete(message.id);
+      if (message.ok) resolve(message);
+      else reject(Object.assign(new Error(message.error.message), { code: message.error.code, field: message.error.field }));
     }
   };
   mine.onclose = () => {
     if (mine !== socket) return;
     connected = false;
-    waiting.forEach(({ reject }) => reject(new Error("The connection was lost: whether the request took effect shows below, once it is back.")));
+    waiting.forEach(({ reject }) => reject(new Error("Connection lost. After reconnection, the tables show the result of the request.")));
     waiting.clear();
-    states.forEach((hear) => hear(false));
-    if (wanted) setTimeout(() => mine === socket && wanted && connect(), pause);
+    stateListeners.forEach((callback) => callback(false));
+    if (reconnects) setTimeout(() => mine === socket && reconnects && connect(), pause);
     pause = Math.min(pause * 2, 5000);
   };
 }
 
 function disconnect() {
-  wanted = false;
+  reconnects = false;
   connected = false;
   const old = socket;
   socket = null;
   old?.close();
 }
 
-/** Begins with whom this browser remembers. */
-export function begin() {
-  feed.identify(credentials());
+/** Log in with the credentials that this browser stores. */
+export function restoreSession() {
+  feed.logIn(credentials());
   if (loggedIn()) connect();
 }

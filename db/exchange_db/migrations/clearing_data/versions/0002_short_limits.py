@@ -1,4 +1,4 @@
-"""Clients may be short, up to a limit."""
+"""Short positions, up to a limit."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Every leg as a row of a view; deposits and withdrawals; a client's movements by index."""
+"""Views with all legs, deposits and withdrawals, and indexes for statements."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Clients may owe, up to a limit."""
+"""Cash below zero, up to a credit limit."""
 
 import sqlalchemy as sa
 from alembic import op

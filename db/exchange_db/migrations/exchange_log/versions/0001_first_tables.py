@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import BYTEA
 revision = "0001"
 down_revision = None
 
-# The advisory lock is held to the end of the transaction: offsets become visible in their order, without a gap.
+# The advisory lock is held until the end of the transaction, so that offsets become visible in order and without a gap.
 APPEND = """
 CREATE FUNCTION append(of_topic text, bodies bytea[]) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
@@ -31,7 +31,7 @@ def upgrade() -> None:
         sa.Column("offset", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("body", BYTEA, nullable=False),
     )
-    # Bodies are msgpack, appended once and read once or twice: to try to compress them only costs time.
+    # Bodies are msgpack, and are read once or twice. Compression would only take time.
     op.execute("ALTER TABLE log ALTER COLUMN body SET STORAGE EXTERNAL")
     op.execute(APPEND)
 

@@ -1,4 +1,4 @@
-"""Clients find their orders by their own names for them, and their fills."""
+"""Indexes for orders by client order id, and for fills."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""API keys can be listed and revoked."""
+"""The API keys of clients, so that they can be listed and revoked."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Candles, equities over time, and how clients stand."""
+"""Candles, equities over time, and the results of clients."""
 
 import sqlalchemy as sa
 from alembic import op

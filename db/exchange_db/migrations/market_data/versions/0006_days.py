@@ -1,4 +1,4 @@
-"""What grows with the market is kept by day, and old days can go."""
+"""Partitions by day for the tables that grow with the market, so that old days can be removed."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -27,7 +27,7 @@ DAY = 86_400 * 10**9
 
 
 def replace(by_day: bool) -> None:
-    """Makes each table anew, partitioned or not, with all that was in it."""
+    """Make each table again, partitioned or not, with all of its rows."""
     connection = op.get_bind()
     for index in INDEXES:
         op.execute(f"DROP INDEX {index}")

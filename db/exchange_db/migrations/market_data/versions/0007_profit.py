@@ -1,4 +1,4 @@
-"""Accounts of the exchange's own bots, and how profits change from sample to sample."""
+"""Accounts of the exchange's own bots, and the changes of profits between samples."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +12,7 @@ def upgrade() -> None:
     op.add_column("clients", sa.Column("since", sa.BigInteger, nullable=False, server_default="0"))
     for name in ("profit", "gains", "squares"):
         op.add_column("clients", sa.Column(name, sa.Numeric, nullable=False, server_default="0"))
-    # The peak was one of the equity. Changes are counted from now on: from the profit at the last sample.
+    # The old peak is of the equity, the new one of the profit. Changes count from the profit at the last sample.
     op.execute("UPDATE clients SET peak = greatest(peak - opened_with, 0)")
     op.execute(
         "UPDATE clients SET profit = coalesce((SELECT equity FROM equity WHERE equity.client_id = clients.client_id "

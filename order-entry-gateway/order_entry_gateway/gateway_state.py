@@ -1,4 +1,7 @@
-"""The market as the gateway sees it: what is listed, and the orders of late. A fold over the engine's reports; pure."""
+"""The gateway's state of the market: securities, accounts and the newest report of each recent order.
+
+It is a fold over the engine's reports, without I/O.
+"""
 
 from collections import Counter, OrderedDict, defaultdict
 
@@ -15,34 +18,34 @@ from microexchange.reports import (
 from microexchange.securities import Security
 
 
-class MarketView:
-    """Securities, and the newest report of each of the latest orders."""
+class GatewayState:
+    """Securities, accounts, and the newest report of each recent order."""
 
     MAX_ORDERS = 200_000
-    """Orders that are remembered; older ones are in `market_data`."""
+    """Orders in memory. Older orders are in `market_data`."""
 
     def __init__(self) -> None:
         self.securities: dict[str, Security] = {}
         self.clients: set[str] = set()
-        """Who has an account."""
+        """Clients with an account."""
         self.house: set[str] = set()
-        """Whose accounts are of the exchange's own bots."""
+        """Clients whose accounts belong to the exchange's own bots."""
         self.suspended: set[str] = set()
         self.orders: OrderedDict[int, OrderReport] = OrderedDict()
-        """Newest report by order id, the latest changed last."""
-        self.open_orders: Counter[str] = Counter()
-        """How many orders each client has open."""
-        self.orders_of: defaultdict[str, set[int]] = defaultdict(set)
+        """Newest report by order id. The order that changed last is at the end."""
+        self.open_order_counts: Counter[str] = Counter()
+        """Number of open orders by client."""
+        self.order_ids: defaultdict[str, set[int]] = defaultdict(set)
         """The ids in `orders` by client."""
 
     def apply(self, report: Record) -> None:
-        """Takes in one report of the engine's."""
+        """Apply a report of the engine."""
         if isinstance(report, OrderReport):
-            self._remember(report)
+            self._store(report)
             if report.exec_type is ExecType.NEW:
-                self.open_orders[report.client_id] += 1
+                self.open_order_counts[report.client_id] += 1
             elif report.status.is_final and report.status is not OrderStatus.REJECTED:
-                self.open_orders[report.client_id] -= 1
+                self.open_order_counts[report.client_id] -= 1
         elif isinstance(report, SecurityListed):
             self.securities[report.symbol] = Security(report)
         elif isinstance(report, AccountOpened):
@@ -54,28 +57,28 @@ class MarketView:
         elif isinstance(report, ClientResumed):
             self.suspended.discard(report.client_id)
 
-    def pending(self, report: OrderReport) -> None:
-        """Takes in that an order of ours is on the log; what the engine said of it goes before."""
+    def add_pending(self, report: OrderReport) -> None:
+        """Add this gateway's report of an order that is on the log. A report of the engine has precedence."""
         if report.order_id not in self.orders:
-            self._remember(report)
+            self._store(report)
 
-    def _remember(self, report: OrderReport) -> None:
+    def _store(self, report: OrderReport) -> None:
         orders = self.orders
         if report.order_id in orders:
             orders.move_to_end(report.order_id)
         else:
-            self.orders_of[report.client_id].add(report.order_id)
+            self.order_ids[report.client_id].add(report.order_id)
         orders[report.order_id] = report
         if len(orders) > self.MAX_ORDERS:
             order_id, oldest = orders.popitem(last=False)
-            left = self.orders_of[oldest.client_id]
-            left.discard(order_id)
-            if not left:
-                del self.orders_of[oldest.client_id]
+            remaining = self.order_ids[oldest.client_id]
+            remaining.discard(order_id)
+            if not remaining:
+                del self.order_ids[oldest.client_id]
 
 
-def faulted_clients(report: SettlementReport) -> list[str]:
-    """The clients for whom trading must stop: the clearinghouse could not settle a trade of theirs."""
+def clients_of_failed_settlement(report: SettlementReport) -> list[str]:
+    """Return the clients to suspend: those of a trade that the clearinghouse could not settle."""
     if report.status is SettlementStatus.SETTLED or not report.trade_id:
         return []
     return [client for client, _ in report.cash]

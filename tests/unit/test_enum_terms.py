@@ -1,4 +1,4 @@
-"""Every value of an enum has its row, and all parts of the exchange do what the rows say."""
+"""Every value of an enum has a row in `kinds`, and all parts of the exchange follow the rows."""
 
 import re
 from enum import Enum, StrEnum
@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from microexchange import enums, kinds
+from microexchange import enum_terms, enums
 from microexchange.commands import OpenAccount
+from microexchange.enum_terms import ORDER_TYPES, PREVENTIONS, STATES, TIMES_IN_FORCE, Trigger
 from microexchange.enums import ExecType, OrderStatus, OrderType, SelfTradePrevention, Side, TimeInForce, TradingState
-from microexchange.kinds import ORDER_KINDS, PREVENTIONS, STATES, TIMES_IN_FORCE, Trigger
 from microexchange.numbers import CASH_SCALE
 from microexchange.refusals import Code, Refusal
 from microexchange.reports import OrderReport, Trade
@@ -23,48 +23,48 @@ from tests.unit.test_order_types import Pit
 from trading_bots import Bot, Order
 from trading_bots import bot as sdk
 from trading_bots.live import LiveVenue
-from trading_bots.simulation.exchange import _TYPES
+from trading_bots.simulation.client import _ORDER_TYPES
 
 ROOT = Path(__file__).parents[2]
-TABLES = {OrderType: ORDER_KINDS, TimeInForce: TIMES_IN_FORCE, SelfTradePrevention: PREVENTIONS, TradingState: STATES}
+TABLES = {OrderType: ORDER_TYPES, TimeInForce: TIMES_IN_FORCE, SelfTradePrevention: PREVENTIONS, TradingState: STATES}
 
 
 # --- the tables ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", TABLES, ids=lambda kind: kind.__name__)
-def test_every_value_has_a_row(kind: type[Enum]) -> None:
-    assert list(TABLES[kind]) == list(kind)
+@pytest.mark.parametrize("enum_type", TABLES, ids=lambda enum_type: enum_type.__name__)
+def test_every_value_of_an_enum_has_a_row(enum_type: type[Enum]) -> None:
+    assert list(TABLES[enum_type]) == list(enum_type)
 
 
-@pytest.mark.parametrize("kind", TABLES, ids=lambda kind: kind.__name__)
-def test_a_new_value_without_a_row_is_found_when_the_table_is_made(kind: type[Enum]) -> None:
-    wider = StrEnum("Wider", {**{value.name: value.value for value in kind}, "PEGGED": "pegged"})  # type: ignore[misc]
-    rows = {wider(value.value): row for value, row in TABLES[kind].items()}
+@pytest.mark.parametrize("enum_type", TABLES, ids=lambda enum_type: enum_type.__name__)
+def test_a_value_without_a_row_raises_an_error_when_the_table_is_built(enum_type: type[Enum]) -> None:
+    wider = StrEnum("Wider", {**{value.name: value.value for value in enum_type}, "PEGGED": "pegged"})  # type: ignore[misc]
+    rows = {wider(value.value): row for value, row in TABLES[enum_type].items()}
     with pytest.raises(LookupError, match="PEGGED"):
-        kinds.complete(wider, rows)
+        enum_terms.complete(wider, rows)
 
 
-def test_every_order_status_is_final_or_is_not() -> None:
+def test_every_order_status_states_if_it_is_final() -> None:
     assert list(enums._IS_FINAL) == list(OrderStatus)
 
 
 def test_every_trigger_rises_for_one_side_and_falls_for_the_other() -> None:
-    assert set(kinds.RISES) == set(product(Trigger, Side))
+    assert set(enum_terms.RISES) == set(product(Trigger, Side))
     assert all(trigger.rises(Side.BUY) is not trigger.rises(Side.SELL) for trigger in Trigger)
 
 
-@pytest.mark.parametrize("kind", OrderType)
-def test_an_order_type_becomes_one_with_the_same_limit_that_waits_for_nothing(kind: OrderType) -> None:
-    row = ORDER_KINDS[kind]
-    after = ORDER_KINDS[row.becomes]
+@pytest.mark.parametrize("order_type", OrderType)
+def test_a_triggered_order_has_an_order_type_without_a_trigger_and_with_the_same_limit(order_type: OrderType) -> None:
+    row = ORDER_TYPES[order_type]
+    after = ORDER_TYPES[row.becomes]
     assert (after.has_price, after.trigger) == (row.has_price, None)
-    assert (row.becomes is kind) is (row.trigger is None)
+    assert (row.becomes is order_type) is (row.trigger is None)
     assert row.times_in_force <= after.times_in_force
 
 
 @pytest.mark.parametrize("state", TradingState)
-def test_a_market_trades_collects_or_refuses(state: TradingState) -> None:
+def test_every_trading_state_either_trades_collects_orders_or_refuses_them(state: TradingState) -> None:
     row = STATES[state]
     assert [state is TradingState.CONTINUOUS, row.collects, row.refusal is not None].count(True) == 1
 
@@ -72,57 +72,68 @@ def test_a_market_trades_collects_or_refuses(state: TradingState) -> None:
 # --- the engine ---------------------------------------------------------------------------------------------------------
 
 
-def terms_of(kind: OrderType, price: int = 1000, trigger_price: int = 1000) -> dict[str, Any]:
-    """What an order of that type must say."""
-    row = ORDER_KINDS[kind]
-    terms: dict[str, Any] = {"order_type": kind}
+def terms_of(order_type: OrderType, price: int = 1000, trigger_price: int = 1000) -> dict[str, Any]:
+    """Return the required terms of an order type."""
+    row = ORDER_TYPES[order_type]
+    terms: dict[str, Any] = {"order_type": order_type}
     terms |= {"price": price} if row.has_price else {}
     return terms | ({"trigger_price": trigger_price} if row.trigger else {})
 
 
-@pytest.mark.parametrize("kind", OrderType)
-def test_the_engine_takes_what_the_row_of_an_order_type_allows_and_refuses_the_rest(kind: OrderType) -> None:
-    row = ORDER_KINDS[kind]
-    for life, post_only, display in product(TimeInForce, (False, True), (0, 2)):
+@pytest.mark.parametrize("order_type", OrderType)
+def test_the_engine_accepts_exactly_the_combinations_that_the_row_of_an_order_type_allows(order_type: OrderType) -> None:
+    row = ORDER_TYPES[order_type]
+    for time_in_force, post_only, display in product(TimeInForce, (False, True), (0, 2)):
         allowed = (
-            life in row.times_in_force
-            and (not post_only or (row.post_only and TIMES_IN_FORCE[life].rests))
-            and (not display or (row.display and TIMES_IN_FORCE[life].rests))
+            time_in_force in row.times_in_force
+            and (not post_only or (row.post_only and TIMES_IN_FORCE[time_in_force].rests))
+            and (not display or (row.display and TIMES_IN_FORCE[time_in_force].rests))
         )
-        more = {"expire_at": 10**18} if TIMES_IN_FORCE[life].has_end else {}
+        more = {"expire_at": 10**18} if TIMES_IN_FORCE[time_in_force].has_end else {}
         pit = Pit()
         order, events = pit.order(
-            "d", "buy", 5, time_in_force=life, post_only=post_only, display_quantity=display, **more, **terms_of(kind)
+            "d",
+            "buy",
+            5,
+            time_in_force=time_in_force,
+            post_only=post_only,
+            display_quantity=display,
+            **more,
+            **terms_of(order_type),
         )
         refused = events[0].code == Code.INVALID_FIELD
-        assert refused is not allowed, (life, post_only, display, last_report(events, order).text)
+        assert refused is not allowed, (time_in_force, post_only, display, last_report(events, order).text)
 
 
-@pytest.mark.parametrize("kind", OrderType)
+@pytest.mark.parametrize("order_type", OrderType)
 @pytest.mark.parametrize("field", ["price", "trigger_price"])
-def test_the_engine_wants_a_price_and_a_trigger_exactly_where_the_row_says_so(kind: OrderType, field: str) -> None:
-    terms = terms_of(kind)
+def test_the_engine_requires_a_price_and_a_trigger_as_the_row_of_the_order_type_states(
+    order_type: OrderType, field: str
+) -> None:
+    terms = terms_of(order_type)
     other = {name: value for name, value in terms.items() if name != field} if field in terms else {**terms, field: 1000}
     assert Pit().order("d", "buy", 5, **other)[1][0].code == Code.INVALID_FIELD
 
 
 @pytest.mark.parametrize("side", Side)
-@pytest.mark.parametrize("kind", [kind for kind in OrderType if ORDER_KINDS[kind].trigger])
-def test_an_order_waits_until_the_price_comes_from_where_its_row_says(kind: OrderType, side: Side) -> None:
-    trigger = ORDER_KINDS[kind].trigger
+@pytest.mark.parametrize("order_type", [order_type for order_type in OrderType if ORDER_TYPES[order_type].trigger])
+def test_an_order_waits_until_the_price_reaches_its_trigger_from_the_side_that_its_row_states(
+    order_type: OrderType, side: Side
+) -> None:
+    trigger = ORDER_TYPES[order_type].trigger
     assert trigger is not None
     rises = trigger.rises(side)
     pit = Pit()
     pit.trade_at(1000)
-    order, _ = pit.order("d", side, 2, **terms_of(kind, trigger_price=1100 if rises else 900))
+    order, _ = pit.order("d", side, 2, **terms_of(order_type, trigger_price=1100 if rises else 900))
     before = pit.trade_at(1099 if rises else 901)
     assert order not in {report.order_id for report in of(OrderReport, before)}
-    touched = [report for report in of(OrderReport, pit.trade_at(1100 if rises else 900)) if report.order_id == order]
-    assert touched[0].exec_type is ExecType.TRIGGERED
+    triggered = [report for report in of(OrderReport, pit.trade_at(1100 if rises else 900)) if report.order_id == order]
+    assert triggered[0].exec_type is ExecType.TRIGGERED
 
 
 @pytest.mark.parametrize("policy", SelfTradePrevention)
-def test_the_engine_prevents_self_trades_as_the_row_says(policy: SelfTradePrevention) -> None:
+def test_the_engine_prevents_self_trades_as_the_row_of_the_policy_states(policy: SelfTradePrevention) -> None:
     row = PREVENTIONS[policy]
     pit = Pit()
     pit.apply(OpenAccount(pit.id(), 1, "g", 10_000 * CASH_SCALE, {"Y": 100}, policy))
@@ -136,7 +147,7 @@ def test_the_engine_prevents_self_trades_as_the_row_says(policy: SelfTradePreven
 
 
 @pytest.mark.parametrize("state", TradingState)
-def test_the_engine_trades_collects_or_refuses_as_the_row_of_the_state_says(state: TradingState) -> None:
+def test_the_engine_trades_collects_or_refuses_as_the_row_of_the_trading_state_states(state: TradingState) -> None:
     row = STATES[state]
     pit = Pit()
     pit.state(state)
@@ -151,19 +162,22 @@ def test_the_engine_trades_collects_or_refuses_as_the_row_of_the_state_says(stat
 # --- the gateway and the bots -------------------------------------------------------------------------------------------
 
 
-def test_a_client_may_ask_for_every_order_type_and_for_every_life_in_which_nothing_rests() -> None:
-    wanted = {*(kind.value for kind in OrderType), *(life.value for life, row in TIMES_IN_FORCE.items() if not row.rests)}
-    assert {kind.value for kind in EntryType} == set(_TYPES) == wanted
+def test_a_request_may_have_every_order_type_and_every_time_in_force_that_does_not_rest() -> None:
+    wanted = {
+        *(order_type.value for order_type in OrderType),
+        *(time_in_force.value for time_in_force, row in TIMES_IN_FORCE.items() if not row.rests),
+    }
+    assert {order_type.value for order_type in EntryType} == set(_ORDER_TYPES) == wanted
     (_, components) = msgspec.json.schema_components([OrderRequest])
     assert set(components["EntryType"]["enum"]) == wanted
 
 
-@pytest.mark.parametrize("kind", OrderType)
-def test_the_gateway_wants_a_price_and_a_trigger_exactly_where_the_row_says_so(kind: OrderType) -> None:
-    row = ORDER_KINDS[kind]
+@pytest.mark.parametrize("order_type", OrderType)
+def test_the_gateway_requires_a_price_and_a_trigger_as_the_row_of_the_order_type_states(order_type: OrderType) -> None:
+    row = ORDER_TYPES[order_type]
     securities = {"X": Security(Pit().engine.markets["X"].listing)}
     for price, trigger_price in product((None, 10), repeat=2):
-        body = {"symbol": "X", "side": "buy", "quantity": 1, "order_type": kind.value}
+        body = {"symbol": "X", "side": "buy", "quantity": 1, "order_type": order_type.value}
         request = msgspec.convert({**body, "price": price, "trigger_price": trigger_price}, OrderRequest, strict=False)
         right = (price is not None, trigger_price is not None) == (row.has_price, row.trigger is not None)
         if not right:
@@ -171,7 +185,7 @@ def test_the_gateway_wants_a_price_and_a_trigger_exactly_where_the_row_says_so(k
                 new_order(request, securities, "a", 1, 1)
             assert (refusal.value.code, refusal.value.field in ("price", "trigger_price")) == (Code.INVALID_FIELD, True)
         else:
-            assert new_order(request, securities, "a", 1, 1).order_type is kind
+            assert new_order(request, securities, "a", 1, 1).order_type is order_type
 
 
 @pytest.mark.parametrize(("price", "trigger"), list(product((None, 10), repeat=2)))
@@ -183,12 +197,12 @@ def test_a_bot_sends_the_order_type_of_the_table_with_all_its_terms(price: int |
     listing = Pit().engine.markets["X"].listing
     bot.securities["X"] = sdk.Security("X", sdk.Decimal(listing.tick_size), sdk.Decimal(listing.lot_size), sdk.Decimal(10))
     bot.buy("X", 1, price, trigger_price=trigger, time_in_force="day")
-    kind = kinds.order_type_of(price is not None, None if trigger is None else Trigger.STOP)
-    assert (sent[0]["order_type"], sent[0]["time_in_force"]) == (kind, "day")
+    order_type = enum_terms.order_type_of(price is not None, None if trigger is None else Trigger.STOP)
+    assert (sent[0]["order_type"], sent[0]["time_in_force"]) == (order_type, "day")
 
 
 @pytest.mark.parametrize("status", OrderStatus)
-def test_a_bots_order_is_open_until_its_status_is_final(status: OrderStatus) -> None:
+def test_the_order_of_a_bot_is_open_until_its_status_is_final(status: OrderStatus) -> None:
     order = Order("1", "X", "buy", sdk.Decimal(1), None, status=status.value)
     assert order.is_open is not status.is_final
 
@@ -196,21 +210,21 @@ def test_a_bots_order_is_open_until_its_status_is_final(status: OrderStatus) -> 
 # --- the pages ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_rule_books_table_of_order_types_is_the_rows() -> None:
+def test_the_table_of_order_types_in_the_rule_book_equals_the_rows() -> None:
     page = (ROOT / "docs" / "rulebook.md").read_text()
     (table,) = re.findall(r"^\| order type .+\n\| --- .+\n((?:\|.+\n)+)", page, re.MULTILINE)
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
     assert rows == [
         [
-            f"`{kind}`",
+            f"`{order_type}`",
             "yes" if row.has_price else "no",
             f"`{row.trigger}`" if row.trigger else "–",
-            "–" if row.becomes is kind else f"`{row.becomes}`",
-            ", ".join(f"`{life}`" for life in TimeInForce if life in row.times_in_force),
+            "–" if row.becomes is order_type else f"`{row.becomes}`",
+            ", ".join(f"`{time_in_force}`" for time_in_force in TimeInForce if time_in_force in row.times_in_force),
             "yes" if row.post_only else "no",
             "yes" if row.display else "no",
         ]
-        for kind, row in ORDER_KINDS.items()
+        for order_type, row in ORDER_TYPES.items()
     ]
 
 
@@ -221,14 +235,14 @@ def test_the_page_of_interfaces_names_every_order_type_and_time_in_force() -> No
         assert {value.value for value in values} <= set(re.findall(r"`(\w+)`", row))  # type: ignore[attr-defined]
 
 
-def test_the_dashboards_ticket_offers_every_order_type_with_its_fields() -> None:
+def test_the_order_form_of_the_dashboard_offers_every_order_type_with_its_fields() -> None:
     script = (ROOT / "market-data-feed" / "market_data_feed" / "static" / "js" / "trade.js").read_text()
 
     def listed(name: str) -> set[str]:
         (text,) = re.findall(rf"\b{name} = ([\[{{].+?[\]}}])", script)
         return set(re.findall(r"(\w+):" if text[0] == "{" else r'"(\w+)"', text))
 
-    assert listed("TYPES") == {kind.value for kind in OrderType}
-    assert listed("LIVES") == {life.value for life in TimeInForce}
-    assert listed("PRICED") == {kind.value for kind in kinds.WITH_PRICE}
-    assert listed("TRIGGERED") == {kind.value for kind in kinds.WITH_TRIGGER}
+    assert listed("TYPES") == {order_type.value for order_type in OrderType}
+    assert listed("TIMES_IN_FORCE") == {time_in_force.value for time_in_force in TimeInForce}
+    assert listed("PRICED") == {order_type.value for order_type in enum_terms.WITH_PRICE}
+    assert listed("TRIGGERED") == {order_type.value for order_type in enum_terms.WITH_TRIGGER}

@@ -1,22 +1,21 @@
-"""All that an engine knows, as plain data, so that two engines can be compared.
+"""All attributes of an engine as plain data, to compare two engines.
 
-Attributes are found, not listed: a new one is compared from the first day. What a snapshot need not hold is named here, with
-what it stands for: empty prices, timers and triggers of orders that have ended, holdings of nothing.
+The attributes are found by reflection, so a new attribute is compared automatically. The data leaves out state without
+effect that a snapshot does not contain: empty prices, timers and triggers of ended orders, and empty holdings.
 """
 
 from typing import Any
 
+from matching_engine.account import Account, Holding
 from matching_engine.book import BookSide, Level, Order
-from matching_engine.credit import Account, Holding
 from matching_engine.engine import Engine
 from matching_engine.stops import StopBook
 
 
-def picture(engine: Engine) -> dict[str, Any]:
-    """The engine's attributes, and those of all that it has."""
+def attributes_of(engine: Engine) -> dict[str, Any]:
+    """Return the attributes of an engine and of all objects that it contains."""
     own = dict(vars(engine))
-    del own["_handlers"]
-    own["_timers"] = sorted({timer for timer in own["_timers"] if _has_effect(engine, timer)})
+    own["timers"] = sorted({timer for timer in own["timers"] if _has_effect(engine, timer)})
     own["markets"] = list(own["markets"].items())
     return {name: _plain(value) for name, value in own.items()}
 
@@ -32,12 +31,12 @@ def _has_effect(engine: Engine, timer: tuple[int, str, int]) -> bool:
 def _plain(value: Any) -> Any:
     match value:
         case dict():
-            return {key: _plain(one) for key, one in value.items()}
+            return {key: _plain(item) for key, item in value.items()}
         case list() | tuple():
-            return [_plain(one) for one in value]
+            return [_plain(item) for item in value]
         case Account():
             own = _slots(value)
-            own["holdings"] = {symbol: one for symbol, one in value.holdings.items() if _is_something(one)}
+            own["holdings"] = {symbol: holding for symbol, holding in value.holdings.items() if not _is_empty(holding)}
             return _plain(own)
         case Order():
             own = _slots(value)
@@ -69,5 +68,5 @@ def _slots(value: Any) -> dict[str, Any]:
     return {name: getattr(value, name) for name in type(value).__slots__}
 
 
-def _is_something(holding: Holding) -> bool:
-    return bool(holding.quantity or holding.offered or holding.bid)
+def _is_empty(holding: Holding) -> bool:
+    return not (holding.quantity or holding.offered or holding.bid)

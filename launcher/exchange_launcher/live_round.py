@@ -1,0 +1,380 @@
+"""One round of a season on the real services."""
+
+import asyncio
+import contextlib
+import csv
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+from rich.console import Console
+from rich.live import Live
+
+from exchange_launcher.contestants import ContestantProcess, kill_group, wait_until_ended
+from exchange_launcher.data_folder import UpError
+from exchange_launcher.exchange import Exchange
+from exchange_launcher.live_display import KEYS_HELP, best_score_text, leaderboard_table, typed_lines
+from exchange_launcher.processes import reap
+from exchange_launcher.services import UpOptions
+from microexchange.auth import write_private
+from microexchange.commands import ListSecurity
+from microexchange.enums import TradingState
+from microexchange.log import open_log
+from microexchange.records import DATA_FEED, ORDER_ENTRY
+from microexchange.securities import listing_json
+from trading_bots.competition import contestant as contestant_process
+from trading_bots.competition import house as house_process
+from trading_bots.competition.durations import nanoseconds
+from trading_bots.competition.record import record_of
+from trading_bots.competition.report import write_played
+from trading_bots.competition.results import RoundResult, result_of, round_seed
+from trading_bots.competition.season import Contestant, Season, house_of, shares_of
+from trading_bots.faults import plain
+from trading_bots.simulation.rounds import Round, sample_pause, values_of
+from trading_bots.simulation.rounds import listing as terms_of
+
+NANOSECONDS_PER_SECOND = 10**9
+CHECK_INTERVAL_SECONDS = 0.2
+"""The time between two checks of the contestants' limits, of the keyboard and of the state of the market."""
+DISPLAY_INTERVAL_SECONDS = 1.0
+"""The time between two leaderboards on a terminal."""
+PRINT_INTERVAL_SECONDS = 10.0
+"""The time between two lines in a file or pipe."""
+REQUEST_TIMEOUT_SECONDS = 10
+
+
+@dataclass
+class RoundClock:
+    """The clock of a round. It stops while the round is paused."""
+
+    began: float
+    """The start of the round, in seconds of Unix time."""
+    paused_at: float | None = None
+    paused_seconds: float = 0.0
+    """The total duration of earlier pauses."""
+
+    def seconds(self) -> float:
+        """Return the elapsed part of the round in seconds."""
+        now = self.paused_at if self.paused_at is not None else time.time()
+        return now - self.began - self.paused_seconds
+
+    def pause(self) -> None:
+        """Stop the clock."""
+        self.paused_at = time.time()
+
+    def resume(self) -> None:
+        """Start the clock again."""
+        if self.paused_at is not None:
+            self.paused_seconds += time.time() - self.paused_at
+            self.paused_at = None
+
+
+class RoundAdmin:
+    """A client that sends the admin's requests during a round."""
+
+    def __init__(self, http: httpx.AsyncClient, gateway_url: str, data: Path) -> None:
+        self._http, self._url = http, gateway_url
+        token = (data / "secrets" / "admin-token").read_text().strip()
+        self._headers = {"Authorization": f"Bearer {token}"}
+
+    async def _send(self, method: str, path: str, body: Mapping[str, Any]) -> Any:
+        """Send a request, and return the JSON of the answer.
+
+        Raises:
+            UpError: The gateway refuses the request.
+        """
+        answer = await self._http.request(method, f"{self._url}{path}", json=body, headers=self._headers)
+        if not answer.is_success:
+            raise UpError(f"{path}: {answer.json()['error']['message']}")
+        return answer.json()
+
+    async def open_account(self, client_id: str, house: bool = False) -> str:
+        """Open an account, and return its API key."""
+        return str((await self._send("PUT", f"/admin/clients/{client_id}", {"house": house}))["api_key"])
+
+    async def set_state(self, symbol: str, state: str) -> None:
+        """Set the trading state of a security."""
+        await self._send("PUT", f"/admin/securities/{symbol}/state", {"state": state})
+
+
+@dataclass
+class LiveRound:
+    """One round of a season on the real services."""
+
+    season: Season
+    file: Path
+    number: int
+    folder: Path
+    options: UpOptions
+    console: Console
+    players: list[ContestantProcess] = field(default_factory=list)
+    keys: dict[str, str] = field(default_factory=dict)
+    """The API key of each contestant and house bot."""
+    house: set[str] = field(default_factory=set)
+    """The names of the house bots."""
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    """If it is set, the round ends early."""
+    _house_processes: list[asyncio.subprocess.Process] = field(default_factory=list)
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        """The length of the round in seconds."""
+        return nanoseconds(self.season.length, "length") / NANOSECONDS_PER_SECOND
+
+    async def play(self) -> RoundResult:
+        """Play the round and write its results.
+
+        Raises:
+            UpError: The exchange cannot start, or has failed.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        suffix = f"r{self.number}_" if self.season.rounds > 1 else ""
+        namespace = f"{self.options.namespace}{suffix}"
+        data = self.folder / "exchange"
+        self.options = replace(self.options, data=data, bots=0, settings=self._settings(), namespace=namespace)
+        exchange = Exchange(self.options, self.console)
+        try:
+            await exchange.start()
+            self.console.print(f"The market is open. Dashboard: {exchange.gateway_url}/#competition")
+            async with httpx.AsyncClient(timeout=REQUEST_TIMEOUT_SECONDS) as http:
+                admin = RoundAdmin(http, exchange.gateway_url, data)
+                clock = await self._begin(exchange, admin)
+                await self._run(exchange, admin, clock, http)
+                await self._close(exchange, admin)
+            return await self._results(exchange, clock)
+        finally:
+            for player in self.players:
+                player.end("the round was aborted")
+            for process in self._all_processes():
+                kill_group(process)
+                await reap(process)
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await exchange.stop()
+
+    def _all_processes(self) -> list[asyncio.subprocess.Process]:
+        """Return the processes of the house and of the contestants."""
+        return [*self._house_processes, *(player.process for player in self.players)]
+
+    # --- start ----------------------------------------------------------------------------------------------
+
+    def _settings(self) -> dict[str, str]:
+        """Write the listing file, and return the settings of the services."""
+        listing, account = self.folder / "listing.csv", self.season.account
+        rows = [
+            listing_json(ListSecurity(0, 0, **terms_of(security, TradingState.CONTINUOUS)))
+            for security in self.season.security
+        ]
+        with listing.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+        return {
+            "MX_LISTING": str(listing),
+            "MX_REGISTRATION": "admin",
+            "MX_ENDOWMENT_CASH": account.cash,
+            "MX_ENDOWMENT_CREDIT": account.credit,
+            "MX_ENDOWMENT_SHORT_LIMIT": "0",
+            "MX_ENDOWMENT_SHARES": json.dumps(account.shares),
+            "MX_REQUESTS_PER_SECOND": str(self.season.limits.requests_per_second),
+        }
+
+    async def _begin(self, exchange: Exchange, admin: RoundAdmin) -> RoundClock:
+        """Open the accounts, start the clock, and start the processes of the house and of the contestants."""
+        if nanoseconds(self.season.auctions.opening, "opening"):
+            await self._set_all_states(admin, "pre_open")
+        self.house.update(name for name, _ in house_of(self.season))
+        for name in (*sorted(self.house), *(contestant.name for contestant in self.season.contestant)):
+            self.keys[name] = await admin.open_account(name, house=name in self.house)
+        for contestant in self.season.contestant:
+            if contestant.external:
+                path = self.folder / "keys" / f"{contestant.name}.key"
+                path.parent.mkdir(exist_ok=True, mode=0o700)
+                write_private(path, self.keys[contestant.name])
+                self.console.print(f"{contestant.name} is external. Its API key is in {path}")
+        clock = RoundClock(time.time())
+        await self._start_house(exchange, clock.began)
+        for contestant in self.season.contestant:
+            if not contestant.external:
+                await self._start_contestant(exchange, contestant)
+        return clock
+
+    async def _start_house(self, exchange: Exchange, start: float) -> None:
+        keys = {name: self.keys[name] for name in self.house}
+        task = house_process.HouseTask(
+            str(self.file), self.number, start, keys, exchange.gateway_url, exchange.feed_url, self.season.seed
+        )
+        process, _ = await self._spawn("trading_bots.competition.house", task, "house", asyncio.subprocess.DEVNULL)
+        self._house_processes.append(process)
+
+    async def _start_contestant(self, exchange: Exchange, contestant: Contestant) -> None:
+        limits = self.season.limits
+        task = contestant_process.ContestantTask(
+            contestant.name,
+            self.keys[contestant.name],
+            exchange.gateway_url,
+            exchange.feed_url,
+            f"{round_seed(self.season, self.number)}/{contestant.name}",
+            str(self.file.parent.absolute()),
+            contestant.file,
+            contestant.strategy,
+            limits.memory_megabytes,
+            int(limits.processor_share * self.seconds) + 1,
+            str(self.folder.absolute() / "output" / f"{contestant.name}.txt"),
+        )
+        process, log = await self._spawn("trading_bots.competition.contestant", task, contestant.name)
+        player = ContestantProcess(contestant.name, process, log, asyncio.get_running_loop().time())
+        self.players.append(player)
+        self._tasks.append(asyncio.create_task(player.read_heartbeats()))
+
+    async def _spawn(
+        self, module: str, task: msgspec.Struct, name: str, stdout: int = asyncio.subprocess.PIPE
+    ) -> tuple[asyncio.subprocess.Process, Path]:
+        """Start a module as a process, and write `task` to its standard input. Return the process and its log file."""
+        log = self.folder / "logs" / f"{name}.log"
+        log.parent.mkdir(exist_ok=True)
+        with log.open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",  # A file in the current folder must not replace a module.
+                "-m",
+                module,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=stdout,
+                stderr=output,
+                start_new_session=True,
+                env={key: text for key, text in os.environ.items() if not key.startswith("MX_")},
+            )
+        assert process.stdin is not None  # noqa: S101 - it was started with a pipe
+        process.stdin.write(msgspec.json.encode(task) + b"\n")
+        await process.stdin.drain()
+        return process, log
+
+    async def _set_all_states(self, admin: RoundAdmin, state: str) -> None:
+        for security in self.season.security:
+            await admin.set_state(security.symbol, state)
+
+    # --- run ------------------------------------------------------------------------------------------------
+
+    async def _run(self, exchange: Exchange, admin: RoundAdmin, clock: RoundClock, http: httpx.AsyncClient) -> None:
+        """Run the round until its length is over, the user ends it, or a service fails.
+
+        Raises:
+            UpError: A service has failed permanently.
+        """
+        auctions = self.season.auctions
+        opening, closing = (
+            nanoseconds(text, "auctions") / NANOSECONDS_PER_SECOND for text in (auctions.opening, auctions.closing)
+        )
+        state_changes: list[tuple[float, str]] = []
+        if opening:
+            state_changes.append((opening, "continuous"))
+        if closing:
+            state_changes.append((self.seconds - closing, "closing_auction"))
+        state = "pre_open" if opening else "continuous"
+        shown_at = -PRINT_INTERVAL_SECONDS
+        with self._live() as live, typed_lines() as lines:
+            while clock.seconds() < self.seconds and not self.stop.is_set():
+                exchange.raise_failure()
+                for player in self.players:
+                    player.check_limits(self.season, self.seconds)
+                if state_changes and clock.seconds() >= state_changes[0][0] and clock.paused_at is None:
+                    state = state_changes.pop(0)[1]
+                    await self._set_all_states(admin, state)
+                while lines:
+                    line = lines.pop(0)
+                    if line == "q":
+                        self.stop.set()
+                    elif line == "p" and clock.paused_at is None:
+                        clock.pause()
+                        await self._set_all_states(admin, "halted")
+                    elif line == "p":
+                        await self._set_all_states(admin, state)
+                        clock.resume()
+                interval = PRINT_INTERVAL_SECONDS if live is None else DISPLAY_INTERVAL_SECONDS
+                if clock.seconds() - shown_at >= interval:
+                    shown_at = clock.seconds()
+                    await self._show(live, clock, exchange, http)
+                await asyncio.sleep(CHECK_INTERVAL_SECONDS)
+
+    def _live(self) -> contextlib.AbstractContextManager[Live | None]:
+        """Return the display of a terminal, or None for a file or pipe."""
+        if self.console.is_terminal:
+            return Live(console=self.console, auto_refresh=False, transient=True)
+        return contextlib.nullcontext()
+
+    async def _show(self, live: Live | None, clock: RoundClock, exchange: Exchange, http: httpx.AsyncClient) -> None:
+        """Show the leaderboard on a terminal, or the best score in a file or pipe."""
+        try:
+            leaders = (await http.get(f"{exchange.feed_url}/leaderboard")).json()
+        except (httpx.HTTPError, ValueError):
+            return
+        progress = f"{clock.seconds():.0f} of {self.seconds:g} s{', paused' if clock.paused_at is not None else ''}"
+        if live is None:
+            line = f"round {self.number}: {progress}{best_score_text(self.season, leaders, self.house)}"
+            self.console.print(plain(line), markup=False, highlight=False)
+            return
+        ended = {player.name: player.ended for player in self.players}
+        title = f"Round {self.number}: {progress}. {KEYS_HELP}"
+        live.update(leaderboard_table(leaders, title, self.house, ended), refresh=True)
+
+    async def _close(self, exchange: Exchange, admin: RoundAdmin) -> None:
+        """End all bots, close the market, and wait until all orders are settled and stored.
+
+        Orders in a closing auction trade when the market closes.
+
+        Raises:
+            UpError: The services do not come to rest.
+        """
+        for player in self.players:
+            if not player.ended:
+                player.process.terminate()
+        for process in self._house_processes:
+            process.terminate()
+        await asyncio.gather(*map(wait_until_ended, self._all_processes()))
+        await self._set_all_states(admin, "closed")
+        if not await exchange.quiesce():
+            raise UpError("the market did not come to rest")
+
+    # --- results --------------------------------------------------------------------------------------------
+
+    async def _results(self, exchange: Exchange, clock: RoundClock) -> RoundResult:
+        """Compute the results from the log, and write them into the folder of the round."""
+        log = open_log(exchange.log_url, self.options.namespace)
+        try:
+            orders, reports = [await _bodies(log, topic) for topic in (ORDER_ENTRY, DATA_FEED)]
+        finally:
+            await log.close()
+        every = sample_pause(int(self.seconds * NANOSECONDS_PER_SECOND))
+        initial = dict.fromkeys(self.keys, shares_of(self.season))
+        record = record_of(reports, int(clock.began * NANOSECONDS_PER_SECOND), every, initial)
+        ended = {player.name: player.ended for player in self.players if player.ended}
+        errors = {player.name: player.errors() for player in self.players}
+        result = result_of(
+            self.season, self.number, "live", record, house=self.house, seconds=self.seconds, ended=ended, errors=errors
+        )
+        values = {symbol: path.points() for symbol, path in values_of(self.season, self.number, clock.began).items()}
+        write_played(self.folder, Round(result, record, values, orders, reports))
+        return result
+
+
+async def _bodies(log: Any, topic: str) -> list[bytes]:
+    """Return all bodies of a topic of the log."""
+    bodies: list[bytes] = []
+    end = await log.tail(topic)
+    if end:
+        async with contextlib.aclosing(log.read(topic, 0)) as entries:
+            async for found in entries:
+                bodies += [body for offset, body in found if offset < end]
+                if found[-1][0] >= end - 1:
+                    break
+    return bodies

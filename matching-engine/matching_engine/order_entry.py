@@ -1,0 +1,47 @@
+"""`NewOrder`: an order is checked, reserves what it needs, and is placed."""
+
+from matching_engine.book import Order
+from matching_engine.context import Outcome
+from matching_engine.exchange import Exchange
+from matching_engine.placement import place, rest
+from matching_engine.reports import order_report, rejected_order
+from matching_engine.risk import hold_per_lot, reserve
+from matching_engine.triggers import fire, wait
+from matching_engine.validation import refuse_order
+from microexchange.commands import NewOrder
+from microexchange.enums import ExecType, OrderStatus, Side, TradingState
+from microexchange.refusals import Code
+
+_SELL = Side.SELL
+_NEW, _S_NEW, _CONTINUOUS = ExecType.NEW, OrderStatus.NEW, TradingState.CONTINUOUS
+
+
+def new_order(exchange: Exchange, command: NewOrder, outcome: Outcome) -> None:
+    """Apply a `NewOrder`: reject it, let it wait for its trigger, or place it."""
+    account = exchange.accounts.get(command.client_id)
+    market = exchange.markets.get(command.symbol)
+    reports = outcome.reports
+    if market is None:
+        reports.append(rejected_order(command, Code.UNKNOWN_SYMBOL, f"{command.symbol} is not listed"))
+        return
+    if account is None:
+        reports.append(rejected_order(command, Code.UNKNOWN_CLIENT, f"{command.client_id} has no account"))
+        return
+    order = Order(command, account)
+    hold = 0 if command.side is _SELL else hold_per_lot(order, command.price, market)
+    refusal = refuse_order(exchange, order, market, hold)
+    if refusal is not None:
+        reports.append(rejected_order(command, *refusal))
+        return
+
+    reserve(order, hold)
+    reports.append(order_report(order, command, _NEW, _S_NEW, order.leaves))
+    if order.trigger_price is not None:
+        wait(exchange, market, order)
+    elif market.state is _CONTINUOUS:
+        place(exchange, market, order, command, outcome)
+    else:
+        rest(exchange, market, order, command, reports)
+        return
+    if market.stops.orders:
+        fire(exchange, market, command, outcome)

@@ -1,0 +1,38 @@
+"""What ends by itself, and `TimeTick`: orders expire, volatility auctions end, and auctions are reported."""
+
+from heapq import heappop
+
+from matching_engine.auction import uncrossing
+from matching_engine.cancellation import expire
+from matching_engine.context import Outcome
+from matching_engine.exchange import Exchange
+from matching_engine.trading_states import enter_state
+from microexchange.commands import Command, TimeTick
+from microexchange.enums import TradingState
+from microexchange.reports import AuctionUpdate
+
+
+def end_due(exchange: Exchange, command: Command, outcome: Outcome) -> None:
+    """Expire the orders and end the auctions whose time has come, earliest first."""
+    timers = exchange.timers
+    while timers and timers[0][0] <= exchange.now:
+        at, name, order_id = heappop(timers)
+        if order_id:
+            order = exchange.accounts[name].orders.get(order_id)
+            if order is not None and order.entry.expire_at == at:
+                expire(exchange, order, command, outcome.reports)
+        elif exchange.markets[name].ends_at == at:
+            market = exchange.markets[name]
+            enter_state(exchange, market, TradingState.CONTINUOUS, command, outcome, "the auction is over")
+
+
+def time_tick(exchange: Exchange, command: TimeTick, outcome: Outcome) -> None:
+    """Apply a `TimeTick`: report each auction that would uncross differently than the last report of it."""
+    for market in exchange.markets.values():
+        if market.is_collecting:
+            now = uncrossing(market.book, market.reference_price)
+            if now != market.auction:
+                market.auction = now
+                outcome.reports.append(
+                    AuctionUpdate(market.symbol, command.timestamp, now.price, now.quantity, now.imbalance)
+                )

@@ -1,0 +1,95 @@
+"""The market data of a live bot: the connection to the feed, whose messages update the state of the bot."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
+
+from trading_bots.bot import Levels, Trade
+from trading_bots.bot_state import BotState, change_book
+from trading_bots.connections import Contact, websocket_url
+
+
+class MarketDataConnection:
+    """The connection of one bot to the market-data feed."""
+
+    def __init__(
+        self, state: BotState, key: str, url: str, contact: Contact, after_message: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Prepare the connection. `run` opens it.
+
+        Parameters:
+            state: the state of the bot.
+            key: the API key of the bot's account.
+            url: the address of the feed.
+            contact: is notified when the feed answers.
+            after_message: called after each message. It calls the bot's callbacks.
+        """
+        self._state, self._key, self._url, self._contact = state, key, url, contact
+        self._after_message = after_message
+        self._missing_books: set[str] = set()
+        """Securities whose books have not arrived yet."""
+        self.books_complete = asyncio.Event()
+        """Set when all books have arrived."""
+        self.settled: Mapping[str, Any] | None = None
+        """The newest settled balance and holdings from the feed. The reader sets it to None."""
+
+    def expect_books(self) -> None:
+        """Expect a book of each security that the bot follows."""
+        self._missing_books = set(self._state.bot.securities)
+        if not self._missing_books:
+            self.books_complete.set()
+
+    async def run(self) -> None:
+        """Read market data and settled balances from the feed."""
+        symbols = sorted(self._state.bot.securities)
+        async with connect(websocket_url(self._url, "/ws"), max_size=None) as socket:
+            await socket.send(json.dumps({"op": "login", "key": self._key}))
+            await socket.send(json.dumps({"op": "subscribe", "channel": "balances"}))
+            await socket.send(
+                json.dumps({"op": "subscribe", "channel": "trades", "symbols": sorted(self._state.bot._listed)})
+            )
+            for channel in ("status", "book"):
+                await socket.send(json.dumps({"op": "subscribe", "channel": channel, "symbols": symbols}))
+            self._contact.found()
+            async for text in socket:
+                self._on_market(json.loads(text))
+                await self._after_message()
+
+    def _on_market(self, message: Mapping[str, Any]) -> None:
+        message_type, securities = message.get("type"), self._state.bot.securities
+        if message_type == "trade":
+            trade = message["trade"]
+            price = self._state.bot._listed[trade["symbol"]].last = Decimal(trade["price"])
+            if trade["symbol"] in securities:
+                self._state.notify_trade(Trade(trade["symbol"], price, Decimal(trade["quantity"]), trade["aggressor_side"]))
+        elif message_type == "snapshot":
+            snapshot = message["book"]
+            book = securities[snapshot["symbol"]].book
+            book.bids, book.asks = (
+                Levels(side == "bids", {Decimal(price): Decimal(quantity) for price, quantity, _ in snapshot[side]})
+                for side in ("bids", "asks")
+            )
+            book.sequence = snapshot["sequence"]
+            self._missing_books.discard(snapshot["symbol"])
+            if not self._missing_books:
+                self.books_complete.set()
+            self._state.notify_book(snapshot["symbol"], True)
+        elif message_type == "update":
+            security = securities[message["symbol"]]
+            if message["previous_sequence"] != security.book.sequence:
+                raise WebSocketException(f"a change of the book of {message['symbol']} is missing")
+            security.book.sequence = message["sequence"]
+            changes = ((side, Decimal(price), Decimal(quantity)) for side, (price, quantity, _) in message["changes"])
+            self._state.notify_book(message["symbol"], change_book(security, changes))
+        elif message_type == "status":
+            security = securities[message["symbol"]]
+            if security.state != message["state"]:
+                security.state = message["state"]
+                self._state.notify_state(security.symbol, security.state)
+        elif message_type == "balance":
+            self.settled = message
