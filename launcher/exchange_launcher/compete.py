@@ -15,9 +15,11 @@ from trading_bots.competition.season import Season
 
 
 async def compete(
-    season: Season, file: Path, out: Path, options: UpOptions, console: Console
+    season: Season, file: Path, out: Path, options: UpOptions, console: Console, trust_bots: bool = False
 ) -> AsyncIterator[tuple[RoundResult, Path]]:
     """Play all rounds of a season. Yield the result and the folder of each round when it ends.
+
+    With `trust_bots`, contestants run without confinement.
 
     Raises:
         UpError: The exchange cannot start or has failed, or the folder of a round exists already.
@@ -32,5 +34,5 @@ async def compete(
         folder = out / season.name / f"round-{number}"
         if (folder / "exchange").exists():
             raise UpError(f"{folder} already contains a round: choose another folder with --out, or remove it")
-        live_round = LiveRound(season, file, number, folder, options, console, stop=stop)
+        live_round = LiveRound(season, file, number, folder, options, console, trust_bots=trust_bots, stop=stop)
         yield await live_round.play(), folder

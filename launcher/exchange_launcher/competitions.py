@@ -41,8 +41,9 @@ from exchange_launcher.options import (
     Namespace,
 )
 from exchange_launcher.services import UpOptions
-from exchange_launcher.terminal import console, errors, place_settings, program_name
+from exchange_launcher.terminal import CommandError, console, errors, place_settings, program_name
 from trading_bots.competition import recording, replay
+from trading_bots.competition.confinement import available
 from trading_bots.competition.durations import nanoseconds
 from trading_bots.competition.loading import make_bot
 from trading_bots.competition.output import write_output
@@ -149,17 +150,27 @@ def compete_command(
     feed_port: FeedPort = 8001,
     engine_port: EnginePort = 8002,
     clearing_port: ClearingPort = 8003,
+    trust_bots: Annotated[
+        bool,
+        typer.Option("--trust-bots", help="Run the bots in files without confinement: they can read your files."),
+    ] = False,
 ) -> None:
     """Play a season live, on the real services and the real clock.
 
-    Each contestant's bot runs in its own process. Without --database and --log, the servers are those of MX_DATABASE_URL and
-    MX_LOG_URL, or embedded ones."""
+    Each contestant's bot runs in its own process, which bubblewrap confines. Without --database and --log, the servers are
+    those of MX_DATABASE_URL and MX_LOG_URL, or embedded ones."""
     bot_fix = "Name a season that has the bot as a contestant; docs/competitions.md has an example"
     with command_errors():
         season = load_season(season_file, seed, bot_fix)
         for contestant in season.contestant:
             if not contestant.external:
                 load_bot(contestant.file or contestant.strategy, season_file.parent)
+        files = [contestant.name for contestant in season.contestant if contestant.file]
+        if files and not trust_bots and not available().bubblewrap:
+            raise CommandError(
+                f"the bot of {files[0]} cannot be confined: {available().reason}",
+                "Correct that, make the contestant external, or use --trust-bots if you have read every bot",
+            )
         ports = (gateway_port, feed_port, engine_port, clearing_port)
         settings = place_settings()
         log = log or (settings.log_url.get_secret_value() if settings.log_url else None)
@@ -168,7 +179,9 @@ def compete_command(
 
         async def play_all() -> None:
             played = []
-            async for result, folder in compete(season, season_file.absolute(), out.absolute(), options, console):
+            async for result, folder in compete(
+                season, season_file.absolute(), out.absolute(), options, console, trust_bots
+            ):
                 print_ranking(result)
                 console.print(f"results are in {folder}; the report is {folder / 'report.html'}", markup=False)
                 played.append(result)

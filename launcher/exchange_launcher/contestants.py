@@ -11,6 +11,7 @@ import psutil
 
 from exchange_launcher.processes import reap
 from trading_bots.competition import contestant as contestant_process
+from trading_bots.competition.confinement import Confinement
 from trading_bots.competition.season import Season
 from trading_bots.faults import plain
 
@@ -21,6 +22,10 @@ EXIT_TIMEOUT_SECONDS = 10.0
 MAX_ERRORS = 5
 """The number of errors of a contestant that the results list at most."""
 MAX_MESSAGE_CHARACTERS = 300
+CONFINED_PROCESSES = 3
+"""`bwrap` outside, its init process inside, and the bot."""
+SIGNAL_STATUS = 128
+"""The exit status of `bwrap` for a bot that a signal has ended is this plus the signal."""
 
 
 @dataclass
@@ -33,6 +38,8 @@ class ContestantProcess:
     last_heartbeat_at: float
     """The time of the last heartbeat, or of the start before the first, on the clock of the event loop."""
     has_sent_heartbeat: bool = False
+    confinement: Confinement | None = None
+    """The confinement of the process. None if it is not confined."""
     ended: str = ""
     """The reason why the contestant was disqualified or its process ended. It is empty while the contestant plays."""
 
@@ -47,6 +54,16 @@ class ContestantProcess:
         self.ended = self.ended or reason
         kill_group(self.process)
 
+    def terminate(self) -> None:
+        """Ask the bot to end. The bot is the last process of a chain if `bwrap` has started it."""
+        with contextlib.suppress(psutil.Error, ProcessLookupError):
+            self._processes()[-1].terminate()
+
+    def _processes(self) -> list[psutil.Process]:
+        """Return the process that was started and its descendants."""
+        process = psutil.Process(self.process.pid)
+        return [process, *process.children(recursive=True)]
+
     def check_limits(self, season: Season, round_seconds: float) -> None:
         """End the process if it exceeds a limit: of memory, processor time, child processes or time of one callback."""
         if self.ended:
@@ -56,13 +73,15 @@ class ContestantProcess:
             self.end(self._reason_of_exit(status))
             return
         try:
-            process = psutil.Process(self.process.pid)
-            memory, used, children = process.memory_info().rss, process.cpu_times(), process.children(recursive=True)
+            processes = self._processes()
+            memory = sum(process.memory_info().rss for process in processes)
+            times = [process.cpu_times() for process in processes]
         except psutil.Error:
             return
         silent_seconds = asyncio.get_running_loop().time() - self.last_heartbeat_at
-        used_seconds, allowed_seconds = used.user + used.system, limits.processor_share * round_seconds
-        if children:
+        used_seconds = sum(used.user + used.system for used in times)
+        allowed_seconds = limits.processor_share * round_seconds
+        if len(processes) > (1 if self.confinement is None else CONFINED_PROCESSES):
             self.end("it started another process")
         elif memory > limits.memory_megabytes << 20:
             self.end(f"it took {memory >> 20} MB of memory; {limits.memory_megabytes} are allowed")
@@ -77,6 +96,8 @@ class ContestantProcess:
         last = plain(lines[-1][:MAX_MESSAGE_CHARACTERS]) if lines else ""
         if status == contestant_process.EXIT_FORBIDDEN:
             return f"it tried to start another process: {last}"
+        if self.confinement is not None and status > SIGNAL_STATUS:
+            status = SIGNAL_STATUS - status
         if status < 0:
             return f"it was ended by {signal.Signals(-status).name}: {last}".rstrip(": ")
         return f"it ended with status {status}: {last}".rstrip(": ")

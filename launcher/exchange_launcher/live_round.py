@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -31,11 +32,13 @@ from microexchange.records import DATA_FEED, ORDER_ENTRY
 from microexchange.securities import listing_json
 from trading_bots.competition import contestant as contestant_process
 from trading_bots.competition import house as house_process
+from trading_bots.competition.confinement import BOT_FOLDER_INSIDE, SOCKET_INSIDE, available, visible_files
 from trading_bots.competition.durations import nanoseconds
 from trading_bots.competition.record import record_of
 from trading_bots.competition.report import write_played
 from trading_bots.competition.results import RoundResult, result_of, round_seed
 from trading_bots.competition.season import Contestant, Season, house_of, shares_of
+from trading_bots.competition.venue_proxy import VenueProxy
 from trading_bots.faults import plain
 from trading_bots.simulation.rounds import Round, sample_pause, values_of
 from trading_bots.simulation.rounds import listing as terms_of
@@ -48,6 +51,8 @@ DISPLAY_INTERVAL_SECONDS = 1.0
 PRINT_INTERVAL_SECONDS = 10.0
 """The time between two lines in a file or pipe."""
 REQUEST_TIMEOUT_SECONDS = 10
+VENUE_URL = "http://venue"
+"""The address of the exchange for a confined contestant. Its proxy finds the service by the path."""
 
 
 @dataclass
@@ -119,10 +124,14 @@ class LiveRound:
     """The API key of each contestant and house bot."""
     house: set[str] = field(default_factory=set)
     """The names of the house bots."""
+    trust_bots: bool = False
+    """Whether contestants run without confinement."""
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     """If it is set, the round ends early."""
     _house_processes: list[asyncio.subprocess.Process] = field(default_factory=list)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _stack: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
+    """The proxies of the contestants, and the folder of their sockets."""
 
     @property
     def seconds(self) -> float:
@@ -159,6 +168,7 @@ class LiveRound:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._stack.aclose()
             await exchange.stop()
 
     def _all_processes(self) -> list[asyncio.subprocess.Process]:
@@ -203,9 +213,10 @@ class LiveRound:
                 self.console.print(f"{contestant.name} is external. Its API key is in {path}")
         clock = RoundClock(time.time())
         await self._start_house(exchange, clock.began)
+        sockets = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="mx-")))
         for contestant in self.season.contestant:
             if not contestant.external:
-                await self._start_contestant(exchange, contestant)
+                await self._start_contestant(exchange, contestant, sockets)
         return clock
 
     async def _start_house(self, exchange: Exchange, start: float) -> None:
@@ -213,46 +224,73 @@ class LiveRound:
         task = house_process.HouseTask(
             str(self.file), self.number, start, keys, exchange.gateway_url, exchange.feed_url, self.season.seed
         )
-        process, _ = await self._spawn("trading_bots.competition.house", task, "house", asyncio.subprocess.DEVNULL)
+        command = module_command("trading_bots.competition.house")
+        process, _ = await self._spawn(command, task, "house", stdout=asyncio.subprocess.DEVNULL)
         self._house_processes.append(process)
 
-    async def _start_contestant(self, exchange: Exchange, contestant: Contestant) -> None:
-        limits = self.season.limits
-        task = contestant_process.ContestantTask(
-            contestant.name,
-            self.keys[contestant.name],
-            exchange.gateway_url,
-            exchange.feed_url,
-            f"{round_seed(self.season, self.number)}/{contestant.name}",
-            str(self.file.parent.absolute()),
-            contestant.file,
-            contestant.strategy,
-            limits.memory_megabytes,
-            int(limits.processor_share * self.seconds) + 1,
-            str(self.folder.absolute() / "output" / f"{contestant.name}.txt"),
-        )
-        process, log = await self._spawn("trading_bots.competition.contestant", task, contestant.name)
-        player = ContestantProcess(contestant.name, process, log, asyncio.get_running_loop().time())
+    async def _start_contestant(self, exchange: Exchange, contestant: Contestant, sockets: Path) -> None:
+        """Start the process of a contestant: confined, with a proxy to the exchange, unless bots are trusted."""
+        limits, name = self.season.limits, contestant.name
+        output = self.folder.absolute() / "output" / f"{name}.txt"
+        output.parent.mkdir(exist_ok=True)
+        confinement = None if self.trust_bots else available()
+        if confinement is not None and not confinement.bubblewrap:
+            confinement = None  # a strategy that ships: `compete` refuses files
+        with output.open("ab") as file, contextlib.ExitStack() as stack:
+            task = contestant_process.ContestantTask(
+                name,
+                self.keys[name],
+                exchange.gateway_url,
+                exchange.feed_url,
+                f"{round_seed(self.season, self.number)}/{name}",
+                str(self.file.parent.absolute()),
+                contestant.file,
+                contestant.strategy,
+                limits.memory_megabytes,
+                int(limits.processor_share * self.seconds) + 1,
+                file.fileno(),
+            )
+            command = module_command("trading_bots.competition.contestant")
+            descriptors: tuple[int, ...] = (file.fileno(),)
+            if confinement is not None:
+                venue = sockets / f"{len(self.players)}.sock"
+                proxy = VenueProxy(name, self.keys[name], exchange.gateway_url, exchange.feed_url)
+                await self._stack.enter_async_context(proxy.listening(venue))
+                command, more = stack.enter_context(confinement.command(command, venue, self._visible_files(contestant)))
+                descriptors += more
+                task = confined(task)
+            process, log = await self._spawn(command, task, name, descriptors, is_confined=confinement is not None)
+        player = ContestantProcess(name, process, log, asyncio.get_running_loop().time(), confinement=confinement)
         self.players.append(player)
         self._tasks.append(asyncio.create_task(player.read_heartbeats()))
 
+    def _visible_files(self, contestant: Contestant) -> list[tuple[Path, str]]:
+        """Return the files that a confined contestant can read."""
+        others = [other.file for other in self.season.contestant if other.file and other is not contestant]
+        return visible_files(contestant.file, self.file.parent, others) if contestant.file else []
+
     async def _spawn(
-        self, module: str, task: msgspec.Struct, name: str, stdout: int = asyncio.subprocess.PIPE
+        self,
+        command: list[str],
+        task: msgspec.Struct,
+        name: str,
+        descriptors: tuple[int, ...] = (),
+        stdout: int = asyncio.subprocess.PIPE,
+        is_confined: bool = False,
     ) -> tuple[asyncio.subprocess.Process, Path]:
-        """Start a module as a process, and write `task` to its standard input. Return the process and its log file."""
+        """Start a process, and write `task` to its standard input. Return the process and its log file."""
         log = self.folder / "logs" / f"{name}.log"
         log.parent.mkdir(exist_ok=True)
+        own = {key: text for key, text in os.environ.items() if not key.startswith("MX_")}
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",  # A file in the current folder must not replace a module.
-                "-m",
-                module,
+                *command,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=stdout,
                 stderr=output,
                 start_new_session=True,
-                env={key: text for key, text in os.environ.items() if not key.startswith("MX_")},
+                pass_fds=descriptors,
+                env={} if is_confined else own,
             )
         assert process.stdin is not None  # noqa: S101 - it was started with a pipe
         process.stdin.write(msgspec.json.encode(task) + b"\n")
@@ -337,7 +375,7 @@ class LiveRound:
         """
         for player in self.players:
             if not player.ended:
-                player.process.terminate()
+                player.terminate()
         for process in self._house_processes:
             process.terminate()
         await asyncio.gather(*map(wait_until_ended, self._all_processes()))
@@ -360,11 +398,38 @@ class LiveRound:
         ended = {player.name: player.ended for player in self.players if player.ended}
         errors = {player.name: player.errors() for player in self.players}
         result = result_of(
-            self.season, self.number, "live", record, house=self.house, seconds=self.seconds, ended=ended, errors=errors
+            self.season,
+            self.number,
+            "live",
+            record,
+            house=self.house,
+            seconds=self.seconds,
+            ended=ended,
+            errors=errors,
+            confinement={player.name: str(player.confinement or "not confined") for player in self.players},
         )
         values = {symbol: path.points() for symbol, path in values_of(self.season, self.number, clock.began).items()}
         write_played(self.folder, Round(result, record, values, orders, reports))
         return result
+
+
+def module_command(module: str) -> list[str]:
+    """Return the command that runs a module. A file in the current folder cannot replace a module."""
+    return [sys.executable, "-P", "-m", module]
+
+
+def confined(task: contestant_process.ContestantTask) -> contestant_process.ContestantTask:
+    """Return the task as a confined process sees it: paths inside, a socket, and no key."""
+    path, separator, name = task.file.partition(":")
+    return msgspec.structs.replace(
+        task,
+        key="",
+        gateway_url=VENUE_URL,
+        feed_url=VENUE_URL,
+        folder=BOT_FOLDER_INSIDE,
+        file=f"{Path(path).name}{separator}{name}" if path else "",
+        socket=SOCKET_INSIDE,
+    )
 
 
 async def _bodies(log: Any, topic: str) -> list[bytes]:

@@ -35,7 +35,7 @@ processor_share = 0.9
 answer_seconds = 1.5
 """
 BOTS = '''
-import os, subprocess, sys
+import gc, glob, os, socket, subprocess, sys
 from trading_bots import Bot
 
 
@@ -95,6 +95,41 @@ class Prints(Good):
 
 class Silent(Bot):
     pass
+
+
+class Hostile(Good):
+    """Tries everything that a stranger would try, prints what it gets, and goes on trading."""
+
+    tried = False
+
+    def on_timer(self):
+        super().on_timer()
+        if not self.tried:
+            self.tried = True
+            for attempt in (self.secrets, self.others, self.network, self.memory_of_others, self.write, self.key):
+                try:
+                    print(attempt.__name__, attempt())
+                except Exception as error:
+                    print(attempt.__name__, "failed", type(error).__name__)
+
+    def secrets(self):
+        return [path for root in ROOTS for path in glob.glob(root + "/**/*-token", recursive=True)]
+
+    def others(self):
+        return open(ROOTS[0] + "/other.py").read()
+
+    def network(self):
+        return socket.create_connection(("127.0.0.1", GATEWAY), timeout=1)
+
+    def memory_of_others(self):
+        return [name for name in os.listdir("/proc") if name.isdigit() and int(name) > 2]
+
+    def write(self):
+        open(ROOTS[0] + "/written", "w").write("x")
+
+    def key(self):
+        heap = [value for found in gc.get_objects() if isinstance(found, dict) for value in list(found.values())]
+        return [value for value in heap if isinstance(value, str) and value.count(".") == 2 and value.startswith("eyJ")]
 '''
 REMOVED = {
     "Loops": "a callback took more than 1.5 s",
@@ -200,6 +235,48 @@ def test_a_round_ends_without_an_error_if_it_is_complete_or_interrupted(
             assert set(lines) == {"hello"}
             curves = competition.round / "report.html"
             assert curves.exists()
+
+
+def test_a_hostile_bot_gets_nothing_and_the_round_ends_on_time(
+    tmp_path: Path, postgres_url: str, postgres_namespace: str
+) -> None:
+    (tmp_path / "other.py").write_text("SECRET = 'strategy'\n")
+    playing = contestants("Good", "Hostile") + ', { name = "ships", strategy = "Momentum" }'
+    competition = Competition(tmp_path, postgres_url, postgres_namespace, "8s", "0s", playing)
+    text = (tmp_path / "bots.py").read_text()
+    gateway_port = competition.gateway.rpartition(":")[2]
+    (tmp_path / "bots.py").write_text(f"ROOTS, GATEWAY = ({str(tmp_path)!r},), {gateway_port}\n{text}")
+    competition.end()
+    lines = (competition.round / "output" / "Hostile.txt").read_text().splitlines()
+    assert lines == [
+        "secrets []",
+        "others failed FileNotFoundError",
+        "network failed PermissionError",
+        "memory_of_others []",
+        "write failed FileNotFoundError",
+        "key []",
+    ]
+    result = competition.result()
+    standing = {contestant["client_id"]: contestant for contestant in result["ranking"]}
+    assert standing["Hostile"]["ended"] == standing["Good"]["ended"] == ""
+    assert standing["Good"]["fills"] > 0
+    assert set(result["confinement"]) == {"Good", "Hostile", "ships"}
+    assert all(text.startswith("confined by bubblewrap") for text in result["confinement"].values())
+    assert "confined by bubblewrap" in (competition.round / "report.html").read_text()
+
+
+def test_bots_in_files_are_not_run_without_confinement_unless_they_are_trusted(tmp_path: Path) -> None:
+    (tmp_path / "bots.py").write_text(BOTS)
+    season = tmp_path / "season.toml"
+    season.write_text(SEASON.format(length="4s", auction="0s", contestants=contestants("Good")))
+    command = [sys.executable, "-m", "exchange_launcher.cli", "compete", str(season), "--out", str(tmp_path)]
+    environment = {"PATH": str(tmp_path), "HOME": str(tmp_path)}
+    refused = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert refused.returncode != 0
+    text = " ".join(refused.stderr.split())
+    assert "the bot of Good cannot be confined: the program bwrap is missing" in text
+    assert "--trust-bots" in text
+    assert not (tmp_path / "live").exists()
 
 
 def test_the_leader_is_chosen_by_the_score_of_the_season() -> None:

@@ -92,8 +92,8 @@ def test_a_contestant_reads_its_own_file_and_the_bot_api(cell: Cell) -> None:
 def test_a_contestant_with_a_folder_of_its_own_reads_all_of_it_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "bot.py").touch()
-    assert visible_files("a/bot.py", tmp_path, ["b/bot.py"]) == [(tmp_path / "a", "/bot")]
-    assert visible_files("a/bot.py", tmp_path, ["a/b/c.py"]) == [(tmp_path / "a" / "bot.py", "/bot/bot.py")]
+    assert visible_files("a/bot.py:Mine", tmp_path, ["b/bot.py"]) == [(tmp_path / "a", "/bot")]
+    assert visible_files("a/bot.py", tmp_path, ["a/b/c.py:Other"]) == [(tmp_path / "a" / "bot.py", "/bot/bot.py")]
     assert visible_files("bot.py", tmp_path, []) == [(tmp_path / "bot.py", "/bot/bot.py")]
 
 

@@ -1,10 +1,12 @@
 """The addresses that a live bot needs: requests to them, and messages while they do not answer."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
+from websockets.asyncio.client import connect, unix_connect
 from websockets.exceptions import WebSocketException
 
 from trading_bots.faults import Print
@@ -34,6 +36,24 @@ class Contact:
         if self._failures >= 2:
             self._print(f"Connected to {self._name}.")
         self._failures = 0
+
+
+class Endpoint:
+    """How connections are opened: by TCP, or through the Unix socket `path` of a proxy that logs the bot in."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+
+    def http(self) -> httpx.AsyncClient:
+        """Return a client for HTTP requests."""
+        transport = httpx.AsyncHTTPTransport(uds=str(self._path)) if self._path is not None else None
+        return httpx.AsyncClient(timeout=10, transport=transport)
+
+    def websocket(self, url: str, headers: Mapping[str, str] | None = None) -> connect:
+        """Return a WebSocket, to be opened with `async with`."""
+        if self._path is not None:
+            return unix_connect(str(self._path), url, additional_headers=headers, max_size=None)
+        return connect(url, additional_headers=headers, max_size=None)
 
 
 async def get_json(http: httpx.AsyncClient, url: str, headers: Mapping[str, str]) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import structlog
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import WebSocketException
 
 from trading_bots.bot import Bot, Order, Security
@@ -28,7 +28,7 @@ from trading_bots.bot_state import (
     order_fields,
     order_from_json,
 )
-from trading_bots.connections import LOST, AccountError, Contact, get_json, websocket_url
+from trading_bots.connections import LOST, AccountError, Contact, Endpoint, get_json, websocket_url
 from trading_bots.faults import ErrorLog, Print
 from trading_bots.live_market import MarketDataConnection
 
@@ -68,6 +68,7 @@ class LiveVenue:
         feed_url: str,
         cancel_on_disconnect: bool = False,
         print_message: Print = _log,
+        endpoint: Endpoint | None = None,
     ) -> None:
         """Prepare the connections. `run` opens them.
 
@@ -79,9 +80,11 @@ class LiveVenue:
             feed_url: the address of the market-data feed.
             cancel_on_disconnect: whether the exchange cancels the bot's orders when its connection ends.
             print_message: receives the messages for the person who runs the bot.
+            endpoint: how connections are opened. With a proxy that logs the bot in, `key` is empty.
         """
+        self._endpoint = endpoint or Endpoint()
         self._bot = bot
-        self._key = key
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._gateway_url = gateway_url
         self._feed_url = feed_url
         self._print = print_message
@@ -90,7 +93,7 @@ class LiveVenue:
         self._errors = ErrorLog(bot)
         self._queued_calls: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
         self._state = BotState(bot, self._queue_call)
-        self._market = MarketDataConnection(self._state, key, feed_url, self._feed, self._make_queued_calls)
+        self._market = MarketDataConnection(self._state, key, feed_url, self._feed, self._make_queued_calls, self._endpoint)
         self._cancel_on_disconnect = cancel_on_disconnect
         self._outgoing: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._not_before = 0.0
@@ -227,7 +230,7 @@ class LiveVenue:
             await asyncio.sleep(0.02)
 
     async def _start(self, loaded: asyncio.Event) -> None:
-        async with httpx.AsyncClient(timeout=10) as http:
+        async with self._endpoint.http() as http:
             while True:
                 try:
                     await self._load(http)
@@ -250,7 +253,7 @@ class LiveVenue:
 
     async def _load(self, http: httpx.AsyncClient) -> None:
         """Load the initial state of the bot from the feed."""
-        bot, headers = self._bot, {"Authorization": f"Bearer {self._key}"}
+        bot, headers = self._bot, self._headers
         listed = await get_json(http, f"{self._feed_url}/securities?limit=1000", {})
         if note := self._state.choose_symbols([terms["symbol"] for terms in listed]):
             self._print(note)
@@ -283,9 +286,9 @@ class LiveVenue:
 
     async def _run_orders(self) -> None:
         """Send requests to the gateway, and read answers and reports."""
-        headers = {"Authorization": f"Bearer {self._key}"}
+        headers = self._headers
         url = websocket_url(self._gateway_url, "/ws/orders")
-        async with connect(url, additional_headers=headers, max_size=None) as socket:
+        async with self._endpoint.websocket(url, headers) as socket:
             await self._login(socket)
             sending = asyncio.create_task(self._send_queued(socket))
             resending = asyncio.create_task(self._resend(set(self._sent_ids)))
@@ -340,8 +343,8 @@ class LiveVenue:
 
         The settled balance has the missed trades. Raises one of `LOST` if the connection fails.
         """
-        headers = {"Authorization": f"Bearer {self._key}"}
-        async with httpx.AsyncClient(timeout=10) as http:
+        headers = self._headers
+        async with self._endpoint.http() as http:
             for name, order in list(self._bot._orders.items()):
                 if order.order_id is not None:
                     self._send(f"g:{name}", {"op": "get", "order_id": order.order_id})

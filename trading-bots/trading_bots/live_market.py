@@ -6,19 +6,24 @@ from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
 from trading_bots.bot import Levels, Trade
 from trading_bots.bot_state import BotState, change_book
-from trading_bots.connections import Contact, websocket_url
+from trading_bots.connections import Contact, Endpoint, websocket_url
 
 
 class MarketDataConnection:
     """The connection of one bot to the market-data feed."""
 
     def __init__(
-        self, state: BotState, key: str, url: str, contact: Contact, after_message: Callable[[], Awaitable[None]]
+        self,
+        state: BotState,
+        key: str,
+        url: str,
+        contact: Contact,
+        after_message: Callable[[], Awaitable[None]],
+        endpoint: Endpoint,
     ) -> None:
         """Prepare the connection. `run` opens it.
 
@@ -28,7 +33,9 @@ class MarketDataConnection:
             url: the address of the feed.
             contact: is notified when the feed answers.
             after_message: called after each message. It calls the bot's callbacks.
+            endpoint: how the connection is opened.
         """
+        self._endpoint = endpoint
         self._state, self._key, self._url, self._contact = state, key, url, contact
         self._after_message = after_message
         self._missing_books: set[str] = set()
@@ -47,8 +54,9 @@ class MarketDataConnection:
     async def run(self) -> None:
         """Read market data and settled balances from the feed."""
         symbols = sorted(self._state.bot.securities)
-        async with connect(websocket_url(self._url, "/ws"), max_size=None) as socket:
-            await socket.send(json.dumps({"op": "login", "key": self._key}))
+        async with self._endpoint.websocket(websocket_url(self._url, "/ws")) as socket:
+            if self._key:
+                await socket.send(json.dumps({"op": "login", "key": self._key}))
             await socket.send(json.dumps({"op": "subscribe", "channel": "balances"}))
             await socket.send(
                 json.dumps({"op": "subscribe", "channel": "trades", "symbols": sorted(self._state.bot._listed)})

@@ -54,7 +54,7 @@ _API_PACKAGES = (trading_bots, microexchange)
 
 @dataclass(frozen=True)
 class Confinement:
-    """What this machine can do to confine a contestant."""
+    """The means of this machine to confine a contestant."""
 
     bubblewrap: str = ""
     """The path of `bwrap`; empty if a contestant cannot be confined."""
@@ -117,11 +117,13 @@ def visible_files(file: str, folder: Path, others: Sequence[str]) -> list[tuple[
     """Return what a contestant with the bot `file` may read, and the paths inside.
 
     That is the folder of its file, if it is below the season's `folder` and contains no file of `others`. Otherwise it is
-    the file alone. The paths of `file` and `others` are relative to `folder`.
+    the file alone. `file` and `others` are relative to `folder`, and may end with the name of a class: `my_bot.py:MyBot`.
     """
-    path, season = (folder / file).resolve(), folder.resolve()
+    season = folder.resolve()
+    path, *rest = (season / bot.partition(":")[0] for bot in (file, *others))
+    path = path.resolve()
     own = path.parent
-    is_own = season in own.parents and not any(own in (season / other).resolve().parents for other in others)
+    is_own = season in own.parents and not any(own in other.resolve().parents for other in rest)
     return [(own, BOT_FOLDER_INSIDE)] if is_own else [(path, f"{BOT_FOLDER_INSIDE}/{path.name}")]
 
 

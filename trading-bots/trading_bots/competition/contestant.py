@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from trading_bots.competition.loading import LoadError, contestant_bot, make_bot
+from trading_bots.connections import Endpoint
 from trading_bots.live import LiveVenue
 
 HEARTBEAT_INTERVAL_SECONDS = 0.2
@@ -48,8 +49,10 @@ class ContestantTask(msgspec.Struct):
     strategy: str = ""
     memory_megabytes: int = 512
     processor_seconds: int = 60
-    output: str = ""
-    """The file for what the bot prints."""
+    output_descriptor: int = 2
+    """The open file for what the bot prints. The process inherits it."""
+    socket: str = ""
+    """The Unix socket of the proxy to the exchange; empty for connections of its own."""
 
 
 def limit_resources(task: ContestantTask) -> None:
@@ -89,7 +92,10 @@ async def play(task: ContestantTask) -> None:
     loop.add_reader(0, exit_if_orphaned)
     heartbeats = asyncio.create_task(_send_heartbeats(pipe))
     try:
-        venue = LiveVenue(bot, task.name, task.key, task.gateway_url, task.feed_url, cancel_on_disconnect=True)
+        endpoint = Endpoint(Path(task.socket) if task.socket else None)
+        venue = LiveVenue(
+            bot, task.name, task.key, task.gateway_url, task.feed_url, cancel_on_disconnect=True, endpoint=endpoint
+        )
         await venue.run(stop)
     finally:
         heartbeats.cancel()
@@ -101,10 +107,7 @@ def _redirect_output(task: ContestantTask) -> int:
     The pipe was standard output. It is moved so that text of the bot does not count as a heartbeat.
     """
     pipe = os.dup(1)
-    Path(task.output or os.devnull).parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(task.output or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(file, 1)
-    os.close(file)
+    os.dup2(task.output_descriptor, 1)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     return pipe
 

@@ -70,6 +70,9 @@ def report(result: RoundResult, record: Record, values: Mapping[str, Sequence[fl
     ]
     if faults:
         sections.append(("Problems", "", "".join(map(_fault, faults))))
+    if result.confinement:
+        lines = (f"{name}: {text}" for name, text in result.confinement.items())
+        sections.append(("Confinement", "The confinement of each bot's process.", "".join(map(_paragraph, lines))))
     facts = f"{result.mode}, {result.seconds:g} s, {result.orders:,} orders, {result.trades:,} trades, seed {result.seed}"
     return _page(f"{result.season}, round {result.round}", facts + about, sections)
 

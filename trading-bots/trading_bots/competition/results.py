@@ -79,6 +79,8 @@ class RoundResult(msgspec.Struct, frozen=True):
     trades: int
     ranking: list[RankedClient]
     securities: dict[str, MarketQuality]
+    confinement: dict[str, str] = {}
+    """The confinement of each contestant's process in a live round, by client id."""
 
 
 def result_of(
@@ -93,6 +95,7 @@ def result_of(
     ended: Mapping[str, str] | None = None,
     errors: Mapping[str, list[str]] | None = None,
     notes: Mapping[str, str] | None = None,
+    confinement: Mapping[str, str] | None = None,
 ) -> RoundResult:
     """Return the result of a round, after its last sample.
 
@@ -107,6 +110,7 @@ def result_of(
         ended: why a client ended early, by client id.
         errors: the errors of each bot.
         notes: further messages, by client id.
+        confinement: how each contestant was confined, by client id.
     """
     market, rows = record.market, []
     for client_id, client in market.clients.items():
@@ -152,6 +156,7 @@ def result_of(
         trades=market.totals.trades,
         ranking=ranking,
         securities={symbol: _quality(record, symbol, seconds) for symbol in market.securities},
+        confinement=dict(confinement or {}),
     )
 
 
