@@ -163,7 +163,7 @@ class ClearingService:
         reports.put([report for _, report in settled])
 
     def _settle_batch(self, progress: Progress, ledger: Ledger, offset: int, batch: Batch[Instruction]) -> list[Settled]:
-        """Settle the new instructions of a batch, and move the progress behind it."""
+        """Settle the new instructions of a batch, and move the progress past it."""
         instructions = take_new_records(progress.cursors, ORDER_EXECUTION, batch, self._health)
         progress.offset = offset + 1
         first = progress.cursors.by_producer[batch.producer].sequence - len(instructions) + 1

@@ -93,7 +93,7 @@ class Connection(WebSocketsSansIOProtocol):
             self.transport.resume_reading()
 
     def hold(self) -> None:
-        """Stop reading after the current message, until `release` was called as often as `hold`."""
+        """Stop reading after the current message, until `release` has been called as often as `hold`."""
         self._holds += 1
         if self._holds == 1 and not self.transport.is_closing():
             self.transport.pause_reading()
@@ -183,7 +183,10 @@ class Connection(WebSocketsSansIOProtocol):
         return True
 
     def put_soon(self, frame: bytes) -> bool:
-        """Write a frame after the callbacks that are due now, together with the frames that they add. Return as `put`."""
+        """Write a frame after the callbacks that are due now, together with the frames that they add.
+
+        Return what `put` returns.
+        """
         if not self._is_writable():
             return False
         if not self._frames:
@@ -215,7 +218,7 @@ class Connection(WebSocketsSansIOProtocol):
         self._write()
         await super().send(message)
         if self.close_sent:
-            # A refused handshake is complete, too. uvicorn does not note it, and would log an error of the application.
+            # A refused handshake is complete, too. uvicorn does not record that, and would log an error of the application.
             self.handshake_complete = True
             # The peer's close frame must be read.
             self._holds = min(self._holds, 1)

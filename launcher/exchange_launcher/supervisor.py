@@ -76,7 +76,7 @@ class Child:
             status = await self._process.wait()
             now = loop.time()
             if status != -signal.SIGKILL:
-                # SIGKILL comes from outside: from a person, or from the system if it is out of memory. It is no failure.
+                # A person, or the system if it is out of memory, has sent SIGKILL. This does not count as a failure.
                 self._failure_times.append(now)
             too_often = len(self._failure_times) == MAX_FAILURES and now - self._failure_times[0] < FAILURE_WINDOW_SECONDS
             if status == EXIT_CONFIG or too_often:

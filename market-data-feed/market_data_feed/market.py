@@ -298,7 +298,7 @@ class MarketData:
             self.totals.settlement_faults += 1
         elif report.trade_id:
             self.totals.settled += 1
-        # A deposit is no profit, and a withdrawal is no loss. Both count at their value now.
+        # A deposit is not a profit, and a withdrawal is not a loss. Both count at their present value.
         is_transfer = bool(report.transfer_id)
         for client_id, cash in report.cash:
             client = self.client(client_id)
@@ -367,7 +367,7 @@ class MarketData:
             return Decimal(client.gains) / Decimal(spread).sqrt()
 
     def is_quiet(self, symbol: str) -> bool:
-        """Return whether there are house bots, and none has, or had in the last ten seconds, an order in this security."""
+        """Return whether there are house bots, but no order of theirs in this security now or in the last ten seconds."""
         return (
             self.has_house
             and not self.house_orders[symbol]

@@ -272,7 +272,7 @@ class FeedService:
         try:
             retired = await store.retire(now // DAY_NS - days)
         except psycopg.errors.LockNotAvailable:
-            _logger.warning("old days are in use: next try in one hour")
+            _logger.warning("old days are in use: next attempt in one hour")
             return
         if retired:
             _logger.info("removed old days", partitions=retired)

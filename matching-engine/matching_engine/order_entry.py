@@ -1,4 +1,4 @@
-"""`NewOrder`: an order is checked, reserves what it needs, and is placed."""
+"""`NewOrder`: the engine checks an order, reserves the cash or shares that it needs, and places it."""
 
 from matching_engine.book import Order
 from matching_engine.context import Outcome

@@ -1,4 +1,4 @@
-"""What ends by itself, and `TimeTick`: orders expire, volatility auctions end, and auctions are reported."""
+"""The effects of time: orders expire, volatility auctions end, and `TimeTick` reports open auctions."""
 
 from heapq import heappop
 
@@ -27,7 +27,7 @@ def end_due(exchange: Exchange, command: Command, outcome: Outcome) -> None:
 
 
 def time_tick(exchange: Exchange, command: TimeTick, outcome: Outcome) -> None:
-    """Apply a `TimeTick`: report each auction that would uncross differently than the last report of it."""
+    """Apply a `TimeTick`: report each auction whose uncrossing has changed since its last report."""
     for market in exchange.markets.values():
         if market.is_collecting:
             now = uncrossing(market.book, market.reference_price)

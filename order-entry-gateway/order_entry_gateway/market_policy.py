@@ -49,7 +49,7 @@ class ClassroomPolicy(MarketPolicy):
         self.blackboard = Blackboard()
 
     def load(self, stored: StoredState) -> None:
-        """Start the blackboard from the stored state."""
+        """Start from the stored state."""
         self.blackboard.load(stored.listings, stored.last_prices, stored.open_orders, stored.profit)
 
     def adapt(self, command: Command) -> Command:
@@ -61,5 +61,5 @@ class ClassroomPolicy(MarketPolicy):
         return client_id not in clients
 
     def apply(self, reports: Sequence[Record]) -> Sequence[NamedTrade]:
-        """Apply reports of the engine to the blackboard. Return the trades among them."""
+        """Apply reports of the engine. Return the trades among them."""
         return self.blackboard.apply(reports)

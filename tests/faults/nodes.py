@@ -53,7 +53,7 @@ class Outbox:
         return encode_batch(Batch(VERSION, self._producer, self._fencing_token, self.confirmed, 0, records))
 
     def flush(self) -> list[Sequence[Record]]:
-        """Append a body. Returns the entries that the append confirms."""
+        """Append a body. Return the entries that the append confirms."""
         world = self._world
         if not self.waiting:
             return []

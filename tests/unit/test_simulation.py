@@ -421,7 +421,7 @@ def test_a_bot_is_loaded_from_its_file_and_an_invalid_bot_is_reported(tmp_path: 
             bot_in_file(text, tmp_path)
     with pytest.raises(LoadError, match="cannot be created"):
         make_bot(shipped_bot("Momentum"), "seed", {"nonsense": 1})
-    with pytest.raises(LoadError, match="These ship"):
+    with pytest.raises(LoadError, match="The strategies are"):
         shipped_bot("Oracle")
 
 

@@ -115,7 +115,7 @@ class BotState:
         self._call(self.bot.on_reject, order)
 
     def _forget(self, order: Order) -> None:
-        """Forget an order that has ended, so that the memory of a bot does not grow."""
+        """Drop an order that has ended, so that the memory of a bot does not grow."""
         self.bot._orders.pop(order.client_order_id, None)
         if order.order_id is not None:
             self.by_order_id.pop(order.order_id, None)

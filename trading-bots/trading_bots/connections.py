@@ -30,7 +30,7 @@ class Contact:
             self._print(f"{self._name} does not answer ({cause}). The bot tries again until it does.{self._hint}")
 
     def found(self) -> None:
-        """Note that the address answers."""
+        """Record that the address answers."""
         if self._failures >= 2:
             self._print(f"Connected to {self._name}.")
         self._failures = 0

@@ -142,7 +142,7 @@ def time_to_ns(field: str, text: str) -> int:
 
 
 def period_ns(since: str | None, until: str | None) -> tuple[int, int]:
-    """Return the begin and the end of a period, in nanoseconds of Unix time.
+    """Return the start and the end of a period, in nanoseconds of Unix time.
 
     Raises:
         Refusal: One of them is not ISO 8601 with an offset.

@@ -1,4 +1,4 @@
-"""Load the class of a bot: from a Python file, or from the strategies that ship."""
+"""Load the class of a bot: from a Python file, or from the strategies of the exchange."""
 
 import importlib.util
 import inspect
@@ -28,7 +28,9 @@ def bot_in_file(text: str, folder: Path = Path()) -> type[Bot]:
     path = folder / file
     if not path.is_file():
         ships = ", ".join(shipped.__all__)
-        raise LoadError(f"there is no file {path}: name a file, as in my_bot.py:MyBot, or a strategy that ships: {ships}")
+        raise LoadError(
+            f"there is no file {path}: name a file, as in my_bot.py:MyBot, or a strategy of the exchange: {ships}"
+        )
     spec = importlib.util.spec_from_file_location(f"bot_in_{zlib.crc32(str(path.resolve()).encode()):x}", path)
     if spec is None or spec.loader is None:
         raise LoadError(f"{path} is not a Python file")
@@ -67,7 +69,7 @@ def files_named(file: str, folder: Path) -> set[str]:
 
 
 def find_bot(text: str, folder: Path = Path()) -> type[Bot]:
-    """Return the bot that a command names: `my_bot.py`, `my_bot.py:MyBot`, or the class of a strategy that ships.
+    """Return the bot that a command names: `my_bot.py`, `my_bot.py:MyBot`, or the class of a strategy.
 
     Raises:
         LoadError: there is no such bot.
@@ -88,14 +90,15 @@ def shipped_bot(name: str) -> type[Bot]:
     """
     if name not in shipped.__all__:
         raise LoadError(
-            f"there is no strategy {name!r}. These ship: {', '.join(shipped.__all__)}. For a file, write its name: my_bot.py"
+            f"there is no strategy {name!r}. The strategies are {', '.join(shipped.__all__)}. "
+            "For a file, write its name: my_bot.py"
         )
     strategy: type[Bot] = getattr(shipped, name)
     return strategy
 
 
 def contestant_bot(file: str, strategy: str, folder: Path) -> type[Bot]:
-    """Return the class of a contestant: from a file, or a strategy that ships.
+    """Return the class of a contestant: from a file, or a strategy of the exchange.
 
     Raises:
         LoadError: there is no such bot.

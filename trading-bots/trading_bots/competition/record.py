@@ -31,7 +31,7 @@ class FillRow:
     trade_id: int
     order_id: int
     edge: int
-    """Cash units by which the price was better than the middle before the order that caused the trade. Negative if worse."""
+    """Cash units by which the price was better than the mid price before the order that caused it. Negative if worse."""
 
 
 @dataclass(slots=True)
@@ -88,7 +88,7 @@ class Tape:
         return (bid, ask) if bid < ask else None
 
     def twice_middle(self, last: int) -> int:
-        """Return twice the middle in ticks. If there is none, return twice the last price."""
+        """Return twice the mid price in ticks. If there is none, return twice the last price."""
         best = self.best()
         return 2 * last if best is None else sum(best)
 

@@ -26,7 +26,7 @@ class RankedClient(msgspec.Struct, frozen=True):
     equity: str
     profit: str
     from_spread: str
-    """The cash by which its prices were better than the middle, summed over all fills."""
+    """The cash by which its prices were better than the mid price, summed over all fills."""
     from_fees: str
     from_inventory: str
     """The rest of the profit: price changes of its inventory."""

@@ -244,7 +244,7 @@ def _share_of_wins(mine: Sequence[float], others: Sequence[float]) -> float:
 def with_contestants(season: Season, bots: Sequence[str], also: bool = False) -> Season:
     """Return the season with these bots instead of its contestants, or with `also` in addition to them.
 
-    A bot is `my_bot.py`, `my_bot.py:MyBot`, or the class of a strategy that ships.
+    A bot is `my_bot.py`, `my_bot.py:MyBot`, or the class of a strategy.
     """
     contestants = list(season.contestant) if also else []
     names = {contestant.name for contestant in contestants}

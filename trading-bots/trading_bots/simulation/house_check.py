@@ -24,12 +24,12 @@ ACCOUNT_SECONDS = 60
 FAR_FROM_VALUE = 0.01
 """The relative distance from the value beyond which a price counts as far from it."""
 MAX_DEPTH_DISTANCE = Decimal("0.01")
-"""Depth counts orders up to this relative distance from the middle."""
+"""Depth counts orders up to this relative distance from the mid price."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One condition that a liquid market meets."""
+    """One condition that a liquid market fulfils."""
 
     name: str
     figure: float
@@ -64,11 +64,11 @@ class SecurityDay:
     """The measurements of one security."""
 
     prices: list[tuple[int, float]] = field(default_factory=list)
-    """(second, middle), every `PRICE_SECONDS`."""
+    """(second, mid price), every `PRICE_SECONDS`."""
     spreads: list[float] = field(default_factory=list)
-    """Relative to the middle, second by second."""
+    """Relative to the mid price, second by second."""
     depths: list[float] = field(default_factory=list)
-    """Units near the middle, on the thinner side."""
+    """Units near the mid price, on the thinner side."""
     trades: int = 0
     last_trade: int = 0
     longest_pause: int = 0
@@ -184,7 +184,7 @@ class _Observer:
 
 
 def _depth(bot: Bot, symbol: str) -> float:
-    """Return the units near the middle on the thinner side. 0 if a side is empty."""
+    """Return the units near the mid price on the thinner side. 0 if a side is empty."""
     book = bot.book(symbol)
     if book.bids.best is None or book.asks.best is None:
         return 0.0
