@@ -66,7 +66,7 @@ class Access:
         """Return the client that sends a request.
 
         Raises:
-            Refusal: as `identify`, and `FORBIDDEN` for the admin.
+            Refusal: As `identify`, and `FORBIDDEN` for the admin.
         """
         return as_client(self.identify(connection)[0])
 
@@ -74,7 +74,7 @@ class Access:
         """Return the sender of a request for data of `client_id`: that client or the admin.
 
         Raises:
-            Refusal: as `identify`, and `FORBIDDEN` for other clients.
+            Refusal: As `identify`, and `FORBIDDEN` for other clients.
         """
         sender = self.identify(connection)[0]
         if sender not in (client_id, ADMIN):

@@ -34,7 +34,7 @@ class ProducerCursors:
         gateway stores nothing, and begins at 1 again.
 
         Raises:
-            SequenceGapError: records are missing before the batch.
+            SequenceGapError: Records are missing before the batch.
         """
         producer, fencing_token, first = batch.producer, batch.fencing_token, batch.sequence
         position = self.by_producer.get(producer)

@@ -40,8 +40,8 @@ async def get_json(http: httpx.AsyncClient, url: str, headers: Mapping[str, str]
     """Return the JSON at an address.
 
     Raises:
-        AccountError: the exchange rejects the key.
-        httpx.HTTPError: there is no answer, or no usable one. A later attempt may succeed.
+        AccountError: The exchange rejects the key.
+        httpx.HTTPError: There is no answer, or no usable one. A later attempt may succeed.
     """
     answer = await http.get(url, headers=headers)
     if answer.status_code in (401, 403):

@@ -22,12 +22,12 @@ class MarketDataConnection:
     ) -> None:
         """Prepare the connection. `run` opens it.
 
-        Parameters:
-            state: the state of the bot.
-            key: the API key of the bot's account.
-            url: the address of the feed.
-            contact: is notified when the feed answers.
-            after_message: called after each message. It calls the bot's callbacks.
+        Args:
+            state: The state of the bot.
+            key: The API key of the bot's account.
+            url: The address of the feed.
+            contact: Is notified when the feed answers.
+            after_message: Called after each message. It calls the bot's callbacks.
         """
         self._state, self._key, self._url, self._contact = state, key, url, contact
         self._after_message = after_message

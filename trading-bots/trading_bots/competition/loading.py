@@ -22,7 +22,7 @@ def bot_in_file(text: str, folder: Path = Path()) -> type[Bot]:
     """Return the class that `my_bot.py:MyBot` names. Without a name, return the only bot in the file.
 
     Raises:
-        LoadError: there is no such file or class, or the file fails to load.
+        LoadError: There is no such file or class, or the file fails to load.
     """
     file, _, name = text.partition(":")
     path = folder / file
@@ -72,7 +72,7 @@ def find_bot(text: str, folder: Path = Path()) -> type[Bot]:
     """Return the bot that a command names: `my_bot.py`, `my_bot.py:MyBot`, or the class of a strategy.
 
     Raises:
-        LoadError: there is no such bot.
+        LoadError: There is no such bot.
     """
     return shipped_bot(text) if is_shipped(text) else bot_in_file(text, folder)
 
@@ -86,7 +86,7 @@ def shipped_bot(name: str) -> type[Bot]:
     """Return the class of that name in `trading_bots.strategies`.
 
     Raises:
-        LoadError: there is no such strategy.
+        LoadError: There is no such strategy.
     """
     if name not in shipped.__all__:
         raise LoadError(
@@ -101,7 +101,7 @@ def contestant_bot(file: str, strategy: str, folder: Path) -> type[Bot]:
     """Return the class of a contestant: from a file, or a strategy of the exchange.
 
     Raises:
-        LoadError: there is no such bot.
+        LoadError: There is no such bot.
     """
     return bot_in_file(file, folder) if file else shipped_bot(strategy)
 
@@ -110,7 +110,7 @@ def make_bot(bot_class: type[Bot], seed: str, settings: Mapping[str, Any] | None
     """Create a bot. If its class takes a `seed`, the argument is a number derived from `seed`.
 
     Raises:
-        LoadError: the class raises an error.
+        LoadError: The class raises an error.
     """
     arguments = dict(settings or {})
     if "seed" in inspect.signature(bot_class).parameters:

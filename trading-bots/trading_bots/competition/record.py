@@ -204,11 +204,11 @@ class Record:
 def record_of(bodies: Iterable[bytes], start: int, interval: int, initial: Mapping[str, dict[str, int]]) -> Record:
     """Return the record of a live round.
 
-    Parameters:
-        bodies: the bodies of the topic `data_feed`.
-        start: the time of the first sample, in nanoseconds of Unix time.
-        interval: the time between two samples, in nanoseconds.
-        initial: the initial holdings of each client, in lots by symbol.
+    Args:
+        bodies: The bodies of the topic `data_feed`.
+        start: The time of the first sample, in nanoseconds of Unix time.
+        interval: The time between two samples, in nanoseconds.
+        initial: The initial holdings of each client, in lots by symbol.
     """
     market, cursors, due = MarketData(), ProducerCursors(), start
     record = Record(market)

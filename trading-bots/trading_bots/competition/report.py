@@ -40,11 +40,11 @@ _LAYOUT: dict[str, Any] = {
 def report(result: RoundResult, record: Record, values: Mapping[str, Sequence[float]] | None = None, about: str = "") -> str:
     """Return the HTML page of a round.
 
-    Parameters:
-        result: the result of the round.
-        record: the record of the round.
-        values: the fundamental values, second by second, if they are known.
-        about: text to add to the line of facts.
+    Args:
+        result: The result of the round.
+        record: The record of the round.
+        values: The fundamental values, second by second, if they are known.
+        about: Text to add to the line of facts.
     """
     names = [client.client_id for client in result.ranking]
     played = [client.client_id for client in result.ranking if not client.house] or names
@@ -229,11 +229,11 @@ def tournament_page(
 ) -> str:
     """Return the HTML page of a tournament.
 
-    Parameters:
-        result: the result.
-        heads: the heads of the table.
-        rows: the rows of the table.
-        paragraphs: sentences about the differences between contestants.
+    Args:
+        result: The result.
+        heads: The heads of the table.
+        rows: The rows of the table.
+        paragraphs: Sentences about the differences between contestants.
     """
     names = [place.client_id for place in result.places]
     bars = go.Bar(

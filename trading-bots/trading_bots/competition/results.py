@@ -96,17 +96,17 @@ def result_of(
 ) -> RoundResult:
     """Return the result of a round, after its last sample.
 
-    Parameters:
-        season: the season.
-        number: the number of the round, from 1.
+    Args:
+        season: The season.
+        number: The number of the round, from 1.
         mode: `live` or `simulation`.
-        record: the record of the round.
-        house: the client ids of house bots.
-        seconds: the length of the round.
-        fingerprint: the fingerprint of a simulated round.
-        ended: why a client ended early, by client id.
-        errors: the errors of each bot.
-        notes: further messages, by client id.
+        record: The record of the round.
+        house: The client ids of house bots.
+        seconds: The length of the round.
+        fingerprint: The fingerprint of a simulated round.
+        ended: Why a client ended early, by client id.
+        errors: The errors of each bot.
+        notes: Further messages, by client id.
     """
     market, rows = record.market, []
     for client_id, client in market.clients.items():

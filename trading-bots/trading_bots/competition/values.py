@@ -46,7 +46,7 @@ class _Process(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         """Check the times of the news.
 
         Raises:
-            SeasonError: a time is not valid. The message names the field.
+            SeasonError: A time is not valid. The message names the field.
         """
         for change in self.news:
             nanoseconds(change.at, f"{field}.news.at")

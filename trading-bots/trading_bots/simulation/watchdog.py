@@ -92,7 +92,7 @@ class Watchdog:
         """Watch within the context.
 
         Raises:
-            StuckError: a bot did not return in time.
+            StuckError: A bot did not return in time.
         """
         if not self._timeout_seconds or threading.current_thread() is not threading.main_thread():
             yield

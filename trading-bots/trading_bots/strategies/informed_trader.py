@@ -27,13 +27,13 @@ class InformedTrader(Trader):
     ) -> None:
         """Create a trader.
 
-        Parameters:
-            seed: the seed of its random numbers.
-            edge: the relative mispricing at which it trades.
-            size: its largest order, in units if there is a `depth` and in shares otherwise.
-            pause: the mean time between two decisions, in seconds.
-            depth: the inventory that it wants is `depth` units times the square of the mispricing in per cent.
-            limit: the largest inventory in units. It applies with a `depth`.
+        Args:
+            seed: The seed of its random numbers.
+            edge: The relative mispricing at which it trades.
+            size: Its largest order, in units if there is a `depth` and in shares otherwise.
+            pause: The mean time between two decisions, in seconds.
+            depth: The inventory that it wants is `depth` units times the square of the mispricing in per cent.
+            limit: The largest inventory in units. It applies with a `depth`.
         """
         super().__init__(seed)
         self.edge, self.size, self.pause = Decimal(edge), size, pause

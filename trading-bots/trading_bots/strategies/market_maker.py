@@ -53,19 +53,19 @@ class MarketMaker(Trader):
     ) -> None:
         """Create a market maker.
 
-        Parameters:
-            seed: the seed of its random numbers.
-            size: the smallest size of a quote of the first level, in units.
-            target: the inventory that it wants of each security. By default, its initial holding.
-            aversion: the risk aversion g.
-            thinning: the rate k at which orders thin out with distance.
-            horizon: the horizon T in seconds.
-            levels: the number of levels on each side.
-            pause: the mean time between two updates, in seconds.
-            delay: the delay of the values that it receives, in seconds.
-            error: the relative error of these values.
-            limit: the largest inventory in units. At the limit, one side is not quoted. 0 for no limit.
-            shift: the relative shift of the price at the limit.
+        Args:
+            seed: The seed of its random numbers.
+            size: The smallest size of a quote of the first level, in units.
+            target: The inventory that it wants of each security. By default, its initial holding.
+            aversion: The risk aversion g.
+            thinning: The rate k at which orders thin out with distance.
+            horizon: The horizon T in seconds.
+            levels: The number of levels on each side.
+            pause: The mean time between two updates, in seconds.
+            delay: The delay of the values that it receives, in seconds.
+            error: The relative error of these values.
+            limit: The largest inventory in units. At the limit, one side is not quoted. 0 for no limit.
+            shift: The relative shift of the price at the limit.
         """
         super().__init__(seed)
         self.pause = pause * (0.8 + 0.4 * self.dice.random())
