@@ -93,10 +93,10 @@ def main() -> None:
     )
     for rounds in measurements.values():
         speeds, cores, rates = zip(*rounds, strict=True)
-        middle, rate = statistics.median(speeds), rates[-1]
-        noise = (max(speeds) - min(speeds)) / middle
+        median, rate = statistics.median(speeds), rates[-1]
+        noise = (max(speeds) - min(speeds)) / median
         table.add(
-            f"{rate:,.0f}", f"{middle:,.0f}", f"{statistics.median(cores):,.0f}", f"{middle * rate:,.0f}", f"{noise:.0%}"
+            f"{rate:,.0f}", f"{median:,.0f}", f"{statistics.median(cores):,.0f}", f"{median * rate:,.0f}", f"{noise:.0%}"
         )
     figures = {
         what: {str(orders): [measured[index] for measured in rounds] for orders, rounds in measurements.items()}

@@ -77,9 +77,9 @@ class Outbox:
 
     def withdraw(self) -> list[Sequence[Record]]:
         """Remove and return the entries that were certainly not sent."""
-        kept, given_back = self.waiting[: self._sent], self.waiting[self._sent :]
+        kept, unsent = self.waiting[: self._sent], self.waiting[self._sent :]
         self.waiting = kept
-        return given_back
+        return unsent
 
 
 class GatewayNode:

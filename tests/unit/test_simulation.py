@@ -505,7 +505,7 @@ def test_there_is_no_spread_during_an_auction() -> None:
     record.sample(3)
     tape = record.tapes["X"]
     assert tape.spreads == [200, None, None]
-    assert tape.middles == [10_000, 10_000, None]
+    assert tape.mid_prices == [10_000, 10_000, None]
     assert tape.depths == [2, None, None]
     assert made.market.bbo_view("X").spread is None
     assert made.market.bbo_view("X").bid == "105.00"

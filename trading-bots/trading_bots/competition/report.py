@@ -137,8 +137,8 @@ def _parts(result: RoundResult) -> list[Any]:
 
 def _prices(record: Record, symbol: str, seconds: Sequence[float], values: Sequence[float] | None) -> list[Any]:
     tick = float(record.market.securities[symbol].tick_size)
-    middles = [None if middle is None else middle * tick for middle in record.tapes[symbol].middles]
-    traces = _lines({"mid price": middles}, seconds)
+    mid_prices = [None if mid_price is None else mid_price * tick for mid_price in record.tapes[symbol].mid_prices]
+    traces = _lines({"mid price": mid_prices}, seconds)
     if values is not None:
         line = go.Scatter(x=list(range(len(values))), y=list(values), name="fundamental value", mode="lines")
         traces.append(line.update(line={"dash": "dot", "color": "#8a94a3"}))
@@ -150,8 +150,8 @@ def _about_market(result: RoundResult, symbol: str) -> str:
     return f"{quality.trades:,} trades, {quality.volume} shares, last {quality.last}."
 
 
-def _table(heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
-    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
+def _table(headings: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
+    head = "".join(f"<th>{escape(text)}</th>" for text in headings)
     lines = (
         f'<tr class="{row_class}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" for row_class, cells in rows
     )
@@ -165,7 +165,7 @@ def _money(text: str) -> str:
 
 
 def _ranking(result: RoundResult) -> str:
-    heads = ("", "client", "score", "equity", "profit", "spread", "fees", "inventory", "drawdown", "orders", "fills",
+    headings = ("", "client", "score", "equity", "profit", "spread", "fees", "inventory", "drawdown", "orders", "fills",
              "fill ratio", "rejected")  # fmt: skip
     rows = [
         (
@@ -185,11 +185,11 @@ def _ranking(result: RoundResult) -> str:
         )
         for client in result.ranking
     ]
-    return _table(heads, rows)
+    return _table(headings, rows)
 
 
 def _quality(result: RoundResult) -> str:
-    heads = ("security", "", "spread, bps", "depth", "volatility, % a minute", "trades", "volume", "high", "low", "last")
+    headings = ("security", "", "spread, bps", "depth", "volatility, % a minute", "trades", "volume", "high", "low", "last")
 
     def shown(number: float | None) -> str:
         return "–" if number is None else f"{number:,.2f}"
@@ -210,7 +210,7 @@ def _quality(result: RoundResult) -> str:
         )
         for symbol, quality in result.securities.items()
     ]
-    return _table(heads, rows)
+    return _table(headings, rows)
 
 
 def _fault(client: RankedClient) -> str:
@@ -225,13 +225,13 @@ def _paragraph(text: str) -> str:
 
 
 def tournament_page(
-    result: "Tournament", heads: Sequence[str], rows: Sequence[Sequence[str]], paragraphs: Sequence[str] = ()
+    result: "Tournament", headings: Sequence[str], rows: Sequence[Sequence[str]], paragraphs: Sequence[str] = ()
 ) -> str:
     """Return the HTML page of a tournament.
 
     Args:
         result: The result.
-        heads: The heads of the table.
+        headings: The headings of the columns.
         rows: The rows of the table.
         paragraphs: Sentences about the differences between contestants.
     """
@@ -254,7 +254,7 @@ def tournament_page(
         (
             "Ranking",
             "By mean score. The interval is the 95 % confidence interval of the mean.",
-            _table(heads, [("", [escape(cell) for cell in row]) for row in rows]) + "".join(map(_paragraph, paragraphs)),
+            _table(headings, [("", [escape(cell) for cell in row]) for row in rows]) + "".join(map(_paragraph, paragraphs)),
         ),
         ("Mean scores", "", _figure("scores", [bars], "score")),
         (

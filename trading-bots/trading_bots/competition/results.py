@@ -179,10 +179,10 @@ def score_of(scoring: Scoring, equity: int, profit: int, drawdown: int, inventor
 
 def _quality(record: Record, symbol: str, seconds: float) -> MarketQuality:
     tape, security = record.tapes[symbol], record.market.securities[symbol]
-    bps = [10_000 * s / m for s, m in zip(tape.spreads, tape.middles, strict=True) if s is not None and m]
+    bps = [10_000 * s / m for s, m in zip(tape.spreads, tape.mid_prices, strict=True) if s is not None and m]
     depths = [depth for depth in tape.depths if depth is not None]
     changes = returns_of(tape)
-    step = seconds / max(len(tape.middles), 1)
+    step = seconds / max(len(tape.mid_prices), 1)
     spread = statistics.pstdev(changes) * (60 / step) ** 0.5 * 100 if len(changes) > 1 else None
     return MarketQuality(
         trades=tape.trades,
@@ -198,7 +198,7 @@ def _quality(record: Record, symbol: str, seconds: float) -> MarketQuality:
 
 def returns_of(tape: Tape) -> list[float]:
     """Return the relative changes of the mid price between samples that both have one."""
-    pairs = zip(tape.middles, tape.middles[1:], strict=False)
+    pairs = zip(tape.mid_prices, tape.mid_prices[1:], strict=False)
     return [after / before - 1 for before, after in pairs if before and after]
 
 

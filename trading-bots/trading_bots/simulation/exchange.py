@@ -94,7 +94,7 @@ class SimulatedExchange:
         self.limiter = RateLimiter(requests_per_second, 2 * requests_per_second)
         self._name = gateway_name(gateway)
         self._ids = IdSequence(gateway)
-        self._instruction = itertools.count(1)
+        self._instruction_numbers = itertools.count(1)
         self._groups: dict[int, LatencyGroup] = {}
         self._prices: dict[str, StepAmounts] = {}
         self._lots: dict[str, StepAmounts] = {}
@@ -142,7 +142,9 @@ class SimulatedExchange:
             batch = Batch(VERSION, self._name, 1, len(self.commands) + 1, self.now, [command])
             self.commands.append(encode_batch(batch))
         outcome = self.engine.apply(command)
-        settlements = [self.ledger.settle(next(self._instruction), instruction) for instruction in outcome.instructions]
+        settlements = [
+            self.ledger.settle(next(self._instruction_numbers), instruction) for instruction in outcome.instructions
+        ]
         if self._stores_reports:
             self.reports.append(encode_batch(Batch(VERSION, ENGINE, 1, self._next_report, self.now, outcome.reports)))
             self._next_report += len(outcome.reports)

@@ -73,9 +73,9 @@ class NoiseTrader(Trader):
             return
         decay = math.exp(-self.pause / EXCITEMENT_SECONDS)
         for symbol in self.securities:
-            busy = self.busyness(symbol)
+            activity = self.current_activity(symbol)
             intensity = self.intensities[symbol] = self.intensities.get(symbol, 0.0) * decay
-            if self.dice.random() < self.rate * self.pause * (busy + intensity):
+            if self.dice.random() < self.rate * self.pause * (activity + intensity):
                 self.trade(symbol)
 
     def trade(self, symbol: str) -> None:

@@ -49,8 +49,8 @@ class OrderSplitter(Trader):
     def act(self) -> None:
         """Send a piece in some securities."""
         for symbol in self.securities:
-            busy = self.busyness(symbol)
-            if self.dice.random() < self.rate * self.pause * busy and self.state(symbol) == "continuous":
+            activity = self.current_activity(symbol)
+            if self.dice.random() < self.rate * self.pause * activity and self.state(symbol) == "continuous":
                 self.send_piece(symbol)
 
     def begin(self, symbol: str) -> Metaorder:
