@@ -175,7 +175,7 @@ class Connection(WebSocketsSansIOProtocol):
     # --- out ----------------------------------------------------------------------------------------------------
 
     def put(self, frame: bytes) -> bool:
-        """Write a frame now. Return False, and write nothing, if the reader is behind or gone."""
+        """Write a frame now. Return False, and write nothing, if the reader is behind or disconnected."""
         if not self._is_writable():
             return False
         self._write()
@@ -236,7 +236,7 @@ class Connection(WebSocketsSansIOProtocol):
         super().shutdown()
 
     async def send_frame(self, frame: bytes) -> bool:
-        """Write a frame once the reader has read enough of the earlier ones. Return False if the reader is gone."""
+        """Write a frame once the reader has read enough of the earlier ones. Return False if it is disconnected."""
         await self.writable.wait()
         return self.put(frame)
 

@@ -36,7 +36,7 @@ def progress_bar() -> Progress:
 
 
 def round_counter(progress: Progress, task: TaskID, rounds: int) -> Callable[[], None]:
-    """Return a function to call after each round. It advances the bar. Without a terminal, it prints ten lines in all."""
+    """Return a function to call after each round. It advances the bar. Without a terminal, it prints ten lines in total."""
     numbers = itertools.count(1)
 
     def count() -> None:

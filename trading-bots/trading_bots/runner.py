@@ -39,7 +39,7 @@ class Funding:
     credit: Decimal = Decimal(0)
     """The amount by which cash may be below zero."""
     short_limit: Decimal = Decimal(0)
-    """The most that all short positions may come to, in cash at the reference prices."""
+    """The greatest value of all short positions together, in cash at the reference prices."""
     house: bool = True
     """Whether the account belongs to the house. A leaderboard can leave such accounts out."""
 
