@@ -43,14 +43,14 @@ BUSY_SETTLEMENTS = 100
 
 
 class ReplacedError(RuntimeError):
-    """The end of a clearinghouse that another one has replaced for some time."""
+    """Another clearinghouse was active in the meantime, so this process must restart."""
 
 
 class ClearingSettings(ServiceSettings):
     """The settings of the clearinghouse."""
 
     port: int = Field(default=8003, ge=0, le=65535, description="Port of health, status and metrics.")
-    nice: int = Field(default=10, ge=0, le=19, description="As in nice(1). The services that clients wait for go first.")
+    nice: int = Field(default=10, ge=0, le=19, description="Scheduling, as in nice(1): a greater value is a lower priority.")
 
 
 class ClearingService:

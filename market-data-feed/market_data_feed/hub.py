@@ -320,4 +320,4 @@ def marketdata_message(market: MarketData, symbol: str) -> dict[str, Any]:
     sides = {
         name: [[level.price, level.quantity] for level in side] for name, side in (("bids", book.bids), ("asks", book.asks))
     }
-    return {"timestamp": time_text(market.newest), "symbol": symbol, **sides}
+    return {"timestamp": time_text(market.updated_at), "symbol": symbol, **sides}

@@ -93,7 +93,7 @@ class Routes:
         client = market.clients[client_id]
         if not client.has_funds:
             return points  # the first deposit of the account is not settled yet
-        return [*points, EquityView(timestamp=time_text(market.newest), equity=cash_to_text(market.equity(client)))]
+        return [*points, EquityView(timestamp=time_text(market.updated_at), equity=cash_to_text(market.equity(client)))]
 
 
 def array_of(view: type) -> dict[str, Any]:
