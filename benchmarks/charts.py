@@ -34,8 +34,8 @@ def write(path: Path, charts: Sequence[Chart], columns: int = 2, zero: bool = Tr
     """Write the charts side by side into one file. With `zero`, the vertical axes include 0."""
     rows = math.ceil(len(charts) / columns)
     parts = [
-        f'<g transform="translate({place % columns * WIDTH},{place // columns * HEIGHT})">{_svg_of(chart, zero)}</g>'
-        for place, chart in enumerate(charts)
+        f'<g transform="translate({index % columns * WIDTH},{index // columns * HEIGHT})">{_svg_of(chart, zero)}</g>'
+        for index, chart in enumerate(charts)
     ]
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{columns * WIDTH}" height="{rows * HEIGHT}" '

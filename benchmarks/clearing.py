@@ -117,8 +117,8 @@ def main() -> None:
     results: dict[str, list[tuple[float, float, float]]] = {}
     with harness.Report("clearing", options) as report, servers.postgres() as database, report.interruptible():
         for number in range(options.rounds):
-            for place, (name, url) in enumerate(servers.logs(database, options.log).items()):
-                rate, single, inside = asyncio.run(measure(database, url, f"b{number}{place}_", settlements))
+            for index, (name, url) in enumerate(servers.logs(database, options.log).items()):
+                rate, single, inside = asyncio.run(measure(database, url, f"b{number}{index}_", settlements))
                 results.setdefault(name, []).append((rate, single * 1000, inside * 1000))
                 times = f"{rate:,.0f} executions/s; one alone: {inside * 1000:.1f} ms, with report {single * 1000:.1f} ms"
                 report.progress(f"round {number + 1} of {options.rounds}, {name}: {times}")

@@ -43,7 +43,7 @@ def frames(page: Page, seconds: float) -> tuple[float, float]:
 def measure(
     database: str, log: str, namespace: str, rates: Sequence[int], seconds: float
 ) -> Iterator[tuple[int, float, float]]:
-    """Measure each rate of orders. Yields the rate, the frames a second and the longest pause in milliseconds."""
+    """Measure each rate of orders. Yield the rate, the frames a second and the longest pause in milliseconds."""
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
     assert chromium, "no Chromium is installed (Debian and Ubuntu: apt install chromium)"
     with (

@@ -88,7 +88,7 @@ def loaders(
     accounts: bool = True,
     symbols: Sequence[str] = servers.SYMBOLS,
 ) -> tuple[list[BaseProcess], "multiprocessing.Queue[Any]"]:
-    """Start the processes of the load. Returns them and the queue to which each adds the result of `load`."""
+    """Start the processes of the load. Return them and the queue to which each adds the result of `load`."""
     context = multiprocessing.get_context("spawn")
     out = context.Queue()
     share = clients // LOADERS, rate / LOADERS, seconds
@@ -157,7 +157,7 @@ def until_at_rest(services: dict[str, servers.Service]) -> None:
 
 
 def measure(database: str, log: str, namespace: str, rates: Sequence[int], seconds: float) -> Iterator[Run | list[str]]:
-    """Measure rising rates on fresh databases and a fresh log. Yields each run, and finally the differences of the audit."""
+    """Measure rising rates on fresh databases and a fresh log. Yield each run, and finally the differences of the audit."""
     with servers.fresh(database, log, namespace), tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with servers.exchange(database, log, namespace, folder, MX_REQUESTS_PER_SECOND="0") as services:
@@ -213,8 +213,8 @@ def main() -> None:
             "log", "requests/s sent:", "answered:", "p50:", "p99:", "load, share of a core:", "backlog at the end"
         )
         with report.interruptible():
-            for place, (name, log) in enumerate(servers.logs(database, options.log).items()):
-                namespace = f"e2e{os.getpid()}_{place}_"
+            for index, (name, log) in enumerate(servers.logs(database, options.log).items()):
+                namespace = f"e2e{os.getpid()}_{index}_"
                 with contextlib.closing(measure(database, log, namespace, options.rates, options.seconds)) as results:
                     for run in results:
                         if isinstance(run, list):

@@ -85,8 +85,8 @@ def _residual(values: Sequence[float]) -> float:
     middle = (count - 1) / 2
     mean = sum(values) / count
     spread = count * (count * count - 1) / 12
-    slope = sum((place - middle) * value for place, value in enumerate(values)) / spread
-    return sum((value - mean - slope * (place - middle)) ** 2 for place, value in enumerate(values)) / count
+    slope = sum((index - middle) * value for index, value in enumerate(values)) / spread
+    return sum((value - mean - slope * (index - middle)) ** 2 for index, value in enumerate(values)) / count
 
 
 def power_of(points: Iterable[tuple[float, float]], weights: Iterable[float] | None = None) -> float:

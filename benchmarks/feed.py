@@ -74,7 +74,7 @@ def reports_of(count: int) -> tuple[list[Record], list[list[Record]]]:
 
 
 async def stored(service: servers.Service, bodies: int) -> tuple[float, int]:
-    """Wait until the feed has stored `bodies` bodies or more. Returns the time and the number of stored bodies."""
+    """Wait until the feed has stored `bodies` bodies or more. Return the time and the number of stored bodies."""
     while (done := int(service.status().get("stored_offset", 0))) < bodies:
         await asyncio.sleep(0.1)
     return time.perf_counter(), done
@@ -155,7 +155,7 @@ def listen(pipe: Connection, port: int, channel: str, subscribers: int) -> None:
 
 @contextlib.contextmanager
 def listening(port: int, channel: str, subscribers: int) -> Iterator[Connection]:
-    """Run subscribers in a separate process. Yields our end of the pipe to `listen`."""
+    """Run subscribers in a separate process. Yield our end of the pipe to `listen`."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=listen, args=(theirs, port, channel, subscribers), daemon=True)
@@ -228,7 +228,7 @@ Row = tuple[str, str, dict[str, float]]
 
 
 async def measure(database: str, url: str, namespace: str, count: int, seconds: float) -> AsyncIterator[Row]:
-    """Run all measurements on fresh databases and a fresh log. Yields each row as it is measured."""
+    """Run all measurements on fresh databases and a fresh log. Yield each row as it is measured."""
     log = open_log(url, namespace)
     opening, bodies = reports_of(count + int(COMMANDS_PER_SECOND * seconds))
     full, rest = bodies[: count // COMMANDS_PER_BODY], bodies[count // COMMANDS_PER_BODY :]
@@ -265,8 +265,8 @@ def main() -> None:
     options = harness.arguments(__doc__ or "", events=100_000, seconds=10, log=True, counted="commands in the full log")
     figures: dict[str, dict[str, float]] = {}
 
-    async def run(name: str, database: str, url: str, place: int) -> None:
-        rows = measure(database, url, f"fd{os.getpid()}_{place}_", options.events, options.seconds)
+    async def run(name: str, database: str, url: str, index: int) -> None:
+        rows = measure(database, url, f"fd{os.getpid()}_{index}_", options.events, options.seconds)
         async with contextlib.aclosing(rows) as measured:  # type: ignore[type-var]
             async for what, text, values in measured:
                 table.add(name, what, text)
@@ -274,8 +274,8 @@ def main() -> None:
 
     with harness.Report("feed", options) as report, servers.postgres() as database:
         table = report.table("log", "", "measured:")
-        for place, (name, url) in enumerate(servers.logs(database, options.log).items()):
-            asyncio.run(run(name, database, url, place))
+        for index, (name, url) in enumerate(servers.logs(database, options.log).items()):
+            asyncio.run(run(name, database, url, index))
     report.finish({"figures": figures})
 
 

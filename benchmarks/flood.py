@@ -28,7 +28,7 @@ ORDER = '{"id":1,"op":"order","symbol":"AAPL","side":"buy","quantity":1,"price":
 
 
 def flood(gateway: str, key: str, seconds: float, sent: "multiprocessing.Queue[int]") -> None:
-    """Send requests as fast as the gateway takes them. Puts their number into `sent`."""
+    """Send requests as fast as the gateway takes them. Put their number into `sent`."""
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the benchmark handles Ctrl-C and ends this process
 
@@ -71,7 +71,7 @@ def flood(gateway: str, key: str, seconds: float, sent: "multiprocessing.Queue[i
 
 
 def measure(database: str, log: str, namespace: str, seconds: float) -> Iterator[tuple[str, dict[str, float]]]:
-    """Run the three parts. Yields the name and the figures of each as it ends."""
+    """Run the three parts. Yield the name and the figures of each as it ends."""
     with (
         servers.fresh(database, log, namespace),
         tempfile.TemporaryDirectory() as folder,
@@ -101,8 +101,8 @@ def main() -> None:
         table = report.table(
             f"20 clients, {REQUESTS_PER_SECOND} requests/s", "p50:", "p99:", "refused:", "requests of the flood:"
         )
-        for place, (name, log) in enumerate(servers.logs(database, options.log).items()):
-            namespace = f"fl{os.getpid()}_{place}_"
+        for index, (name, log) in enumerate(servers.logs(database, options.log).items()):
+            namespace = f"fl{os.getpid()}_{index}_"
             with contextlib.closing(measure(database, log, namespace, options.seconds)) as parts:
                 for part, measured in parts:
                     flooded = measured.get("flood_requests_per_second")

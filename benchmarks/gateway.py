@@ -119,7 +119,7 @@ async def load(
 ) -> tuple[list[float], float, int]:
     """Send `rate` requests a second for `seconds` after a warm-up, over `count` WebSockets.
 
-    Without `accounts` the clients do not authenticate. Returns the sorted latencies in seconds, this process's share of a
+    Without `accounts` the clients do not authenticate. Return the sorted latencies in seconds, this process's share of a
     processor, and the number of refusals.
     """
     times: list[float] = []
@@ -176,9 +176,9 @@ def main() -> None:
     results: dict[str, dict[str, float]] = {}
     with harness.Report("gateway", options) as report, servers.postgres() as database:
         table = report.table("", "requests/s:", "p50:", "p95:", "p99:", "the load's share of a core:")
-        for place, (name, log) in enumerate(servers.logs(database, options.log).items()):
+        for index, (name, log) in enumerate(servers.logs(database, options.log).items()):
             for rate, clients in itertools.product(options.rates, CLIENTS):
-                figures = measure(database, log, f"g{place}{clients}_{rate}_", clients, rate, options.seconds)
+                figures = measure(database, log, f"g{index}{clients}_{rate}_", clients, rate, options.seconds)
                 results[f"{name}, {clients} WebSockets, {rate}/s"] = figures
                 times = (f"{figures[key]:.1f} ms" for key in ("p50_ms", "p95_ms", "p99_ms"))
                 table.add(f"{name}, {clients:,} WebSockets", f"{rate:,}", *times, f"{figures['load_share']:.0%}")

@@ -42,7 +42,7 @@ PLOT = harness.PAGE.parent / "images" / "growth.svg"
 
 @contextlib.contextmanager
 def exchange(database: str, log: str, name: str, **settings: str) -> Iterator[dict[str, servers.Service]]:
-    """Run a fresh exchange without rate limits. Yields its services."""
+    """Run a fresh exchange without rate limits. Yield its services."""
     namespace = f"grow{os.getpid()}_{name}_"
     with (
         servers.fresh(database, log, namespace),
@@ -220,7 +220,7 @@ def draw(figures: dict[str, dict[int, tuple[float, ...]]]) -> None:
     for part, rows in figures.items():
         x = [math.log10(max(size, 1)) for size in rows]
         names = ("commands/s",) if part == "resting" else ("p50", "p99")
-        series = [charts.Series(name, x, [values[place] for values in rows.values()]) for place, name in enumerate(names)]
+        series = [charts.Series(name, x, [values[index] for values in rows.values()]) for index, name in enumerate(names)]
         up = "commands/s" if part == "resting" else "milliseconds"
         plots.append(charts.Chart(HEADINGS[part], f"{part}, as a power of ten", up, series))
     charts.write(PLOT, plots)

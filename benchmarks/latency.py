@@ -56,7 +56,7 @@ class Taker(WSListener):
 
 
 def account(gateway: str, name: str) -> dict[str, str]:
-    """Open an account. Returns the header that authenticates it."""
+    """Open an account. Return the header that authenticates it."""
     answer = httpx.post(f"{gateway}/clients", json={"client_id": name}, timeout=30).json()
     return {"Authorization": f"Bearer {answer['api_key']}"}
 
@@ -92,7 +92,7 @@ async def over_websocket(gateway: str, taker: dict[str, str], count: int) -> lis
 
 
 def measure(database: str, log: str, namespace: str, count: int) -> Iterator[tuple[str, list[float]]]:
-    """Measure REST and WebSocket on a fresh exchange. Yields the name and the sorted times in seconds of each."""
+    """Measure REST and WebSocket on a fresh exchange. Yield the name and the sorted times in seconds of each."""
     with (
         servers.fresh(database, log, namespace),
         tempfile.TemporaryDirectory() as folder,
@@ -112,8 +112,8 @@ def main() -> None:
     figures = {}
     with harness.Report("latency", options) as report, servers.postgres() as database:
         table = report.table("log", "", "p50:", "p95:", "p99:")
-        for place, (log_name, log) in enumerate(servers.logs(database, options.log).items()):
-            with contextlib.closing(measure(database, log, f"l{os.getpid()}_{place}_", options.events)) as protocols:
+        for index, (log_name, log) in enumerate(servers.logs(database, options.log).items()):
+            with contextlib.closing(measure(database, log, f"l{os.getpid()}_{index}_", options.events)) as protocols:
                 for protocol, times in protocols:
                     percentiles = {f"p{part}_ms": times[len(times) * part // 100] * 1000 for part in (50, 95, 99)}
                     table.add(log_name, protocol, *(f"{value:.2f} ms" for value in percentiles.values()))

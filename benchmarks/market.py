@@ -222,7 +222,7 @@ def draw(days: Sequence[SecurityDay]) -> None:
 
     returns = sorted(value / statistics.pstdev(day) for day in by_day for value in day)
     normal = statistics.NormalDist()
-    quantiles = [(normal.inv_cdf((place + 0.5) / len(returns)), value) for place, value in enumerate(returns)]
+    quantiles = [(normal.inv_cdf((index + 0.5) / len(returns)), value) for index, value in enumerate(returns)]
     every = max(len(returns) // 300, 1)
     shown = quantiles[:20] + quantiles[20:-20:every] + quantiles[-20:]
     orders = facts.binned(pair for day in days for pair in day.impact)

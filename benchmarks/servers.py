@@ -27,7 +27,7 @@ AMQP_URL = os.environ.get("MX_TEST_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672
 
 @contextlib.contextmanager
 def postgres() -> Iterator[str]:
-    """Run a fresh embedded server. Yields its URL."""
+    """Run a fresh embedded server. Yield its URL."""
     folder = Path(tempfile.mkdtemp(prefix="mx-bench-"))
     server = EmbeddedPostgres(folder / "postgres")
     server.start()
@@ -146,7 +146,7 @@ class Service:
 
 @contextlib.contextmanager
 def exchange(database: str, log: str, namespace: str, folder: Path, **settings: str) -> Iterator[dict[str, Service]]:
-    """Run the four services. Yields them by module when all are ready. New accounts have much cash and many holdings."""
+    """Run the four services. Yield them by module when all are ready. New accounts have much cash and many holdings."""
     endowment = {
         "MX_ENDOWMENT_CASH": "1000000",
         "MX_ENDOWMENT_SHARES": msgspec.json.encode(dict.fromkeys(SYMBOLS, "10000")).decode(),

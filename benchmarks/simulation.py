@@ -46,7 +46,7 @@ def cores_alone(exchange: SimulatedExchange, before: int) -> float:
     Nothing sends the commands and nothing receives the reports.
     """
     commands = [command for body in exchange.commands for command in decode_batch(ORDER_ENTRY, body).records]
-    engine, ledger, market, instruction = Engine(), Ledger(), MarketData(), itertools.count(1)
+    engine, ledger, market, numbers = Engine(), Ledger(), MarketData(), itertools.count(1)
     began = 0.0
     for number, command in enumerate(commands):
         if number == before:
@@ -54,8 +54,8 @@ def cores_alone(exchange: SimulatedExchange, before: int) -> float:
         outcome = engine.apply(command)
         for report in outcome.reports:
             market.apply(report)
-        for one in outcome.instructions:
-            market.apply(ledger.settle(next(instruction), one))
+        for instruction in outcome.instructions:
+            market.apply(ledger.settle(next(numbers), instruction))
     return time.perf_counter() - began
 
 
@@ -93,14 +93,14 @@ def main() -> None:
     )
     for rounds in measurements.values():
         speeds, cores, rates = zip(*rounds, strict=True)
-        middle, rate = statistics.median(speeds), rates[-1]
-        noise = (max(speeds) - min(speeds)) / middle
+        median, rate = statistics.median(speeds), rates[-1]
+        noise = (max(speeds) - min(speeds)) / median
         table.add(
-            f"{rate:,.0f}", f"{middle:,.0f}", f"{statistics.median(cores):,.0f}", f"{middle * rate:,.0f}", f"{noise:.0%}"
+            f"{rate:,.0f}", f"{median:,.0f}", f"{statistics.median(cores):,.0f}", f"{median * rate:,.0f}", f"{noise:.0%}"
         )
     figures = {
-        what: {str(orders): [measured[place] for measured in rounds] for orders, rounds in measurements.items()}
-        for place, what in enumerate(("speeds", "cores_alone"))
+        what: {str(orders): [measured[index] for measured in rounds] for orders, rounds in measurements.items()}
+        for index, what in enumerate(("speeds", "cores_alone"))
     }
     report.finish(figures)
 

@@ -83,7 +83,7 @@ def bare(name: str, book: str, note: str) -> Venue:
 
 
 def at_rate(venue: Venue, url: str, rate: int, seconds: float) -> tuple[Run, float]:
-    """Run the load at one rate. Returns its measurements and the processor microseconds for one request."""
+    """Run the load at one rate. Return its measurements and the processor microseconds for one request."""
     run = Run(rate)
     processes, results = loaders(url, CLIENTS, rate, seconds, venue.accounts)
     # During this time, the load opens its accounts and warms up.

@@ -120,7 +120,7 @@ def postgres_namespace(postgres_url: str) -> Iterator[str]:
 
 def drop_databases(url: str, namespace: str) -> None:
     """Drops the databases of a namespace, and of those whose names begin with it."""
-    # A server's own database may say no encoding, and then gives names as bytes.
+    # A server's own database may have no encoding. Then psycopg returns names as bytes.
     with psycopg.connect(database_url(url, "", "postgres"), autocommit=True, client_encoding="utf8") as connection:
         query = "SELECT datname FROM pg_database WHERE starts_with(datname, %s)"
         for (name,) in connection.execute(query, (namespace,)).fetchall():

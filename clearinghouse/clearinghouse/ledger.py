@@ -1,6 +1,6 @@
 """Double-entry settlement: an instruction has legs that sum to zero, and either all of them are booked or none.
 
-Pure: balances are in memory, without I/O and clock. Cash is in units of 1e-8, and shares are in lots.
+Pure: balances are in memory, and there is no I/O and no clock. Cash is in units of 1e-8, and shares are in lots.
 """
 
 from collections import defaultdict
@@ -55,7 +55,7 @@ class Ledger:
     credit_limits: dict[str, int] = field(default_factory=dict)
     """Cash units by which the cash of a client may be below zero. Clients without credit are left out."""
     short_limits: dict[tuple[str, str], int] = field(default_factory=dict)
-    """Lots by which a changed holding may be below zero. Holdings that may not are left out."""
+    """Lots by which a changed holding may be below zero. Holdings that cannot be negative are left out."""
     new_accounts: set[str] = field(default_factory=set)
     new_holdings: set[tuple[str, str]] = field(default_factory=set)
 
@@ -140,6 +140,6 @@ class Ledger:
         return None
 
     def clear_moves(self) -> None:
-        """Forget the changes, after they were written to the database."""
+        """Drop the recorded changes, once they are in the database."""
         for moved in (self.cash_moves, self.share_moves, self.short_limits, self.new_accounts, self.new_holdings):
             moved.clear()

@@ -43,14 +43,14 @@ BUSY_SETTLEMENTS = 100
 
 
 class ReplacedError(RuntimeError):
-    """The end of a clearinghouse that another one has replaced for some time."""
+    """Another clearinghouse was active in the meantime, so this process must restart."""
 
 
 class ClearingSettings(ServiceSettings):
     """The settings of the clearinghouse."""
 
     port: int = Field(default=8003, ge=0, le=65535, description="Port of health, status and metrics.")
-    nice: int = Field(default=10, ge=0, le=19, description="As in nice(1). The services that clients wait for go first.")
+    nice: int = Field(default=10, ge=0, le=19, description="Scheduling, as in nice(1): a greater value is a lower priority.")
 
 
 class ClearingService:
@@ -163,7 +163,7 @@ class ClearingService:
         reports.put([report for _, report in settled])
 
     def _settle_batch(self, progress: Progress, ledger: Ledger, offset: int, batch: Batch[Instruction]) -> list[Settled]:
-        """Settle the new instructions of a batch, and move the progress behind it."""
+        """Settle the new instructions of a batch, and move the progress past it."""
         instructions = take_new_records(progress.cursors, ORDER_EXECUTION, batch, self._health)
         progress.offset = offset + 1
         first = progress.cursors.by_producer[batch.producer].sequence - len(instructions) + 1

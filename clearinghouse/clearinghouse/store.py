@@ -87,7 +87,7 @@ class Store:
         return int(row[0])
 
     async def fencing_token(self) -> int:
-        """Return the newest fencing token. It is of another process if one has started since."""
+        """Return the newest fencing token. It belongs to another process if one has started since."""
         rows = await self._all("SELECT epoch FROM consumed")
         return int(rows[0][0]) if rows else 0
 

@@ -43,7 +43,7 @@ class Access:
         The id is empty for the admin, and for a request without a key.
 
         Raises:
-            Refusal: `UNAUTHENTICATED`, or `INVALID_FIELD` for a `Client-ID` that is no name.
+            Refusal: `UNAUTHENTICATED`, or `INVALID_FIELD` for a `Client-ID` that is not a valid name.
         """
         authorization = connection.headers.get("authorization")
         if authorization or not self.classroom:
@@ -54,7 +54,7 @@ class Access:
         """Return the sender of a login message, and the id of its key. In classroom mode a name is enough.
 
         Raises:
-            Refusal: `UNAUTHENTICATED`, or `INVALID_FIELD` for a `client_id` that is no name.
+            Refusal: `UNAUTHENTICATED`, or `INVALID_FIELD` for a `client_id` that is not a valid name.
         """
         if key:
             return self.keys.identify(key)
@@ -66,7 +66,7 @@ class Access:
         """Return the client that sends a request.
 
         Raises:
-            Refusal: as `identify`, and `FORBIDDEN` for the admin.
+            Refusal: As `identify`, and `FORBIDDEN` for the admin.
         """
         return as_client(self.identify(connection)[0])
 
@@ -74,7 +74,7 @@ class Access:
         """Return the sender of a request for data of `client_id`: that client or the admin.
 
         Raises:
-            Refusal: as `identify`, and `FORBIDDEN` for other clients.
+            Refusal: As `identify`, and `FORBIDDEN` for other clients.
         """
         sender = self.identify(connection)[0]
         if sender not in (client_id, ADMIN):

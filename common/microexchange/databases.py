@@ -70,7 +70,7 @@ async def query_rows(
 
 
 async def connect(url: str, purpose: str) -> psycopg.AsyncConnection:
-    """Return a connection in autocommit mode, which detects within 15 seconds that the server is gone.
+    """Return a connection in autocommit mode, which detects within 15 seconds that the server does not answer.
 
     `purpose` is the name that the server shows for the connection.
 

@@ -1,4 +1,4 @@
-"""The enumerations of orders, securities and reports, with their FIX tags. `kinds` has the rules of each value."""
+"""The enumerations of orders, securities and reports, with their FIX tags. `enum_terms` has the terms of each value."""
 
 from enum import StrEnum
 

@@ -102,7 +102,7 @@ class Connection(WebSocketsSansIOProtocol):
         self._process_soon()
 
     def hold(self) -> None:
-        """Stop reading after the current message, until `release` was called as often as `hold`."""
+        """Stop reading after the current message, until `release` has been called as often as `hold`."""
         self._holds += 1
         self._adjust_reading()
 
@@ -284,7 +284,7 @@ class Connection(WebSocketsSansIOProtocol):
     # --- out ----------------------------------------------------------------------------------------------------
 
     def put(self, frame: bytes) -> bool:
-        """Write a frame now. Return False, and write nothing, if the reader is behind or gone."""
+        """Write a frame now. Return False, and write nothing, if the reader is behind or disconnected."""
         if not self._is_writable():
             return False
         self._write()
@@ -292,7 +292,10 @@ class Connection(WebSocketsSansIOProtocol):
         return True
 
     def put_soon(self, frame: bytes) -> bool:
-        """Write a frame after the callbacks that are due now, together with the frames that they add. Return as `put`."""
+        """Write a frame after the callbacks that are due now, together with the frames that they add.
+
+        Return what `put` returns.
+        """
         if not self._is_writable():
             return False
         if not self._frames:
@@ -333,7 +336,7 @@ class Connection(WebSocketsSansIOProtocol):
         if self.handshake_complete and self._unread:
             self._process_soon()
         if self.close_sent:
-            # A refused handshake is complete, too. uvicorn does not note it, and would log an error of the application.
+            # A refused handshake is complete, too. uvicorn does not record that, and would log an error of the application.
             self.handshake_complete = True
             # The peer's close frame must be read.
             self._holds = min(self._holds, 1)
@@ -352,7 +355,7 @@ class Connection(WebSocketsSansIOProtocol):
         super().shutdown()
 
     async def send_frame(self, frame: bytes) -> bool:
-        """Write a frame once the reader has read enough of the earlier ones. Return False if the reader is gone."""
+        """Write a frame once the reader has read enough of the earlier ones. Return False if it is disconnected."""
         await self.writable.wait()
         return self.put(frame)
 

@@ -1,4 +1,4 @@
-"""Whether a service is ready to work."""
+"""The readiness of a service."""
 
 
 class Health:
@@ -6,12 +6,12 @@ class Health:
 
     def __init__(self) -> None:
         self.waiting_for: dict[str, str] = {}
-        """Reasons by topic. The service is ready if there is none."""
+        """Reasons by subject, for example `database`. The service is ready if there is none."""
 
-    def wait(self, topic: str, reason: str) -> None:
-        """Set the reason of `topic`: the service is not ready until `clear(topic)`."""
-        self.waiting_for[topic] = reason
+    def wait(self, subject: str, reason: str) -> None:
+        """Set the reason of `subject`: the service is not ready until `clear(subject)`."""
+        self.waiting_for[subject] = reason
 
-    def clear(self, topic: str) -> None:
-        """Remove the reason of `topic`, if there is one."""
-        self.waiting_for.pop(topic, None)
+    def clear(self, subject: str) -> None:
+        """Remove the reason of `subject`, if there is one."""
+        self.waiting_for.pop(subject, None)

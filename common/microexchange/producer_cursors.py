@@ -27,14 +27,14 @@ class ProducerCursors:
         self.by_producer: dict[str, ProducerCursor] = cursors or {}
 
     def take(self, batch: Batch[R]) -> list[R]:
-        """Return the new records of `batch`, and move the cursor behind them.
+        """Return the new records of `batch`, and move the cursor past them.
 
         A batch with a lower fencing token than the newest of its producer has no new records. Its process was replaced, and
         the successor writes the same records. The engine and the clearinghouse continue their numbers after a restart. A
         gateway stores nothing, and begins at 1 again.
 
         Raises:
-            SequenceGapError: records are missing before the batch.
+            SequenceGapError: Records are missing before the batch.
         """
         producer, fencing_token, first = batch.producer, batch.fencing_token, batch.sequence
         position = self.by_producer.get(producer)

@@ -73,7 +73,7 @@ MEANING: dict[Code, str] = {
     Code.METHOD_NOT_ALLOWED: "The address exists but does not accept this HTTP method.",
     Code.TOO_LARGE: "The request or message is larger than the limit.",
     Code.UNAVAILABLE: "The exchange cannot do this now. Nothing was done: send it again after `Retry-After` seconds.",
-    Code.OUTCOME_UNKNOWN: "The command was sent, and its outcome is not known yet. Ask for the order by its id.",
+    Code.OUTCOME_UNKNOWN: "The command was sent, and its outcome is not known yet. Request the order by its id.",
     Code.INTERNAL: "A fault in the exchange; its log has the details.",
     Code.CLIENT_EXISTS: "A client with that id already has an account.",
     Code.UNKNOWN_CLIENT: "No client with that id has an account.",

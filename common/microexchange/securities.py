@@ -27,7 +27,7 @@ MOST_TRADED_SYMBOLS = (
     "PEP", "TMUS", "QCOM", "TXN", "INTU", "AMAT", "HON", "SBUX", "BTC-USDT", "ETH-USDT", "MU", "PYPL", "CMCSA", "AMGN",
     "BKNG", "GILD",
 )  # fmt: skip
-"""Securities of the listing that ships, the most traded first."""
+"""Securities of the default listing, the most traded first."""
 TEXT_CACHE_SIZE = 4096
 """The number of prices and of quantities of a security whose text is cached."""
 SYMBOL = re.compile(r"[A-Za-z0-9.-]{1,16}")
@@ -124,7 +124,7 @@ def read_listing(lines: Iterable[str]) -> list[ListSecurity]:
 
 def most_traded(listing: list[ListSecurity], count: int) -> list[ListSecurity]:
     """Return the first `count` securities: those of `MOST_TRADED_SYMBOLS`, then the others in the order of the listing."""
-    rank = {symbol: place for place, symbol in enumerate(MOST_TRADED_SYMBOLS)}
+    rank = {symbol: index for index, symbol in enumerate(MOST_TRADED_SYMBOLS)}
     return sorted(listing, key=lambda security: rank.get(security.symbol, len(rank)))[:count]
 
 

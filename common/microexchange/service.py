@@ -273,7 +273,7 @@ def take_new_records(cursors: ProducerCursors, topic: str, batch: Batch[R], heal
 async def read_batches(
     log: Log, topic: str, from_offset: int, health: Health
 ) -> AsyncGenerator[list[tuple[int, Batch[Any]]], None]:
-    """Read and decode `topic` from `from_offset` on. Yields lists of (offset, batch).
+    """Read and decode `topic` from `from_offset` on. Yield lists of (offset, batch).
 
     A malformed body is logged and skipped, so that no body on the log can stop a service. A body of a newer version must
     not be skipped, because its records would be lost. The service then logs the unknown tag, is no longer ready, and waits

@@ -62,13 +62,15 @@ class Check:
         if len(self.differences) < MAX_SHOWN_DIFFERENCES:
             self.differences.append(text)
 
-    def equal(self, left: str, right: str, lefts: Mapping[Any, Any], rights: Mapping[Any, Any], nothing: Any = None) -> None:
+    def equal(
+        self, left: str, right: str, left_rows: Mapping[Any, Any], right_rows: Mapping[Any, Any], nothing: Any = None
+    ) -> None:
         """Compare two tables, and add their differences. A missing row has the value `nothing`."""
-        for key in sorted(lefts.keys() | rights.keys(), key=str):
+        for key in sorted(left_rows.keys() | right_rows.keys(), key=str):
             self.compared += 1
-            if lefts.get(key, nothing) != rights.get(key, nothing):
+            if left_rows.get(key, nothing) != right_rows.get(key, nothing):
                 name = "/".join(map(str, key)) if isinstance(key, tuple) else key
-                self.differs(f"{name}: {left} {lefts.get(key, nothing)}, {right} {rights.get(key, nothing)}")
+                self.differs(f"{name}: {left} {left_rows.get(key, nothing)}, {right} {right_rows.get(key, nothing)}")
 
 
 class AuditError(RuntimeError):

@@ -36,7 +36,7 @@ def progress_bar() -> Progress:
 
 
 def round_counter(progress: Progress, task: TaskID, rounds: int) -> Callable[[], None]:
-    """Return a function to call after each round. It advances the bar. Without a terminal, it prints ten lines in all."""
+    """Return a function to call after each round. It advances the bar. Without a terminal, it prints ten lines in total."""
     numbers = itertools.count(1)
 
     def count() -> None:
@@ -79,7 +79,7 @@ def print_warning(text: str, style: str = "yellow") -> None:
 
 
 def print_faults(results: Sequence[RoundResult]) -> None:
-    """Print the bots that had errors in some round, and the bots that traded in no round."""
+    """Print the bots that had errors in at least one round, and the bots that traded in no round."""
     first_error: dict[str, str] = {}
     rounds_with_errors: Counter[str] = Counter()
     fills: Counter[str] = Counter()

@@ -371,7 +371,7 @@ class LiveRound:
         Orders in a closing auction trade when the market closes.
 
         Raises:
-            UpError: The services do not come to rest.
+            UpError: The services still have unprocessed records after the time limit.
         """
         for player in self.players:
             if not player.ended:
@@ -381,7 +381,7 @@ class LiveRound:
         await asyncio.gather(*map(wait_until_ended, self._all_processes()))
         await self._set_all_states(admin, "closed")
         if not await exchange.quiesce():
-            raise UpError("the market did not come to rest")
+            raise UpError("the market did not become idle")
 
     # --- results --------------------------------------------------------------------------------------------
 

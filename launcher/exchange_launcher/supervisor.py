@@ -75,8 +75,8 @@ class Child:
             started_at = loop.time()
             status = await self._process.wait()
             now = loop.time()
+            # SIGKILL comes from a person, or from the system if it is out of memory. It is not counted as a failure.
             if status != -signal.SIGKILL:
-                # SIGKILL comes from outside: from a person, or from the system if it is out of memory. It is no failure.
                 self._failure_times.append(now)
             too_often = len(self._failure_times) == MAX_FAILURES and now - self._failure_times[0] < FAILURE_WINDOW_SECONDS
             if status == EXIT_CONFIG or too_often:

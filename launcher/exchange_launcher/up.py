@@ -59,7 +59,7 @@ async def up(options: UpOptions, console: Console) -> None:
                 await print_results(exchange, console, loop.time() - started_at, orders_before)
                 if not drained:
                     raise UpError(
-                        f"the market did not come to rest: some orders were still in progress after "
+                        f"the market did not become idle: some orders were still in progress after "
                         f"{DRAIN_TIMEOUT_SECONDS:g} s",
                         "No data is lost: start the exchange again in the same folder, and it continues",
                     )

@@ -265,7 +265,7 @@ def tape_message(market: MarketData, trade: Trade) -> TradeView:
 
 
 def order_message(market: MarketData, number: int, report: OrderReport) -> dict[str, Any]:
-    """Return the message of an order report on the channel `orders`. Its sequence is its number in the database."""
+    """Return the message of an order report on the channel `orders`. Its `sequence` is the `report_id` in the database."""
     view = report_view(report, market.securities[report.symbol])
     return {"channel": ORDERS, "type": "report", "sequence": number, "report": view}
 
@@ -280,7 +280,7 @@ def status_message(report: TradingStateChanged) -> dict[str, Any]:
 def book_message(market: MarketData, symbol: str, updates: list[PriceUpdate]) -> dict[str, Any]:
     """Return the message of changes of a book on the channel `book`.
 
-    A change is [side, [price, quantity, orders]]. A level that is gone has quantity 0.
+    A change is [side, [price, quantity, orders]]. A level without orders has quantity 0.
     """
     security = market.securities[symbol]
     changes = [(u.side, level_view(security, u.price, u.quantity, u.order_count)) for u in updates]
@@ -320,4 +320,4 @@ def marketdata_message(market: MarketData, symbol: str) -> dict[str, Any]:
     sides = {
         name: [[level.price, level.quantity] for level in side] for name, side in (("bids", book.bids), ("asks", book.asks))
     }
-    return {"timestamp": time_text(market.newest), "symbol": symbol, **sides}
+    return {"timestamp": time_text(market.updated_at), "symbol": symbol, **sides}

@@ -75,7 +75,7 @@ class Client:
     cash: int = 0
     suspended: bool = False
     opened_with: int = 0
-    """The opening balance and deposits less withdrawals, in cash units. Shares count at their marks at that time."""
+    """The opening balance and deposits less withdrawals, in cash units. Shares count at their prices at that time."""
     house: bool = False
     """Whether the client is one of the exchange's own bots."""
     holdings: dict[str, int] = field(default_factory=dict)
@@ -87,7 +87,7 @@ class Client:
     """The highest sampled profit, in cash units."""
     drawdown: int = 0
     """The deepest fall of the profit from a peak, in cash units."""
-    sampled: int | None = None
+    sampled_equity: int | None = None
     """The equity at the last sample."""
     since: int = 0
     """The number of the first sample with this client; 0 before that."""
@@ -163,7 +163,7 @@ class MarketData:
         """The time at which the last of these orders ended, in nanoseconds. Empty after a restart."""
         self.auctions: dict[str, AuctionUpdate] = {}
         """The newest update of each auction that collects orders now."""
-        self.newest = 0
+        self.updated_at = 0
         """The time at which the newest applied batch was appended, in nanoseconds."""
         self.sampled_at = 0
         """The time of the last sample of equities, in nanoseconds."""
@@ -220,14 +220,14 @@ class MarketData:
     @property
     def now(self) -> int:
         """Return the time of the newest report, in seconds."""
-        return self.newest // NS_PER_SECOND
+        return self.updated_at // NS_PER_SECOND
 
     def advance_to(self, timestamp: int) -> None:
         """Set the time of the newest report, in nanoseconds, and sample equities if a sample is due.
 
         A sample has only the clients whose equity or profit changed since the sample before.
         """
-        self.newest = max(self.newest, timestamp)
+        self.updated_at = max(self.updated_at, timestamp)
         at = timestamp - timestamp % SAMPLE_INTERVAL_NS
         if at <= self.sampled_at:
             return
@@ -237,9 +237,9 @@ class MarketData:
             equity = self.equity(client)
             profit = equity - client.opened_with
             # A loss and a deposit of the same amount change the profit, but not the equity.
-            if (equity == client.sampled and profit == client.profit) or not client.has_funds:
+            if (equity == client.sampled_equity and profit == client.profit) or not client.has_funds:
                 continue
-            client.sampled = equity
+            client.sampled_equity = equity
             client.since = client.since or self.samples
             change, client.profit = profit - client.profit, profit
             client.gains += change
@@ -286,7 +286,7 @@ class MarketData:
             ended = orders.pop(report.order_id, None)
             if client.house and ended is not None:
                 self.house_orders[report.symbol] -= 1
-                self.last_house_order_ended_at[report.symbol] = self.newest
+                self.last_house_order_ended_at[report.symbol] = self.updated_at
         else:
             if client.house and report.order_id not in orders:
                 self.house_orders[report.symbol] += 1
@@ -298,7 +298,7 @@ class MarketData:
             self.totals.settlement_faults += 1
         elif report.trade_id:
             self.totals.settled += 1
-        # A deposit is no profit, and a withdrawal is no loss. Both count at their value now.
+        # A deposit is not a profit, and a withdrawal is not a loss. Both count at their present value.
         is_transfer = bool(report.transfer_id)
         for client_id, cash in report.cash:
             client = self.client(client_id)
@@ -317,7 +317,7 @@ class MarketData:
         """Add a security, or replace its terms.
 
         The clearinghouse may settle a deposit of shares before the engine's report of the listing is on the log. The price
-        of such a deposit is the mark at the listing.
+        of such a deposit is the reference price of the listing.
         """
         symbol, is_new = security.symbol, security.symbol not in self.securities
         self.securities[symbol] = security
@@ -367,11 +367,11 @@ class MarketData:
             return Decimal(client.gains) / Decimal(spread).sqrt()
 
     def is_quiet(self, symbol: str) -> bool:
-        """Return whether there are house bots, and none has, or had in the last ten seconds, an order in this security."""
+        """Return whether there are house bots, but no order of theirs in this security now or in the last ten seconds."""
         return (
             self.has_house
             and not self.house_orders[symbol]
-            and self.newest - self.last_house_order_ended_at.get(symbol, 0) >= QUIET_AFTER_NS
+            and self.updated_at - self.last_house_order_ended_at.get(symbol, 0) >= QUIET_AFTER_NS
         )
 
     def security_view(self, symbol: str) -> SecurityView:

@@ -62,9 +62,7 @@ class FeedSettings(PublicSettings):
         le=36_500,
         description="Days of reports, trades and equities to keep, in addition to today. 0 keeps all. Open orders stay.",
     )
-    nice: int = Field(
-        default=5, ge=0, le=19, description="Priority as in nice(1). Services that an order waits for have a higher one."
-    )
+    nice: int = Field(default=5, ge=0, le=19, description="Scheduling, as in nice(1): a greater value is a lower priority.")
 
 
 class FeedService:
@@ -216,10 +214,10 @@ class FeedService:
             if offset < end:
                 async with contextlib.aclosing(read_batches(self._log, DATA_FEED, offset, self._health)) as reading:
                     async for batches in reading:
-                        for at, batch in batches:
-                            if at < end:
+                        for body_offset, batch in batches:
+                            if body_offset < end:
                                 self._apply(market, cursors, batch)
-                                offset = at + 1
+                                offset = body_offset + 1
                         if offset >= end:
                             break
             market.take_changed_orders()  # subscribers have received these changes
@@ -272,7 +270,7 @@ class FeedService:
         try:
             retired = await store.retire(now // DAY_NS - days)
         except psycopg.errors.LockNotAvailable:
-            _logger.warning("old days are in use: next try in one hour")
+            _logger.warning("old days are in use: next attempt in one hour")
             return
         if retired:
             _logger.info("removed old days", partitions=retired)

@@ -47,7 +47,7 @@ async def movements(
 
     Raises:
         psycopg.Error: The query failed.
-        TimeoutError: The ledger did not answer within `ASK_SECONDS`.
+        TimeoutError: The ledger did not answer within `QUERY_TIMEOUT_SECONDS`.
     """
     values = {"client": client_id, "after": after, "limit": limit}
     async with asyncio.timeout(QUERY_TIMEOUT_SECONDS), pool.connection(timeout=2) as connection:

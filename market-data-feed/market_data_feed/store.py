@@ -219,18 +219,18 @@ def _security_upserts(market: MarketData, changes: Changes) -> Iterator[Upsert]:
 
 def _level_upserts(market: MarketData, changes: Changes) -> Iterator[Upsert]:
     kept: list[Row] = []
-    gone: list[Row] = []
+    removed: list[Row] = []
     for symbol, side, price in sorted(changes.levels):
         book = market.books[symbol]
         level = (book.bids if side is Side.BUY else book.asks).get(price)
         if level is None:
-            gone.append((symbol, side.value, price))
+            removed.append((symbol, side.value, price))
         else:
             kept.append((symbol, side.value, price, *level))
     if kept:
         yield _PUT_LEVELS, _columns(kept)
-    if gone:
-        yield _DROP_LEVELS, _columns(gone)
+    if removed:
+        yield _DROP_LEVELS, _columns(removed)
 
 
 def _order_upserts(market: MarketData, changes: Changes) -> Iterator[Upsert]:

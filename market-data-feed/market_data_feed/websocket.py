@@ -143,8 +143,8 @@ class SubscriberSession:
         else:
             keys, symbols = self._keys_of(request)
             if len(subscriber.keys | set(keys)) > MAX_SUBSCRIPTIONS:
-                text_ = f"a connection may have {MAX_SUBSCRIPTIONS} subscriptions: a channel of a security counts as one"
-                raise Refusal(Code.TOO_LARGE, text_, "symbols")
+                problem = f"a connection may have {MAX_SUBSCRIPTIONS} subscriptions: a channel of a security counts as one"
+                raise Refusal(Code.TOO_LARGE, problem, "symbols")
             subscriber.send(json_frame({"op": "subscribed", "channel": request.channel, "symbols": symbols}))
             for number, key in enumerate(keys, 1):
                 self._begin(key)

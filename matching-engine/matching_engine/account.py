@@ -48,7 +48,7 @@ class Account:
         self.credit_limit = credit_limit
         """Cash units that the client may owe."""
         self.short_limit = short_limit
-        """Cash units that all short positions together may come to, at the reference prices of the listings."""
+        """The greatest value of all short positions together, in cash units at the reference prices of the listings."""
         self.held = 0
         """Cash units that open buys hold."""
         self.suspended = False

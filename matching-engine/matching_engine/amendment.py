@@ -1,4 +1,4 @@
-"""`ReplaceOrder`: an open order gets another quantity, price or trigger price."""
+"""`ReplaceOrder`: a change of the quantity, price or trigger price of an open order."""
 
 from matching_engine import risk
 from matching_engine.book import Level, Order

@@ -11,7 +11,7 @@ from microexchange.refusals import Code
 from microexchange.reports import Report
 
 _BUY = Side.BUY
-_CANCELED, _S_CANCELED = ExecType.CANCELED, OrderStatus.CANCELED
+_CANCELED, _STATUS_CANCELED = ExecType.CANCELED, OrderStatus.CANCELED
 
 
 def cancel_order(exchange: Exchange, command: CancelOrder, outcome: Outcome) -> None:
@@ -51,7 +51,7 @@ def cancel(
     code: Code | None = None,
     text: str = "",
     exec_type: ExecType = _CANCELED,
-    status: OrderStatus = _S_CANCELED,
+    status: OrderStatus = _STATUS_CANCELED,
 ) -> None:
     """End an order that rests or waits for its trigger."""
     market, side, level = exchange.markets[order.entry.symbol], order.entry.side, order.level

@@ -74,7 +74,8 @@ class Engine(Exchange):
     def fresh(self, batch: Batch[Command]) -> Sequence[Command]:
         """Return the commands of `batch` that are to be applied, in order: all of them, or none.
 
-        A batch of a replaced gateway process has none. Nobody was promised these commands, and their ids can come again.
+        A batch of a replaced gateway process has none. That process confirmed none of these commands to a client, and its
+        successor can use their ids again.
         """
         return () if batch.fencing_token < self.gateway_tokens.get(batch.producer, 0) else batch.records
 

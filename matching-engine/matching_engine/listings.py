@@ -1,4 +1,4 @@
-"""`ListSecurity`: a security is listed with its terms."""
+"""`ListSecurity`: the listing of a security with its terms."""
 
 from matching_engine.context import Outcome
 from matching_engine.exchange import Exchange

@@ -50,7 +50,6 @@ class SecurityMarket:
         "max_value",
         "position_limit",
         "reference_price",
-        "rests",
         "short_limit",
         "short_value",
         "state",
@@ -58,6 +57,7 @@ class SecurityMarket:
         "symbol",
         "taker_fee",
         "tick_value",
+        "trades_at_resting_price",
     )
 
     def __init__(self, listing: SecurityListed) -> None:
@@ -76,7 +76,7 @@ class SecurityMarket:
         self.max_value = listing.max_order_value or MAX_CASH
         self.max_ticks = self.max_value // listing.tick_value
         """The greatest product of price and quantity of one order, in ticks times lots."""
-        self.rests = listing.pricing_rule is PricingRule.RESTING
+        self.trades_at_resting_price = listing.pricing_rule is PricingRule.RESTING
         """Whether all trades are at the resting order's price."""
         self.short_limit = listing.short_limit
         self.short_value = listing.reference_price * listing.tick_value

@@ -19,10 +19,10 @@ _BUY, _SELL = Side.BUY, Side.SELL
 
 
 def match(matching: Matching, taker: Order, best: Level, opposite: BookSide) -> Reason | None:
-    """Trade `taker` with the other side from its best price on, oldest order first, within its limit and the band.
+    """Trade `taker` with the other side, best price and oldest order first, within its limit and the band.
 
     Returns:
-        Why the rest of the order must end now, or None.
+        The reason why the rest of the order must end now, or None.
     """
     market, exchange = matching.market, matching.exchange
     limit, is_buy, account = taker.price, taker.entry.side is _BUY, taker.account
@@ -44,7 +44,7 @@ def match(matching: Matching, taker: Order, best: Level, opposite: BookSide) -> 
                 ended_by = prevent(matching, taker, maker)
                 if ended_by is not None:
                     break
-            elif market.rests:
+            elif market.trades_at_resting_price:
                 _trade(matching, taker, maker, level, price, price)
             else:
                 traded_at, taker_price = _prices_by_rule(market, price, limit)
@@ -72,7 +72,7 @@ def uncross(matching: Matching) -> None:
     lots, price = result.quantity, result.price
     while lots:
         bids, asks = book.bids.best(), book.asks.best()
-        assert bids is not None and asks is not None, "there is volume"  # noqa: S101, PT018
+        assert bids is not None and asks is not None, "both sides have the lots of the uncrossing"  # noqa: S101, PT018
         changed[_BUY, bids.price], changed[_SELL, asks.price] = bids, asks
         buy, sell = bids.head, asks.head
         assert buy is not None and sell is not None, "a level of the best price has orders"  # noqa: S101, PT018

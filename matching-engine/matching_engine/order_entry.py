@@ -1,4 +1,4 @@
-"""`NewOrder`: an order is checked, reserves what it needs, and is placed."""
+"""`NewOrder`: the engine checks an order, reserves the cash or shares that it needs, and places it."""
 
 from matching_engine.book import Order
 from matching_engine.context import Outcome
@@ -13,7 +13,7 @@ from microexchange.enums import ExecType, OrderStatus, Side, TradingState
 from microexchange.refusals import Code
 
 _SELL = Side.SELL
-_NEW, _S_NEW, _CONTINUOUS = ExecType.NEW, OrderStatus.NEW, TradingState.CONTINUOUS
+_NEW, _STATUS_NEW, _CONTINUOUS = ExecType.NEW, OrderStatus.NEW, TradingState.CONTINUOUS
 
 
 def new_order(exchange: Exchange, command: NewOrder, outcome: Outcome) -> None:
@@ -35,7 +35,7 @@ def new_order(exchange: Exchange, command: NewOrder, outcome: Outcome) -> None:
         return
 
     reserve(order, hold)
-    reports.append(order_report(order, command, _NEW, _S_NEW, order.leaves))
+    reports.append(order_report(order, command, _NEW, _STATUS_NEW, order.leaves))
     if order.trigger_price is not None:
         wait(exchange, market, order)
     elif market.state is _CONTINUOUS:

@@ -21,7 +21,7 @@ from microexchange.reports import (
 
 _TRADE, _REJECTED, _CANCELED = ExecType.TRADE, ExecType.REJECTED, ExecType.CANCELED
 _MAKER, _TAKER, _NONE = Liquidity.MAKER, Liquidity.TAKER, Liquidity.NONE
-_S_NEW, _S_PARTIAL, _S_FILLED = OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED, OrderStatus.FILLED
+_STATUS_NEW, _STATUS_PARTIAL, _STATUS_FILLED = OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED, OrderStatus.FILLED
 
 
 # --- commands -----------------------------------------------------------------------------------------------------
@@ -74,7 +74,7 @@ def price_update(market: SecurityMarket, side: BookSide, level: Level, timestamp
 
 def open_status(order: Order) -> OrderStatus:
     """Return the status of an open order."""
-    return _S_NEW if order.leaves == order.quantity else _S_PARTIAL
+    return _STATUS_NEW if order.leaves == order.quantity else _STATUS_PARTIAL
 
 
 def order_report(
@@ -154,7 +154,7 @@ def trade_reports(
         maker.quantity,
         maker.price,
         _TRADE,
-        _S_PARTIAL if maker.leaves else _S_FILLED,
+        _STATUS_PARTIAL if maker.leaves else _STATUS_FILLED,
         maker.leaves,
         maker.quantity - maker.leaves,
         maker.notional,
@@ -183,7 +183,7 @@ def trade_reports(
         taker.quantity,
         taker.price,
         _TRADE,
-        _S_PARTIAL if taker.leaves else _S_FILLED,
+        _STATUS_PARTIAL if taker.leaves else _STATUS_FILLED,
         taker.leaves,
         taker.quantity - taker.leaves,
         taker.notional,

@@ -8,8 +8,8 @@ A client can sell its holding and the lots that it may be short, less the lots t
 short limit comes first. The account's short limit counts the rest, over all securities, each lot at the reference price of
 its listing. Only the client's own orders and trades change this sum.
 
-No function here reads a book, so that accounts can be in another process than books. `refuse` and the other checks change
-nothing. `reserve`, `release` and `settle` do.
+No function here reads a book, so that credit depends on accounts alone. `refuse` and the other checks change nothing.
+`reserve`, `release` and `settle` do.
 """
 
 from collections.abc import Mapping

@@ -95,22 +95,22 @@ class SnapshotStore:
         """
         path = self._folder / f"snapshot-{offset:020d}.bin"
         self._begun += 1
-        aside = path.with_suffix(f".{self._begun}.new")
+        temporary = path.with_suffix(f".{self._begun}.new")
         with warnings.catch_warnings():
             # Other threads may hold locks that the child could never take. It takes only those of the allocator.
             warnings.simplefilter("ignore", DeprecationWarning)
             pid = os.fork()
         if pid == 0:
-            _write_in_child(aside, take)
-        return Writing(self, pid, aside, path)
+            _write_in_child(temporary, take)
+        return Writing(self, pid, temporary, path)
 
     def save(self, snapshot: Snapshot) -> None:
         """Write `snapshot` durably, and delete the oldest."""
         self.begin(snapshot.offset, lambda: snapshot).finish()
 
-    def publish(self, aside: Path, path: Path) -> None:
+    def publish(self, temporary: Path, path: Path) -> None:
         """Rename a written file to its final name, durably, and delete the oldest."""
-        aside.replace(path)
+        temporary.replace(path)
         self._sync_folder()
         for old in _files(self._folder)[KEPT:]:
             old.unlink(missing_ok=True)
@@ -134,10 +134,10 @@ class SnapshotStore:
 class Writing:
     """A snapshot that a child process is writing."""
 
-    def __init__(self, store: SnapshotStore, pid: int, aside: Path, path: Path) -> None:
+    def __init__(self, store: SnapshotStore, pid: int, temporary: Path, path: Path) -> None:
         self._store = store
         self._pid = pid
-        self._aside = aside
+        self._temporary = temporary
         self._path = path
 
     def finish(self) -> None:
@@ -149,30 +149,30 @@ class Writing:
         _, status = os.waitpid(self._pid, 0)
         code = os.waitstatus_to_exitcode(status)
         if code:
-            self._aside.unlink(missing_ok=True)
+            self._temporary.unlink(missing_ok=True)
             reason = os.strerror(code) if 0 < code < _OTHER_FAULT else f"its writer ended with {code}"
             raise OSError(max(code, 1), f"cannot write {self._path}: {reason}")
-        self._store.publish(self._aside, self._path)
+        self._store.publish(self._temporary, self._path)
 
     def abandon(self) -> None:
         """Kill the child, and delete its file."""
         os.kill(self._pid, signal.SIGKILL)
         os.waitpid(self._pid, 0)
-        self._aside.unlink(missing_ok=True)
+        self._temporary.unlink(missing_ok=True)
 
 
 _OTHER_FAULT = 255
 """The exit status of a child that failed without a system error. For a system error the status is its number."""
 
 
-def _write_in_child(aside: Path, take: Callable[[], Snapshot]) -> NoReturn:
+def _write_in_child(temporary: Path, take: Callable[[], Snapshot]) -> NoReturn:
     """Write the snapshot and end the process without the parent's clean-up."""
     status = _OTHER_FAULT
     try:
         gc.disable()
         payload = msgspec.msgpack.encode(take())
         digest = hashlib.blake2b(payload, digest_size=_DIGEST_SIZE).digest()
-        _write_durably(aside, _MAGIC + digest + payload)
+        _write_durably(temporary, _MAGIC + digest + payload)
         status = 0
     except OSError as error:
         status = min(error.errno or 1, _OTHER_FAULT - 1)

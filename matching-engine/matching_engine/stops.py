@@ -41,10 +41,10 @@ class StopBook:
         del self.orders[order.entry.command_id]
         for heap in (self._rising, self._falling):
             if len(heap) > MAX_ENDED and len(heap) > 4 * len(self.orders):
-                heap[:] = [entry for entry in heap if self._is_live(entry)]
+                heap[:] = [entry for entry in heap if self._is_waiting(entry)]
                 heapify(heap)
 
-    def _is_live(self, entry: tuple[int, int, int]) -> bool:
+    def _is_waiting(self, entry: tuple[int, int, int]) -> bool:
         order = self.orders.get(entry[2])
         return order is not None and order.arrival == entry[1]
 
@@ -60,6 +60,6 @@ class StopBook:
         for heap, bound in ((self._rising, last_price), (self._falling, -last_price)):
             while heap and heap[0][0] <= bound:
                 entry = heappop(heap)
-                if self._is_live(entry):
+                if self._is_waiting(entry):
                     triggered.append(self.orders.pop(entry[2]))
         return triggered

@@ -40,9 +40,9 @@ class Registration:
         if self.mode == "open" or access.is_admin(request):
             return
         if self.mode == "admin":
-            raise Refusal(Code.FORBIDDEN, "the admin opens accounts here: ask for one")
+            raise Refusal(Code.FORBIDDEN, "only the admin opens accounts here: ask the admin for one")
         if not compare_digest(code.encode(), self.code.encode()):
-            raise Refusal(Code.FORBIDDEN, "an account needs the invitation code: ask for it", "invitation_code")
+            raise Refusal(Code.FORBIDDEN, "an account needs the invitation code: ask the admin for it", "invitation_code")
 
 
 def add_account_routes(context: RouteContext, registration: Registration) -> None:

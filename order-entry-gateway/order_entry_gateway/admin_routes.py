@@ -51,7 +51,7 @@ def add_security_routes(context: RouteContext) -> None:
         await administration.request(list_security(wanted, command_id, now))
         return json_response({"ok": True}, 201)
 
-    @app.delete("/admin/securities/{symbol}", **doc("Delist a security, for good", *_CHANGE_DOC))
+    @app.delete("/admin/securities/{symbol}", **doc("Delist a security permanently", *_CHANGE_DOC))
     async def delete_security(request: Request, symbol: str) -> Response:
         access.admin(request)
         find_security(order_service.state.securities, symbol)

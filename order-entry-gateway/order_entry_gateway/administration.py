@@ -52,7 +52,8 @@ class Administration:
         """Open an account on the admin's terms. Return None if the client has an account already, which stays as it is.
 
         Raises:
-            Refusal: `CLIENT_EXISTS`: one of the accounts is the house's and the other is not. Or as `open_account` does.
+            Refusal: `CLIENT_EXISTS`: one of the accounts is the house's and the other is not. Otherwise as `open_account`
+                raises it.
         """
         service = self._order_service
         command_id, now = service.next_command()

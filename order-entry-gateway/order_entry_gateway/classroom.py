@@ -43,7 +43,7 @@ class NamedTrade:
     seller: str
 
 
-class Blackboard:
+class ClassroomState:
     """The open orders by security and side, the last prices, and the exchange's profit: a fold over the engine's reports."""
 
     def __init__(self) -> None:

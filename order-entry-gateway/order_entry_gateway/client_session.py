@@ -93,7 +93,7 @@ class ClientSession:
         recent = (entry for entry in recent_reports if entry.number > last and entry.report.client_id == self.client_id)
         found += [(entry.number, entry.report) for entry in recent]
         if len(found) > MAX_RESUMED_REPORTS:
-            text = f"more than {MAX_RESUMED_REPORTS} reports were missed: log in without resume_from, and ask GET /orders"
+            text = f"more than {MAX_RESUMED_REPORTS} reports were missed: log in without resume_from, and call GET /orders"
             raise Refusal(Code.TOO_LARGE, text, "resume_from")
         return found
 

@@ -80,5 +80,5 @@ class KeyRegistry:
             self._subscriptions.unsubscribe_from_revocation(key_id, revoked.set)
 
     def _timed_out(self, problem: str, client_id: str) -> Refusal:
-        text = f"{problem} within {self._timeout_seconds:g} s; it may still take effect: ask GET /clients/{client_id}/keys"
+        text = f"{problem} within {self._timeout_seconds:g} s; it may still take effect: call GET /clients/{client_id}/keys"
         return Refusal(Code.OUTCOME_UNKNOWN, text)

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from microexchange.commands import Command, ListSecurity
 from microexchange.enums import PricingRule
 from microexchange.records import Record
-from order_entry_gateway.classroom import Blackboard, NamedTrade, classroom_terms
+from order_entry_gateway.classroom import ClassroomState, NamedTrade, classroom_terms
 from order_entry_gateway.order_history import StoredState
 
 
@@ -46,11 +46,11 @@ class ClassroomPolicy(MarketPolicy):
 
     def __init__(self, pricing: PricingRule | None = None) -> None:
         super().__init__(pricing)
-        self.blackboard = Blackboard()
+        self.classroom_state = ClassroomState()
 
     def load(self, stored: StoredState) -> None:
-        """Start the blackboard from the stored state."""
-        self.blackboard.load(stored.listings, stored.last_prices, stored.open_orders, stored.profit)
+        """Start from the stored state."""
+        self.classroom_state.load(stored.listings, stored.last_prices, stored.open_orders, stored.profit)
 
     def adapt(self, command: Command) -> Command:
         """Return the command with the terms of a classroom."""
@@ -61,5 +61,5 @@ class ClassroomPolicy(MarketPolicy):
         return client_id not in clients
 
     def apply(self, reports: Sequence[Record]) -> Sequence[NamedTrade]:
-        """Apply reports of the engine to the blackboard. Return the trades among them."""
-        return self.blackboard.apply(reports)
+        """Apply reports of the engine. Return the trades among them."""
+        return self.classroom_state.apply(reports)

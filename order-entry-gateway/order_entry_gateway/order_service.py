@@ -64,7 +64,7 @@ class Limits:
 class NumberedReport(msgspec.Struct, frozen=True, gc=False):
     """An order report and its number.
 
-    Not a tuple: the garbage collector would visit each of those in memory.
+    Not a tuple: the garbage collector would visit each tuple in memory, and there are many.
     """
 
     number: int
@@ -82,7 +82,7 @@ class OrderService:
         namespace: str,
         health: Health,
         timeout_seconds: float,
-        epoch_file: Path,
+        fencing_token_file: Path,
         limits: Limits,
         endowment: Endowment,
         policy: MarketPolicy | None = None,
@@ -96,21 +96,21 @@ class OrderService:
         self.history = OrderHistory(database, namespace)
         self.keys = KeyRegistry(self._publish, self.history, self.subscriptions, timeout_seconds)
         self.last_command_id = 0
-        """The newest id that was given; 0 before the first."""
+        """The id of the newest command; 0 before the first."""
         self.report_id = 0
         """The number of the newest report on `data_feed`, as the feed counts them."""
         self.recent_reports: deque[NumberedReport] = deque(maxlen=MAX_RECENT_REPORTS)
         self._log = log
         self._gateway = gateway
         self._health = health
-        self._epoch_file = epoch_file
+        self._fencing_token_file = fencing_token_file
         self._ids = IdSequence(gateway)
         self._pending = PendingCommands(timeout_seconds)
         self._planned_cancels: dict[str, asyncio.TimerHandle] = {}
-        """By client whose connection has ended, until its orders are cancelled."""
+        """The timers that cancel the orders of clients whose connection has ended, by client."""
         self._logged_on = asyncio.Event()
         self._unsettled: dict[str, str] = {}
-        """Reasons by client to be suspended."""
+        """The clients to suspend, each with the reason."""
         self._cursors = ProducerCursors()
         self._offset = 0
         self._fencing_token = 0
@@ -140,7 +140,7 @@ class OrderService:
                 self.state.house.add(client_id)
         self._unsettled.update(dict.fromkeys(stored.unsettled_clients, "a fault in settlement"))
         self.policy.load(stored)
-        self._fencing_token = next_fencing_token(self._epoch_file)
+        self._fencing_token = next_fencing_token(self._fencing_token_file)
         self._commands = Outbox(self._log, ORDER_ENTRY, gateway_name(self._gateway), self._fencing_token, self._health)
         self._reports = Outbox(self._log, DATA_FEED, gateway_name(self._gateway), self._fencing_token, self._health)
         await self.history.open()
@@ -318,7 +318,7 @@ class OrderService:
     # --- pending orders -------------------------------------------------------------------------------------
 
     async def _check_pending(self) -> None:
-        """Expire commands, and report orders that the engine has not answered, without end."""
+        """Report the orders that the engine has not answered, and expire commands, without end."""
         while True:
             await asyncio.sleep(TIMEOUT_CHECK_INTERVAL_SECONDS)
             now = time.perf_counter()
@@ -329,9 +329,9 @@ class OrderService:
     def _report_pending(self, pending: PendingCommand) -> None:
         """Report an order that is on the log to all services, if the engine has not answered it."""
         self._add_pending(pending)
-        known = self.state.orders.get(pending.command.command_id)
-        if known is not None and known.exec_type is ExecType.PENDING_NEW:
-            self._reports.put([known])
+        report = self.state.orders.get(pending.command.command_id)
+        if report is not None and report.exec_type is ExecType.PENDING_NEW:
+            self._reports.put([report])
 
     def _add_pending(self, pending: PendingCommand) -> None:
         """Add an order that is on the log to the state, if the engine has not answered it."""

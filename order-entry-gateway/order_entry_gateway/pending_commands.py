@@ -31,7 +31,7 @@ class PendingCommand:
         self.sent_at = sent_at
         """Seconds on the clock `time.perf_counter`. The event loop's own clock has a resolution of milliseconds."""
         self.confirmed_at = 0.0
-        """When the log confirmed it, on the same clock; 0 before."""
+        """The time at which the log confirmed it, on the same clock; 0 before that."""
 
 
 class PendingCommands:
@@ -39,7 +39,7 @@ class PendingCommands:
 
     def __init__(self, timeout_seconds: float) -> None:
         self.by_id: dict[int, PendingCommand] = {}
-        """To read only."""
+        """The commands by id. Other modules only read it and remove answered commands."""
         self._timeout_seconds = timeout_seconds
         self._confirmed_orders: deque[PendingCommand] = deque()
         """Orders that are on the log, oldest first, until their pending report is due."""
@@ -50,7 +50,7 @@ class PendingCommands:
         return pending
 
     def confirm(self, pending: PendingCommand) -> None:
-        """Note that the command is on the log."""
+        """Record that the command is on the log."""
         pending.confirmed_at = time.perf_counter()
         if isinstance(pending.command, NewOrder):
             self._confirmed_orders.append(pending)
@@ -71,7 +71,7 @@ class PendingCommands:
                 Refusal(
                     Code.OUTCOME_UNKNOWN,
                     f"the market has not answered within {self._timeout_seconds:g} s; the command may still take effect. "
-                    f"Its id is {command_id}: ask GET /orders/{command_id}",
+                    f"Its id is {command_id}: call GET /orders/{command_id}",
                 )
             )
 

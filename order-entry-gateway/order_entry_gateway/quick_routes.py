@@ -17,7 +17,7 @@ from microexchange.schemas import ErrorView
 from microexchange.securities import checked_steps
 from microexchange.web import decode_json, document, json_response, number_json, read_body, refuse
 from order_entry_gateway.administration import Administration
-from order_entry_gateway.classroom import Blackboard
+from order_entry_gateway.classroom import ClassroomState
 from order_entry_gateway.client_session import ClientSession
 from order_entry_gateway.market_data import MarketData
 from order_entry_gateway.market_policy import ClassroomPolicy
@@ -85,29 +85,29 @@ def add_classroom_routes(
 ) -> None:
     """Add the quick routes and the simple dialect to `app`."""
     context = RouteContext(app, order_service, access, document(app, QuickOrder, QuickAnswer, ErrorView))
-    blackboard = policy.blackboard
-    _add_order_routes(context, blackboard)
-    _add_market_routes(context, blackboard)
+    classroom_state = policy.classroom_state
+    _add_order_routes(context, classroom_state)
+    _add_market_routes(context, classroom_state)
     _add_root_routes(context, market_data)
 
     @app.websocket("/")
     async def ws_root(socket: WebSocket) -> None:
-        await SimpleSession(socket, order_service, access, blackboard).run()
+        await SimpleSession(socket, order_service, access, classroom_state).run()
 
 
 class _QuickOrders:
     """Enters the orders of the quick routes."""
 
-    def __init__(self, context: RouteContext, blackboard: Blackboard) -> None:
+    def __init__(self, context: RouteContext, classroom_state: ClassroomState) -> None:
         self._context = context
         self._order_service = context.order_service
         self._administration = Administration(context.order_service)
-        self._blackboard = blackboard
+        self._classroom_state = classroom_state
 
     async def trade(self, request: Request, side: Side) -> Response:
         """Enter an order that trades. If the market is in the state `pre_open`, it opens first."""
         wanted = decode_json(_decoder, await read_body(request))
-        if wanted.stock in self._blackboard.pre_open:
+        if wanted.stock in self._classroom_state.pre_open:
             await self._administration.set_state(wanted.stock, TradingState.CONTINUOUS)
         report, trades = await self._enter(request, wanted, side, post_only=False)
         other = Side.SELL if side is Side.BUY else Side.BUY
@@ -115,7 +115,7 @@ class _QuickOrders:
             return self._answer("filled", "all of it traded", report, 200)
         if trades:
             return self._answer("partly filled", "some of it traded, the rest is queued", report, 413)
-        if self._blackboard.orders.side(wanted.stock, other):
+        if self._classroom_state.orders.side(wanted.stock, other):
             return self._answer("queued", f"nobody {other}s at that price: all of it is queued", report, 413)
         return self._answer("queued", f"nobody {other}s: all of it is queued", report, 202)
 
@@ -126,7 +126,7 @@ class _QuickOrders:
             self._context.access.admin(request)
             await self._list_stock(wanted)
         try:
-            post_only = wanted.stock not in self._blackboard.pre_open
+            post_only = wanted.stock not in self._classroom_state.pre_open
             report, _ = await self._enter(request, wanted, side, post_only=post_only)
         except Refusal as refusal:
             if refusal.code is not Code.WOULD_TRADE:
@@ -175,8 +175,8 @@ class _QuickOrders:
         return _number_response(view, http_status)
 
 
-def _add_order_routes(context: RouteContext, blackboard: Blackboard) -> None:
-    doc, quick_orders = context.documenter("classroom"), _QuickOrders(context, blackboard)
+def _add_order_routes(context: RouteContext, classroom_state: ClassroomState) -> None:
+    doc, quick_orders = context.documenter("classroom"), _QuickOrders(context, classroom_state)
 
     def endpoint(action: Callable[[Request, Side], Awaitable[Response]], side: Side) -> Any:
         async def post(request: Request) -> Response:
@@ -201,7 +201,7 @@ def _add_order_routes(context: RouteContext, blackboard: Blackboard) -> None:
         context.app.add_api_route(path, endpoint(action, side), methods=["POST"], name=path[1:], **described)
 
 
-def _add_market_routes(context: RouteContext, blackboard: Blackboard) -> None:
+def _add_market_routes(context: RouteContext, classroom_state: ClassroomState) -> None:
     app, doc, order_service = context.app, context.documenter("classroom"), context.order_service
 
     @app.post("/clearbook", **doc("Cancel all orders of all clients", None, _ANY_OBJECT, 200, 403, 503, 504))
@@ -214,16 +214,16 @@ def _add_market_routes(context: RouteContext, blackboard: Blackboard) -> None:
 
     @app.get("/orderbook", **doc("All orders of all books", None, _ANY_OBJECT, 200))
     async def get_orderbook() -> Response:
-        return _number_response({side: _queues(order_service, blackboard, side) for side in (Side.SELL, Side.BUY)})
+        return _number_response({side: _queues(order_service, classroom_state, side) for side in (Side.SELL, Side.BUY)})
 
     @app.get("/quotes", **doc("Last prices of the securities that have traded", None, _ANY_OBJECT, 200))
     async def get_quotes() -> Response:
-        prices = sorted(blackboard.last_prices.items())
+        prices = sorted(classroom_state.last_prices.items())
         return _number_response({symbol: ticks * order_service.security(symbol).tick_size for symbol, ticks in prices})
 
     @app.get("/profit", **doc("The profit of the exchange", None, {"type": "number"}, 200))
     async def get_profit() -> Response:
-        return _number_response(Decimal(cash_to_text(blackboard.profit)))
+        return _number_response(Decimal(cash_to_text(classroom_state.profit)))
 
 
 def _add_root_routes(context: RouteContext, market_data: MarketData) -> None:
@@ -236,19 +236,19 @@ def _add_root_routes(context: RouteContext, market_data: MarketData) -> None:
         return json_response({"status": "alive"})
 
 
-def _queues(order_service: OrderService, blackboard: Blackboard, side: Side) -> dict[str, list[dict[str, Any]]]:
+def _queues(order_service: OrderService, classroom_state: ClassroomState, side: Side) -> dict[str, list[dict[str, Any]]]:
     """Return the orders of one side by symbol, without the securities that have none."""
     queues = {}
-    for symbol in blackboard.orders.symbols():
+    for symbol in classroom_state.orders.symbols():
         security = order_service.security(symbol)
         orders = [
             {
                 "name": symbol,
                 "uid": report.client_id,
                 "price": (report.price or 0) * security.tick_size,
-                "quantity": blackboard.orders.shown(report) * security.lot_size,
+                "quantity": classroom_state.orders.shown(report) * security.lot_size,
             }
-            for report in blackboard.orders.side(symbol, side)
+            for report in classroom_state.orders.side(symbol, side)
         ]
         if orders:
             queues[symbol] = orders

@@ -86,7 +86,7 @@ class FundingRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     credit: Decimal | None = None
     """Cash by which the account may be below zero."""
     short_limit: Decimal | None = None
-    """The most that all its short positions together may come to, in cash at the reference prices of the listings."""
+    """The greatest value of all its short positions together, in cash at the reference prices of the listings."""
     house: bool = False
     """Whether the account belongs to the exchange's own bots. A leaderboard can leave those out."""
     self_trade_prevention: SelfTradePrevention = SelfTradePrevention.CANCEL_NEWEST
@@ -284,7 +284,7 @@ class Endowment(msgspec.Struct, frozen=True):
     credit_limit: int = 0
     """Cash units by which the account may be below zero."""
     short_limit: int = 0
-    """The most that all its short positions together may come to, in cash units at the reference prices of the listings."""
+    """The greatest value of all its short positions together, in cash units at the reference prices of the listings."""
 
     @classmethod
     def of(

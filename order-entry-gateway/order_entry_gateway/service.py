@@ -63,7 +63,7 @@ class GatewaySettings(PublicSettings):
     )
     endowment_short_limit: Decimal = Field(
         default=Decimal(10_000),
-        description="The most that all short positions of a new account together may come to, in cash at the reference "
+        description="The greatest value of all short positions of a new account together, in cash at the reference "
         "prices of the listing. 0 means no short positions.",
     )
     listing: Path | None = Field(

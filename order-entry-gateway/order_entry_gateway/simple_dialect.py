@@ -21,7 +21,7 @@ from microexchange.refusals import Refusal
 from microexchange.reports import OrderReport, Trade
 from microexchange.schemas import time_text
 from microexchange.web import number_json
-from order_entry_gateway.classroom import Blackboard, NamedTrade
+from order_entry_gateway.classroom import ClassroomState, NamedTrade
 from order_entry_gateway.client_session import ClientSession
 from order_entry_gateway.order_service import OrderService
 from order_entry_gateway.requests import OrderRequest
@@ -51,11 +51,13 @@ _order_decoder = msgspec.json.Decoder(SimpleOrder)
 class SimpleSession:
     """One connection."""
 
-    def __init__(self, socket: WebSocket, order_service: OrderService, access: Access, blackboard: Blackboard) -> None:
+    def __init__(
+        self, socket: WebSocket, order_service: OrderService, access: Access, classroom_state: ClassroomState
+    ) -> None:
         self._socket = socket
         self._order_service = order_service
         self._access = access
-        self._blackboard = blackboard
+        self._classroom_state = classroom_state
         self._outgoing: asyncio.Queue[bytes] = asyncio.Queue(MAX_QUEUED_MESSAGES)
         self._overflowed = asyncio.Event()
 
@@ -157,7 +159,7 @@ class SimpleSession:
 
     def _on_trades(self, trades: Sequence[NamedTrade]) -> None:
         now = time.time_ns()
-        throughput = self._blackboard.throughput(now)
+        throughput = self._classroom_state.throughput(now)
         for named in trades:
             self._send({"type": "order_update", "data": self._update(named, now, throughput)})
 

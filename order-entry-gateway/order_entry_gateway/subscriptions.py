@@ -63,7 +63,7 @@ class Subscriptions:
             on_revoked()
 
     def subscribe_to_trades(self, on_trades: OnTrades) -> None:
-        """Call `on_trades` with all trades of a classroom. Markets that are no classroom publish none."""
+        """Call `on_trades` with all trades of a classroom. Other markets publish none."""
         self._trades.add(on_trades)
 
     def unsubscribe_from_trades(self, on_trades: OnTrades) -> None:

@@ -98,7 +98,7 @@ class CancelAllOrders(
 
 
 class Get(msgspec.Struct, frozen=True, tag_field="op", tag="get", kw_only=True, forbid_unknown_fields=True):
-    """Ask for an order."""
+    """Request the state of an order."""
 
     order_id: str
     id: RequestId = None

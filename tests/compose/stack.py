@@ -46,7 +46,7 @@ class Stack(DockerCompose):
         return ["docker", "compose"] if second.returncode == 0 else ["docker-compose"]
 
     def run(self, *arguments: str) -> str:
-        """Run a command of compose. Returns its output."""
+        """Run a command of compose. Return its output."""
         done = subprocess.run(
             [*self.compose_command_property, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
         )
@@ -95,7 +95,7 @@ class Stack(DockerCompose):
         self.until_healthy()
 
     def open_account(self, name: str) -> dict[str, str]:
-        """Open an account. Returns the header that authenticates it."""
+        """Open an account. Return the header that authenticates it."""
         answer = self.http.post(f"{self.gateway}/clients", json={"client_id": name})
         assert answer.status_code == 201, answer.text
         return {"Authorization": f"Bearer {answer.json()['api_key']}"}

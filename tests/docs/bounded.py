@@ -26,7 +26,7 @@ _HOUSE_BOTS = "4"
 
 
 def shorter(season: str, length: int, auction: int) -> str:
-    """Write a copy of a season's file with a length of `length` seconds. Returns the path of the copy."""
+    """Write a copy of a season's file with a length of `length` seconds. Return the path of the copy."""
     text = Path(season).read_text()
     for pattern, replacement in (
         (r'^length = ".*"', f'length = "{length}s"'),
@@ -74,7 +74,7 @@ def marker_of(arguments: list[str], home: Path) -> Path:
 
 
 def run(command: list[str]) -> int:
-    """Run a command and send it a Ctrl-C `RUN_SECONDS` after its first output. Returns its exit status."""
+    """Run a command and send it a Ctrl-C `RUN_SECONDS` after its first output. Return its exit status."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     has_begun = threading.Event()
@@ -100,7 +100,7 @@ def run(command: list[str]) -> int:
 
 
 def fail(message: str) -> int:
-    """Print the reason of a failure. Returns status 1."""
+    """Print the reason of a failure. Return status 1."""
     print(message, file=sys.stderr)
     return 1
 

@@ -84,7 +84,7 @@ class Exchange:
         return self._output.read_text()
 
     def stop(self) -> int:
-        """Stop the exchange. Returns its exit status."""
+        """Stop the exchange. Return its exit status."""
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(90)
 
@@ -119,7 +119,7 @@ class Clone:
         _write_program(self.folder / ".tools" / "curl", CURL)
 
     def run(self, block: Block) -> tuple[int, str]:
-        """Run a shell or a Python block, or write it into a file. Returns its exit status and output."""
+        """Run a shell or a Python block, or write it into a file. Return its exit status and output."""
         if block.file:
             (self.folder / block.file).write_text(block.text)
         if block.language in ("python", "py"):

@@ -53,7 +53,7 @@ class Outbox:
         return encode_batch(Batch(VERSION, self._producer, self._fencing_token, self.confirmed, 0, records))
 
     def flush(self) -> list[Sequence[Record]]:
-        """Append a body. Returns the entries that the append confirms."""
+        """Append a body. Return the entries that the append confirms."""
         world = self._world
         if not self.waiting:
             return []
@@ -77,9 +77,9 @@ class Outbox:
 
     def withdraw(self) -> list[Sequence[Record]]:
         """Remove and return the entries that were certainly not sent."""
-        kept, given_back = self.waiting[: self._sent], self.waiting[self._sent :]
+        kept, unsent = self.waiting[: self._sent], self.waiting[self._sent :]
         self.waiting = kept
-        return given_back
+        return unsent
 
 
 class GatewayNode:

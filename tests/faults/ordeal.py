@@ -116,7 +116,7 @@ class Ordeal:
                 time.sleep(1)
 
     def finish(self) -> Outcome:
-        """Stop the bots and the witnesses, audit the exchange at rest, and check every order."""
+        """Stop the bots and the witnesses, audit the idle exchange, and check every order."""
         for witness in self._witnesses:
             witness.stop()
         if self._doubler is not None:

@@ -55,7 +55,7 @@ class World:
         return True
 
     def run(self) -> None:
-        """Run a schedule of faults, then all nodes without faults until they are at rest.
+        """Run a schedule of faults, then all nodes without faults until they are idle.
 
         Raises:
             AssertionError: A record was lost, doubled or invented.
@@ -117,7 +117,7 @@ class World:
 
 
 def check(world: World) -> None:
-    """Assert that the nodes at rest have the state of an engine without faults, and that no answer was wrong."""
+    """Assert that the idle nodes have the state of an engine without faults, and that no answer was wrong."""
     core = Engine()
     instructions: list[Any] = []
     reports: list[Any] = []

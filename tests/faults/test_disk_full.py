@@ -36,7 +36,7 @@ def small_disk(folder: Path, size: str) -> None:
 
 
 def fill(folder: Path) -> Path:
-    """Fill the file system of a folder. Returns the file that fills it."""
+    """Fill the file system of a folder. Return the file that fills it."""
     filler = folder / "filler"
     with filler.open("wb", buffering=0) as file:
         for size in (1 << 20, 4096, 1):

@@ -64,9 +64,9 @@ def test_the_simulation_finds_a_snapshot_kept_before_its_reports_are_durable(
 def test_the_simulation_finds_an_engine_that_applies_a_command_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     apply = Engine.apply
 
-    def forgetful(self: Engine, command: Any) -> Any:
+    def apply_repeated_commands(self: Engine, command: Any) -> Any:
         self.last_command_ids.clear()
         return apply(self, command)
 
-    monkeypatch.setattr(Engine, "apply", forgetful)
+    monkeypatch.setattr(Engine, "apply", apply_repeated_commands)
     assert finds_the_error()

@@ -71,7 +71,7 @@ class Witness:
         return "unknown" if code == "OUTCOME_UNKNOWN" else "rejected"
 
     def faults(self) -> tuple[list[str], list[str]]:
-        """Read all orders. Returns those that contradict their answers, and those that exist twice."""
+        """Read all orders. Return those that contradict their answers, and those that exist twice."""
         found: Counter[str] = Counter()
         statuses: dict[str, str] = {}
         before = ""

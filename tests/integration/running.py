@@ -176,7 +176,7 @@ class Running:
     # --- clients --------------------------------------------------------------------------------------------------
 
     def open_account(self, client_id: str) -> dict[str, str]:
-        """Open an account. Returns the headers that authenticate it."""
+        """Open an account. Return the headers that authenticate it."""
         answer = self.http.post(f"{self.gateway}/clients", json={"client_id": client_id})
         assert answer.status_code == 201, answer.text
         return {"Authorization": f"Bearer {answer.json()['api_key']}"}
@@ -195,7 +195,7 @@ class Running:
     # --- the audit ------------------------------------------------------------------------------------------------
 
     def until_at_rest(self) -> dict[str, Any]:
-        """Wait until everything that the engine has sent is settled and stored. Returns the status of the feed."""
+        """Wait until everything that the engine has sent is settled and stored. Return the status of the feed."""
 
         def check() -> Any:
             engine, clearing, feed = (
@@ -211,7 +211,7 @@ class Running:
             )
             return feed if rest else None
 
-        return eventually(check, 60, "at rest")
+        return eventually(check, 60, "idle")
 
     @property
     def server(self) -> str:

@@ -38,7 +38,7 @@ def secret(running: Running, name: str) -> str:
 
 
 def open_account(running: Running, client_id: str) -> tuple[dict[str, str], str]:
-    """Open an account. Returns its headers and the id of its key."""
+    """Open an account. Return its headers and the id of its key."""
     body = {"client_id": client_id, "invitation_code": secret(running, "invitation-code")}
     answer = running.http.post(f"{running.gateway}/clients", json=body)
     assert answer.status_code == 201, answer.text

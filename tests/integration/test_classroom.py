@@ -242,7 +242,7 @@ def test_the_order_websocket_accepts_names_too(running: Running) -> None:
         assert ws.request(order)["order"]["client_id"] == "bob"
 
 
-def test_the_blackboard_is_the_same_after_a_restart(running: Running) -> None:
+def test_the_state_of_a_classroom_is_the_same_after_a_restart(running: Running) -> None:
     quick(running, "sell", "CSCO", "ada", 9, 4)
     quick(running, "buy", "CSCO", "bob", 10, 1)
     quick(running, "buy", "CSCO", "cy", 8, 2)

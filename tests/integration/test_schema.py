@@ -46,7 +46,7 @@ def headers(running: Running) -> dict[str, str]:
 
 
 def faults(base: str, headers: dict[str, str]) -> list[str]:
-    """Try every operation of the OpenAPI page of a service. Returns a text for each operation that failed."""
+    """Try every operation of the OpenAPI page of a service. Return a text for each operation that failed."""
     found = []
     page = schemathesis.openapi.from_url(f"{base}/openapi.json")
     operations = [result.ok() for result in page.get_all_operations()]

@@ -101,7 +101,7 @@ def mutated(rng: random.Random, messages: list[dict[str, Any]], encode: Any) -> 
 
 
 def fuzz(running: Running, url: str, messages: list[dict[str, Any]], count: int, seed: int, **options: Any) -> int:
-    """Send `count` mutated messages in bursts. Returns the number of answers."""
+    """Send `count` mutated messages in bursts. Return the number of answers."""
     rng, answers = random.Random(seed), 0
     encode = msgspec.msgpack.encode if "subprotocols" in options else msgspec.json.encode
     remaining = count

@@ -56,7 +56,7 @@ def _plain(value: Any) -> Any:
         case StopBook():
             own = _slots(value)
             for heap in ("_rising", "_falling"):
-                own[heap] = sorted(entry for entry in own[heap] if value._is_live(entry))
+                own[heap] = sorted(entry for entry in own[heap] if value._is_waiting(entry))
             return _plain(own)
         case _ if hasattr(value, "__slots__") and type(value).__module__.startswith("matching_engine."):
             return _plain(_slots(value))

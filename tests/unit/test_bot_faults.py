@@ -243,12 +243,12 @@ def raised(function: object) -> Exception:
 
 def test_a_repeated_error_is_reported_at_the_first_tenth_and_hundredth_time_with_its_count() -> None:
     bot = Fails()
-    complaints = ErrorLog(bot)
-    texts = [complaints.add(raised(bot.first)) for _ in range(250)]
+    errors = ErrorLog(bot)
+    texts = [errors.add(raised(bot.first)) for _ in range(250)]
     assert [number for number, text in enumerate(texts, 1) if text] == [1, 10, 100]
     assert "100 times so far" in texts[99]
-    assert "second" in complaints.add(raised(bot.second))
-    first, second = complaints
+    assert "second" in errors.add(raised(bot.second))
+    first, second = errors
     assert first.endswith("(250 times)\n")
     assert "times" not in second
 

@@ -99,18 +99,18 @@ def test_a_time_is_formatted_in_utc_with_microseconds() -> None:
 @given(st.lists(st.integers(0, 3 * 10**18), min_size=2, max_size=50), st.integers(0, 1023))
 def test_ids_always_increase_even_if_the_clock_is_set_back(times: list[int], gateway: int) -> None:
     ids = IdSequence(gateway)
-    given_out = [ids.next(now) for now in times]
-    assert all(earlier < later for earlier, later in itertools.pairwise(given_out))
-    assert {gateway_of(command_id) for command_id in given_out} == {gateway}
-    assert all(0 < command_id < 1 << 63 for command_id in given_out)
+    issued = [ids.next(now) for now in times]
+    assert all(earlier < later for earlier, later in itertools.pairwise(issued))
+    assert {gateway_of(command_id) for command_id in issued} == {gateway}
+    assert all(0 < command_id < 1 << 63 for command_id in issued)
 
 
 def test_a_full_counter_of_ids_continues_in_the_next_millisecond() -> None:
     ids = IdSequence(5)
     now = EPOCH_MS * 1_000_000
-    given_out = [ids.next(now) for _ in range((1 << COUNTER_BITS) + 10)]
-    assert given_out == sorted(set(given_out))
-    assert {gateway_of(command_id) for command_id in given_out} == {5}
+    issued = [ids.next(now) for _ in range((1 << COUNTER_BITS) + 10)]
+    assert issued == sorted(set(issued))
+    assert {gateway_of(command_id) for command_id in issued} == {5}
 
 
 def test_ids_begin_above_the_highest_used_id_even_if_the_clock_was_set_back() -> None:

@@ -1,4 +1,4 @@
-"""Every value of an enum has a row in `kinds`, and all parts of the exchange follow the rows."""
+"""Every value of an enum has a row in `enum_terms`, and all parts of the exchange follow the rows."""
 
 import re
 from enum import Enum, StrEnum

@@ -353,13 +353,13 @@ CANCEL_ALL = {"op": "cancel_all"}
 COMMANDS = {"order": "NewOrder", "cancel": "CancelOrder", "amend": "ReplaceOrder", "cancel_all": "CancelAll"}
 
 
-@pytest.mark.parametrize("is_remembered", [True, False])
+@pytest.mark.parametrize("is_in_memory", [True, False])
 @pytest.mark.parametrize("requests", list(itertools.permutations([ORDER, CANCEL, AMEND, CANCEL_ALL])))
 async def test_requests_of_one_connection_are_processed_in_their_order_of_arrival(
-    requests: Sequence[dict[str, Any]], is_remembered: bool
+    requests: Sequence[dict[str, Any]], is_in_memory: bool
 ) -> None:
     order_service = RecordingService({7: resting(7)})
-    if is_remembered:
+    if is_in_memory:
         order_service.state.apply(resting(7))
     assert await commands_of(order_service, requests) == [COMMANDS[request["op"]] for request in requests]
 

@@ -182,12 +182,12 @@ def test_a_post_only_order_rests_and_is_rejected_if_it_would_trade() -> None:
 
 def test_an_iceberg_shows_one_slice_and_each_new_slice_goes_to_the_back_of_its_level() -> None:
     pit = Pit()
-    berg, _ = pit.order("e", "sell", 10, 1000, display_quantity=3)
+    iceberg, _ = pit.order("e", "sell", 10, 1000, display_quantity=3)
     plain, _ = pit.order("f", "sell", 4, 1000)
     assert pit.levels("sell", "Y") == [(1000, 7, 2)]
     _, events = pit.order("d", "buy", 12, 1000)
     assert [(trade.maker_order_id, trade.quantity) for trade in of(Trade, events)] == [
-        (berg, 3), (plain, 4), (berg, 3), (berg, 2),
+        (iceberg, 3), (plain, 4), (iceberg, 3), (iceberg, 2),
     ]  # fmt: skip
     assert pit.levels("sell", "Y") == [(1000, 1, 1)]
     assert pit.engine.accounts["e"].holdings["Y"].offered == 2

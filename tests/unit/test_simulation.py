@@ -421,7 +421,7 @@ def test_a_bot_is_loaded_from_its_file_and_an_invalid_bot_is_reported(tmp_path: 
             bot_in_file(text, tmp_path)
     with pytest.raises(LoadError, match="cannot be created"):
         make_bot(shipped_bot("Momentum"), "seed", {"nonsense": 1})
-    with pytest.raises(LoadError, match="These ship"):
+    with pytest.raises(LoadError, match="The strategies are"):
         shipped_bot("Oracle")
 
 
@@ -505,7 +505,7 @@ def test_there_is_no_spread_during_an_auction() -> None:
     record.sample(3)
     tape = record.tapes["X"]
     assert tape.spreads == [200, None, None]
-    assert tape.middles == [10_000, 10_000, None]
+    assert tape.mid_prices == [10_000, 10_000, None]
     assert tape.depths == [2, None, None]
     assert made.market.bbo_view("X").spread is None
     assert made.market.bbo_view("X").bid == "105.00"

@@ -52,13 +52,13 @@ def before(bot: Bot, bid: str, ask: str, last: str = "100") -> Venue:
 
 
 @pytest.mark.parametrize(
-    ("bid", "ask", "middle"), [("99.90", "100.10", "100"), ("99.90", "99.90", "99.90"), ("140.00", "99.90", "99.95")]
+    ("bid", "ask", "mid_price"), [("99.90", "100.10", "100"), ("99.90", "99.90", "99.90"), ("140.00", "99.90", "99.95")]
 )
-def test_the_mid_price_of_a_crossed_book_is_the_last_price(bid: str, ask: str, middle: str) -> None:
+def test_the_mid_price_of_a_crossed_book_is_the_last_price(bid: str, ask: str, mid_price: str) -> None:
     """In an auction the best bid can be far above the best ask, so their mean is not a market price."""
     bot = Bot()
     before(bot, bid, ask, last="99.95")
-    assert bot.mid("X") == Decimal(middle)
+    assert bot.mid("X") == Decimal(mid_price)
 
 
 def test_a_market_maker_quotes_around_the_mid_price() -> None:

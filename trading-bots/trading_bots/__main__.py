@@ -57,7 +57,7 @@ def choose_symbols(setting: str, listed: Sequence[str]) -> list[str]:
     """Return the listed symbols that the house trades.
 
     Raises:
-        ConfigurationError: the setting is not a number and not a JSON list of symbols.
+        ConfigurationError: The setting is not a number and not a JSON list of symbols.
     """
     ranked = sorted(
         listed,

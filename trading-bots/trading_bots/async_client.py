@@ -58,12 +58,12 @@ class AsyncExchangeClient(Account):
     ) -> None:
         """Create a client. It connects with its first request.
 
-        Parameters:
-            gateway_url: the address of the gateway.
-            feed_url: the address of the market-data feed. By default, market data comes through the gateway.
-            key: the API key of an account. Leave it out to read public market data, or to open an account.
-            client_id: the client id that `key` belongs to.
-            options: further arguments of `httpx.AsyncClient`. The default `timeout` is 30 seconds.
+        Args:
+            gateway_url: The address of the gateway.
+            feed_url: The address of the market-data feed. By default, market data comes through the gateway.
+            key: The API key of an account. Leave it out to read public market data, or to open an account.
+            client_id: The client id that `key` belongs to.
+            options: Further arguments of `httpx.AsyncClient`. The default `timeout` is 30 seconds.
         """
         gateway_url = gateway_url.rstrip("/")
         self._urls = (gateway_url, feed_url.rstrip("/") or f"{gateway_url}{MARKET_DATA}")
@@ -98,9 +98,9 @@ class AsyncExchangeClient(Account):
 
         It returns when the feed has the account too. Store `api_key` of the answer: the exchange does not return it again.
 
-        Parameters:
-            client_id: the name of the account.
-            invitation_code: the code that the exchange may require.
+        Args:
+            client_id: The name of the account.
+            invitation_code: The code that the exchange may require.
         """
         account: AccountView = await self._send(open_account_request(client_id, invitation_code))
         self.client_id, self.key = account.client_id, account.api_key
@@ -117,11 +117,11 @@ class AsyncExchangeClient(Account):
     async def buy(self, symbol: str, quantity: Amount, price: Amount | None = None, **terms: Any) -> OrderView:
         """Enter an order to buy.
 
-        Parameters:
-            symbol: the security, for example `AAPL`.
-            quantity: the quantity in shares or coins, a multiple of the lot size.
-            price: the limit price in cash, a multiple of the tick size. None for a market order.
-            terms: further fields of `POST /orders`, for example `time_in_force`, `post_only`, `display_quantity` and
+        Args:
+            symbol: The security, for example `AAPL`.
+            quantity: The quantity in shares or coins, a multiple of the lot size.
+            price: The limit price in cash, a multiple of the tick size. None for a market order.
+            terms: Further fields of `POST /orders`, for example `time_in_force`, `post_only`, `display_quantity` and
                 `client_order_id`. With a `trigger_price` the order is a stop order. `expire_at` may be a `datetime` with a
                 time zone.
 
@@ -144,11 +144,11 @@ class AsyncExchangeClient(Account):
     ) -> OrderView:
         """Change an open order, and return it.
 
-        Parameters:
-            order_id: the id of the order.
-            quantity: the new quantity. It includes what has already traded.
-            price: the new limit price.
-            trigger_price: the new trigger price of a stop order.
+        Args:
+            order_id: The id of the order.
+            quantity: The new quantity. It includes what has already traded.
+            price: The new limit price.
+            trigger_price: The new trigger price of a stop order.
 
         A value of None leaves a field as it is. If only the quantity is reduced, the order keeps its place in the book.
         """

@@ -258,16 +258,16 @@ class Bot:
     def buy(self, symbol: str, quantity: Number, price: Number | None = None, **terms: Any) -> Order:
         """Enter an order to buy, and return it. It does not wait: `on_order`, `on_fill` or `on_reject` gets the outcome.
 
-        Parameters:
-            symbol: the security.
-            quantity: the quantity in shares or coins. It is rounded down to the lot.
-            price: the limit price, rounded down to the tick. None for a market order.
+        Args:
+            symbol: The security.
+            quantity: The quantity in shares or coins. It is rounded down to the lot.
+            price: The limit price, rounded down to the tick. None for a market order.
             terms: `time_in_force` (`gtc`, `day`, `ioc` or `fok`), `post_only`, `display_quantity` for an iceberg, and
                 `trigger_price` for a stop order.
 
         Raises:
-            KeyError: the bot does not follow the security.
-            RuntimeError: the bot does not run yet.
+            KeyError: The bot does not follow the security.
+            RuntimeError: The bot does not run yet.
         """
         return self._enter(symbol, "buy", quantity, price, ROUND_FLOOR, terms)
 
@@ -299,10 +299,10 @@ class Bot:
     def amend(self, order: Order, quantity: Number | None = None, price: Number | None = None) -> None:
         """Send a request to change an open order. `on_order` receives the outcome.
 
-        Parameters:
-            order: the order. If it is not open any more, nothing is sent.
-            quantity: the new quantity. It includes what has already traded. A reduction keeps the order's place in the book.
-            price: the new limit price. A new price loses the place in the book.
+        Args:
+            order: The order. If it is not open any more, nothing is sent.
+            quantity: The new quantity. It includes what has already traded. A reduction keeps the order's place in the book.
+            price: The new limit price. A new price loses the place in the book.
         """
         security = self.securities[order.symbol]
         if order.is_open and not order.cancelling:

@@ -104,18 +104,18 @@ class BotState:
                 self.bot._require_venue().send_cancel(order)
         if (order.status, order.filled_quantity, order.quantity, order.price) != before:
             if not order.is_open:
-                self._forget(order)
+                self._drop(order)
             if "on_order" in self.overridden:
                 self._call(self.bot.on_order, order)
 
     def reject_order(self, order: Order, reason: str) -> None:
         """End a new order that the exchange or the SDK has refused."""
         order.status, order.reason = "REJECTED", reason
-        self._forget(order)
+        self._drop(order)
         self._call(self.bot.on_reject, order)
 
-    def _forget(self, order: Order) -> None:
-        """Forget an order that has ended, so that the memory of a bot does not grow."""
+    def _drop(self, order: Order) -> None:
+        """Drop an order that has ended, so that the memory of a bot does not grow."""
         self.bot._orders.pop(order.client_order_id, None)
         if order.order_id is not None:
             self.by_order_id.pop(order.order_id, None)

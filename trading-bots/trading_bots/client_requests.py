@@ -92,7 +92,7 @@ def decode_answer(request: Request, answer: httpx.Response) -> Any:
     """Return the body of an answer as `request.answer`.
 
     Raises:
-        ExchangeError: the exchange refused the request.
+        ExchangeError: The exchange refused the request.
     """
     if answer.is_success:
         return msgspec.json.decode(answer.content, type=request.answer)

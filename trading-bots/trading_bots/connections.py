@@ -32,7 +32,7 @@ class Contact:
             self._print(f"{self._name} does not answer ({cause}). The bot tries again until it does.{self._hint}")
 
     def found(self) -> None:
-        """Note that the address answers."""
+        """Record that the address answers."""
         if self._failures >= 2:
             self._print(f"Connected to {self._name}.")
         self._failures = 0
@@ -60,8 +60,8 @@ async def get_json(http: httpx.AsyncClient, url: str, headers: Mapping[str, str]
     """Return the JSON at an address.
 
     Raises:
-        AccountError: the exchange rejects the key.
-        httpx.HTTPError: there is no answer, or no usable one. A later attempt may succeed.
+        AccountError: The exchange rejects the key.
+        httpx.HTTPError: There is no answer, or no usable one. A later attempt may succeed.
     """
     answer = await http.get(url, headers=headers)
     if answer.status_code in (401, 403):

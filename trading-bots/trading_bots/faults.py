@@ -27,7 +27,7 @@ def plain(text: str) -> str:
 
 
 def _is_ours(file: str) -> bool:
-    """Return whether a file belongs to the SDK. The strategies that ship count as code of bots."""
+    """Return whether a file belongs to the SDK. The strategies of the exchange count as code of bots."""
     path = Path(file)
     return path.is_relative_to(_OURS) and not path.is_relative_to(_SHIPPED)
 

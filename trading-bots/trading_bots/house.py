@@ -153,11 +153,11 @@ class HouseValues:
     def __init__(self, listed: Iterable[Listed], start: float, seed: str, begin: Mapping[str, float] | None = None) -> None:
         """Begin the values.
 
-        Parameters:
-            listed: the securities.
-            start: the start, in seconds of Unix time.
-            seed: the seed of the random numbers.
-            begin: the values at the start. By default, the reference prices.
+        Args:
+            listed: The securities.
+            start: The start, in seconds of Unix time.
+            seed: The seed of the random numbers.
+            begin: The values at the start. By default, the reference prices.
         """
         self.by_symbol = {
             security.symbol: EndlessValue(

@@ -72,15 +72,15 @@ class LiveVenue:
     ) -> None:
         """Prepare the connections. `run` opens them.
 
-        Parameters:
-            bot: the bot.
-            client_id: the client id of its account.
-            key: the API key of its account.
-            gateway_url: the address of the gateway.
-            feed_url: the address of the market-data feed.
-            cancel_on_disconnect: whether the exchange cancels the bot's orders when its connection ends.
-            print_message: receives the messages for the person who runs the bot.
-            endpoint: how connections are opened. With a proxy that logs the bot in, `key` is empty.
+        Args:
+            bot: The bot.
+            client_id: The client id of its account.
+            key: The API key of its account.
+            gateway_url: The address of the gateway.
+            feed_url: The address of the market-data feed.
+            cancel_on_disconnect: Whether the exchange cancels the bot's orders when its connection ends.
+            print_message: Receives the messages for the person who runs the bot.
+            endpoint: Opens connections. With a proxy that logs the bot in, `key` is empty.
         """
         self._endpoint = endpoint or Endpoint()
         self._bot = bot
@@ -197,7 +197,7 @@ class LiveVenue:
         """Run the bot until `stop` is set. Lost connections are opened again.
 
         Raises:
-            AccountError: the exchange rejects the key of the bot.
+            AccountError: The exchange rejects the key of the bot.
         """
         loaded = asyncio.Event()
         tasks = [
@@ -317,8 +317,8 @@ class LiveVenue:
         """Handle the answer to a login.
 
         Raises:
-            AccountError: the gateway rejects the key.
-            WebSocketException: the login failed for another reason. A later attempt may succeed.
+            AccountError: The gateway rejects the key.
+            WebSocketException: The login failed for another reason. A later attempt may succeed.
         """
         if message["ok"]:
             self._is_resuming = False

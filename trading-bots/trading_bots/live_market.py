@@ -27,13 +27,13 @@ class MarketDataConnection:
     ) -> None:
         """Prepare the connection. `run` opens it.
 
-        Parameters:
-            state: the state of the bot.
-            key: the API key of the bot's account.
-            url: the address of the feed.
-            contact: is notified when the feed answers.
-            after_message: called after each message. It calls the bot's callbacks.
-            endpoint: how the connection is opened.
+        Args:
+            state: The state of the bot.
+            key: The API key of the bot's account.
+            url: The address of the feed.
+            contact: Is notified when the feed answers.
+            after_message: Called after each message. It calls the bot's callbacks.
+            endpoint: Opens the connection.
         """
         self._endpoint = endpoint
         self._state, self._key, self._url, self._contact = state, key, url, contact

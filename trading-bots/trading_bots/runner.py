@@ -39,7 +39,7 @@ class Funding:
     credit: Decimal = Decimal(0)
     """The amount by which cash may be below zero."""
     short_limit: Decimal = Decimal(0)
-    """The most that all short positions may come to, in cash at the reference prices."""
+    """The greatest value of all short positions together, in cash at the reference prices."""
     house: bool = True
     """Whether the account belongs to the house. A leaderboard can leave such accounts out."""
 
@@ -84,17 +84,17 @@ async def account(
 
     If another client has the name, the account is `client_id-2`, and so on.
 
-    Parameters:
-        http: the client that sends the requests.
-        gateway_url: the address of the gateway.
-        client_id: the preferred client id.
-        keys: the key file. The key of a new account is added to it.
-        admin_token: opens an account if only the admin may.
-        funding: if given, the admin opens the account with it. An existing account is not funded again.
+    Args:
+        http: The client that sends the requests.
+        gateway_url: The address of the gateway.
+        client_id: The preferred client id.
+        keys: The key file. The key of a new account is added to it.
+        admin_token: Opens an account if only the admin may.
+        funding: If given, the admin opens the account with it. An existing account is not funded again.
 
     Raises:
-        AccountError: the exchange refuses to open the account.
-        httpx.HTTPError: there is no usable answer. A later attempt may succeed.
+        AccountError: The exchange refuses to open the account.
+        httpx.HTTPError: There is no usable answer. A later attempt may succeed.
     """
     headers = {"Authorization": f"Bearer {admin_token}"} if admin_token else {}
     for number in range(1, 1000):
@@ -128,7 +128,7 @@ def client_of(key: str) -> str:
     """Return the client id in an API key. The exchange checks the key later.
 
     Raises:
-        AccountError: the text is not an API key.
+        AccountError: The text is not an API key.
     """
     try:
         return str(jwt.decode(key, options={"verify_signature": False})["sub"])
@@ -149,14 +149,14 @@ async def run_bots(
 
     If no account can be opened, the SDK tries again each second. A bot whose key is rejected later ends, without the others.
 
-    Parameters:
-        bots: the bots by preferred client id.
-        gateway_url: the address of the gateway.
-        feed_url: the address of the market-data feed.
-        keys: the key file.
-        stop: ends the bots when it is set.
-        admin_token: opens accounts if only the admin may.
-        funding: by name, what the admin opens an account with. Other bots get what every new account gets.
+    Args:
+        bots: The bots by preferred client id.
+        gateway_url: The address of the gateway.
+        feed_url: The address of the market-data feed.
+        keys: The key file.
+        stop: Ends the bots when it is set.
+        admin_token: Opens accounts if only the admin may.
+        funding: By name, what the admin opens an account with. Other bots get what every new account gets.
     """
     venues = []
     contact = Contact(_log, "The gateway", gateway_url)
@@ -203,16 +203,16 @@ def run(
 ) -> None:
     """Run one bot until Ctrl-C. Wait for the exchange if it does not answer.
 
-    Parameters:
-        bot: a bot, or its class.
-        client_id: the preferred client id. By default, the name of the class.
-        gateway_url: the address of the gateway.
-        feed_url: the address of the market-data feed. By default, market data comes through the gateway.
-        keys: the key file. Without `key`, the first run opens an account and stores its key there.
-        key: the API key of an existing account.
+    Args:
+        bot: A bot, or its class.
+        client_id: The preferred client id. By default, the name of the class.
+        gateway_url: The address of the gateway.
+        feed_url: The address of the market-data feed. By default, market data comes through the gateway.
+        keys: The key file. Without `key`, the first run opens an account and stores its key there.
+        key: The API key of an existing account.
 
     Raises:
-        AccountError: the exchange refuses the account or the key.
+        AccountError: The exchange refuses the account or the key.
     """
     instance = bot if isinstance(bot, Bot) else bot()
     name = client_id or type(instance).__name__
@@ -244,7 +244,7 @@ async def _open_or_find_account(name: str, gateway_url: str, keys: KeyFile, stop
     """Return the client id and key of the bot's account. None if `stop` is set first.
 
     Raises:
-        AccountError: the exchange refuses to open the account.
+        AccountError: The exchange refuses to open the account.
     """
     hint = " Start one with `./mx up`, or name another address with --url."
     contact = Contact(_print, "The exchange", gateway_url, hint)

@@ -32,7 +32,7 @@ class Log(Protocol):
         lost connection, a body may be on the log twice.
 
         Raises:
-            LogUnavailableError: the log did not confirm in time.
+            LogUnavailableError: The log did not confirm in time.
         """
         ...
 
@@ -48,7 +48,7 @@ class Log(Protocol):
         """Return the offset of the next body of `topic`.
 
         Raises:
-            LogUnavailableError: the log cannot be reached.
+            LogUnavailableError: The log cannot be reached.
         """
         ...
 
@@ -87,7 +87,7 @@ def open_log(url: str, namespace: str = "", retry_seconds: float = 1.0) -> Log:
     An append is repeated for `retry_seconds`.
 
     Raises:
-        ValueError: the scheme of `url` is another one.
+        ValueError: The scheme of `url` is another one.
     """
     scheme = url.split(":", 1)[0]
     if scheme in ("amqp", "amqps"):

@@ -62,7 +62,7 @@ class _Link:
         """Connect and open a channel.
 
         Raises:
-            _LinkLostError: the broker cannot be reached, or refuses.
+            _LinkLostError: The broker cannot be reached, or refuses.
         """
         link = cls()
         parameters = pika.URLParameters(url)
@@ -100,7 +100,7 @@ class _Link:
         """Return the result of `future`.
 
         Raises:
-            _LinkLostError: the link was lost first.
+            _LinkLostError: The link was lost first.
         """
         try:
             await asyncio.wait((future, self.lost), return_when=asyncio.FIRST_COMPLETED)
@@ -351,7 +351,7 @@ class _Inbox:
         """Wait for deliveries and return all since the last call.
 
         Raises:
-            _LinkLostError: the link is lost, and all deliveries were taken.
+            _LinkLostError: The link is lost, and all deliveries were taken.
         """
         await self._arrived.wait()
         self._arrived.clear()

@@ -93,7 +93,7 @@ class Routes:
         client = market.clients[client_id]
         if not client.has_funds:
             return points  # the first deposit of the account is not settled yet
-        return [*points, EquityView(timestamp=time_text(market.newest), equity=cash_to_text(market.equity(client)))]
+        return [*points, EquityView(timestamp=time_text(market.updated_at), equity=cash_to_text(market.equity(client)))]
 
 
 def array_of(view: type) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def time_to_ns(field: str, text: str) -> int:
 
 
 def period_ns(since: str | None, until: str | None) -> tuple[int, int]:
-    """Return the begin and the end of a period, in nanoseconds of Unix time.
+    """Return the start and the end of a period, in nanoseconds of Unix time.
 
     Raises:
         Refusal: One of them is not ISO 8601 with an offset.

@@ -18,7 +18,7 @@ def nanoseconds(text: str, field: str) -> int:
     1500000000
 
     Raises:
-        SeasonError: the text is not a duration. The message names the field.
+        SeasonError: The text is not a duration. The message names the field.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)", text)
     if match is None:

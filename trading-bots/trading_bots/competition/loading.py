@@ -1,4 +1,4 @@
-"""Load the class of a bot: from a Python file, or from the strategies that ship."""
+"""Load the class of a bot: from a Python file, or from the strategies of the exchange."""
 
 import importlib.util
 import inspect
@@ -22,13 +22,15 @@ def bot_in_file(text: str, folder: Path = Path()) -> type[Bot]:
     """Return the class that `my_bot.py:MyBot` names. Without a name, return the only bot in the file.
 
     Raises:
-        LoadError: there is no such file or class, or the file fails to load.
+        LoadError: There is no such file or class, or the file fails to load.
     """
     file, _, name = text.partition(":")
     path = folder / file
     if not path.is_file():
         ships = ", ".join(shipped.__all__)
-        raise LoadError(f"there is no file {path}: name a file, as in my_bot.py:MyBot, or a strategy that ships: {ships}")
+        raise LoadError(
+            f"there is no file {path}: name a file, as in my_bot.py:MyBot, or a strategy of the exchange: {ships}"
+        )
     spec = importlib.util.spec_from_file_location(f"bot_in_{zlib.crc32(str(path.resolve()).encode()):x}", path)
     if spec is None or spec.loader is None:
         raise LoadError(f"{path} is not a Python file")
@@ -67,10 +69,10 @@ def files_named(file: str, folder: Path) -> set[str]:
 
 
 def find_bot(text: str, folder: Path = Path()) -> type[Bot]:
-    """Return the bot that a command names: `my_bot.py`, `my_bot.py:MyBot`, or the class of a strategy that ships.
+    """Return the bot that a command names: `my_bot.py`, `my_bot.py:MyBot`, or the class of a strategy.
 
     Raises:
-        LoadError: there is no such bot.
+        LoadError: There is no such bot.
     """
     return shipped_bot(text) if is_shipped(text) else bot_in_file(text, folder)
 
@@ -84,21 +86,22 @@ def shipped_bot(name: str) -> type[Bot]:
     """Return the class of that name in `trading_bots.strategies`.
 
     Raises:
-        LoadError: there is no such strategy.
+        LoadError: There is no such strategy.
     """
     if name not in shipped.__all__:
         raise LoadError(
-            f"there is no strategy {name!r}. These ship: {', '.join(shipped.__all__)}. For a file, write its name: my_bot.py"
+            f"there is no strategy {name!r}. The strategies are {', '.join(shipped.__all__)}. "
+            "For a file, write its name: my_bot.py"
         )
     strategy: type[Bot] = getattr(shipped, name)
     return strategy
 
 
 def contestant_bot(file: str, strategy: str, folder: Path) -> type[Bot]:
-    """Return the class of a contestant: from a file, or a strategy that ships.
+    """Return the class of a contestant: from a file, or a strategy of the exchange.
 
     Raises:
-        LoadError: there is no such bot.
+        LoadError: There is no such bot.
     """
     return bot_in_file(file, folder) if file else shipped_bot(strategy)
 
@@ -107,7 +110,7 @@ def make_bot(bot_class: type[Bot], seed: str, settings: Mapping[str, Any] | None
     """Create a bot. If its class takes a `seed`, the argument is a number derived from `seed`.
 
     Raises:
-        LoadError: the class raises an error.
+        LoadError: The class raises an error.
     """
     arguments = dict(settings or {})
     if "seed" in inspect.signature(bot_class).parameters:

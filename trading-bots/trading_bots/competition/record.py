@@ -31,7 +31,7 @@ class FillRow:
     trade_id: int
     order_id: int
     edge: int
-    """Cash units by which the price was better than the middle before the order that caused the trade. Negative if worse."""
+    """Cash units by which the price was better than the mid price before the order that caused it. Negative if worse."""
 
 
 @dataclass(slots=True)
@@ -70,7 +70,7 @@ class Tape:
     bids: dict[int, int] = field(default_factory=dict)
     """Lots by price, now."""
     asks: dict[int, int] = field(default_factory=dict)
-    middles: list[float | None] = field(default_factory=list)
+    mid_prices: list[float | None] = field(default_factory=list)
     """Samples in ticks. None if a side was empty or the sides crossed, as in an auction."""
     spreads: list[int | None] = field(default_factory=list)
     """Samples in ticks. None also if the trading state was not `continuous`."""
@@ -87,8 +87,8 @@ class Tape:
         bid, ask = max(self.bids), min(self.asks)
         return (bid, ask) if bid < ask else None
 
-    def twice_middle(self, last: int) -> int:
-        """Return twice the middle in ticks. If there is none, return twice the last price."""
+    def twice_mid_price(self, last: int) -> int:
+        """Return twice the mid price in ticks. If there is none, return twice the last price."""
         best = self.best()
         return 2 * last if best is None else sum(best)
 
@@ -144,7 +144,7 @@ class Record:
         if exec_type is not ExecType.TRADE:
             return
         security = self.market.securities[report.symbol]
-        twice = self.tapes[report.symbol].twice_middle(report.last_price)
+        twice = self.tapes[report.symbol].twice_mid_price(report.last_price)
         sign = 1 if report.side is Side.BUY else -1
         edge = sign * (twice - 2 * report.last_price) * report.last_quantity * security.listing.tick_value // 2
         tally.fills += 1
@@ -177,7 +177,7 @@ class Record:
             tape = self.tapes[symbol]
             trades = market.states[symbol] is TradingState.CONTINUOUS
             best = tape.best()
-            tape.middles.append(None if best is None else sum(best) / 2)
+            tape.mid_prices.append(None if best is None else sum(best) / 2)
             tape.spreads.append(best[1] - best[0] if best is not None and trades else None)
             depth = 0 if best is None else tape.bids[best[0]] + tape.asks[best[1]]
             tape.depths.append(depth if trades else None)
@@ -204,11 +204,11 @@ class Record:
 def record_of(bodies: Iterable[bytes], start: int, interval: int, initial: Mapping[str, dict[str, int]]) -> Record:
     """Return the record of a live round.
 
-    Parameters:
-        bodies: the bodies of the topic `data_feed`.
-        start: the time of the first sample, in nanoseconds of Unix time.
-        interval: the time between two samples, in nanoseconds.
-        initial: the initial holdings of each client, in lots by symbol.
+    Args:
+        bodies: The bodies of the topic `data_feed`.
+        start: The time of the first sample, in nanoseconds of Unix time.
+        interval: The time between two samples, in nanoseconds.
+        initial: The initial holdings of each client, in lots by symbol.
     """
     market, cursors, due = MarketData(), ProducerCursors(), start
     record = Record(market)

@@ -26,8 +26,8 @@ def read_bodies(path: Path) -> Iterator[bytes]:
     """Read the bodies of a recording.
 
     Raises:
-        RecordingError: the file ends in the middle of a body.
-        OSError: the file cannot be read.
+        RecordingError: The file ends in the middle of a body.
+        OSError: The file cannot be read.
     """
     with path.open("rb") as file:
         while head := file.read(4):

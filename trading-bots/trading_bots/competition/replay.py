@@ -53,9 +53,9 @@ def compare(folder: Path) -> Comparison:
     """Apply the recorded commands to a new engine, and compare each report with the recorded one.
 
     Raises:
-        RecordingError: a file ends in the middle of a body.
-        OSError: a file cannot be read.
-        Exception: a body cannot be decoded.
+        RecordingError: A file ends in the middle of a body.
+        OSError: A file cannot be read.
+        Exception: A body cannot be decoded.
     """
     engine, result, recorded = Engine(), Comparison(), recorded_events(folder)
     for batch, command in commands_of(folder):

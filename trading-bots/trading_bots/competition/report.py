@@ -40,11 +40,11 @@ _LAYOUT: dict[str, Any] = {
 def report(result: RoundResult, record: Record, values: Mapping[str, Sequence[float]] | None = None, about: str = "") -> str:
     """Return the HTML page of a round.
 
-    Parameters:
-        result: the result of the round.
-        record: the record of the round.
-        values: the fundamental values, second by second, if they are known.
-        about: text to add to the line of facts.
+    Args:
+        result: The result of the round.
+        record: The record of the round.
+        values: The fundamental values, second by second, if they are known.
+        about: Text to add to the line of facts.
     """
     names = [client.client_id for client in result.ranking]
     played = [client.client_id for client in result.ranking if not client.house] or names
@@ -140,8 +140,8 @@ def _parts(result: RoundResult) -> list[Any]:
 
 def _prices(record: Record, symbol: str, seconds: Sequence[float], values: Sequence[float] | None) -> list[Any]:
     tick = float(record.market.securities[symbol].tick_size)
-    middles = [None if middle is None else middle * tick for middle in record.tapes[symbol].middles]
-    traces = _lines({"mid price": middles}, seconds)
+    mid_prices = [None if mid_price is None else mid_price * tick for mid_price in record.tapes[symbol].mid_prices]
+    traces = _lines({"mid price": mid_prices}, seconds)
     if values is not None:
         line = go.Scatter(x=list(range(len(values))), y=list(values), name="fundamental value", mode="lines")
         traces.append(line.update(line={"dash": "dot", "color": "#8a94a3"}))
@@ -153,8 +153,8 @@ def _about_market(result: RoundResult, symbol: str) -> str:
     return f"{quality.trades:,} trades, {quality.volume} shares, last {quality.last}."
 
 
-def _table(heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
-    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
+def _table(headings: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
+    head = "".join(f"<th>{escape(text)}</th>" for text in headings)
     lines = (
         f'<tr class="{row_class}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" for row_class, cells in rows
     )
@@ -168,7 +168,7 @@ def _money(text: str) -> str:
 
 
 def _ranking(result: RoundResult) -> str:
-    heads = ("", "client", "score", "equity", "profit", "spread", "fees", "inventory", "drawdown", "orders", "fills",
+    headings = ("", "client", "score", "equity", "profit", "spread", "fees", "inventory", "drawdown", "orders", "fills",
              "fill ratio", "rejected")  # fmt: skip
     rows = [
         (
@@ -188,11 +188,11 @@ def _ranking(result: RoundResult) -> str:
         )
         for client in result.ranking
     ]
-    return _table(heads, rows)
+    return _table(headings, rows)
 
 
 def _quality(result: RoundResult) -> str:
-    heads = ("security", "", "spread, bps", "depth", "volatility, % a minute", "trades", "volume", "high", "low", "last")
+    headings = ("security", "", "spread, bps", "depth", "volatility, % a minute", "trades", "volume", "high", "low", "last")
 
     def shown(number: float | None) -> str:
         return "–" if number is None else f"{number:,.2f}"
@@ -213,7 +213,7 @@ def _quality(result: RoundResult) -> str:
         )
         for symbol, quality in result.securities.items()
     ]
-    return _table(heads, rows)
+    return _table(headings, rows)
 
 
 def _fault(client: RankedClient) -> str:
@@ -228,15 +228,15 @@ def _paragraph(text: str) -> str:
 
 
 def tournament_page(
-    result: "Tournament", heads: Sequence[str], rows: Sequence[Sequence[str]], paragraphs: Sequence[str] = ()
+    result: "Tournament", headings: Sequence[str], rows: Sequence[Sequence[str]], paragraphs: Sequence[str] = ()
 ) -> str:
     """Return the HTML page of a tournament.
 
-    Parameters:
-        result: the result.
-        heads: the heads of the table.
-        rows: the rows of the table.
-        paragraphs: sentences about the differences between contestants.
+    Args:
+        result: The result.
+        headings: The headings of the columns.
+        rows: The rows of the table.
+        paragraphs: Sentences about the differences between contestants.
     """
     names = [place.client_id for place in result.places]
     bars = go.Bar(
@@ -257,7 +257,7 @@ def tournament_page(
         (
             "Ranking",
             "By mean score. The interval is the 95 % confidence interval of the mean.",
-            _table(heads, [("", [escape(cell) for cell in row]) for row in rows]) + "".join(map(_paragraph, paragraphs)),
+            _table(headings, [("", [escape(cell) for cell in row]) for row in rows]) + "".join(map(_paragraph, paragraphs)),
         ),
         ("Mean scores", "", _figure("scores", [bars], "score")),
         (

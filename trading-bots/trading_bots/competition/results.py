@@ -26,7 +26,7 @@ class RankedClient(msgspec.Struct, frozen=True):
     equity: str
     profit: str
     from_spread: str
-    """The cash by which its prices were better than the middle, summed over all fills."""
+    """The cash by which its prices were better than the mid price, summed over all fills."""
     from_fees: str
     from_inventory: str
     """The rest of the profit: price changes of its inventory."""
@@ -99,18 +99,18 @@ def result_of(
 ) -> RoundResult:
     """Return the result of a round, after its last sample.
 
-    Parameters:
-        season: the season.
-        number: the number of the round, from 1.
+    Args:
+        season: The season.
+        number: The number of the round, from 1.
         mode: `live` or `simulation`.
-        record: the record of the round.
-        house: the client ids of house bots.
-        seconds: the length of the round.
-        fingerprint: the fingerprint of a simulated round.
-        ended: why a client ended early, by client id.
-        errors: the errors of each bot.
-        notes: further messages, by client id.
-        confinement: how each contestant was confined, by client id.
+        record: The record of the round.
+        house: The client ids of house bots.
+        seconds: The length of the round.
+        fingerprint: The fingerprint of a simulated round.
+        ended: Why a client ended early, by client id.
+        errors: The errors of each bot.
+        notes: Further messages, by client id.
+        confinement: The confinement of each contestant, by client id.
     """
     market, rows = record.market, []
     for client_id, client in market.clients.items():
@@ -184,10 +184,10 @@ def score_of(scoring: Scoring, equity: int, profit: int, drawdown: int, inventor
 
 def _quality(record: Record, symbol: str, seconds: float) -> MarketQuality:
     tape, security = record.tapes[symbol], record.market.securities[symbol]
-    bps = [10_000 * s / m for s, m in zip(tape.spreads, tape.middles, strict=True) if s is not None and m]
+    bps = [10_000 * s / m for s, m in zip(tape.spreads, tape.mid_prices, strict=True) if s is not None and m]
     depths = [depth for depth in tape.depths if depth is not None]
     changes = returns_of(tape)
-    step = seconds / max(len(tape.middles), 1)
+    step = seconds / max(len(tape.mid_prices), 1)
     spread = statistics.pstdev(changes) * (60 / step) ** 0.5 * 100 if len(changes) > 1 else None
     return MarketQuality(
         trades=tape.trades,
@@ -203,7 +203,7 @@ def _quality(record: Record, symbol: str, seconds: float) -> MarketQuality:
 
 def returns_of(tape: Tape) -> list[float]:
     """Return the relative changes of the mid price between samples that both have one."""
-    pairs = zip(tape.middles, tape.middles[1:], strict=False)
+    pairs = zip(tape.mid_prices, tape.mid_prices[1:], strict=False)
     return [after / before - 1 for before, after in pairs if before and after]
 
 

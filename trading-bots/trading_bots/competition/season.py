@@ -130,7 +130,7 @@ def steps(text: str, step: str, field: str) -> int:
     """Return an amount in steps: a price in ticks, or a quantity in lots.
 
     Raises:
-        SeasonError: the amount is not a multiple of the step.
+        SeasonError: The amount is not a multiple of the step.
     """
     try:
         return to_steps(Decimal(text), Decimal(step))
@@ -142,7 +142,7 @@ def cash(text: str, field: str) -> int:
     """Return an amount of cash in cash units.
 
     Raises:
-        SeasonError: the text is not an amount of cash.
+        SeasonError: The text is not an amount of cash.
     """
     try:
         return cash_to_units(Decimal(text))
@@ -154,8 +154,8 @@ def read_season(path: Path) -> Season:
     """Return the season in a file, after all checks.
 
     Raises:
-        SeasonError: the season is not valid. The message names the field.
-        OSError: the file cannot be read.
+        SeasonError: The season is not valid. The message names the field.
+        OSError: The file cannot be read.
     """
     return parse_season(path.read_text(encoding="utf-8"), path.name)
 
@@ -164,7 +164,7 @@ def parse_season(text: str, name: str = "season.toml") -> Season:
     """Return the season in a text, after all checks. `name` is the file name in messages.
 
     Raises:
-        SeasonError: the season is not valid. The message names the field.
+        SeasonError: The season is not valid. The message names the field.
     """
     try:
         season = msgspec.convert(tomllib.loads(text), Season)
@@ -222,7 +222,7 @@ def shares_of(season: Season) -> dict[str, int]:
     """Return the initial holdings of an account, in lots by symbol.
 
     Raises:
-        SeasonError: a symbol is not a security of the season, or a quantity is not a multiple of the lot size.
+        SeasonError: A symbol is not a security of the season, or a quantity is not a multiple of the lot size.
     """
     given, shares = season.account.shares, {}
     for symbol in given.keys() - {"*"} - {security.symbol for security in season.security}:

@@ -103,16 +103,16 @@ def results(
 ) -> list[Played]:
     """Play rounds 1 to `rounds`, on all processors. Return them in order.
 
-    Parameters:
-        season: the season.
-        folder: the folder of the season's file.
-        rounds: the number of rounds.
-        workers: the number of processes. By default, the number of processors.
-        on_round_end: called after each round.
-        timeout_seconds: the longest real time of one call into a bot. 0 for no limit.
+    Args:
+        season: The season.
+        folder: The folder of the season's file.
+        rounds: The number of rounds.
+        workers: The number of processes. By default, the number of processors.
+        on_round_end: Called after each round.
+        timeout_seconds: The longest real time of one call into a bot. 0 for no limit.
 
     Raises:
-        StuckError: a bot did not return in time, or a process ended.
+        StuckError: A bot did not return in time, or a process ended.
     """
     count = min(workers or os.cpu_count() or 1, rounds)
     if count == 1:
@@ -244,7 +244,7 @@ def _share_of_wins(mine: Sequence[float], others: Sequence[float]) -> float:
 def with_contestants(season: Season, bots: Sequence[str], also: bool = False) -> Season:
     """Return the season with these bots instead of its contestants, or with `also` in addition to them.
 
-    A bot is `my_bot.py`, `my_bot.py:MyBot`, or the class of a strategy that ships.
+    A bot is `my_bot.py`, `my_bot.py:MyBot`, or the class of a strategy.
     """
     contestants = list(season.contestant) if also else []
     names = {contestant.name for contestant in contestants}

@@ -46,7 +46,7 @@ class _Process(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         """Check the times of the news.
 
         Raises:
-            SeasonError: a time is not valid. The message names the field.
+            SeasonError: A time is not valid. The message names the field.
         """
         for change in self.news:
             nanoseconds(change.at, f"{field}.news.at")
@@ -94,7 +94,7 @@ class OrnsteinUhlenbeck(_Process, frozen=True, tag="ornstein_uhlenbeck"):
     volatility: Positive = 0.5
     """Per cent a minute."""
     half_life: Annotated[float, msgspec.Meta(gt=0)] = 60.0
-    """The seconds after which half of a deviation is gone."""
+    """The seconds after which half of a deviation has decayed."""
 
     def walk(self, begin: float, dice: random.Random, anchor: float | None = None) -> Iterator[Point]:
         """See `_Process`."""
@@ -148,7 +148,7 @@ class StochasticVolatility(_Process, frozen=True, tag="stochastic_volatility"):
     size: Positive = 0.5
     """Standard deviation of a jump, in per cent."""
     half_life: Annotated[float, msgspec.Meta(gt=0)] = 259_200.0
-    """The seconds after which half of a deviation from the anchor is gone. The default is three days."""
+    """The seconds after which half of a deviation from the anchor has decayed. The default is three days."""
 
     def walk(self, begin: float, dice: random.Random, anchor: float | None = None) -> Iterator[Point]:
         """See `_Process`."""

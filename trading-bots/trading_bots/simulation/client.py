@@ -75,7 +75,7 @@ class Client:
         """Call a callback of the bot. An error in it does not stop the bot.
 
         Raises:
-            Stuck: a bot did not return in time.
+            Stuck: A bot did not return in time.
         """
         if not self.is_running:
             return

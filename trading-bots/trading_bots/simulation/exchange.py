@@ -67,14 +67,14 @@ class SimulatedExchange:
     ) -> None:
         """Create an exchange without securities and clients.
 
-        Parameters:
-            start: the start, in nanoseconds of Unix time.
-            requests_per_second: the rate limit of each client. 0 for none.
-            gateway: the number of the gateway in ids.
-            ticks: whether the clock of the market moves each second. If not, only commands move it.
-            keep: whether the reports of the engine are stored.
-            keep_commands: whether commands are stored. Without them there is no fingerprint, and memory does not grow.
-            watchdog: ends a bot that does not return.
+        Args:
+            start: The start, in nanoseconds of Unix time.
+            requests_per_second: The rate limit of each client. 0 for none.
+            gateway: The number of the gateway in ids.
+            ticks: Whether the clock of the market moves each second. If not, only commands move it.
+            keep: Whether the reports of the engine are stored.
+            keep_commands: Whether commands are stored. Without them there is no fingerprint, and memory does not grow.
+            watchdog: Ends a bot that does not return.
         """
         self.now = start
         """Nanoseconds of Unix time."""
@@ -94,7 +94,7 @@ class SimulatedExchange:
         self.limiter = RateLimiter(requests_per_second, 2 * requests_per_second)
         self._name = gateway_name(gateway)
         self._ids = IdSequence(gateway)
-        self._instruction = itertools.count(1)
+        self._instruction_numbers = itertools.count(1)
         self._groups: dict[int, LatencyGroup] = {}
         self._prices: dict[str, StepAmounts] = {}
         self._lots: dict[str, StepAmounts] = {}
@@ -142,7 +142,9 @@ class SimulatedExchange:
             batch = Batch(VERSION, self._name, 1, len(self.commands) + 1, self.now, [command])
             self.commands.append(encode_batch(batch))
         outcome = self.engine.apply(command)
-        settlements = [self.ledger.settle(next(self._instruction), instruction) for instruction in outcome.instructions]
+        settlements = [
+            self.ledger.settle(next(self._instruction_numbers), instruction) for instruction in outcome.instructions
+        ]
         if self._stores_reports:
             self.reports.append(encode_batch(Batch(VERSION, ENGINE, 1, self._next_report, self.now, outcome.reports)))
             self._next_report += len(outcome.reports)
@@ -237,7 +239,7 @@ class SimulatedExchange:
         """List a security. `terms` are fields of `ListSecurity`.
 
         Raises:
-            Refusal: the engine rejects the terms.
+            Refusal: The engine rejects the terms.
         """
         self._apply_or_raise(ListSecurity(self.next_id(), self.now, **terms))
 
@@ -245,23 +247,23 @@ class SimulatedExchange:
         """Change the trading state of a security.
 
         Raises:
-            Refusal: the engine rejects the change.
+            Refusal: The engine rejects the change.
         """
         self._apply_or_raise(SetTradingState(self.next_id(), self.now, symbol, state))
 
     def join(self, bot: Bot, client_id: str, cash: int, shares: dict[str, int], latency: int, **terms: Any) -> Client:
         """Open an account and connect a bot. `on_start` is called as soon as the clock moves.
 
-        Parameters:
-            bot: the bot.
-            client_id: the client id of its account.
-            cash: its initial cash in cash units.
-            shares: its initial holdings in lots, by symbol.
-            latency: the latency to the exchange, one way, in nanoseconds.
-            terms: further fields of `OpenAccount`.
+        Args:
+            bot: The bot.
+            client_id: The client id of its account.
+            cash: Its initial cash in cash units.
+            shares: Its initial holdings in lots, by symbol.
+            latency: The latency to the exchange, one way, in nanoseconds.
+            terms: Further fields of `OpenAccount`.
 
         Raises:
-            Refusal: the engine rejects the account.
+            Refusal: The engine rejects the account.
         """
         self._apply_or_raise(OpenAccount(self.next_id(), self.now, client_id, cash, shares, **terms))
         group = self._groups.setdefault(latency, LatencyGroup(latency))

@@ -13,7 +13,7 @@ from trading_bots.simulation.exchange import SimulatedExchange
 LATENCY = SECOND // 500
 _FILE = files("order_entry_gateway").joinpath("listing.csv")
 _LISTING = {security.symbol: security for security in read_listing(_FILE.read_text().splitlines())}
-"""The listing that ships, by symbol."""
+"""The default listing, by symbol."""
 LISTED = tuple(
     Listed(
         symbol,

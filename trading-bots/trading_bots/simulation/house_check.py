@@ -24,12 +24,12 @@ ACCOUNT_SECONDS = 60
 FAR_FROM_VALUE = 0.01
 """The relative distance from the value beyond which a price counts as far from it."""
 MAX_DEPTH_DISTANCE = Decimal("0.01")
-"""Depth counts orders up to this relative distance from the middle."""
+"""Depth counts orders up to this relative distance from the mid price."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One condition that a liquid market meets."""
+    """One condition that a liquid market fulfils."""
 
     name: str
     figure: float
@@ -64,11 +64,11 @@ class SecurityDay:
     """The measurements of one security."""
 
     prices: list[tuple[int, float]] = field(default_factory=list)
-    """(second, middle), every `PRICE_SECONDS`."""
+    """(second, mid price), every `PRICE_SECONDS`."""
     spreads: list[float] = field(default_factory=list)
-    """Relative to the middle, second by second."""
+    """Relative to the mid price, second by second."""
     depths: list[float] = field(default_factory=list)
-    """Units near the middle, on the thinner side."""
+    """Units near the mid price, on the thinner side."""
     trades: int = 0
     last_trade: int = 0
     longest_pause: int = 0
@@ -91,14 +91,14 @@ class SecurityDay:
         self.longest_empty = max(self.longest_empty, self.empty)
         if bid is None or ask is None:
             return
-        middle = float(bid + ask) / 2
-        self.far = self.far + 1 if abs(middle / value - 1) > FAR_FROM_VALUE else 0
+        mid_price = float(bid + ask) / 2
+        self.far = self.far + 1 if abs(mid_price / value - 1) > FAR_FROM_VALUE else 0
         self.longest_far = max(self.longest_far, self.far)
-        self.spreads.append(float(ask - bid) / middle)
-        self.high, self.low = max(self.high, middle), min(self.low, middle)
+        self.spreads.append(float(ask - bid) / mid_price)
+        self.high, self.low = max(self.high, mid_price), min(self.low, mid_price)
         self.value_high, self.value_low = max(self.value_high, value), min(self.value_low, value)
         if second % PRICE_SECONDS == 0:
-            self.prices.append((second, middle))
+            self.prices.append((second, mid_price))
 
 
 @dataclass
@@ -184,17 +184,17 @@ class _Observer:
 
 
 def _depth(bot: Bot, symbol: str) -> float:
-    """Return the units near the middle on the thinner side. 0 if a side is empty."""
+    """Return the units near the mid price on the thinner side. 0 if a side is empty."""
     book = bot.book(symbol)
     if book.bids.best is None or book.asks.best is None:
         return 0.0
-    middle = (book.bids.best + book.asks.best) / 2
+    mid_price = (book.bids.best + book.asks.best) / 2
     sides = (
-        sum(level.quantity for level in side.top(1000) if abs(level.price / middle - 1) <= MAX_DEPTH_DISTANCE)
+        sum(level.quantity for level in side.top(1000) if abs(level.price / mid_price - 1) <= MAX_DEPTH_DISTANCE)
         for side in (book.bids, book.asks)
     )
     security = bot.securities[symbol]
-    return float(min(sides) / unit_of(middle, security.lot))
+    return float(min(sides) / unit_of(mid_price, security.lot))
 
 
 def play_house(seed: str, seconds: int, bots: int = 12) -> HouseDay:

@@ -82,7 +82,7 @@ def entrants(
     """Return the bots of a round: (name, bot, latency in nanoseconds, whether it is a house bot).
 
     Raises:
-        LoadError: the bot of a contestant cannot be loaded.
+        LoadError: The bot of a contestant cannot be loaded.
     """
     seed, watchdog = round_seed(season, number), watchdog or Watchdog()
     found: list[tuple[str, Bot, int, bool]] = []
@@ -117,19 +117,19 @@ def play(
 ) -> Round:
     """Play a round to its end.
 
-    Parameters:
-        season: the season.
-        number: the number of the round, from 1.
-        folder: the folder of the season's file. Paths of bots are relative to it.
-        progress: receives the finished part of the round, from 0 to 1.
-        keep: whether the engine's reports are recorded.
-        timeout_seconds: the longest real time of one call into a bot. 0 for no limit.
-        on_line: receives the name of a bot and each line that it prints.
+    Args:
+        season: The season.
+        number: The number of the round, from 1.
+        folder: The folder of the season's file. Paths of bots are relative to it.
+        progress: Receives the finished part of the round, from 0 to 1.
+        keep: Whether the engine's reports are recorded.
+        timeout_seconds: The longest real time of one call into a bot. 0 for no limit.
+        on_line: Receives the name of a bot and each line that it prints.
 
     Raises:
-        LoadError: the bot of a contestant cannot be loaded.
-        Refusal: the engine rejects the season's terms.
-        StuckError: a bot did not return in time.
+        LoadError: The bot of a contestant cannot be loaded.
+        Refusal: The engine rejects the season's terms.
+        StuckError: A bot did not return in time.
     """
     watchdog = Watchdog(timeout_seconds)
     with captured(lambda: watchdog.running_bot, on_line), watchdog.watching():

@@ -69,7 +69,7 @@ class Watchdog:
 
     @contextlib.contextmanager
     def loading(self, name: str, files: set[str]) -> Iterator[None]:
-        """Note that the code in these files runs within the context: the bot of this name is loaded."""
+        """Record that the bot of this name is being loaded within the context, from code in these files."""
         self._loading_name, self._files = name, files
         self.count += 1
         try:
@@ -79,7 +79,7 @@ class Watchdog:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Note that no bot is called within the context, for example while progress is shown."""
+        """Record that no bot is called within the context, for example while progress is shown."""
         self._is_paused = True
         try:
             yield
@@ -92,7 +92,7 @@ class Watchdog:
         """Watch within the context.
 
         Raises:
-            StuckError: a bot did not return in time.
+            StuckError: A bot did not return in time.
         """
         if not self._timeout_seconds or threading.current_thread() is not threading.main_thread():
             yield
@@ -143,7 +143,7 @@ class Watchdog:
         main thread is and ends the process.
         """
         seconds = self._timeout_seconds + (MAX_ATTEMPTS + 2) * CHECK_INTERVAL_SECONDS
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # standard error may be no file
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # standard error may not be a file
             faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__)  # type: ignore[arg-type]
 
     def _message(self, frame: FrameType | None, is_call_stuck: bool) -> str:

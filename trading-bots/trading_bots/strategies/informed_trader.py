@@ -27,13 +27,13 @@ class InformedTrader(Trader):
     ) -> None:
         """Create a trader.
 
-        Parameters:
-            seed: the seed of its random numbers.
-            edge: the relative mispricing at which it trades.
-            size: its largest order. In units if there is a `depth`.
-            pause: the mean time between two decisions, in seconds.
-            depth: the inventory that it wants is `depth` units times the square of the mispricing in per cent.
-            limit: the largest inventory in units. It applies with a `depth`.
+        Args:
+            seed: The seed of its random numbers.
+            edge: The relative mispricing at which it trades.
+            size: Its largest order, in units if there is a `depth` and in shares otherwise.
+            pause: The mean time between two decisions, in seconds.
+            depth: The inventory that it wants is `depth` units times the square of the mispricing in per cent.
+            limit: The largest inventory in units. It applies with a `depth`.
         """
         super().__init__(seed)
         self.edge, self.size, self.pause = Decimal(edge), size, pause
@@ -60,14 +60,14 @@ class InformedTrader(Trader):
 
     def trade(self, symbol: str) -> None:
         """Trade a security if its price is wrong."""
-        value_of, bid, ask = self.value_of(symbol), self.best_bid(symbol), self.best_ask(symbol)
+        value, bid, ask = self.value_of(symbol), self.best_bid(symbol), self.best_ask(symbol)
         surplus = self.surplus(symbol)
-        if ask is not None and ask < value_of * (1 - (self.edge if surplus >= 0 else 0)):
-            quantity = self.wanted(symbol, float(1 - ask / value_of), surplus)
+        if ask is not None and ask < value * (1 - (self.edge if surplus >= 0 else 0)):
+            quantity = self.wanted(symbol, float(1 - ask / value), surplus)
             if quantity > 0 and self.cash > quantity * ask:
                 self.buy(symbol, quantity, ask, time_in_force="ioc")
-        elif bid is not None and bid > value_of * (1 + (self.edge if surplus <= 0 else 0)):
-            quantity = min(self.wanted(symbol, float(bid / value_of - 1), -surplus), self.sellable(symbol))
+        elif bid is not None and bid > value * (1 + (self.edge if surplus <= 0 else 0)):
+            quantity = min(self.wanted(symbol, float(bid / value - 1), -surplus), self.sellable(symbol))
             if quantity > 0:
                 self.sell(symbol, quantity, bid, time_in_force="ioc")
 
@@ -75,6 +75,6 @@ class InformedTrader(Trader):
         """Return the quantity to trade now. `surplus` is what it has already traded in this direction."""
         if not self.depth:
             return Decimal(self.size)
-        lots = self.unit(symbol)
-        target = Decimal(min(self.depth * (100 * mispricing) ** 2, self.limit)) * lots
-        return min(target - surplus, lots * self.random_size(self.size, 1.0))
+        unit = self.unit(symbol)
+        target = Decimal(min(self.depth * (100 * mispricing) ** 2, self.limit)) * unit
+        return min(target - surplus, unit * self.random_size(self.size, 1.0))

@@ -53,19 +53,19 @@ class MarketMaker(Trader):
     ) -> None:
         """Create a market maker.
 
-        Parameters:
-            seed: the seed of its random numbers.
-            size: the smallest size of a quote of the first level, in units.
-            target: the inventory that it wants of each security. By default, its initial holding.
-            aversion: the risk aversion g.
-            thinning: the rate k at which orders thin out with distance.
-            horizon: the horizon T in seconds.
-            levels: the number of levels on each side.
-            pause: the mean time between two updates, in seconds.
-            delay: the delay of the values that it receives, in seconds.
-            error: the relative error of these values.
-            limit: the largest inventory in units. At the limit, one side is not quoted. 0 for no limit.
-            shift: the relative shift of the price at the limit.
+        Args:
+            seed: The seed of its random numbers.
+            size: The smallest size of a quote of the first level, in units.
+            target: The inventory that it wants of each security. By default, its initial holding.
+            aversion: The risk aversion g.
+            thinning: The rate k at which orders thin out with distance.
+            horizon: The horizon T in seconds.
+            levels: The number of levels on each side.
+            pause: The mean time between two updates, in seconds.
+            delay: The delay of the values that it receives, in seconds.
+            error: The relative error of these values.
+            limit: The largest inventory in units. At the limit, one side is not quoted. 0 for no limit.
+            shift: The relative shift of the price at the limit.
         """
         super().__init__(seed)
         self.pause = pause * (0.8 + 0.4 * self.dice.random())
@@ -74,7 +74,7 @@ class MarketMaker(Trader):
         self.levels, self.delay, self.error = levels, delay, error
         self.quotes: dict[str, list[Order | None]] = {}
         """By security: the bid and the offer of the first level, of the second, and so on."""
-        self.middles: dict[str, Decimal] = {}
+        self.mid_prices: dict[str, Decimal] = {}
         """Estimates of each mid price, by security."""
         self.variances: dict[str, float] = {}
         """The variance of relative changes, a second, by security."""
@@ -95,7 +95,7 @@ class MarketMaker(Trader):
 
     def estimate(self, symbol: str) -> Decimal:
         """Return the estimate of the mid price."""
-        previous = self.middles.get(symbol)
+        previous = self.mid_prices.get(symbol)
         if self.value is not None:
             seen = self.seen.setdefault(symbol, deque(maxlen=1 + int(self.delay / self.pause)))
             seen.append(self.value(symbol, self.now))
@@ -108,14 +108,14 @@ class MarketMaker(Trader):
 
     def quote(self, symbol: str) -> None:
         """Update the quotes of a security."""
-        before = self.middles.get(symbol)
-        middle = self.middles[symbol] = self.estimate(symbol)
-        change = float(middle / before) - 1 if before else 0.0
+        before = self.mid_prices.get(symbol)
+        mid_price = self.mid_prices[symbol] = self.estimate(symbol)
+        change = float(mid_price / before) - 1 if before else 0.0
         variance = self.variances.get(symbol, 1e-8)
         variance = self.variances[symbol] = variance + (change * change / self.pause - variance) * 0.02
         risk = self.aversion * variance * self.horizon
         half = risk / 2 + math.log1p(self.aversion / self.thinning) / self.aversion + 2 * math.sqrt(variance)
-        fair = float(middle) * (1 - self.inventory_shift(symbol, risk))
+        fair = float(mid_price) * (1 - self.inventory_shift(symbol, risk))
         quotes = self.quotes.setdefault(symbol, [None] * (2 * self.levels))
         for level in range(self.levels):
             distance = fair * half * LEVEL_DISTANCES[level]

@@ -15,11 +15,11 @@ class MeanReversion(Trader):
     def __init__(self, seed: int = 0, width: float = 2.0, size: int = 2, patience: int = 40) -> None:
         """Create a trader.
 
-        Parameters:
-            seed: the seed. It varies the length of the average.
-            width: the half width of the range, in standard deviations.
-            size: the size of an order in units.
-            patience: the length of the average, in trades.
+        Args:
+            seed: The seed. It varies the length of the average.
+            width: The half width of the range, in standard deviations.
+            size: The size of an order in units.
+            patience: The length of the average, in trades.
         """
         super().__init__(seed)
         self.width, self.size = width, size

@@ -13,10 +13,10 @@ class Momentum(Trader):
     def __init__(self, seed: int = 0, threshold: float = 0.0005, size: int = 2) -> None:
         """Create a trader.
 
-        Parameters:
-            seed: the seed. It varies the length of the slow average.
-            threshold: the relative difference of the averages at which it trades.
-            size: the size of an order in units.
+        Args:
+            seed: The seed. It varies the length of the slow average.
+            threshold: The relative difference of the averages at which it trades.
+            size: The size of an order in units.
         """
         super().__init__(seed)
         self.threshold = threshold

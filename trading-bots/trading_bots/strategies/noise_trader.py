@@ -38,16 +38,16 @@ class NoiseTrader(Trader):
     ) -> None:
         """Create a trader.
 
-        Parameters:
-            seed: the seed of its random numbers.
-            pause: the mean time between two decisions, in seconds.
-            market: the share of market orders.
-            width: the typical relative distance of limit orders from the mid price.
-            patience: with more open orders than this, it cancels one of the older half.
-            size: the largest order in units.
-            rate: the orders a second in each security. If it is 0, it sends one order each `pause`, in a random security.
-            excitement: by how much each trade raises the rate, as a multiple of it.
-            limit: the largest inventory in units. 0 for no limit.
+        Args:
+            seed: The seed of its random numbers.
+            pause: The mean time between two decisions, in seconds.
+            market: The share of market orders.
+            width: The typical relative distance of limit orders from the mid price.
+            patience: With more open orders than this, it cancels one of the older half.
+            size: The largest order in units.
+            rate: The orders a second in each security. If it is 0, it sends one order each `pause`, in a random security.
+            excitement: By how much each trade raises the rate, as a multiple of it.
+            limit: The largest inventory in units. 0 for no limit.
         """
         super().__init__(seed)
         self.pause = pause * (0.8 + 0.4 * self.dice.random())
@@ -73,9 +73,9 @@ class NoiseTrader(Trader):
             return
         decay = math.exp(-self.pause / EXCITEMENT_SECONDS)
         for symbol in self.securities:
-            busy = self.busyness(symbol)
+            activity = self.current_activity(symbol)
             intensity = self.intensities[symbol] = self.intensities.get(symbol, 0.0) * decay
-            if self.dice.random() < self.rate * self.pause * (busy + intensity):
+            if self.dice.random() < self.rate * self.pause * (activity + intensity):
                 self.trade(symbol)
 
     def trade(self, symbol: str) -> None:

@@ -29,12 +29,12 @@ class OrderSplitter(Trader):
     def __init__(self, seed: int = 0, pause: float = 1.0, rate: float = 0.1, size: int = 5, limit: int = 1000) -> None:
         """Create a trader.
 
-        Parameters:
-            seed: the seed of its random numbers.
-            pause: the mean time between two decisions, in seconds.
-            rate: the mean number of pieces a second in each security.
-            size: the largest piece in units.
-            limit: the largest inventory in units.
+        Args:
+            seed: The seed of its random numbers.
+            pause: The mean time between two decisions, in seconds.
+            rate: The mean number of pieces a second in each security.
+            size: The largest piece in units.
+            limit: The largest inventory in units.
         """
         super().__init__(seed)
         self.pause = pause * (0.8 + 0.4 * self.dice.random())
@@ -49,8 +49,8 @@ class OrderSplitter(Trader):
     def act(self) -> None:
         """Send a piece in some securities."""
         for symbol in self.securities:
-            busy = self.busyness(symbol)
-            if self.dice.random() < self.rate * self.pause * busy and self.state(symbol) == "continuous":
+            activity = self.current_activity(symbol)
+            if self.dice.random() < self.rate * self.pause * activity and self.state(symbol) == "continuous":
                 self.send_piece(symbol)
 
     def begin(self, symbol: str) -> Metaorder:

@@ -17,12 +17,12 @@ class PairsArbitrage(Bot):
     def __init__(self, first: str = "", second: str = "", width: float = 2.0, size: int = 3, patience: int = 120) -> None:
         """Create a trader.
 
-        Parameters:
-            first: the first security.
-            second: the second security.
-            width: the distance from the average at which it trades, in standard deviations.
-            size: the size of an order in shares.
-            patience: the length of the average, in calls of the timer.
+        Args:
+            first: The first security.
+            second: The second security.
+            width: The distance from the average at which it trades, in standard deviations.
+            size: The size of an order in shares.
+            patience: The length of the average, in calls of the timer.
         """
         super().__init__()
         self.pair = (first, second)

@@ -18,9 +18,9 @@ class RandomWalk(Bot):
     def __init__(self, part: str = "0.8", tolerance: str = "0.02") -> None:
         """Create a trader.
 
-        Parameters:
-            part: the part of the equity to hold in shares, over all securities.
-            tolerance: the relative deviation from it at which the trader trades.
+        Args:
+            part: The part of the equity to hold in shares, over all securities.
+            tolerance: The relative deviation from it at which the trader trades.
         """
         super().__init__()
         self.part, self.tolerance = Decimal(part), Decimal(tolerance)

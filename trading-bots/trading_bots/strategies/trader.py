@@ -24,7 +24,7 @@ class Trader(Bot):
     """A bot with its own random numbers, which counts quantities in units."""
 
     activity: Callable[[str, float], float] | None = None
-    """Returns how busy a market is at a time, relative to a mean of 1. The organiser of the market sets it."""
+    """Returns the activity of a market at a time, relative to a mean of 1. The organiser of the market sets it."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Trader(Bot):
             return 0.0
         return max(min(float(self.surplus(symbol) / self.unit(symbol)) / limit, 1.0), -1.0)
 
-    def busyness(self, symbol: str) -> float:
+    def current_activity(self, symbol: str) -> float:
         """Return the activity of a market now, at most `MAX_ACTIVITY`. 1 if the organiser of the market has set none."""
         return 1.0 if self.activity is None else min(self.activity(symbol, self.now), MAX_ACTIVITY)
 
