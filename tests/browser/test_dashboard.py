@@ -165,7 +165,7 @@ def test_an_auction_shows_its_indicative_price_and_no_spread(browser: Browser, r
     assert running.http.get(f"{running.feed}/bbo/NVDA").json()["spread"] is None
     page.goto(f"{running.gateway}/#market")
     choose_security(page, "nvda", "NVDA")
-    expect(page.locator(".ladder .middle")).to_contain_text("would trade at")
+    expect(page.locator(".ladder .middle")).to_contain_text("indicative price")
     expect(page.locator(".facts")).to_contain_text("Spread–")
     expect(page.locator(".notice")).to_contain_text("An auction collects orders")
     page.goto(f"{running.gateway}/#trade")

@@ -68,7 +68,7 @@ LEDGER = [
 ]
 FEED = [
     ("UPDATE clients SET cash = cash + 1", {"feed's balances = ledger"}),
-    ("UPDATE holdings SET quantity = quantity + 1 WHERE symbol = 'AAPL'", {"feed's holdings = ledger"}),
+    ("UPDATE holdings SET quantity = quantity + 1", {"feed's holdings = ledger"}),
     ("DELETE FROM trades WHERE trade_id = 3", {"no sequence has a gap", "every trade is settled once"}),
     ("DELETE FROM price_updates WHERE book_sequence = 3", {"no sequence has a gap"}),
     ("UPDATE levels SET quantity = quantity + 1", {"feed's books = engine"}),

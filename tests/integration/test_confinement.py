@@ -4,7 +4,6 @@ Each test runs a small program confined, as the process of a contestant runs.
 """
 
 import asyncio
-import os
 import resource
 import socket
 import subprocess
@@ -23,9 +22,7 @@ from trading_bots.competition.confinement import BOT_FOLDER_INSIDE, SOCKET_INSID
 from trading_bots.competition.venue_proxy import MAX_CONNECTIONS, VenueProxy
 
 CAN_CONFINE = confinement.available()
-pytestmark = pytest.mark.skipif(
-    not CAN_CONFINE.bubblewrap and not os.environ.get("CI"), reason=f"contestants are {CAN_CONFINE}"
-)
+needs_confinement = pytest.mark.skipif(not CAN_CONFINE.bubblewrap, reason=f"contestants are {CAN_CONFINE}")
 TIMEOUT_SECONDS = 20
 
 
@@ -80,6 +77,7 @@ def cell(tmp_path: Path) -> Iterator[Cell]:
     made.listener.close()
 
 
+@needs_confinement
 def test_a_contestant_reads_its_own_file_and_the_bot_api(cell: Cell) -> None:
     program = f"""
         import runpy, trading_bots, os
@@ -105,6 +103,7 @@ def test_a_link_to_a_file_outside_of_the_season_shows_that_file_alone(tmp_path: 
     assert visible_files("bot.py", season, []) == [(tmp_path / "elsewhere.py", "/bot/elsewhere.py")]
 
 
+@needs_confinement
 def test_a_contestant_reads_neither_secrets_nor_the_files_of_others(cell: Cell) -> None:
     program = f"""
         import glob, os
@@ -119,6 +118,7 @@ def test_a_contestant_reads_neither_secrets_nor_the_files_of_others(cell: Cell) 
     assert cell.run(program).splitlines() == ["FileNotFoundError"] * 5 + ["[]"]
 
 
+@needs_confinement
 def test_a_contestant_sees_no_environment_of_the_exchange(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MX_SIGNING_SECRET", "topsecret")
     program = """
@@ -132,11 +132,13 @@ def test_a_contestant_sees_no_environment_of_the_exchange(cell: Cell, monkeypatc
     assert (own, parents) == ("False", "False")
 
 
+@needs_confinement
 def test_a_contestant_sees_no_other_process(cell: Cell) -> None:
     shown = cell.run("import os; print(sorted(int(name) for name in os.listdir('/proc') if name.isdigit()), os.getppid())")
     assert shown == "[1, 2] 1", "bubblewrap and itself"
 
 
+@needs_confinement
 def test_a_contestant_has_no_network(cell: Cell) -> None:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
@@ -159,6 +161,7 @@ def test_a_contestant_has_no_network(cell: Cell) -> None:
         assert cell.run(program).splitlines() == ["1"] * 5 + ["1"], "EPERM for every family; lo is the only interface"
 
 
+@needs_confinement
 def test_a_contestant_reaches_no_abstract_socket_of_the_machine(cell: Cell) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("\0mx-test-abstract")
@@ -174,6 +177,7 @@ def test_a_contestant_reaches_no_abstract_socket_of_the_machine(cell: Cell) -> N
         assert cell.run(program) == "ConnectionRefusedError"
 
 
+@needs_confinement
 def test_a_contestant_starts_no_process_by_any_means(cell: Cell) -> None:
     program = """
         import ctypes, os, subprocess
@@ -196,11 +200,13 @@ def test_a_contestant_starts_no_process_by_any_means(cell: Cell) -> None:
     ]
 
 
+@needs_confinement
 def test_a_contestant_may_start_threads(cell: Cell) -> None:
     program = "import threading; t = threading.Thread(target=print, args=('thread',)); t.start(); t.join()"
     assert cell.run(program) == "thread"
 
 
+@needs_confinement
 def test_a_contestant_makes_no_namespace_mounts_nothing_and_traces_nobody(cell: Cell) -> None:
     program = """
         import ctypes, os
@@ -217,6 +223,7 @@ def test_a_contestant_makes_no_namespace_mounts_nothing_and_traces_nobody(cell: 
     assert cell.run(program).splitlines() == ["-1 1"] * 5
 
 
+@needs_confinement
 def test_a_contestant_cannot_signal_its_parent(cell: Cell) -> None:
     process = cell.start(
         """
@@ -233,6 +240,7 @@ def test_a_contestant_cannot_signal_its_parent(cell: Cell) -> None:
     assert process.returncode == 0
 
 
+@needs_confinement
 def test_a_contestant_writes_nowhere_but_to_its_small_temporary_folder(cell: Cell) -> None:
     program = f"""
         import os, sys
@@ -260,6 +268,7 @@ def test_a_contestant_writes_nowhere_but_to_its_small_temporary_folder(cell: Cel
     assert (cell.folder / "bots" / "own.py").read_text() == "OWN = 'mine'\n"
 
 
+@needs_confinement
 def test_a_contestant_runs_out_of_memory_and_descriptors_alone(cell: Cell) -> None:
     program = """
         try:
@@ -275,6 +284,7 @@ def test_a_contestant_runs_out_of_memory_and_descriptors_alone(cell: Cell) -> No
     assert cell.run(program, limits=True).splitlines() == ["no memory", "24"]
 
 
+@needs_confinement
 def test_a_contestant_ends_with_the_process_that_started_it(cell: Cell) -> None:
     process = cell.start("import time; print('ready', flush=True); time.sleep(600)")
     assert process.stdout is not None
@@ -409,6 +419,7 @@ async def test_the_proxy_bounds_connections_and_the_time_of_a_head(tmp_path: Pat
         assert await idle[1][0].read() == b"", "the head took too long"
 
 
+@needs_confinement
 def test_the_venue_socket_is_inside_at_a_fixed_path(cell: Cell) -> None:
     program = f"import socket; socket.socket(socket.AF_UNIX).connect('{SOCKET_INSIDE}'); print('connected')"
     assert cell.run(program) == "connected"
