@@ -104,6 +104,16 @@ def test_a_link_to_a_file_outside_of_the_season_shows_that_file_alone(tmp_path: 
 
 
 @needs_confinement
+def test_an_interpreter_below_the_folder_for_temporary_files_stays_visible(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert str(cell.folder).startswith("/tmp/"), "where pytest makes its folders"  # noqa: S108
+    paths = [*confinement._interpreter_paths(), cell.folder / "bots"]
+    monkeypatch.setattr(confinement, "_interpreter_paths", lambda: paths)
+    assert cell.run(f"import os; print(sorted(os.listdir('{cell.folder}/bots')))") == "['other.py', 'own.py']"
+
+
+@needs_confinement
 def test_a_contestant_reads_neither_secrets_nor_the_files_of_others(cell: Cell) -> None:
     program = f"""
         import glob, os

@@ -150,7 +150,8 @@ def _environment() -> list[str]:
 
 
 def _file_systems(venue: Path, files: Sequence[tuple[Path, str]]) -> list[str]:
-    options = []
+    # First, since the interpreter may be below the folder for temporary files.
+    options = ["--size", str(TEMPORARY_BYTES), "--tmpfs", TEMPORARY_INSIDE]
     for path in (*_interpreter_paths(), *_package_folders()):
         options += ["--ro-bind", str(path), str(path)]
     for name in ("/etc/ld.so.cache", "/etc/localtime"):
@@ -162,7 +163,7 @@ def _file_systems(venue: Path, files: Sequence[tuple[Path, str]]) -> list[str]:
             options += ["--ro-bind-try", name, name]
     options += ["--proc", "/proc", "--dev", "/dev"]
     options += ["--size", "4096", "--tmpfs", "/dev/shm", "--remount-ro", "/dev/shm"]  # noqa: S108
-    options += ["--size", str(TEMPORARY_BYTES), "--tmpfs", TEMPORARY_INSIDE, "--chdir", TEMPORARY_INSIDE]
+    options += ["--chdir", TEMPORARY_INSIDE]
     for source, inside in files:
         options += ["--ro-bind", str(source), inside]
     return [*options, "--bind", str(venue), SOCKET_INSIDE, "--remount-ro", "/"]
