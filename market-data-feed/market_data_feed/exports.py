@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -36,9 +37,16 @@ async def as_csv(columns: Sequence[str], pages: AsyncIterator[Sequence[Any]]) ->
         yield _csv([[_cell(getattr(view, column)) for column in columns] for view in page])
 
 
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+
+
 def _cell(value: Any) -> Any:
+    """Return the text of a cell. A spreadsheet would compute a text like `=1+1`, so an apostrophe comes before it."""
     if isinstance(value, dict):
         return " ".join(f"{symbol}={quantity}" for symbol, quantity in value.items())
+    if isinstance(value, str) and value.startswith(_FORMULA_STARTS) and not _NUMBER.fullmatch(value):
+        return f"'{value}"
     return "" if value is None else value
 
 

@@ -5,6 +5,7 @@ of *states* (books, tickers, balances) conflates: a slow reader first receives i
 the newest state. So its backlog does not grow.
 """
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from microexchange.reports import (
     AccountOpened,
     AssetsTransferred,
     AuctionUpdate,
+    KeyRevoked,
     OrderReport,
     PriceUpdate,
     SettlementReport,
@@ -73,6 +75,10 @@ class Subscriber(Outgoing):
         super().__init__(put, MAX_QUEUED)
         self.keys: set[Key] = set()
         """The subscriptions."""
+        self.key_ids: set[str] = set()
+        """The ids of the API keys with which it has logged in."""
+        self.revoked = asyncio.Event()
+        """Set if one of these keys is revoked."""
         self._conflated: dict[Key, ConflatedState] = {}
 
     def conflated(self, key: Key) -> ConflatedState | None:
@@ -100,6 +106,8 @@ class Hub:
 
     def __init__(self) -> None:
         self._subscribers: defaultdict[Key, set[Subscriber]] = defaultdict(set)
+        self._key_users: defaultdict[str, set[Subscriber]] = defaultdict(set)
+        """The subscribers that have logged in with an API key, by its id."""
         self._traded: set[str] = set()
         """Symbols that have traded since the last tick."""
 
@@ -121,6 +129,17 @@ class Hub:
         """End all subscriptions of `subscriber`."""
         for key in list(subscriber.keys):
             self.unsubscribe(subscriber, key)
+        for key_id in subscriber.key_ids:
+            users = self._key_users[key_id]
+            users.discard(subscriber)
+            if not users:
+                del self._key_users[key_id]
+        subscriber.key_ids.clear()
+
+    def use_key(self, subscriber: Subscriber, key_id: str) -> None:
+        """Note that `subscriber` has logged in with a key. `subscriber.revoked` is set if the key is revoked."""
+        subscriber.key_ids.add(key_id)
+        self._key_users[key_id].add(subscriber)
 
     def backlog(self) -> tuple[int, int]:
         """Return the number of subscribers, and the length of the longest queue."""
@@ -156,6 +175,9 @@ class Hub:
                 auctions.add(report.symbol)
             elif isinstance(report, (AccountOpened, AssetsTransferred)):
                 clients.add(report.client_id)
+            elif isinstance(report, KeyRevoked):
+                for subscriber in self._key_users.get(report.key_id, ()):
+                    subscriber.revoked.set()
         for symbol, (before, orders) in market.take_changed_orders().items():
             self._changed((FULL_BOOK, symbol), before, orders, partial(full_message, market, symbol, before, orders))
         for symbol, updates in books.items():

@@ -94,7 +94,7 @@ class SubscriberSession:
             self._begin(self._fixed)
         elif "authorization" in self._socket.headers:
             try:
-                self._client_id = self._access.client(self._socket)
+                self._login(*self._access.identify(self._socket))
             except Refusal as refusal:
                 await self._socket.send_text(json_text({"op": "error", **refusal.as_json()}))
                 await self._socket.close(POLICY, refusal.message)
@@ -102,17 +102,35 @@ class SubscriberSession:
         writing = asyncio.create_task(self._write())
         reading = asyncio.create_task(self._read())
         overflowing = asyncio.create_task(self._subscriber.overflowed.wait())
+        revoking = asyncio.create_task(self._subscriber.revoked.wait())
+        tasks = (writing, reading, overflowing, revoking)
         try:
-            await asyncio.wait((writing, reading, overflowing), return_when=asyncio.FIRST_COMPLETED)
-            if overflowing.done():
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if revoking.done():
+                self._state.hub.leave(self._subscriber)
+                await self._socket.close(POLICY, "the API key was revoked")
+            elif overflowing.done():
                 # The writer sends the reason if the client reads again.
                 self._state.hub.leave(self._subscriber)
                 await asyncio.wait((writing, reading), timeout=CLOSE_TIMEOUT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._state.hub.leave(self._subscriber)
-            for task in (writing, reading, overflowing):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(writing, reading, overflowing, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _login(self, sender: str, key_id: str) -> None:
+        """Make this the connection of a client.
+
+        Raises:
+            Refusal: The sender is the admin, or the connection is another client's.
+        """
+        client_id = as_client(sender)
+        if self._client_id not in ("", client_id):
+            raise Refusal(Code.FORBIDDEN, f"this connection is logged in as {self._client_id}: open another one")
+        self._client_id = client_id
+        if key_id:
+            self._state.hub.use_key(self._subscriber, key_id)
 
     async def _read(self) -> None:
         while True:
@@ -133,7 +151,7 @@ class SubscriberSession:
         if isinstance(request, Ping):
             subscriber.send(json_frame({"op": "pong"}))
         elif isinstance(request, Login):
-            self._client_id = as_client(self._access.login(request.key, request.client_id)[0])
+            self._login(*self._access.login(request.key, request.client_id))
             subscriber.send(json_frame({"op": "login", "ok": True, "client_id": self._client_id}))
         elif isinstance(request, Unsubscribe):
             keys, symbols = self._keys_of(request)

@@ -1,5 +1,6 @@
 """Access to the exchange: registration, keys, limits and headers."""
 
+import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -64,6 +65,36 @@ def test_a_new_account_needs_the_invitation_code_or_the_admin_token(running: Run
         return any(leader["client_id"].startswith("MarketMaker") for leader in leaders)
 
     eventually(bots, 60, "house bots have accounts, which the admin token opened")
+
+
+@pytest.mark.parametrize("login", ["header", "message"])
+def test_the_feed_closes_a_connection_when_its_key_is_revoked(running: Running, login: str) -> None:
+    name = f"revoked-{login}"
+    headers, key_id = open_account(running, name)
+    key = headers["Authorization"].removeprefix("Bearer ")
+    url = running.feed.replace("http", "ws") + "/ws"
+    with connect(url, additional_headers=headers if login == "header" else None) as socket:
+        if login == "message":
+            socket.send(json.dumps({"op": "login", "key": key}))
+        socket.send(json.dumps({"op": "subscribe", "channel": "orders"}))
+        while json.loads(socket.recv(10)).get("op") != "subscribed":
+            pass
+        running.http.delete(f"{running.gateway}/clients/{name}/keys/{key_id}", headers=headers)
+        for _ in socket:
+            pass  # reports before the end
+        assert socket.protocol.close_code == 1008
+        assert socket.protocol.close_reason == "the API key was revoked"
+
+
+def test_a_connection_to_the_feed_belongs_to_one_client(running: Running) -> None:
+    keys = [open_account(running, name)[0]["Authorization"].removeprefix("Bearer ") for name in ("first-one", "second-one")]
+    with connect(running.feed.replace("http", "ws") + "/ws") as socket:
+        answers = []
+        for key in (keys[0], keys[0], keys[1]):
+            socket.send(json.dumps({"op": "login", "key": key}))
+            answers.append(json.loads(socket.recv(10)))
+        assert [answer["op"] for answer in answers] == ["login", "login", "error"]
+        assert answers[2]["error"]["code"] == "FORBIDDEN"
 
 
 def test_a_key_is_listed_rotated_and_revoked_in_all_services(running: Running) -> None:

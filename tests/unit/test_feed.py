@@ -4,11 +4,16 @@ import asyncio
 import json
 import statistics
 from collections import Counter
+from collections.abc import AsyncIterator
 from dataclasses import astuple
+from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 from exchange_db.days import DAY_NS
 from market_data_feed.candles import Chart
+from market_data_feed.exports import as_csv
 from market_data_feed.hub import CONFLATION_QUEUE_LENGTH, MAX_QUEUED, Hub, Subscriber, conflated_message, state_message
 from market_data_feed.market import MIN_RATIO_SAMPLES, QUIET_AFTER_NS, SAMPLE_INTERVAL_NS, MarketData
 from market_data_feed.store import Pending, seal
@@ -460,3 +465,24 @@ def test_a_key_that_is_revoked_before_it_is_stored_keeps_its_time_of_issue() -> 
     market.apply(KeyRevoked("a", "k", 9))
     assert market.changes.keys == {"k": ("a", 5, 9)}
     assert market.revoked_keys == {"k"}
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+49", "'+49"),
+        ("-cmd", "'-cmd"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "'\t=1"),
+        ("-5.00", "-5.00"),
+        ("alice", "alice"),
+        (None, ""),
+    ],
+)
+async def test_a_text_in_an_export_is_no_formula_of_a_spreadsheet(value: str | None, cell: str) -> None:
+    async def pages() -> AsyncIterator[Any]:
+        yield [SimpleNamespace(memo=value)]
+
+    lines = b"".join([part async for part in as_csv(["memo"], pages())]).decode().split("\r\n")
+    assert lines[1] in (cell, f'"{cell}"')
