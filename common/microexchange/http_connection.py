@@ -42,6 +42,10 @@ class HttpConnection(HttpToolsProtocol):
         self._head_bytes = 0
         self._head_since = 0.0
         """When the first byte of the head arrived, or the connection was made; by the clock of the loop."""
+        self._trailer_bytes = 0
+        """Bytes since the last part of a chunked body, and of the fields behind it."""
+        self._unsent_bytes = 0
+        """Bytes that waited to be sent at the last check of a closing connection."""
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -65,15 +69,27 @@ class HttpConnection(HttpToolsProtocol):
         """Abort a connection that does not close, or whose head takes too long."""
         self._timer = None
         if self.transport.is_closing():
-            self.transport.abort()
+            self._abort_unless_read()
             return
         waited = self.loop.time() - self._head_since
+        if not self._in_head and self.cycle is not None and self.cycle.response_complete and waited >= HEAD_SECONDS:
+            self._end()  # the answer was sent, and the body of the request does not arrive
+            return
         if not self._in_head or self._is_idle():
             self._timer = self.loop.call_later(HEAD_SECONDS, self._check_time)
         elif waited >= HEAD_SECONDS:
             self._end(_TOO_SLOW)
         else:
             self._timer = self.loop.call_later(HEAD_SECONDS - waited, self._check_time)
+
+    def _abort_unless_read(self) -> None:
+        """Abort a closing connection whose peer has read nothing since the last check."""
+        unsent = self.transport.get_write_buffer_size()
+        if unsent and (self._unsent_bytes == 0 or unsent < self._unsent_bytes):
+            self._unsent_bytes = unsent
+            self._timer = self.loop.call_later(CLOSE_SECONDS, self._check_time)
+        else:
+            self.transport.abort()
 
     def _is_idle(self) -> bool:
         """Return whether the connection waits for the next request. uvicorn's keep-alive timeout ends that."""
@@ -110,12 +126,17 @@ class HttpConnection(HttpToolsProtocol):
             at += len(part)
             if self._in_head:
                 self._head_bytes += len(part)
+            else:
+                self._trailer_bytes += len(part)
             super().data_received(part)
-            if self._in_head and (self._head_bytes > MAX_HEAD_BYTES or len(self.headers or ()) > MAX_HEADERS):
+            if self._head_bytes > MAX_HEAD_BYTES or self._trailer_bytes > MAX_HEAD_BYTES:
+                self._end(_TOO_LARGE)
+                return
+            if len(self.headers or ()) > MAX_HEADERS:
                 self._end(_TOO_LARGE)
                 return
         self._unparsed = data[at:]
-        if self._unparsed:
+        if self._unparsed and self.transport.get_protocol() is self:
             self.flow.pause_reading()
 
     def on_message_begin(self) -> None:
@@ -126,17 +147,22 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """End a head."""
-        self._in_head, self._head_bytes = False, 0
+        self._in_head, self._head_bytes, self._trailer_bytes = False, 0, 0
         if len(self.headers) > MAX_HEADERS:
             self._in_head = True  # `data_received` refuses it
             return
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body."""
+        self._trailer_bytes = 0
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         """Expect the next head."""
         if len(self.headers) <= MAX_HEADERS:
             super().on_message_complete()
-        self._in_head = True
+        self._in_head, self._trailer_bytes = True, 0
 
     def on_response_complete(self) -> None:
         """Continue with the next request of the pipeline."""

@@ -22,6 +22,7 @@ EXIT_TIMEOUT_SECONDS = 10.0
 MAX_ERRORS = 5
 """The number of errors of a contestant that the results list at most."""
 MAX_MESSAGE_CHARACTERS = 300
+HEARTBEAT_READ_INTERVAL_SECONDS = 0.05
 CONFINED_PROCESSES = 3
 """`bwrap` outside, its init process inside, and the bot."""
 SIGNAL_STATUS = 128
@@ -48,6 +49,7 @@ class ContestantProcess:
         assert self.process.stdout is not None  # noqa: S101 - it was started with a pipe
         while await self.process.stdout.read(4096):
             self.last_heartbeat_at, self.has_sent_heartbeat = asyncio.get_running_loop().time(), True
+            await asyncio.sleep(HEARTBEAT_READ_INTERVAL_SECONDS)  # a flood of heartbeats must not keep the loop busy
 
     def end(self, reason: str) -> None:
         """Kill the process and all its children. Only the first reason is stored."""
@@ -118,6 +120,16 @@ async def wait_until_ended(process: asyncio.subprocess.Process) -> None:
 
 
 def kill_group(process: asyncio.subprocess.Process) -> None:
-    """Kill a process and all processes that it has started."""
+    """Kill a process and all processes that it has started.
+
+    A sandbox is a session of its own, so a signal to the group does not reach it. `bwrap` ends it with itself, but a bot
+    may have changed that.
+    """
+    descendants: list[psutil.Process] = []
+    with contextlib.suppress(psutil.Error):
+        descendants = psutil.Process(process.pid).children(recursive=True)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+    for descendant in descendants:
+        with contextlib.suppress(psutil.Error):
+            descendant.kill()

@@ -5,6 +5,7 @@ import contextlib
 import csv
 import json
 import os
+import secrets
 import sys
 import tempfile
 import time
@@ -36,7 +37,7 @@ from trading_bots.competition.confinement import BOT_FOLDER_INSIDE, SOCKET_INSID
 from trading_bots.competition.durations import nanoseconds
 from trading_bots.competition.record import record_of
 from trading_bots.competition.report import write_played
-from trading_bots.competition.results import RoundResult, result_of, round_seed
+from trading_bots.competition.results import RoundResult, result_of
 from trading_bots.competition.season import Contestant, Season, house_of, shares_of
 from trading_bots.competition.venue_proxy import VenueProxy
 from trading_bots.faults import plain
@@ -242,7 +243,7 @@ class LiveRound:
                 self.keys[name],
                 exchange.gateway_url,
                 exchange.feed_url,
-                f"{round_seed(self.season, self.number)}/{name}",
+                secrets.token_hex(16),  # the season's seed would tell a bot the fundamental values
                 str(self.file.parent.absolute()),
                 contestant.file,
                 contestant.strategy,

@@ -47,6 +47,7 @@ OVERRIDDEN: dict[type, dict[str, list[str]]] = {
         "connection_made": ["self", "transport"],
         "data_received": ["self", "data"],
         "handle_websocket_upgrade": ["self"],
+        "on_body": ["self", "body"],
         "on_headers_complete": ["self"],
         "on_message_begin": ["self"],
         "on_message_complete": ["self"],

@@ -95,12 +95,12 @@ def test_a_contestant_with_a_folder_of_its_own_reads_all_of_it_and_nothing_else(
     assert visible_files("bot.py", tmp_path, []) == [(tmp_path / "bot.py", "/bot/bot.py")]
 
 
-def test_a_link_to_a_file_outside_of_the_season_shows_that_file_alone(tmp_path: Path) -> None:
+def test_a_link_to_a_file_outside_of_the_season_shows_that_file_alone_under_the_name_of_the_link(tmp_path: Path) -> None:
     season = tmp_path / "season"
     season.mkdir()
     (tmp_path / "elsewhere.py").touch()
     (season / "bot.py").symlink_to(tmp_path / "elsewhere.py")
-    assert visible_files("bot.py", season, []) == [(tmp_path / "elsewhere.py", "/bot/elsewhere.py")]
+    assert visible_files("bot.py", season, []) == [(tmp_path / "elsewhere.py", "/bot/bot.py")]
 
 
 @needs_confinement
@@ -254,7 +254,7 @@ def test_a_contestant_cannot_signal_its_parent(cell: Cell) -> None:
 def test_a_contestant_writes_nowhere_but_to_its_small_temporary_folder(cell: Cell) -> None:
     program = f"""
         import os, sys
-        for folder in ("/usr", "{BOT_FOLDER_INSIDE}", sys.prefix + "/bin", "/dev/shm", "/proc", "/etc", "/"):
+        for folder in ("/usr", "{BOT_FOLDER_INSIDE}", sys.prefix + "/bin", "/dev", "/dev/shm", "/proc", "/etc", "/"):
             try:
                 open(folder + "/x", "w").write("x")
                 print("written", folder)

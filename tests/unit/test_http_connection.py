@@ -115,6 +115,46 @@ async def test_half_a_second_head_is_refused_too(monkeypatch: pytest.MonkeyPatch
     assert b"HTTP/1.1 408 " in answer
 
 
+CHUNKED = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n"
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [[b"0\r\n", b"a:b\r\n" * 120], [b"0\r\nx: ", *([b"y" * 10_000] * 8)], [b"1;x=", *([b"y" * 10_000] * 8)]],
+    ids=["many trailers", "one trailer", "a chunk extension"],
+)
+async def test_endless_fields_behind_a_chunked_body_end_the_connection(parts: list[bytes]) -> None:
+    async with server() as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(CHUNKED)
+        for part in parts:
+            writer.write(part)
+            await asyncio.sleep(0.01)
+        assert await asyncio.wait_for(reader.read(), 5) in (b"", http_connection._TOO_LARGE)
+        writer.close()
+
+
+async def test_a_body_that_does_not_arrive_after_its_answer_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_connection, "HEAD_SECONDS", 0.4)
+
+    async def early(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
+            await send({"type": "http.response.body", "body": b""})
+
+    listener, stop = bind("127.0.0.1", 0, "--port"), asyncio.Event()
+    serving = asyncio.create_task(web.serve(early, listener, stop))
+    await asyncio.sleep(0.2)
+    reader, writer = await asyncio.open_connection(*listener.getsockname())
+    writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n")
+    await asyncio.sleep(0.05)
+    writer.write(b"x")
+    assert (await asyncio.wait_for(reader.read(), 3)).startswith(b"HTTP/1.1 404")
+    writer.close()
+    stop.set()
+    await serving
+
+
 async def test_a_slow_answer_is_not_a_slow_head(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_connection, "HEAD_SECONDS", 0.05)
     async with server() as port:
@@ -161,6 +201,29 @@ async def test_a_pipeline_that_nobody_reads_holds_few_requests() -> None:
         HttpConnection.connection_made = made  # type: ignore[method-assign]
     assert 0 < longest < 3 * MAX_PIPELINED
     assert grown < 30 << 20
+
+
+async def test_a_peer_that_reads_slowly_receives_its_whole_last_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_connection, "CLOSE_SECONDS", 0.3)
+
+    async def large(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"20000000")]})
+            await send({"type": "http.response.body", "body": bytes(20_000_000)})
+
+    listener, stop = bind("127.0.0.1", 0, "--port"), asyncio.Event()
+    serving = asyncio.create_task(web.serve(large, listener, stop))
+    await asyncio.sleep(0.2)
+    reader, writer = await asyncio.open_connection(*listener.getsockname(), limit=1 << 16)
+    writer.write(CLOSE)
+    received = 0
+    while part := await reader.read(1 << 20):
+        received += len(part)
+        await asyncio.sleep(0.01)
+    assert received > 20_000_000
+    writer.close()
+    stop.set()
+    await serving
 
 
 async def test_a_peer_that_reads_nothing_of_its_last_answer_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:

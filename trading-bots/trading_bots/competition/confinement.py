@@ -124,7 +124,8 @@ def visible_files(file: str, folder: Path, others: Sequence[str]) -> list[tuple[
     path = path.resolve()
     own = path.parent
     is_own = season in own.parents and not any(own in other.resolve().parents for other in rest)
-    return [(own, BOT_FOLDER_INSIDE)] if is_own else [(path, f"{BOT_FOLDER_INSIDE}/{path.name}")]
+    name = Path(file.partition(":")[0]).name  # not the name of the file that a link leads to
+    return [(own, BOT_FOLDER_INSIDE)] if is_own else [(path, f"{BOT_FOLDER_INSIDE}/{name}")]
 
 
 # --- bubblewrap -----------------------------------------------------------------------------------------------------------
@@ -162,7 +163,7 @@ def _file_systems(venue: Path, files: Sequence[tuple[Path, str]]) -> list[str]:
         else:
             options += ["--ro-bind-try", name, name]
     options += ["--proc", "/proc", "--dev", "/dev"]
-    options += ["--size", "4096", "--tmpfs", "/dev/shm", "--remount-ro", "/dev/shm"]  # noqa: S108
+    options += ["--size", "4096", "--tmpfs", "/dev/shm", "--remount-ro", "/dev/shm", "--remount-ro", "/dev"]  # noqa: S108
     options += ["--chdir", TEMPORARY_INSIDE]
     for source, inside in files:
         options += ["--ro-bind", str(source), inside]

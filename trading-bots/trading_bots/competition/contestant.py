@@ -23,6 +23,8 @@ from trading_bots.live import LiveVenue
 HEARTBEAT_INTERVAL_SECONDS = 0.2
 """The time between two heartbeats."""
 MEGABYTE = 1 << 20
+MAX_DESCRIPTORS = 128
+"""Open files and sockets. The buffers of sockets are memory of the kernel, which no other limit counts."""
 EXIT_NO_BOT, EXIT_FORBIDDEN = 64, 77
 _STARTS_PROCESSES = (
     "os.fork",
@@ -63,6 +65,7 @@ def limit_resources(task: ContestantTask) -> None:
         (resource.RLIMIT_CPU, task.processor_seconds + 5),
         (resource.RLIMIT_FSIZE, 16 * MEGABYTE),
         (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NOFILE, MAX_DESCRIPTORS),
     ):
         _, hard = resource.getrlimit(resource_type)
         limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)

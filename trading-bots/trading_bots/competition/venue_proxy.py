@@ -18,6 +18,7 @@ MAX_HEAD_BYTES = 8 << 10
 MAX_CONNECTIONS = 8
 HEAD_SECONDS = 5.0
 """The time for the head of a request, and for the exchange's head of the answer."""
+CLOSE_SECONDS = 2.0
 ANSWER_SECONDS = 30.0
 """The time for the whole answer to a request that opens no WebSocket."""
 _CHUNK_BYTES = 64 << 10
@@ -59,8 +60,8 @@ class VenueProxy:
         except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # the contestant's request was no request, or one side is gone
         finally:
+            await _close(writer)
             self._open -= 1
-            writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(HEAD_SECONDS):
@@ -90,7 +91,7 @@ class VenueProxy:
                 copy.cancel()
             await asyncio.gather(*copies, return_exceptions=True)
         finally:
-            their_writer.close()
+            await _close(their_writer)
 
     def request_of(self, head: bytes) -> tuple[SplitResult, bytes] | None:
         """Return where a request goes and the head that is sent, or None if a contestant may not make it."""
@@ -127,6 +128,16 @@ _REFUSED = (
     b"HTTP/1.1 403 Forbidden\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n"
     b'{"error": {"code": "FORBIDDEN", "message": "a contestant can read market data and its own account, and trade"}}'
 )
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    """Close a connection. A peer that does not read what was written is cut off after `CLOSE_SECONDS`."""
+    writer.close()
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await writer.wait_closed()
+    except (OSError, TimeoutError):
+        writer.transport.abort()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
