@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
-import msgspec
 import psycopg
 from psycopg.rows import namedtuple_row
 from psycopg.types.json import Jsonb
@@ -15,7 +14,7 @@ from exchange_db.rows import row_layout
 from exchange_db.tables import settlements, transfers
 from microexchange.enums import SettlementStatus
 from microexchange.instructions import Execution, Instruction, Transfer
-from microexchange.producer_cursors import ProducerCursor, ProducerCursors
+from microexchange.producer_cursors import ProducerCursors
 from microexchange.records import ORDER_EXECUTION
 from microexchange.reports import SettlementReport
 
@@ -100,7 +99,7 @@ class Store:
             ([ISSUER, FEES, SPREAD],),
         )
         for offset, producers, reported in await self._all('SELECT "offset", producers, reported FROM consumed'):
-            progress = Progress(offset, ProducerCursors(msgspec.convert(producers, dict[str, ProducerCursor])), reported)
+            progress = Progress(offset, ProducerCursors.from_json(producers), reported)
         ledger = Ledger()
         for client, cash, credit_limit in await self._all("SELECT client_id, cash, credit_limit FROM accounts"):
             ledger.cash[client] = cash
@@ -143,7 +142,7 @@ class Store:
                 _PUT_CONSUMED,
                 (
                     progress.offset,
-                    Jsonb(msgspec.to_builtins(progress.cursors.by_producer)),
+                    Jsonb(progress.cursors.as_json()),
                     progress.reported,
                     ORDER_EXECUTION,
                 ),

@@ -14,6 +14,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import apply_mask  # type: ignore[attr-defined]  # compiled, if websockets has its extension
 from websockets.protocol import State
 
+from microexchange.listening import CLOSE_SECONDS
+
 EXTENSION = "microexchange.frames"
 MAX_WRITE_BYTES = 1 << 16
 """Bytes of frames that wait for one write. More are written at once."""
@@ -23,8 +25,6 @@ MAX_FRAGMENTS = 1_000
 """Frames of one message. A peer that sends more is disconnected."""
 MAX_EARLY_BYTES = 1 << 16
 """Bytes that a peer may send before its connection is accepted."""
-CLOSE_SECONDS = 2.0
-"""The time for a peer to read what was sent and to answer a close frame. Then the connection is aborted."""
 TOO_BIG = 1009
 """The code of a close frame for a message that is too big (RFC 6455, section 7.4.1)."""
 _TEXT, _BINARY = b"\x81", b"\x82"

@@ -10,23 +10,32 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from microexchange.listening import CLOSE_SECONDS
+
 MAX_HEAD_BYTES = 64 << 10
 MAX_HEADERS = 100
 MAX_PIPELINED = 100
 """Requests of a connection that wait for the answers to earlier ones."""
 HEAD_SECONDS = 10.0
 """The time for the head of a request."""
-CLOSE_SECONDS = 2.0
-"""The time for a peer to read the last answer. Then the connection is aborted."""
 _SLICE_BYTES = 4 << 10
 """Bytes that are parsed between two checks of the pipeline."""
-_TOO_LARGE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n"
-    b'{"error":{"code":"TOO_LARGE","message":"the head of a request has at most 64 KiB and 100 headers"}}'
+
+
+def _refusal(status: str, code: str, message: str) -> bytes:
+    head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n"
+    return f'{head}{{"error":{{"code":"{code}","message":"{message}"}}}}'.encode()
+
+
+_TOO_LARGE = _refusal(
+    "431 Request Header Fields Too Large",
+    "TOO_LARGE",
+    f"the head of a request has at most {MAX_HEAD_BYTES >> 10} KiB and {MAX_HEADERS} headers",
 )
-_TOO_SLOW = (
-    b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n"
-    b'{"error":{"code":"MALFORMED","message":"the head of the request did not arrive within 10 s: send it at once"}}'
+_TOO_SLOW = _refusal(
+    "408 Request Timeout",
+    "MALFORMED",
+    f"the head of the request did not arrive within {HEAD_SECONDS:g} s: send it at once",
 )
 
 
@@ -39,11 +48,10 @@ class HttpConnection(HttpToolsProtocol):
         """Bytes that were received and wait for room in the pipeline."""
         self._in_head = True
         """Whether the head of a request is incomplete, or none has begun."""
-        self._head_bytes = 0
+        self._field_bytes = 0
+        """Bytes of the head, or outside of it since the last part of the body: chunk extensions and trailers."""
         self._head_since = 0.0
-        """When the first byte of the head arrived, or the connection was made; by the clock of the loop."""
-        self._trailer_bytes = 0
-        """Bytes since the last part of a chunked body, and of the fields behind it."""
+        """The time of the first byte of the head, or of the connection, on the clock of the loop."""
         self._unsent_bytes = 0
         """Bytes that waited to be sent at the last check of a closing connection."""
         self._timer: asyncio.TimerHandle | None = None
@@ -66,7 +74,7 @@ class HttpConnection(HttpToolsProtocol):
             self.cycle.on_response = _do_nothing
 
     def _check_time(self) -> None:
-        """Abort a connection that does not close, or whose head takes too long."""
+        """End a connection whose head, or the body after its answer, takes too long. Abort one that does not close."""
         self._timer = None
         if self.transport.is_closing():
             self._abort_unless_read()
@@ -93,7 +101,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def _is_idle(self) -> bool:
         """Return whether the connection waits for the next request. uvicorn's keep-alive timeout ends that."""
-        return self.timeout_keep_alive_task is not None or (self.cycle is not None and not self._head_bytes)
+        return self.timeout_keep_alive_task is not None or (self.cycle is not None and not self._field_bytes)
 
     def _end(self, answer: bytes = b"") -> None:
         """Send `answer`, unless an earlier request waits for its own, and close the connection."""
@@ -124,15 +132,9 @@ class HttpConnection(HttpToolsProtocol):
                 break
             part = data[at : at + _SLICE_BYTES]
             at += len(part)
-            if self._in_head:
-                self._head_bytes += len(part)
-            else:
-                self._trailer_bytes += len(part)
+            self._field_bytes += len(part)
             super().data_received(part)
-            if self._head_bytes > MAX_HEAD_BYTES or self._trailer_bytes > MAX_HEAD_BYTES:
-                self._end(_TOO_LARGE)
-                return
-            if len(self.headers or ()) > MAX_HEADERS:
+            if self._field_bytes > MAX_HEAD_BYTES or len(self.headers or ()) > MAX_HEADERS:
                 self._end(_TOO_LARGE)
                 return
         self._unparsed = data[at:]
@@ -143,11 +145,11 @@ class HttpConnection(HttpToolsProtocol):
         """Begin a head."""
         super().on_message_begin()
         self._head_since = self.loop.time()
-        self._head_bytes = _SLICE_BYTES
+        self._field_bytes = _SLICE_BYTES
 
     def on_headers_complete(self) -> None:
         """End a head."""
-        self._in_head, self._head_bytes, self._trailer_bytes = False, 0, 0
+        self._in_head, self._field_bytes = False, 0
         if len(self.headers) > MAX_HEADERS:
             self._in_head = True  # `data_received` refuses it
             return
@@ -155,14 +157,14 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body."""
-        self._trailer_bytes = 0
+        self._field_bytes = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Expect the next head."""
         if len(self.headers) <= MAX_HEADERS:
             super().on_message_complete()
-        self._in_head, self._trailer_bytes = True, 0
+        self._in_head, self._field_bytes = True, 0
 
     def on_response_complete(self) -> None:
         """Continue with the next request of the pipeline."""

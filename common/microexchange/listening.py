@@ -6,6 +6,9 @@ import socket
 UNREAD_TIMEOUT_MS = 30_000
 """Milliseconds after which a client that reads nothing is disconnected."""
 
+CLOSE_SECONDS = 2.0
+"""The time for a peer to read what was sent before its connection closes. Then the connection is aborted."""
+
 
 class PortBusyError(OSError):
     """A service cannot listen on its address: the port is busy, or the machine does not have the address."""

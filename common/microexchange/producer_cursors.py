@@ -3,6 +3,8 @@
 A cursor detects duplicates by their numbers, and replaced processes by their fencing tokens.
 """
 
+from typing import Any
+
 import msgspec
 
 from microexchange.batches import Batch, R
@@ -25,6 +27,15 @@ class ProducerCursors:
 
     def __init__(self, cursors: "dict[str, ProducerCursor] | None" = None) -> None:
         self.by_producer: dict[str, ProducerCursor] = cursors or {}
+
+    @classmethod
+    def from_json(cls, stored: Any) -> "ProducerCursors":
+        """Return the cursors that a database has as `as_json` returned them."""
+        return cls(msgspec.convert(stored, dict[str, ProducerCursor]))
+
+    def as_json(self) -> Any:
+        """Return the cursors as lists and numbers by producer, for a column of JSON."""
+        return msgspec.to_builtins(self.by_producer)
 
     def take(self, batch: Batch[R]) -> list[R]:
         """Return the new records of `batch`, and move the cursor past them.

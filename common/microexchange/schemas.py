@@ -8,7 +8,7 @@ of a second one as code.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +18,13 @@ from microexchange.enums import Liquidity, OrderStatus, OrderType, PricingRule, 
 from microexchange.numbers import average_price, cash_to_text
 from microexchange.reports import OrderReport, Trade
 from microexchange.securities import Security
+
+_UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def unix_ns(at: datetime) -> int:
+    """Return a time with an offset as nanoseconds of Unix time, exact to the microsecond."""
+    return (at - _UNIX_EPOCH) // timedelta(microseconds=1) * 1000
 
 
 @lru_cache(1024)

@@ -230,3 +230,8 @@ _OPTIONAL: dict[str, Callable[[str, Decimal], Any]] = {
     "position_limit": _in_lots,
     "state": lambda text, _: TradingState(text),
 }
+
+
+def shares_text(securities: Mapping[str, Security], shares: Mapping[str, int]) -> dict[str, str]:
+    """Return quantities by symbol as decimal text. `shares` are lots by symbol."""
+    return {symbol: securities[symbol].quantity_text(lots) for symbol, lots in shares.items()}

@@ -361,7 +361,7 @@ def document(app: FastAPI, *types: type) -> Callable[..., dict[str, Any]]:
 
     def describe(summary: str, body: Any, answer: Any, *statuses: int) -> dict[str, Any]:
         good, *bad = statuses
-        schema = content(answer) if isinstance(answer, type) else {"application/json": {"schema": answer}}
+        schema = {"application/json": {"schema": answer}} if isinstance(answer, dict) else content(answer)
         responses: dict[int, Any] = {good: {"description": "Done", "content": schema}}
         responses |= {status: {"description": "Refused", "content": content(ErrorView)} for status in bad}
         extra: dict[str, Any] = {"security": [{"key": []}]} if 401 in bad else {}

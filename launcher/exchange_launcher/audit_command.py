@@ -12,7 +12,7 @@ from rich.table import Table
 from exchange_launcher.data_folder import running_postgres
 from exchange_launcher.options import DATABASE_SCHEMES, LOG_SCHEMES, Data, check_namespace, check_url
 from exchange_launcher.running import running_place
-from exchange_launcher.terminal import CommandError, console, place_settings
+from exchange_launcher.terminal import CommandError, console, given_or_secret, place_settings
 
 if TYPE_CHECKING:
     from exchange_launcher.audit import Check, Places
@@ -45,7 +45,7 @@ def audit_command(
     ] = None,
     whole: Annotated[
         bool,
-        typer.Option("--whole", help="Replay of the log from its first command, and not from a snapshot."),
+        typer.Option("--whole", help="Replay the log from its first command instead of from a snapshot."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
 ) -> None:
@@ -94,8 +94,8 @@ def _places(
     given = settings.model_fields_set
     if data is None and "data_dir" in given:
         data = settings.data_dir
-    log = log or (settings.log_url.get_secret_value() if settings.log_url else None)
-    server = database or (settings.database_url.get_secret_value() if settings.database_url else None)
+    log = given_or_secret(log, settings.log_url)
+    server = given_or_secret(database, settings.database_url)
     if namespace is None and "namespace" in given:
         namespace = settings.namespace
     # If the user names a database server, a running exchange is not taken into account.

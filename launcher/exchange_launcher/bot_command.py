@@ -8,6 +8,7 @@ import typer
 
 from exchange_launcher.competition_inputs import command_errors
 from exchange_launcher.new_bot import write_new_bot
+from exchange_launcher.running import DEFAULT_GATEWAY
 from exchange_launcher.terminal import CommandError, bad_use
 from trading_bots.competition.loading import find_bot, make_bot
 from trading_bots.connections import AccountError
@@ -22,7 +23,7 @@ def bot_command(
         ),
     ],
     name: Annotated[str | None, typer.Argument(help="After new: name of the file to write, for example my_bot.")] = None,
-    url: Annotated[str, typer.Option(metavar="URL", help="Address of the gateway.")] = "http://127.0.0.1:8000",
+    url: Annotated[str, typer.Option(metavar="URL", help="Address of the gateway.")] = DEFAULT_GATEWAY,
     feed_url: Annotated[
         str | None, typer.Option(metavar="URL", help="Address of the market data. Default: the gateway.")
     ] = None,

@@ -11,7 +11,7 @@ import typer
 from exchange_launcher import competitions, security_commands
 from exchange_launcher.audit_command import audit_command
 from exchange_launcher.options import DATABASE_SCHEMES, check_namespace, check_url
-from exchange_launcher.terminal import CommandError, Commands, bad_use, console, place_settings
+from exchange_launcher.terminal import CommandError, Commands, bad_use, console, given_or_secret, place_settings
 from exchange_launcher.up_command import up_command
 from microexchange import __version__
 from microexchange.auth import read_or_make_secret, write_private
@@ -49,7 +49,7 @@ def migrate(
     from exchange_db import migrate as databases  # alembic is slow to load, and most commands do not need it
 
     settings = place_settings()
-    database = database or (settings.database_url.get_secret_value() if settings.database_url else None)
+    database = given_or_secret(database, settings.database_url)
     if database is None:
         raise bad_use(
             "there is nothing to migrate: no database server is named",

@@ -10,6 +10,7 @@ from rich.console import Console
 from exchange_launcher.data_folder import UpError
 from exchange_launcher.live_round import LiveRound
 from exchange_launcher.services import UpOptions
+from trading_bots.competition.confinement import available
 from trading_bots.competition.results import RoundResult
 from trading_bots.competition.season import Season
 
@@ -28,6 +29,8 @@ async def compete(
     loop = asyncio.get_running_loop()
     for ending_signal in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(ending_signal, stop.set)
+    if not trust_bots:
+        await asyncio.to_thread(available)  # its trial run takes a second, which must not be one of the round
     for number in range(1, season.rounds + 1):
         if stop.is_set():
             return

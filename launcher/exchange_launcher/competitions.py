@@ -41,7 +41,7 @@ from exchange_launcher.options import (
     Namespace,
 )
 from exchange_launcher.services import UpOptions
-from exchange_launcher.terminal import CommandError, console, errors, place_settings, program_name
+from exchange_launcher.terminal import CommandError, console, errors, given_or_secret, place_settings, program_name
 from trading_bots.competition import recording, replay
 from trading_bots.competition.confinement import available
 from trading_bots.competition.durations import nanoseconds
@@ -171,11 +171,20 @@ def compete_command(
                 f"the bot of {files[0]} cannot be confined: {available().reason}",
                 "Correct that, make the contestant external, or use --trust-bots if you have read every bot",
             )
-        ports = (gateway_port, feed_port, engine_port, clearing_port)
         settings = place_settings()
-        log = log or (settings.log_url.get_secret_value() if settings.log_url else None)
-        database = database or (settings.database_url.get_secret_value() if settings.database_url else None)
-        options = UpOptions(out, log, database, namespace, host, *ports, bots=0)
+        log = given_or_secret(log, settings.log_url)
+        database = given_or_secret(database, settings.database_url)
+        options = UpOptions(
+            data=out,
+            log=log,
+            database=database,
+            namespace=namespace,
+            host=host,
+            gateway_port=gateway_port,
+            feed_port=feed_port,
+            engine_port=engine_port,
+            clearing_port=clearing_port,
+        )
 
         async def play_all() -> None:
             played = []

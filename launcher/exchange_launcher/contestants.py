@@ -36,11 +36,10 @@ class ContestantProcess:
     name: str
     process: asyncio.subprocess.Process
     log: Path
+    confinement: Confinement
     last_heartbeat_at: float
     """The time of the last heartbeat, or of the start before the first, on the clock of the event loop."""
     has_sent_heartbeat: bool = False
-    confinement: Confinement | None = None
-    """The confinement of the process. None if it is not confined."""
     ended: str = ""
     """The reason why the contestant was disqualified or its process ended. It is empty while the contestant plays."""
 
@@ -83,7 +82,7 @@ class ContestantProcess:
         silent_seconds = asyncio.get_running_loop().time() - self.last_heartbeat_at
         used_seconds = sum(used.user + used.system for used in times)
         allowed_seconds = limits.processor_share * round_seconds
-        if len(processes) > (1 if self.confinement is None else CONFINED_PROCESSES):
+        if len(processes) > (CONFINED_PROCESSES if self.confinement.bubblewrap else 1):
             self.end("it started another process")
         elif memory > limits.memory_megabytes << 20:
             self.end(f"it took {memory >> 20} MB of memory; {limits.memory_megabytes} are allowed")
@@ -98,7 +97,7 @@ class ContestantProcess:
         last = plain(lines[-1][:MAX_MESSAGE_CHARACTERS]) if lines else ""
         if status == contestant_process.EXIT_FORBIDDEN:
             return f"it tried to start another process: {last}"
-        if self.confinement is not None and status > SIGNAL_STATUS:
+        if self.confinement.bubblewrap and status > SIGNAL_STATUS:
             status = SIGNAL_STATUS - status
         if status < 0:
             return f"it was ended by {signal.Signals(-status).name}: {last}".rstrip(": ")
@@ -122,8 +121,8 @@ async def wait_until_ended(process: asyncio.subprocess.Process) -> None:
 def kill_group(process: asyncio.subprocess.Process) -> None:
     """Kill a process and all processes that it has started.
 
-    A sandbox is a session of its own, so a signal to the group does not reach it. `bwrap` ends it with itself, but a bot
-    may have changed that.
+    A sandbox is a session of its own, so a signal to the group does not reach it. It normally ends with `bwrap`, but a bot
+    may have prevented that.
     """
     descendants: list[psutil.Process] = []
     with contextlib.suppress(psutil.Error):

@@ -256,7 +256,7 @@ class Exchange:
     async def quiesce(self) -> bool:
         """Stop the bots, and wait until all orders are matched, settled and stored.
 
-        Return whether they are after at most `DRAIN_TIMEOUT_SECONDS`.
+        Return False if that takes longer than `DRAIN_TIMEOUT_SECONDS`, or if a service fails.
         """
         for child in [child for child in self._children if child.name == BOTS]:
             await child.stop()

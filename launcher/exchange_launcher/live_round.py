@@ -33,13 +33,14 @@ from microexchange.records import DATA_FEED, ORDER_ENTRY
 from microexchange.securities import listing_json
 from trading_bots.competition import contestant as contestant_process
 from trading_bots.competition import house as house_process
-from trading_bots.competition.confinement import BOT_FOLDER_INSIDE, SOCKET_INSIDE, available, visible_files
+from trading_bots.competition.confinement import BOT_FOLDER_INSIDE, SOCKET_INSIDE, Confinement, available, visible_files
 from trading_bots.competition.durations import nanoseconds
 from trading_bots.competition.record import record_of
 from trading_bots.competition.report import write_played
 from trading_bots.competition.results import RoundResult, result_of
 from trading_bots.competition.season import Contestant, Season, house_of, shares_of
 from trading_bots.competition.venue_proxy import VenueProxy
+from trading_bots.connections import refusal_in
 from trading_bots.faults import plain
 from trading_bots.simulation.rounds import Round, sample_pause, values_of
 from trading_bots.simulation.rounds import listing as terms_of
@@ -98,7 +99,7 @@ class RoundAdmin:
         """
         answer = await self._http.request(method, f"{self._url}{path}", json=body, headers=self._headers)
         if not answer.is_success:
-            raise UpError(f"{path}: {answer.json()['error']['message']}")
+            raise UpError(f"{path}: {refusal_in(answer)}")
         return answer.json()
 
     async def open_account(self, client_id: str, house: bool = False) -> str:
@@ -231,39 +232,43 @@ class LiveRound:
 
     async def _start_contestant(self, exchange: Exchange, contestant: Contestant, sockets: Path) -> None:
         """Start the process of a contestant: confined, with a proxy to the exchange, unless bots are trusted."""
-        limits, name = self.season.limits, contestant.name
+        name = contestant.name
         output = self.folder.absolute() / "output" / f"{name}.txt"
         output.parent.mkdir(exist_ok=True)
-        confinement = None if self.trust_bots else available()
-        if confinement is not None and not confinement.bubblewrap:
-            confinement = None  # a strategy that ships: `compete` refuses files
+        # Without bubblewrap, only strategies that ship come here: `compete` refuses files.
+        confinement = Confinement(reason="bots are trusted") if self.trust_bots else available()
         with output.open("ab") as file, contextlib.ExitStack() as stack:
-            task = contestant_process.ContestantTask(
-                name,
-                self.keys[name],
-                exchange.gateway_url,
-                exchange.feed_url,
-                secrets.token_hex(16),  # the season's seed would tell a bot the fundamental values
-                str(self.file.parent.absolute()),
-                contestant.file,
-                contestant.strategy,
-                limits.memory_megabytes,
-                int(limits.processor_share * self.seconds) + 1,
-                file.fileno(),
-            )
+            task = self._task(exchange, contestant, file.fileno())
             command = module_command("trading_bots.competition.contestant")
             descriptors: tuple[int, ...] = (file.fileno(),)
-            if confinement is not None:
+            if confinement.bubblewrap:
                 venue = sockets / f"{len(self.players)}.sock"
                 proxy = VenueProxy(name, self.keys[name], exchange.gateway_url, exchange.feed_url)
                 await self._stack.enter_async_context(proxy.listening(venue))
                 command, more = stack.enter_context(confinement.command(command, venue, self._visible_files(contestant)))
                 descriptors += more
                 task = confined(task)
-            process, log = await self._spawn(command, task, name, descriptors, is_confined=confinement is not None)
-        player = ContestantProcess(name, process, log, asyncio.get_running_loop().time(), confinement=confinement)
+            process, log = await self._spawn(command, task, name, descriptors, is_confined=bool(confinement.bubblewrap))
+        player = ContestantProcess(name, process, log, confinement, asyncio.get_running_loop().time())
         self.players.append(player)
         self._tasks.append(asyncio.create_task(player.read_heartbeats()))
+
+    def _task(self, exchange: Exchange, contestant: Contestant, output_descriptor: int) -> contestant_process.ContestantTask:
+        """Return the task of a contestant's process, as an unconfined one needs it."""
+        limits = self.season.limits
+        return contestant_process.ContestantTask(
+            name=contestant.name,
+            key=self.keys[contestant.name],
+            gateway_url=exchange.gateway_url,
+            feed_url=exchange.feed_url,
+            seed=secrets.token_hex(16),  # with the season's seed, a bot could compute the fundamental values
+            folder=str(self.file.parent.absolute()),
+            file=contestant.file,
+            strategy=contestant.strategy,
+            memory_megabytes=limits.memory_megabytes,
+            processor_seconds=int(limits.processor_share * self.seconds) + 1,
+            output_descriptor=output_descriptor,
+        )
 
     def _visible_files(self, contestant: Contestant) -> list[tuple[Path, str]]:
         """Return the files that a confined contestant can read."""
@@ -407,7 +412,7 @@ class LiveRound:
             seconds=self.seconds,
             ended=ended,
             errors=errors,
-            confinement={player.name: str(player.confinement or "not confined") for player in self.players},
+            confinement={player.name: str(player.confinement) for player in self.players},
         )
         values = {symbol: path.points() for symbol, path in values_of(self.season, self.number, clock.began).items()}
         write_played(self.folder, Round(result, record, values, orders, reports))

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import typer
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic_settings import SettingsError
 from rich.console import Console
 from typer.core import TyperGroup
@@ -82,6 +82,11 @@ def path_error(error: OSError) -> CommandError:
     return CommandError(
         f"cannot use {str(error.filename)[:300]}: {reason}", fix, 1 if error.errno == errno.ENOSPC else BAD_USE
     )
+
+
+def given_or_secret(given: str | None, setting: SecretStr | None) -> str | None:
+    """Return the value of a flag, or else that of a setting. None if neither is there."""
+    return given or (setting.get_secret_value() if setting else None)
 
 
 def place_settings() -> PlaceSettings:

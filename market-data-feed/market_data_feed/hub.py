@@ -28,7 +28,7 @@ from microexchange.reports import (
     Trade,
     TradingStateChanged,
 )
-from microexchange.schemas import TradeView, report_view, time_text, trade_view
+from microexchange.schemas import report_view, time_text, trade_view
 from microexchange.web import json_frame
 
 FULL_BOOK = "book.full"
@@ -164,7 +164,7 @@ class Hub:
             elif isinstance(report, Trade):
                 traded.add(report.symbol)
                 self._event((TRADES, report.symbol), trade_message, market, report)
-                self._event((TAPE, report.symbol), tape_message, market, report)
+                self._event((TAPE, report.symbol), trade_view, report, market.securities[report.symbol])
             elif isinstance(report, SettlementReport):
                 clients.update(client_id for client_id, _ in report.cash)
                 clients.update(client_id for client_id, _, _ in report.holdings)
@@ -279,11 +279,6 @@ def state_message(market: MarketData, key: Key) -> Any:
 def trade_message(market: MarketData, trade: Trade) -> dict[str, Any]:
     """Return the message of a trade on the channel `trades`."""
     return {"channel": TRADES, "type": "trade", "trade": trade_view(trade, market.securities[trade.symbol])}
-
-
-def tape_message(market: MarketData, trade: Trade) -> TradeView:
-    """Return the message of a trade on `/ws/trades`."""
-    return trade_view(trade, market.securities[trade.symbol])
 
 
 def order_message(market: MarketData, number: int, report: OrderReport) -> dict[str, Any]:

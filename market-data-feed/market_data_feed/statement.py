@@ -13,7 +13,7 @@ from psycopg_pool import AsyncConnectionPool
 from microexchange.databases import QUERY_TIMEOUT_SECONDS
 from microexchange.numbers import cash_to_text
 from microexchange.schemas import MovementView, time_text
-from microexchange.securities import Security
+from microexchange.securities import Security, shares_text
 
 _TRADE = """
 SELECT instruction * 2 + {sale} AS movement, timestamp, '{kind}' AS kind, {order_id} AS order_id, trade_id, 0 AS transfer_id,
@@ -70,20 +70,17 @@ async def all_movements(
 
 
 def _view(row: dict[str, Any], securities: Mapping[str, Security]) -> MovementView:
-    def texts(shares: dict[str, int]) -> dict[str, str]:
-        return {symbol: securities[symbol].quantity_text(lots) for symbol, lots in shares.items()}
-
     symbol = next(iter(row["shares"])) if row["trade_id"] else None
     return MovementView(
         movement_id=str(row["movement"]),
         timestamp=time_text(row["timestamp"]),
         kind=row["kind"],
         cash=cash_to_text(row["cash"]),
-        shares=texts(row["shares"]),
+        shares=shares_text(securities, row["shares"]),
         fee=cash_to_text(row["fee"]),
         price=None if symbol is None else securities[symbol].price_text(row["price"]),
         cash_after=cash_to_text(row["cash_after"]),
-        shares_after=texts(row["shares_after"]),
+        shares_after=shares_text(securities, row["shares_after"]),
         trade_id=str(row["trade_id"]) if row["trade_id"] else None,
         order_id=str(row["order_id"]) if row["order_id"] else None,
         transfer_id=str(row["transfer_id"]) if row["transfer_id"] else None,

@@ -17,7 +17,7 @@ from exchange_db.tables import events, order_reports, price_updates, securities,
 from market_data_feed.candles import Candle, Chart
 from market_data_feed.market import Changes, Client, MarketData, OpenOrder, Totals
 from microexchange.enums import Side
-from microexchange.producer_cursors import ProducerCursor, ProducerCursors
+from microexchange.producer_cursors import ProducerCursors
 from microexchange.records import DATA_FEED, Record
 from microexchange.reports import OrderReport, PriceUpdate, SecurityListed, SettlementReport, Trade
 from microexchange.securities import Security
@@ -196,7 +196,7 @@ def seal(pending: Pending, market: MarketData, cursors: ProducerCursors, offset:
             pending.rows.setdefault(("equity", at // DAY_NS), [])  # no rows to copy, but its partition is needed
     totals = {f.name: getattr(market.totals, f.name) for f in fields(Totals)}
     totals |= {name: getattr(market, name) for name in _SAMPLING}
-    producers = msgspec.to_builtins(cursors.by_producer)
+    producers = cursors.as_json()
     upserts.append((_PUT_CONSUMED, (DATA_FEED, offset, _json(producers), _json(totals))))
     market.changes = Changes()
     pending.offset = offset
@@ -317,7 +317,7 @@ class Store:
         async for at, producers, totals in await run('SELECT "offset", producers, totals FROM consumed'):
             market.sampled_at, market.samples = (totals.pop(name, 0) for name in _SAMPLING)
             offset, market.totals = at, Totals(**totals)
-            cursors = ProducerCursors(msgspec.convert(producers, dict[str, ProducerCursor]))
+            cursors = ProducerCursors.from_json(producers)
         await self._load_securities(market)
         await self._load_clients(market)
         await self._load_candles(market)

@@ -50,9 +50,7 @@ def unknown_client(command: Command, client_id: str) -> CommandRejected:
 def unknown_order(command: CancelOrder | ReplaceOrder) -> CommandRejected:
     """Return the refusal of a command for an order that is not open."""
     text = "the client has no open order with this id"
-    return CommandRejected(
-        command.command_id, command.timestamp, command.client_id, Code.UNKNOWN_ORDER, text, command.order_id
-    )
+    return rejected(command, command.client_id, Code.UNKNOWN_ORDER, text, command.order_id)
 
 
 # --- markets ------------------------------------------------------------------------------------------------------

@@ -153,7 +153,7 @@ def refuse(
         exposure = lots - released_lots + holding.quantity + holding.bid
         if exposure > market.position_limit:
             return _beyond_position_limit(market, exposure)
-    power = account.cash - account.held + account.credit_limit
+    power = account.cash - account.held + account.credit_limit  # as Account.buying_power, without a call
     if released_lots:
         power += released_lots * order.hold_per_lot
     return None if cost <= power else _too_little_cash(cost, power)

@@ -1,6 +1,5 @@
 """The routes `/clients`: opening an account, and a client's API keys."""
 
-import time
 from dataclasses import dataclass
 from hmac import compare_digest
 
@@ -11,13 +10,14 @@ from microexchange.access import Access, checked_client_id
 from microexchange.auth import ADMIN, IssuedKey
 from microexchange.numbers import cash_to_text
 from microexchange.refusals import Code, Refusal
-from microexchange.reports import AccountOpened, KeyIssued
+from microexchange.reports import AccountOpened
 from microexchange.schemas import AccountView, KeyView, time_text
+from microexchange.securities import shares_text
 from microexchange.web import decode_json, json_response, read_body
 from order_entry_gateway.administration import Administration
 from order_entry_gateway.order_service import OrderService
 from order_entry_gateway.requests import ClientRequest
-from order_entry_gateway.routing import ACCEPTED, RouteContext, list_of
+from order_entry_gateway.routing import ACCEPTED, RouteContext
 
 _client_decoder = msgspec.json.Decoder(ClientRequest)
 
@@ -55,8 +55,7 @@ def add_account_routes(context: RouteContext, registration: Registration) -> Non
         wanted = decode_json(_client_decoder, await read_body(request))
         registration.check(context.access, request, wanted.invitation_code)
         opened = await administration.open_account(wanted)
-        issued = context.access.keys.issue(opened.client_id)
-        await context.order_service.keys.publish(KeyIssued(opened.client_id, issued.key_id, time.time_ns()))
+        issued, _ = await context.issue_key(opened.client_id)
         return json_response(account_view(context.order_service, issued, opened), 201)
 
 
@@ -65,7 +64,7 @@ def add_key_routes(context: RouteContext) -> None:
     app, doc = context.app, context.documenter("clients")
     order_service, access = context.order_service, context.access
 
-    @app.get("/clients/{client_id}/keys", **doc("Your API keys", None, list_of(KeyView), 200, 401, 403, 422, 503))
+    @app.get("/clients/{client_id}/keys", **doc("Your API keys", None, list[KeyView], 200, 401, 403, 422, 503))
     async def get_keys(request: Request, client_id: str) -> Response:
         access.owner(request, checked_client_id(client_id))
         found = await order_service.history.keys(client_id)
@@ -80,8 +79,7 @@ def add_key_routes(context: RouteContext) -> None:
         is_admin = access.owner(request, checked_client_id(client_id)) == ADMIN
         if is_admin and not await order_service.history.keys(client_id):
             raise Refusal(Code.UNKNOWN_CLIENT, f"{client_id[:32]!r} has no account")
-        issued, now = access.keys.issue(client_id), time.time_ns()
-        await order_service.keys.publish(KeyIssued(client_id, issued.key_id, now))
+        issued, now = await context.issue_key(client_id)
         return json_response(KeyView(key_id=issued.key_id, issued_at=time_text(now), api_key=issued.key), 201)
 
     @app.delete(
@@ -98,11 +96,10 @@ def add_key_routes(context: RouteContext) -> None:
 
 def account_view(order_service: OrderService, issued: IssuedKey, opened: AccountOpened) -> AccountView:
     """Return the answer to a request that opened an account."""
-    shares = {symbol: order_service.security(symbol).quantity_text(lots) for symbol, lots in opened.shares.items()}
     return AccountView(
         client_id=opened.client_id,
         api_key=issued.key,
         key_id=issued.key_id,
         cash=cash_to_text(opened.cash),
-        shares=shares,
+        shares=shares_text(order_service.state.securities, opened.shares),
     )

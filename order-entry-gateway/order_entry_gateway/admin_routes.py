@@ -1,6 +1,5 @@
 """The routes `/admin`: securities, accounts, transfers and saved books."""
 
-import time
 from typing import Annotated
 
 import msgspec
@@ -10,8 +9,9 @@ from microexchange.access import checked_client_id
 from microexchange.commands import LoadBook, ResumeClient, SaveBook, SuspendClient
 from microexchange.enums import OrderStatus, TradingState
 from microexchange.numbers import cash_to_text
-from microexchange.reports import AccountOpened, AssetsTransferred, BookLoaded, BookSaved, KeyIssued, OrderReport
+from microexchange.reports import AccountOpened, AssetsTransferred, BookLoaded, BookSaved, OrderReport
 from microexchange.schemas import AccountView, TransferView
+from microexchange.securities import shares_text
 from microexchange.web import decode_json, json_response, read_body
 from order_entry_gateway.account_routes import account_view
 from order_entry_gateway.administration import Administration
@@ -86,8 +86,7 @@ def add_admin_client_routes(context: RouteContext) -> None:
         access.admin(request)
         wanted = decode_json(_funding_decoder, await read_body(request))
         opened = await administration.fund_account(checked_client_id(client_id), wanted)
-        issued, now = access.keys.issue(client_id), time.time_ns()
-        await order_service.keys.publish(KeyIssued(client_id, issued.key_id, now))
+        issued, now = await context.issue_key(client_id)
         return json_response(account_view(order_service, issued, opened or AccountOpened(0, now, client_id, 0, {})))
 
     @app.put("/admin/clients/{client_id}/suspended", **doc("Stop trading for a client", *_CHANGE_DOC))
@@ -162,11 +161,10 @@ def add_book_routes(context: RouteContext) -> None:
 
 
 def _transfer_view(order_service: OrderService, done: AssetsTransferred) -> TransferView:
-    shares = {symbol: order_service.security(symbol).quantity_text(lots) for symbol, lots in done.shares.items()}
     return TransferView(
         transfer_id=str(done.command_id),
         client_id=done.client_id,
         cash=cash_to_text(done.cash),
-        shares=shares,
+        shares=shares_text(order_service.state.securities, done.shares),
         memo=done.memo,
     )

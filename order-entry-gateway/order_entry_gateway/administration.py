@@ -12,7 +12,7 @@ from order_entry_gateway.requests import ClientRequest, FundingRequest, open_acc
 
 
 class Administration:
-    """Opens accounts, and changes securities and accounts."""
+    """The requests of the admin to the engine, and the opening of accounts."""
 
     def __init__(self, order_service: OrderService) -> None:
         self._order_service = order_service
@@ -75,7 +75,11 @@ class Administration:
         raise Refusal(Code.INTERNAL, "the engine's answer has no report of the account")
 
     def list_security(self, listing: ListSecurity) -> None:
-        """List a security without waiting, unless it is listed."""
+        """List a security without waiting, unless it is listed.
+
+        Raises:
+            Refusal: As `OrderService.next_command` does.
+        """
         if listing.symbol not in self._order_service.state.securities:
             command_id, now = self._order_service.next_command()
             self._order_service.send_unanswered(msgspec.structs.replace(listing, command_id=command_id, timestamp=now))

@@ -14,6 +14,7 @@ from microexchange.enums import OrderStatus, Side
 from microexchange.records import Record
 from microexchange.refusals import Code, Refusal
 from microexchange.reports import CommandRejected, OrderReport, Trade
+from order_entry_gateway.administration import Administration
 from order_entry_gateway.order_service import OrderService
 from order_entry_gateway.pending_commands import OnResult
 from order_entry_gateway.requests import (
@@ -22,7 +23,6 @@ from order_entry_gateway.requests import (
     OrderRequest,
     find_security,
     new_order,
-    open_account,
     replace_order,
 )
 from order_entry_gateway.subscriptions import OnReport, OnRevoked
@@ -126,13 +126,11 @@ class ClientSession:
         Raises:
             Refusal: The account could not be opened.
         """
-        service = self._order_service
-        command_id, now = service.next_command()
-        request = ClientRequest(client_id=self.client_id)
-        command = open_account(request, service.state.securities, service.endowment, command_id, now)
-        for report in await service.request(command):
-            if isinstance(report, CommandRejected) and report.code != Code.CLIENT_EXISTS:
-                raise Refusal(Code(report.code), report.text, "client_id")
+        try:
+            await Administration(self._order_service).open_account(ClientRequest(client_id=self.client_id))
+        except Refusal as refusal:
+            if refusal.code is not Code.CLIENT_EXISTS:
+                raise
 
     # --- requests without waiting ---------------------------------------------------------------------------
 
@@ -306,8 +304,7 @@ def entered_order(order_id: int, reports: Sequence[Record]) -> tuple[OrderReport
     Raises:
         Refusal: The order was rejected.
     """
-    own = [report for report in reports if isinstance(report, OrderReport) and report.order_id == order_id]
-    newest = own[-1]
+    newest = _reports_of(order_id, reports)[-1]
     if newest.status is OrderStatus.REJECTED:
         raise Refusal(Code(newest.code), newest.text)
     return newest, _trades_of(order_id, reports)
@@ -319,7 +316,7 @@ def changed_order(order_id: int, reports: Sequence[Record]) -> tuple[OrderReport
     Raises:
         Refusal: The command was rejected.
     """
-    own = [report for report in reports if isinstance(report, OrderReport) and report.order_id == order_id]
+    own = _reports_of(order_id, reports)
     if own:
         return own[-1], _trades_of(order_id, reports)
     for report in reports:
@@ -334,6 +331,10 @@ def changed_order(order_id: int, reports: Sequence[Record]) -> tuple[OrderReport
 def _check_open(known: OrderReport) -> None:
     if known.status.is_final:
         raise Refusal(Code.ORDER_CLOSED, f"order {known.order_id} is {known.status} already", "order_id")
+
+
+def _reports_of(order_id: int, reports: Sequence[Record]) -> list[OrderReport]:
+    return [report for report in reports if isinstance(report, OrderReport) and report.order_id == order_id]
 
 
 def _trades_of(order_id: int, reports: Sequence[Record]) -> list[Trade]:

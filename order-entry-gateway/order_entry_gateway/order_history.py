@@ -10,7 +10,7 @@ from psycopg_pool import AsyncConnectionPool
 from exchange_db.reports import COLUMNS, LISTING_COLUMNS, order_report, security_listed
 from microexchange.databases import MARKET_DATA, database_url, query_rows
 from microexchange.enums import ExecType
-from microexchange.producer_cursors import ProducerCursor, ProducerCursors
+from microexchange.producer_cursors import ProducerCursors
 from microexchange.records import DATA_FEED
 from microexchange.reports import OrderReport, SecurityListed
 
@@ -67,7 +67,7 @@ class OrderHistory:
             row = await (await connection.execute(query, (DATA_FEED,))).fetchone()
             if row is not None:
                 state.offset, state.report_id = row[0], row[2]["reports"]
-                state.cursors = ProducerCursors({name: ProducerCursor(*at) for name, at in row[1].items()})
+                state.cursors = ProducerCursors.from_json(row[1])
             for row in await _rows(connection, _LISTINGS):
                 listing = security_listed(row)
                 state.listings.append(listing)

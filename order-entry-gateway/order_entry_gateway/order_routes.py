@@ -15,7 +15,7 @@ from order_entry_gateway.client_session import ClientSession
 from order_entry_gateway.market_data import MarketData
 from order_entry_gateway.requests import PRINTABLE, AmendRequest, OrderRequest
 from order_entry_gateway.requests import order_id as parse_order_id
-from order_entry_gateway.routing import ACCEPTED, RouteContext, list_of
+from order_entry_gateway.routing import ACCEPTED, RouteContext
 
 _order_decoder = msgspec.json.Decoder(OrderRequest)
 _batch_decoder = msgspec.json.Decoder(list[msgspec.Raw])
@@ -48,7 +48,7 @@ def add_order_entry_routes(context: RouteContext) -> None:
 
     summary = f"Enter up to {MAX_BATCH_ORDERS} orders"
 
-    @app.post("/orders/batch", **doc(summary, list[OrderRequest], list_of(BatchAnswer), 200, 400, 401, 413, 422))
+    @app.post("/orders/batch", **doc(summary, list[OrderRequest], list[BatchAnswer], 200, 400, 401, 413, 422))
     async def post_batch(request: Request) -> Response:
         client = context.client(request)
         entries = decode_json(_batch_decoder, await read_body(request))
@@ -134,7 +134,7 @@ def add_order_change_routes(context: RouteContext) -> None:
         client.admit()
         return json_response(context.order_view(*await client.amend(parse_order_id(order_id), wanted)))
 
-    @app.delete("/orders", **doc("Cancel all your orders", None, list_of(OrderView), 200, 401, 404, 422, 503, 504))
+    @app.delete("/orders", **doc("Cancel all your orders", None, list[OrderView], 200, 401, 404, 422, 503, 504))
     async def delete_orders(
         request: Request,
         symbol: Annotated[str, Query(description="Only orders of this security.")] = "",

@@ -356,7 +356,8 @@ class OrderService:
     def known_reports(self, client_id: str) -> list[OrderReport]:
         """Return the newest reports of the client's orders in memory."""
         for pending in self._pending.by_id.values():
-            self._add_pending(pending)
+            if isinstance(pending.command, NewOrder) and pending.command.client_id == client_id:
+                self._add_pending(pending)
         return [self.state.orders[order_id] for order_id in self.state.order_ids.get(client_id, ())]
 
     # --- cancel on disconnect -------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ class PendingCommands:
 
     def __init__(self, timeout_seconds: float) -> None:
         self.by_id: dict[int, PendingCommand] = {}
-        """The commands by id. Other modules only read it and remove answered commands."""
+        """The commands by id. `OrderService` removes the answered ones."""
         self._timeout_seconds = timeout_seconds
         self._confirmed_orders: deque[PendingCommand] = deque()
         """Orders that are on the log, oldest first, until their pending report is due."""

@@ -1,6 +1,6 @@
 """The requests of clients and of the admin, and the commands that they become. Without I/O."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Annotated
@@ -11,11 +11,11 @@ from microexchange.access import checked_client_id
 from microexchange.commands import ListSecurity, NewOrder, OpenAccount, ReplaceOrder, TransferAssets
 from microexchange.enum_terms import AT_ONCE, TIMES_IN_FORCE, WITH_PRICE, WITH_TRIGGER
 from microexchange.enums import OrderType, PricingRule, SelfTradePrevention, Side, TimeInForce, TradingState
+from microexchange.ids import MAX_ID
 from microexchange.numbers import MAX_CASH, MAX_LOTS, NotExactError, cash_to_units, tick_value, to_steps
 from microexchange.refusals import Code, Refusal
+from microexchange.schemas import unix_ns
 from microexchange.securities import SYMBOL, Security
-
-_UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 """The pattern of text from clients: no control characters. Postgres cannot store U+0000."""
@@ -238,7 +238,7 @@ def _expiry(request: OrderRequest, time_in_force: TimeInForce, now: int) -> int:
         raise Refusal(
             Code.INVALID_FIELD, "a gtd order needs expire_at, as ISO 8601 with an offset: 2030-01-31T12:00:00Z", "expire_at"
         )
-    nanoseconds = (end - _UNIX_EPOCH) // timedelta(microseconds=1) * 1000
+    nanoseconds = unix_ns(end)
     if nanoseconds <= now:
         raise Refusal(Code.INVALID_FIELD, "expire_at must be in the future", "expire_at")
     return nanoseconds
@@ -417,11 +417,11 @@ def transfer_assets(
 
 
 def order_id(text: str) -> int:
-    """Return the order id that `text` is.
+    """Return `text` as an order id.
 
     Raises:
         Refusal: `UNKNOWN_ORDER`: `text` is not an order id.
     """
-    if text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) < 1 << 63:
+    if text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) <= MAX_ID:
         return int(text)
     raise Refusal(Code.UNKNOWN_ORDER, f"{text[:32]!r} is not an order id", "order_id")

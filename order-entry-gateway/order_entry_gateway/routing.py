@@ -1,13 +1,15 @@
 """The parts that the routes of all resources share."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI, Request
 
 from microexchange.access import Access
-from microexchange.reports import OrderReport, Trade
+from microexchange.auth import IssuedKey
+from microexchange.reports import KeyIssued, OrderReport, Trade
 from microexchange.schemas import OrderView, order_view
 from order_entry_gateway.client_session import ClientSession
 from order_entry_gateway.order_service import OrderService
@@ -42,12 +44,16 @@ class RouteContext:
         """
         return ClientSession(self.order_service, *self.access.identify(request))
 
-    def order_view(self, report: OrderReport, trades: list[Trade] | None = None) -> OrderView:
+    async def issue_key(self, client_id: str) -> tuple[IssuedKey, int]:
+        """Issue an API key and publish it. Return it and its time in nanoseconds of Unix time.
+
+        Raises:
+            Refusal: The log did not confirm it.
+        """
+        issued, now = self.access.keys.issue(client_id), time.time_ns()
+        await self.order_service.keys.publish(KeyIssued(client_id, issued.key_id, now))
+        return issued, now
+
+    def order_view(self, report: OrderReport, trades: Sequence[Trade] = ()) -> OrderView:
         """Return the JSON form of an order. `trades` are those that its command caused."""
-        security = self.order_service.security(report.symbol)
-        return order_view(report, security) if trades is None else order_view(report, security, trades)
-
-
-def list_of(type_: type) -> dict[str, Any]:
-    """Return the schema of a list of one of the types in the OpenAPI document."""
-    return {"type": "array", "items": {"$ref": f"#/components/schemas/{type_.__name__}"}}
+        return order_view(report, self.order_service.security(report.symbol), trades)

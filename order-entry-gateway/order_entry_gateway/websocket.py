@@ -20,6 +20,7 @@ from microexchange.access import GUEST, Access
 from microexchange.commands import Command
 from microexchange.enums import Side
 from microexchange.frames import Outgoing, connection_of, frame
+from microexchange.ids import MAX_ID
 from microexchange.records import Record
 from microexchange.refusals import Code, Refusal
 from microexchange.reports import OrderReport, Trade
@@ -60,7 +61,7 @@ class Login(msgspec.Struct, frozen=True, tag_field="op", tag="login", kw_only=Tr
     """Cancel all open orders of the client when this connection ends."""
     grace_seconds: Annotated[float, msgspec.Meta(ge=0, le=MAX_GRACE_SECONDS)] = 0
     """Time to connect again before `cancel_on_disconnect` takes effect."""
-    resume_from: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] | None = None
+    resume_from: Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)] | None = None
     """The `sequence` of the last report that you received. The gateway first sends the reports after it."""
     heartbeat_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] | None = None
     """Time between heartbeats. Without it, the gateway sends none."""

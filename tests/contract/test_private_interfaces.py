@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 from websockets.frames import apply_mask  # type: ignore[attr-defined]
+from websockets.protocol import State
 
 from microexchange.frames import Connection
 from microexchange.http_connection import HttpConnection
@@ -65,7 +66,14 @@ USED: dict[type, dict[str, type]] = {
         "handshake_initiated": bool,
         "read_paused": bool,
     },
-    HttpConnection: {"cycle": type(None), "flow": type(None), "headers": type(None), "pipeline": deque},
+    HttpConnection: {
+        "cycle": type(None),
+        "flow": type(None),
+        "headers": type(None),
+        "pipeline": deque,
+        "timeout_keep_alive_task": type(None),
+        "transport": type(None),
+    },
 }
 """The attributes of uvicorn's protocols that our connections read or set."""
 
@@ -103,7 +111,10 @@ async def test_uvicorn_has_the_objects_that_the_websocket_connection_uses() -> N
         assert list(inspect.signature(getattr(connection, name)).parameters) == []
     assert (connection.queue.qsize(), connection.writable.is_set()) == (0, True)
     assert connection.config.ws_max_size == 16 << 20
-    assert callable(connection.conn.fail)
+    for name in ("fail", "data_to_send"):
+        assert callable(getattr(connection.conn, name))
+    assert connection.conn.handshake_exc is None
+    assert connection.conn.state is State.CONNECTING
 
 
 def test_a_cycle_of_uvicorn_has_the_callback_that_a_closed_connection_clears() -> None:

@@ -98,8 +98,12 @@ class Silent(Bot):
     pass
 
 
+def secret_names(environment):
+    return [entry.partition("=")[0] for entry in environment.split("\\0") if "SECRET" in entry or "MX_" in entry]
+
+
 class Hostile(Good):
-    """Tries everything that a stranger would try, prints what it gets, and goes on trading."""
+    """Tries everything that a stranger would try, prints what it gets, and continues to trade."""
 
     tried = False
 
@@ -107,7 +111,8 @@ class Hostile(Good):
         super().on_timer()
         if not self.tried:
             self.tried = True
-            for attempt in (self.secrets, self.others, self.network, self.memory_of_others, self.write, self.key):
+            reads = (self.secrets, self.others, self.network, self.memory_of_others)
+            for attempt in (*reads, self.write, self.environment, self.key):
                 try:
                     print(attempt.__name__, attempt())
                 except Exception as error:
@@ -127,6 +132,9 @@ class Hostile(Good):
 
     def write(self):
         open(ROOTS[0] + "/written", "w").write("x")
+
+    def environment(self):
+        return [name for number in ("self", 1) for name in secret_names(open(f"/proc/{number}/environ").read())]
 
     def key(self):
         heap = [value for found in gc.get_objects() if isinstance(found, dict) for value in list(found.values())]
@@ -241,10 +249,11 @@ def test_a_round_ends_without_an_error_if_it_is_complete_or_interrupted(
 
 @pytest.mark.skipif(not available().bubblewrap, reason=f"contestants are {available()}")
 def test_a_hostile_bot_gets_nothing_and_the_round_ends_on_time(
-    tmp_path: Path, postgres_url: str, postgres_namespace: str
+    tmp_path: Path, postgres_url: str, postgres_namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "other.py").write_text("SECRET = 'strategy'\n")
     playing = contestants("Good", "Hostile") + ', { name = "ships", strategy = "Momentum" }'
+    monkeypatch.setenv("SECRET_OF_THE_ORGANISER", "x")
     competition = Competition(tmp_path, postgres_url, postgres_namespace, "8s", "0s", playing)
     text = (tmp_path / "bots.py").read_text()
     gateway_port = competition.gateway.rpartition(":")[2]
@@ -257,6 +266,7 @@ def test_a_hostile_bot_gets_nothing_and_the_round_ends_on_time(
         "network failed PermissionError",
         "memory_of_others []",
         "write failed FileNotFoundError",
+        "environment []",
         "key []",
     ]
     result = competition.result()

@@ -6,17 +6,15 @@ import os
 import socket
 import struct
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import psutil
 import pytest
 from starlette.websockets import WebSocket
 
-from microexchange import frames, web
+from microexchange import frames
 from microexchange.frames import MAX_FRAGMENTS, connection_of
-from microexchange.listening import bind
+from tests.unit.served import served
 
 OPENING = (
     "GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -52,18 +50,6 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         await session.send_text(message.get("text") or (message.get("bytes") or b"").decode())
 
 
-@asynccontextmanager
-async def server() -> AsyncIterator[int]:
-    listener, stop = bind("127.0.0.1", 0, "--port"), asyncio.Event()
-    serving = asyncio.create_task(web.serve(app, listener, stop))
-    await asyncio.sleep(0.2)
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        stop.set()
-        await serving
-
-
 async def opened(port: int, path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(OPENING.format(path=path).encode())
@@ -83,7 +69,7 @@ PATHS = ["/listen", "/queue"]
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_a_message_in_the_allowed_number_of_frames_is_read(path: str) -> None:
-    async with server() as port:
+    async with served(app) as port:
         reader, writer = await opened(port, path)
         writer.write(masked(0x02, b"a") + masked(0x00, b"b") * (MAX_FRAGMENTS - 1) + masked(0x80, b"c"))
         head = await asyncio.wait_for(reader.readexactly(4), 10)
@@ -93,7 +79,7 @@ async def test_a_message_in_the_allowed_number_of_frames_is_read(path: str) -> N
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_every_message_of_a_burst_is_read_although_no_byte_follows(path: str) -> None:
-    async with server() as port:
+    async with served(app) as port:
         for count in (1, 2, frames.MAX_IN_TURN, frames.MAX_IN_TURN + 1, 200):
             reader, writer = await opened(port, path)
             writer.write(masked(0x81, b"x") * count)
@@ -103,7 +89,7 @@ async def test_every_message_of_a_burst_is_read_although_no_byte_follows(path: s
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_a_message_in_more_frames_ends_the_connection_with_1009(path: str) -> None:
-    async with server() as port:
+    async with served(app) as port:
         reader, writer = await opened(port, path)
         writer.write(masked(0x01) + masked(0x00) * (MAX_FRAGMENTS + 1))
         assert await close_frame(reader) == 1009
@@ -113,18 +99,20 @@ async def test_a_message_in_more_frames_ends_the_connection_with_1009(path: str)
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("kind", [0x00, 0x89, 0x8A], ids=["fragments", "pings", "pongs"])
 async def test_a_flood_of_small_frames_does_not_stop_others(path: str, kind: int) -> None:
-    async with server() as port:
+    async with served(app) as port:
         reader, writer = await opened(port, "/listen")
         flooder = socket.create_connection(("127.0.0.1", port))
-        flooder.sendall(OPENING.format(path=path).encode() + b"")
+        flooder.sendall(OPENING.format(path=path).encode())
         await asyncio.sleep(0.1)
         flooder.setblocking(False)
         before, worst, until = psutil.Process().memory_info().rss, 0.0, time.monotonic() + 3
-        chunk = (masked(0x01) if kind == 0 else b"") + masked(kind) * 20_000
+        fragmented = masked(0x02) + masked(0x00) * (MAX_FRAGMENTS - 2) + masked(0x80)
+        chunk = fragmented * 20 if kind == 0 else masked(kind) * 20_000
+        rest = chunk
         while time.monotonic() < until:
             try:
-                flooder.send(chunk)
-            except (BlockingIOError, ConnectionError):
+                rest = rest[flooder.send(rest) :] or chunk
+            except BlockingIOError:
                 await asyncio.sleep(0.001)
             began = time.monotonic()
             writer.write(masked(0x81, b"x"))
@@ -141,7 +129,7 @@ async def test_a_peer_that_reads_nothing_is_disconnected_within_seconds(
     ending: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(frames, "CLOSE_SECONDS", 0.3)
-    async with server() as port:
+    async with served(app) as port:
         peer = socket.socket()
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         peer.connect(("127.0.0.1", port))
@@ -156,7 +144,7 @@ async def test_a_peer_that_reads_nothing_is_disconnected_within_seconds(
 
 async def test_a_thousand_peers_that_close_and_read_nothing_leave_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frames, "CLOSE_SECONDS", 0.3)
-    async with server() as port:
+    async with served(app) as port:
         await _closing_peers(port, 200)
         gc.collect()
         before = psutil.Process().memory_info().rss
@@ -194,17 +182,16 @@ async def test_bytes_before_the_connection_is_accepted_are_bounded() -> None:
         if scope["type"] == "websocket":
             await accepted.wait()
 
-    listener, stop = bind("127.0.0.1", 0, "--port"), asyncio.Event()
-    serving = asyncio.create_task(web.serve(late, listener, stop))
-    await asyncio.sleep(0.2)
-    _, writer = await asyncio.open_connection(*listener.getsockname())
-    writer.write(OPENING.format(path="/").encode())
-    await asyncio.sleep(0.1)
-    with pytest.raises(ConnectionError):  # noqa: PT012
-        for _ in range(100):
-            writer.write(masked(0x82, bytes(10_000)))
-            await writer.drain()
-            await asyncio.sleep(0.01)
-    accepted.set()
-    stop.set()
-    await serving
+    async with served(late) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(OPENING.format(path="/").encode())
+        await asyncio.sleep(0.1)
+        sent = 0
+        with pytest.raises(ConnectionError):  # noqa: PT012
+            while sent < 100 * 10_000:
+                writer.write(masked(0x82, bytes(10_000)))
+                await writer.drain()
+                sent += 10_000
+                await asyncio.sleep(0.01)
+        assert sent < 4 * frames.MAX_EARLY_BYTES
+        accepted.set()

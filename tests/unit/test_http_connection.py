@@ -2,17 +2,16 @@
 
 import asyncio
 import gc
+import re
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import psutil
 import pytest
 
-from microexchange import http_connection, web
+from microexchange import http_connection
 from microexchange.http_connection import MAX_HEAD_BYTES, MAX_PIPELINED, HttpConnection
-from microexchange.listening import bind
+from tests.unit.served import served
 
 GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 
@@ -35,18 +34,6 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-@asynccontextmanager
-async def server() -> AsyncIterator[int]:
-    listener, stop = bind("127.0.0.1", 0, "--port"), asyncio.Event()
-    serving = asyncio.create_task(web.serve(app, listener, stop))
-    await asyncio.sleep(0.2)
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        stop.set()
-        await serving
-
-
 async def answer_to(port: int, *parts: bytes, pause: float = 0.0) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
@@ -63,13 +50,13 @@ CLOSE = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
 
 
 async def test_a_request_in_any_parts_is_answered() -> None:
-    async with server() as port:
+    async with served(app) as port:
         assert (await answer_to(port, CLOSE)).endswith(b"ok 0")
         assert (await answer_to(port, *(CLOSE[at : at + 1] for at in range(len(CLOSE))))).endswith(b"ok 0")
 
 
 async def test_a_body_larger_than_the_limit_of_a_head_is_read() -> None:
-    async with server() as port:
+    async with served(app) as port:
         head = b"POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 500000\r\n\r\n"
         assert (await answer_to(port, head + bytes(500_000))).endswith(b"ok 500000")
         assert (await answer_to(port, head, bytes(250_000), bytes(250_000))).endswith(b"ok 500000")
@@ -87,14 +74,14 @@ async def test_a_body_larger_than_the_limit_of_a_head_is_read() -> None:
     ids=["two headers", "an address", "101 headers", "101 headers in parts", "one header"],
 )
 async def test_a_head_that_is_too_large_is_refused_with_431(parts: list[bytes]) -> None:
-    async with server() as port:
+    async with served(app) as port:
         answer = await answer_to(port, *parts)
     assert answer.startswith(b"HTTP/1.1 431 ")
     assert answer.count(b"HTTP/1.1") == 1
 
 
 async def test_a_head_of_just_the_limit_is_answered() -> None:
-    async with server() as port:
+    async with served(app) as port:
         head = CLOSE[:-2] + b"".join(b"x-%d: y\r\n" % number for number in range(98)) + b"\r\n"
         assert (await answer_to(port, head)).endswith(b"ok 0")
         assert (await answer_to(port, CLOSE[:-2] + b"x: " + b"y" * 60_000 + b"\r\n\r\n")).endswith(b"ok 0")
@@ -103,13 +90,13 @@ async def test_a_head_of_just_the_limit_is_answered() -> None:
 @pytest.mark.parametrize("part", [b"", b"GET / HTTP/1.1\r\na:"], ids=["nothing", "half a head"])
 async def test_a_head_that_takes_too_long_is_refused_with_408(part: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_connection, "HEAD_SECONDS", 0.5)
-    async with server() as port:
+    async with served(app) as port:
         assert (await answer_to(port, part)).startswith(b"HTTP/1.1 408 ")
 
 
 async def test_half_a_second_head_is_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_connection, "HEAD_SECONDS", 0.5)
-    async with server() as port:
+    async with served(app) as port:
         answer = await answer_to(port, GET, b"GET / HT", pause=0.2)
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"HTTP/1.1 408 " in answer
@@ -124,7 +111,7 @@ CHUNKED = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\
     ids=["many trailers", "one trailer", "a chunk extension"],
 )
 async def test_endless_fields_behind_a_chunked_body_end_the_connection(parts: list[bytes]) -> None:
-    async with server() as port:
+    async with served(app) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(CHUNKED)
         for part in parts:
@@ -142,30 +129,30 @@ async def test_a_body_that_does_not_arrive_after_its_answer_ends_the_connection(
             await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
             await send({"type": "http.response.body", "body": b""})
 
-    listener, stop = bind("127.0.0.1", 0, "--port"), asyncio.Event()
-    serving = asyncio.create_task(web.serve(early, listener, stop))
-    await asyncio.sleep(0.2)
-    reader, writer = await asyncio.open_connection(*listener.getsockname())
-    writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n")
-    await asyncio.sleep(0.05)
-    writer.write(b"x")
-    assert (await asyncio.wait_for(reader.read(), 3)).startswith(b"HTTP/1.1 404")
-    writer.close()
-    stop.set()
-    await serving
+    async with served(early) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n")
+        await asyncio.sleep(0.05)
+        writer.write(b"x")
+        assert (await asyncio.wait_for(reader.read(), 3)).startswith(b"HTTP/1.1 404")
+        writer.close()
 
 
 async def test_a_slow_answer_is_not_a_slow_head(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_connection, "HEAD_SECONDS", 0.05)
-    async with server() as port:
+    async with served(app) as port:
         assert (await answer_to(port, b"GET /slow HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")).endswith(b"ok 0")
 
 
 async def test_every_request_of_a_long_pipeline_is_answered_in_order() -> None:
     count = 20 * MAX_PIPELINED
-    async with server() as port:
-        answer = await answer_to(port, GET * (count - 1) + CLOSE)
+    async with served(app) as port:
+        head = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
+        posts = b"".join(head % (number % 10) + b"x" * (number % 10) for number in range(count - 1))
+        answer = await answer_to(port, posts + CLOSE)
     assert answer.count(b"HTTP/1.1 200 ") == count
+    sizes = [int(size) for size in re.findall(rb"ok (\d+)", answer)]
+    assert sizes == [*(number % 10 for number in range(count - 1)), 0]
 
 
 async def test_a_pipeline_that_nobody_reads_holds_few_requests() -> None:
@@ -178,14 +165,15 @@ async def test_a_pipeline_that_nobody_reads_holds_few_requests() -> None:
 
     HttpConnection.connection_made = noted  # type: ignore[method-assign]
     try:
-        async with server() as port:
+        async with served(app) as port:
             flooder = socket.create_connection(("127.0.0.1", port))
             flooder.setblocking(False)
             before = psutil.Process().memory_info().rss
-            sent, longest = 0, 0
+            longest = 0
+            chunk = rest = GET * 4_000
             for _ in range(400):
                 try:
-                    sent += flooder.send(GET * 4_000)
+                    rest = rest[flooder.send(rest) :] or chunk
                 except BlockingIOError:
                     await asyncio.sleep(0.005)
                 longest = max(longest, len(connections[0].pipeline) if connections else 0)
@@ -203,44 +191,31 @@ async def test_a_pipeline_that_nobody_reads_holds_few_requests() -> None:
     assert grown < 30 << 20
 
 
+async def large(scope: Any, receive: Any, send: Any) -> None:
+    """Answer with 20 MB."""
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"20000000")]})
+        await send({"type": "http.response.body", "body": bytes(20_000_000)})
+
+
 async def test_a_peer_that_reads_slowly_receives_its_whole_last_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_connection, "CLOSE_SECONDS", 0.3)
-
-    async def large(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http":
-            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"20000000")]})
-            await send({"type": "http.response.body", "body": bytes(20_000_000)})
-
-    listener, stop = bind("127.0.0.1", 0, "--port"), asyncio.Event()
-    serving = asyncio.create_task(web.serve(large, listener, stop))
-    await asyncio.sleep(0.2)
-    reader, writer = await asyncio.open_connection(*listener.getsockname(), limit=1 << 16)
-    writer.write(CLOSE)
-    received = 0
-    while part := await reader.read(1 << 20):
-        received += len(part)
-        await asyncio.sleep(0.01)
-    assert received > 20_000_000
-    writer.close()
-    stop.set()
-    await serving
+    async with served(large) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 16)
+        writer.write(CLOSE)
+        received = 0
+        while part := await reader.read(1 << 20):
+            received += len(part)
+            await asyncio.sleep(0.01)
+        assert received > 20_000_000
+        writer.close()
 
 
 async def test_a_peer_that_reads_nothing_of_its_last_answer_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_connection, "CLOSE_SECONDS", 0.3)
-
-    async def large(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http":
-            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"20000000")]})
-            await send({"type": "http.response.body", "body": bytes(20_000_000)})
-
-    listener, stop = bind("127.0.0.1", 0, "--port"), asyncio.Event()
-    serving = asyncio.create_task(web.serve(large, listener, stop))
-    await asyncio.sleep(0.2)
-    with socket.create_connection(listener.getsockname()) as peer:
-        peer.sendall(CLOSE)
-        await asyncio.sleep(1.0)
-        connections = [one for one in psutil.Process().net_connections("tcp") if one.laddr == listener.getsockname()]
-        assert [one.status for one in connections] == ["LISTEN"]
-    stop.set()
-    await serving
+    async with served(large) as port:
+        with socket.create_connection(("127.0.0.1", port)) as peer:
+            peer.sendall(CLOSE)
+            await asyncio.sleep(1.0)
+            connections = [found for found in psutil.Process().net_connections("tcp") if found.laddr.port == port]
+            assert [connection.status for connection in connections] == ["LISTEN"]

@@ -49,7 +49,7 @@ class BotState:
     def choose_symbols(self, listed: Sequence[str]) -> str:
         """Replace the bot's securities if none of them is listed: by as many listed ones, first by symbol.
 
-        Return a message about the replacement, or nothing if there was none.
+        Return a message about the replacement; an empty text if there was none.
         """
         bot = self.bot
         if not bot.symbols or not listed or any(symbol in listed for symbol in bot.symbols):

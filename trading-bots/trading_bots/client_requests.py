@@ -35,10 +35,9 @@ class ExchangeError(RuntimeError):
 
 
 class Page(msgspec.Struct):
-    """An answer with one page of trades, orders or fills."""
+    """An answer with one page of trades or fills."""
 
     trades: list[TradeView] = []
-    orders: list[OrderView] = []
     fills: list[FillView] = []
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from market_data_feed.rest.routes import Routes, array_of
+from market_data_feed.rest.routes import Routes
 from microexchange.schemas import BalanceView, EquityView, HoldingView, OrderView
 from microexchange.web import json_response
 
@@ -17,13 +17,13 @@ def account_routes(routes: Routes) -> APIRouter:
     async def get_balance(request: Request, client_id: str) -> Response:
         return json_response(state.market.balance_view(routes.known_client(request, client_id)))
 
-    @router.get("/holdings/{client_id}", **describe("Your holdings", None, array_of(HoldingView), 200, 401, 403, 404))
+    @router.get("/holdings/{client_id}", **describe("Your holdings", None, list[HoldingView], 200, 401, 403, 404))
     async def get_holdings(request: Request, client_id: str) -> Response:
         return json_response(state.market.holdings_view(routes.known_client(request, client_id)))
 
     @router.get(
         "/equity/{client_id}",
-        **describe("Your equity over time, oldest first", None, array_of(EquityView), 200, 401, 403, 404, 422, 503),
+        **describe("Your equity over time, oldest first", None, list[EquityView], 200, 401, 403, 404, 422, 503),
     )
     async def get_equity(request: Request, client_id: str, limit: Annotated[int, Query(ge=1, le=10_000)] = 1000) -> Response:
         return json_response(await routes.equity_curve(routes.known_client(request, client_id), limit))
@@ -36,7 +36,7 @@ def account_routes(routes: Routes) -> APIRouter:
         routes.known_client(request, client_id)
         return json_response(state.market.holding_view(client_id, routes.known_symbol(security_id)))
 
-    @router.get("/orders/{client_id}", **describe("Your open orders", None, array_of(OrderView), 200, 401, 403, 404))
+    @router.get("/orders/{client_id}", **describe("Your open orders", None, list[OrderView], 200, 401, 403, 404))
     async def get_orders(request: Request, client_id: str) -> Response:
         return json_response(state.market.open_orders_view(routes.known_client(request, client_id)))
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Response
 
 from market_data_feed.candles import NS_PER_SECOND
 from market_data_feed.market import candle_view
-from market_data_feed.rest.routes import Routes, Since, Until, array_of, period_ns, time_to_ns
+from market_data_feed.rest.routes import Routes, Since, Until, period_ns, time_to_ns
 from microexchange.ids import MAX_ID
 from microexchange.schemas import CandleView, TradesView, trade_view
 from microexchange.web import json_response
@@ -31,7 +31,7 @@ def history_routes(routes: Routes) -> APIRouter:
         last = trades[-1].trade_id if len(trades) == limit else None
         return json_response(TradesView(trades=trades, next_before=last))
 
-    candles = array_of(CandleView)
+    candles = list[CandleView]
 
     @router.get("/candles/{security_id}", **describe("Candles, oldest first", None, candles, 200, 404, 422, 503))
     async def get_candles(

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from market_data_feed.rest.routes import Routes, WithHouse, array_of
+from market_data_feed.rest.routes import Routes, WithHouse
 from microexchange.schemas import CurveView, LeaderView
 from microexchange.web import json_response
 
@@ -13,11 +13,11 @@ def leaderboard_routes(routes: Routes) -> APIRouter:
     """Return the routes of the leaderboard."""
     router, describe, state = APIRouter(tags=["market"]), routes.describe, routes.state
 
-    @router.get("/leaderboard", **describe("Clients with the highest profit first", None, array_of(LeaderView), 200, 422))
+    @router.get("/leaderboard", **describe("Clients with the highest profit first", None, list[LeaderView], 200, 422))
     async def get_leaderboard(limit: Annotated[int, Query(ge=1, le=1000)] = 100, house: WithHouse = True) -> Response:
         return json_response(state.market.leaderboard(limit, house))
 
-    curves = array_of(CurveView)
+    curves = list[CurveView]
 
     @router.get("/leaderboard/equity", **describe("Equity of the leaders over time", None, curves, 200, 422, 503))
     async def get_curves(limit: Annotated[int, Query(ge=1, le=20)] = 10, house: WithHouse = True) -> Response:

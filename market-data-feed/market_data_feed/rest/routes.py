@@ -1,7 +1,7 @@
 """Checks, queries and descriptions that the routers of all resources share."""
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
@@ -29,6 +29,7 @@ from microexchange.schemas import (
     TickerView,
     TradesView,
     time_text,
+    unix_ns,
 )
 from microexchange.web import document
 
@@ -53,7 +54,6 @@ Since = Annotated[str | None, Query(max_length=40, description="The earliest tim
 Until = Annotated[str | None, Query(max_length=40, description="The end of the period, exclusive. ISO 8601 with an offset.")]
 OneSymbol = Annotated[str, Query(max_length=16, description="Only this security.")]
 WithHouse = Annotated[bool, Query(description="Include the exchange's own bots.")]
-_UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Routes:
@@ -96,11 +96,6 @@ class Routes:
         return [*points, EquityView(timestamp=time_text(market.updated_at), equity=cash_to_text(market.equity(client)))]
 
 
-def array_of(view: type) -> dict[str, Any]:
-    """Return the JSON schema of an array of `view`."""
-    return {"type": "array", "items": {"$ref": f"#/components/schemas/{view.__name__}"}}
-
-
 def describe_file(summary: str, *statuses: int, media_types: Sequence[str] = ("text/csv",)) -> dict[str, Any]:
     """Return the description of a route that sends a file. `statuses` are those of its refusals."""
     refused = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorView"}}}
@@ -135,7 +130,7 @@ def time_to_ns(field: str, text: str) -> int:
     try:
         at = datetime.fromisoformat(text)
         if at.tzinfo is not None:
-            return min((at - _UNIX_EPOCH) // timedelta(microseconds=1) * 1000, MAX_ID)
+            return min(unix_ns(at), MAX_ID)
     except ValueError:
         pass
     raise Refusal(Code.INVALID_FIELD, f"{field} must be ISO 8601 with an offset: 2030-01-31T12:00:00Z", field)

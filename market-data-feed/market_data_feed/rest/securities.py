@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from market_data_feed.rest.routes import OneSymbol, Routes, array_of
+from market_data_feed.rest.routes import OneSymbol, Routes
 from microexchange.enums import TradingState
 from microexchange.schemas import SecurityView, TickerView
 from microexchange.web import json_response
@@ -15,7 +15,7 @@ def security_routes(routes: Routes) -> APIRouter:
     """Return the routes of securities."""
     router, describe, state = APIRouter(tags=["market"]), routes.describe, routes.state
 
-    @router.get("/securities", **describe("All listed securities", None, array_of(SecurityView), 200, 422))
+    @router.get("/securities", **describe("All listed securities", None, list[SecurityView], 200, 422))
     async def get_securities(
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         after: Annotated[str, Query(description="The last symbol of the previous page.")] = "",
@@ -28,7 +28,7 @@ def security_routes(routes: Routes) -> APIRouter:
     async def get_security(security_id: str) -> Response:
         return json_response(state.market.security_view(routes.known_symbol(security_id)))
 
-    @router.get("/ticker/24h", **describe("Statistics of the last 24 hours", None, array_of(TickerView), 200, 404, 422))
+    @router.get("/ticker/24h", **describe("Statistics of the last 24 hours", None, list[TickerView], 200, 404, 422))
     async def get_tickers(symbol: OneSymbol = "") -> Response:
         market = state.market
         symbols = [routes.known_symbol(symbol)] if symbol else sorted(market.securities)

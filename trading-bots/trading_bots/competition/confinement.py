@@ -1,9 +1,9 @@
 """How the operating system confines the process of a contestant: what it can read, reach and start.
 
 Bubblewrap (`bwrap`) gives the process new user, mount, pid, network, ipc and uts namespaces. It can read the interpreter,
-the packages of the bot API and its own file. It can write to a small file system in memory. Its only connection is one Unix
-socket (`venue_proxy`). A seccomp filter removes the system calls that start a process, trace another one, open a network
-socket or change a namespace.
+the installed packages, `/usr` and its own file. It can write to a small file system in memory. Its only connection is one
+Unix socket (`venue_proxy`). A seccomp filter removes the system calls that start a process, trace another one, open a
+network socket or change a namespace.
 
 Source of the list of system calls: seccomp(2), and the default seccomp profile of Docker.
 """
@@ -49,7 +49,7 @@ _DENIED_CALLS = (
 _CLONE_THREAD = 0x00010000
 """The flag of clone(2) for a thread of the same process."""
 _API_PACKAGES = (trading_bots, microexchange)
-"""The packages that a bot imports. The other packages of the exchange are not visible inside."""
+"""The packages that a bot imports. They are made visible, since an editable installation has them elsewhere."""
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
+from microexchange.listening import CLOSE_SECONDS
+
 MAX_HEAD_BYTES = 8 << 10
 MAX_CONNECTIONS = 8
 HEAD_SECONDS = 5.0
 """The time for the head of a request, and for the exchange's head of the answer."""
-CLOSE_SECONDS = 2.0
 ANSWER_SECONDS = 30.0
 """The time for the whole answer to a request that opens no WebSocket."""
 _CHUNK_BYTES = 64 << 10
@@ -27,6 +28,10 @@ _REQUEST = re.compile(rb"GET (/[A-Za-z0-9/_.:@+~-]*)(\?[A-Za-z0-9=&,._%+-]*)? HT
 _FORWARDED = (b"upgrade", b"accept", b"accept-encoding", b"user-agent")
 """Headers of the contestant that reach the exchange, with all that begin with `sec-websocket-`."""
 _MARKET_DATA = ("/securities/", "/trades/", "/candles/")
+_REFUSED = (
+    b"HTTP/1.1 403 Forbidden\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n"
+    b'{"error": {"code": "FORBIDDEN", "message": "a contestant can read market data and its own account, and trade"}}'
+)
 
 
 class VenueProxy:
@@ -122,12 +127,6 @@ class VenueProxy:
         own = {f"/{resource}/{self._client_id}" for resource in ("balance", "holdings", "orders")}
         is_allowed = path in own or path == "/securities" or path.startswith(_MARKET_DATA)
         return self._feed if is_allowed else None
-
-
-_REFUSED = (
-    b"HTTP/1.1 403 Forbidden\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n"
-    b'{"error": {"code": "FORBIDDEN", "message": "a contestant can read market data and its own account, and trade"}}'
-)
 
 
 async def _close(writer: asyncio.StreamWriter) -> None:
