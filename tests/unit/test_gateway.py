@@ -308,7 +308,7 @@ class RecordingService(OrderService):
         for _ in range(20):
             await asyncio.sleep(0)
         self.state.clients.add(command.client_id)
-        return []
+        return [AccountOpened(command.command_id, command.timestamp, command.client_id, command.cash, command.shares)]
 
 
 def resting(number: int, client_id: str = "alice") -> OrderReport:
