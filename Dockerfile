@@ -24,6 +24,8 @@ FROM python:3.12-slim
 LABEL org.opencontainers.image.title="microexchange" \
       org.opencontainers.image.description="A complete stock exchange." \
       org.opencontainers.image.version="0.1.0"
+# Bubblewrap and libseccomp confine the bots of a competition.
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends bubblewrap libseccomp2 && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin exchange \
     && install -d -o exchange -g exchange -m 700 /data /secrets /results
 COPY --from=build /opt/exchange /opt/exchange

@@ -81,6 +81,9 @@ SERVICES = ("matching_engine", "clearinghouse", "market_data_feed", "order_entry
 SYMBOLS = ("AAPL", "AMZN", "GOOG", "INTC", "META", "MSFT", "NVDA", "TSLA")
 """The securities of the load. Each account has enough of each."""
 
+NO_ADDRESS_LIMITS = {"MX_ADDRESS_CONNECTIONS": "0", "MX_ADDRESS_ACCOUNTS": "0"}
+"""The load is from one address, and stands for clients with addresses of their own."""
+
 
 def free_port() -> int:
     """Return a free port."""
@@ -102,6 +105,7 @@ class Service:
             "MX_NAMESPACE": namespace,
             "MX_DATA_DIR": str(folder),
             "MX_PORT": str(self.port),
+            **NO_ADDRESS_LIMITS,
             **settings,
         }
         self._http = httpx.Client(timeout=30)

@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 from market_data_feed import websocket as feed
 from microexchange import __version__
 from microexchange.enums import Side, TradingState
+from microexchange.number_fields import schema_components
 from microexchange.schemas import (
     BalanceView,
     BboView,
@@ -24,11 +25,13 @@ from microexchange.schemas import (
     LeaderView,
     LevelView,
     OrderView,
+    PositionView,
     ReportView,
     RestingOrderView,
     TickerView,
     TradeView,
 )
+from microexchange.session_views import NewsView, SessionView, TenderView
 from order_entry_gateway import websocket as gateway
 from order_entry_gateway.websocket import RequestId
 from reference.fields import describe
@@ -220,11 +223,39 @@ class Balance(Message, tag_field="type", tag="balance"):
     holdings: list[HoldingView]
 
 
+class Positions(Message, tag_field="type", tag="positions"):
+    """Channel `positions`: your positions, with their average cost and profit."""
+
+    channel: Literal["positions"]
+    positions: list[PositionView]
+
+
 class Leaderboard(Message, tag_field="type", tag="leaderboard"):
     """Channel `leaderboard`: all accounts by profit."""
 
     channel: Literal["leaderboard"]
     leaders: list[LeaderView]
+
+
+class Session(Message, tag_field="type", tag="session"):
+    """Channel `session`: the session, its round and the clock. It is null if no session is planned."""
+
+    channel: Literal["session"]
+    session: SessionView | None
+
+
+class News(Message, tag_field="type", tag="news"):
+    """Channel `news`: news that you may read."""
+
+    channel: Literal["news"]
+    news: NewsView
+
+
+class Tender(Message, tag_field="type", tag="tender"):
+    """Channel `tenders`: a tender that you may answer."""
+
+    channel: Literal["tenders"]
+    tender: TenderView
 
 
 class MarketData(Message):
@@ -243,7 +274,8 @@ FROM_GATEWAY: list[type] = [LoginAnswer, RequestAnswer, Pong, Report, Heartbeat]
 TO_FEED: list[type] = [feed.Login, feed.Subscribe, feed.Unsubscribe, feed.Ping]
 FROM_FEED: list[type] = [
     FeedLogin, Subscribed, Unsubscribed, FeedPong, FeedError, BookSnapshot, BookUpdate, FullBookSnapshot, FullBookUpdate,
-    Bbo, TradeMessage, Candle, Ticker, Status, Auction, FeedReport, Balance, Leaderboard,
+    Bbo, TradeMessage, Candle, Ticker, Status, Auction, FeedReport, Balance, Positions, Leaderboard, Session, News,
+    Tender,
 ]  # fmt: skip
 CHANNELS: dict[str, dict[str, tuple[list[type], list[type]]]] = {
     "Order entry": {"/ws/orders": (TO_GATEWAY, FROM_GATEWAY)},
@@ -260,7 +292,7 @@ def document(title: str) -> Json:
     """Return the AsyncAPI document of one service. It `receive`s what clients send."""
     addresses = CHANNELS[title]
     types = list(dict.fromkeys(message_type for pair in addresses.values() for side in pair for message_type in side))
-    _, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    schemas = schema_components(types)
     describe(schemas, sys.modules[__name__], gateway if addresses is CHANNELS["Order entry"] else feed)
     channels: Json = {}
     operations: Json = {}

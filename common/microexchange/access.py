@@ -5,16 +5,17 @@ A request is from the owner of its API key. In classroom mode, a request without
 """
 
 import re
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
 from microexchange.auth import ADMIN, Keys, bearer_key
+from microexchange.listening import is_loopback
+from microexchange.participants import GUEST, Participants
 from microexchange.refusals import Code, Refusal
 
-GUEST = "guest"
-"""The client of a request that names none, in classroom mode."""
+_OF_A_PROXY = ("forwarded", "x-forwarded-for")
+"""The headers in which a proxy names the address of its client."""
 _CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
 
 
@@ -36,6 +37,20 @@ class Access:
     def __init__(self, keys: Keys, classroom: bool = False) -> None:
         self.keys = keys
         self.classroom = classroom
+        self.participants = Participants()
+        """The service replaces it with the state that it reads."""
+
+    def named(self, name: str, field: str) -> str:
+        """Return the client that a request in a classroom names, without a key.
+
+        Raises:
+            Refusal: `INVALID_FIELD`: it is not a valid name. `UNAUTHENTICATED`: it is the name of a participant.
+        """
+        client_id = checked_client_id(name or GUEST, field)
+        if self.participants.needs_key(client_id):
+            text = f"{client_id!r} is a participant: join with the PIN and send the API key, or use another name"
+            raise Refusal(Code.UNAUTHENTICATED, text, field)
+        return client_id
 
     def identify(self, connection: HTTPConnection) -> tuple[str, str]:
         """Return the sender of a request, a client or `ADMIN`, and the id of its key.
@@ -48,7 +63,7 @@ class Access:
         authorization = connection.headers.get("authorization")
         if authorization or not self.classroom:
             return self.keys.identify(bearer_key(authorization))
-        return checked_client_id(connection.headers.get("client-id") or GUEST, "Client-ID"), ""
+        return self.named(connection.headers.get("client-id", ""), "Client-ID"), ""
 
     def login(self, key: str, client_id: str = "") -> tuple[str, str]:
         """Return the sender of a login message, and the id of its key. In classroom mode a name is enough.
@@ -60,7 +75,7 @@ class Access:
             return self.keys.identify(key)
         if not self.classroom:
             raise Refusal(Code.UNAUTHENTICATED, "send your API key in the field `key`", "key")
-        return checked_client_id(client_id or GUEST), ""
+        return self.named(client_id, "client_id"), ""
 
     def client(self, connection: HTTPConnection) -> str:
         """Return the client that sends a request.
@@ -91,6 +106,14 @@ class Access:
             return self.identify(connection)[0] == ADMIN
         return self.classroom and _is_local(connection)
 
+    def counted_address(self, connection: HTTPConnection) -> str:
+        """Return the address whose limits a request counts for; empty for the admin, who has none.
+
+        Raises:
+            Refusal: `UNAUTHENTICATED`, for a key that is not valid.
+        """
+        return "" if connection.client is None or self.is_admin(connection) else connection.client.host
+
     def admin(self, connection: HTTPConnection) -> None:
         """Require that the admin sends a request.
 
@@ -117,16 +140,12 @@ def as_client(sender: str) -> str:
 def _is_local(connection: HTTPConnection) -> bool:
     """Return whether the request is from a program on this machine.
 
-    A page in a browser counts only if this machine serves it. Otherwise any page on the web could act as the admin.
+    A page in a browser counts only if this machine serves it. Otherwise any page on the web could act as the admin. A
+    request that a proxy has forwarded is from elsewhere, also if the setting does not name the proxy.
     """
     origin = connection.headers.get("origin")
-    if connection.client is None or (origin is not None and not _is_loopback(urlsplit(origin).hostname)):
+    if any(name in connection.headers for name in _OF_A_PROXY):
         return False
-    return _is_loopback(connection.client.host)
-
-
-def _is_loopback(host: str | None) -> bool:
-    try:
-        return host == "localhost" or ip_address(host or "").is_loopback
-    except ValueError:
+    if connection.client is None or (origin is not None and not is_loopback(urlsplit(origin).hostname)):
         return False
+    return is_loopback(connection.client.host)

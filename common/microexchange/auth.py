@@ -74,6 +74,11 @@ class Keys:
         self.revoked: set[str] = set()
         """The ids of revoked keys. The service adds them as it reads `data_feed`."""
 
+    @property
+    def admin_token(self) -> str:
+        """The token of the admin."""
+        return self._admin_token
+
     def issue(self, client_id: str) -> IssuedKey:
         """Return a new key of `client_id`."""
         key_id = secrets.token_hex(8)

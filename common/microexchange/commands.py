@@ -2,6 +2,7 @@
 
 from microexchange.enums import OrderType, PricingRule, SelfTradePrevention, Side, TimeInForce, TradingState
 from microexchange.records import Record
+from microexchange.session_commands import SessionCommand
 
 
 class NewOrder(Record, frozen=True):
@@ -17,7 +18,7 @@ class NewOrder(Record, frozen=True):
     price: int | None = None
     """The limit in ticks; None for a market order."""
     client_order_id: str = ""
-    """The client's own name for the order, unique among its open orders; empty if it has none."""
+    """The client's own name; empty if it has none. It is taken while the order is open, and for at least a day."""
     time_in_force: TimeInForce = TimeInForce.GTC
     expire_at: int = 0
     """The time at which a `gtd` order ends; 0 for other orders."""
@@ -203,4 +204,5 @@ Command = (
     | LoadBook
     | TimeTick
     | GatewayLogon
+    | SessionCommand
 )

@@ -133,6 +133,15 @@ class Liquidity(StrEnum):
     TAKER = "taker"
 
 
+class Seat(StrEnum):
+    """The state of a participant's seat in a classroom."""
+
+    INVITED = "invited"
+    """The next person that joins under this nickname gets the seat."""
+    JOINED = "joined"
+    REMOVED = "removed"
+
+
 class SettlementStatus(StrEnum):
     """Outcome of a settlement."""
 

@@ -14,6 +14,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import apply_mask  # type: ignore[attr-defined]  # compiled, if websockets has its extension
 from websockets.protocol import State
 
+from microexchange.connection_limits import Place, put_place, uncounted_place
 from microexchange.listening import CLOSE_SECONDS
 
 EXTENSION = "microexchange.frames"
@@ -57,14 +58,18 @@ class Connection(WebSocketsSansIOProtocol):
     protocol: opening and closing, pings, fragmented messages and protocol errors. It receives whole frames.
     """
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    def __init__(self, *arguments: Any, place: Place | None = None, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self._place = place or uncounted_place()
         self._frames: list[bytes] = []
         """The frames of the next write."""
         self._frames_bytes = 0
         self._on_message: Callable[[bytes], None] | None = None
         self._unread = b""
-        """Bytes that were received and not processed."""
+        """Bytes that were received. Those from `_at` on are not processed."""
+        self._at = 0
+        """The start of the next frame in `_unread`. The bytes before it are dropped later: a copy for each frame would take
+        the time of all bytes that wait."""
         self._fragments = 0
         """Frames of the message that is not complete yet."""
         self._holds = 0
@@ -82,6 +87,7 @@ class Connection(WebSocketsSansIOProtocol):
         if not self.close_sent:
             extensions: Any = self.scope["extensions"]
             extensions[EXTENSION] = self
+            put_place(self.scope, self._place)
 
     # --- in -----------------------------------------------------------------------------------------------------
 
@@ -128,7 +134,8 @@ class Connection(WebSocketsSansIOProtocol):
                 self.transport.close()
             self._abort_if_closing()
             return
-        self._unread = self._unread + data if self._unread else data
+        self._unread = self._unread[self._at :] + data if self._unread else data
+        self._at = 0
         if self.handshake_complete and not self._has_more:
             self._process()
         elif len(self._unread) > MAX_EARLY_BYTES and not self.handshake_complete:
@@ -139,13 +146,19 @@ class Connection(WebSocketsSansIOProtocol):
     def _may_process(self) -> bool:
         """Return whether the next frame can be processed.
 
-        Not while uvicorn's queue is full, and not while the peer does not read: each ping that it sends adds a pong.
+        Not while uvicorn's queue is full, and not after the end. Not while the peer does not read: each ping that it sends
+        adds a pong.
         """
-        return not self._holds and not self.read_paused and self.writable.is_set()
+        is_free = not self._holds and not self.read_paused and self.writable.is_set()
+        # uvicorn would write the pong of a ping to a closed transport.
+        return is_free and not self.transport.is_closing()
 
     def _process(self) -> None:
         self._has_more = False
-        data, at, frames = self._unread, 0, 0
+        if self.transport.is_closing():
+            self._unread, self._at = b"", 0
+            return
+        data, at, frames = self._unread, self._at, 0
         while self._may_process() and not self._uvicorn_reads:
             start_and_stop = self._next_frame(data, at)
             if start_and_stop is None:
@@ -158,9 +171,10 @@ class Connection(WebSocketsSansIOProtocol):
             self._take_frame(data, at, start, stop)
             at = stop
             frames += 1
-        self._unread = data[at:] if at else self._unread
+        self._unread, self._at = (data, at) if at < len(data) else (b"", 0)
         if self._uvicorn_reads and self._unread:
-            rest, self._unread = self._unread, b""
+            rest = self._unread[self._at :]
+            self._unread, self._at = b"", 0
             super().data_received(rest)
         self._adjust_reading()
         self._abort_if_closing()
@@ -228,9 +242,10 @@ class Connection(WebSocketsSansIOProtocol):
         message = await super().receive()
         if self._is_paused and not self.read_paused:
             self._is_paused = False  # uvicorn may have resumed the transport
-            self._adjust_reading()
             if self._unread:
+                # Before the next line, which then pauses the transport. Otherwise it would read more for each frame.
                 self._process_soon()
+            self._adjust_reading()
         return message
 
     def _message(self, data: bytes, *, is_text: bool) -> None:
@@ -267,6 +282,7 @@ class Connection(WebSocketsSansIOProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the session."""
+        self._place.leave()
         if self._abort_timer is not None:
             self._abort_timer.cancel()
         super().connection_lost(exc)

@@ -6,11 +6,14 @@ parts of uvicorn.
 """
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from microexchange.connection_limits import ConnectionLimits, Place, put_place
 from microexchange.listening import CLOSE_SECONDS
+from microexchange.refusals import Code, Refusal
 
 MAX_HEAD_BYTES = 64 << 10
 MAX_HEADERS = 100
@@ -20,6 +23,8 @@ HEAD_SECONDS = 10.0
 """The time for the head of a request."""
 _SLICE_BYTES = 4 << 10
 """Bytes that are parsed between two checks of the pipeline."""
+MAX_REFUSED = 100
+"""Connections beyond a limit that get an answer and time to read it. More are aborted."""
 
 
 def _refusal(status: str, code: str, message: str) -> bytes:
@@ -42,8 +47,15 @@ _TOO_SLOW = _refusal(
 class HttpConnection(HttpToolsProtocol):
     """One connection."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    def __init__(self, *arguments: Any, limits: ConnectionLimits, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self._limits = limits
+        self._place: Place | None = None
+        """None for a connection that is refused."""
+        self._is_answered = False
+        """Whether the connection is refused, and its peer may still read the answer."""
+        self._running: Any = None
+        """The request that is being answered."""
         self._unparsed = b""
         """Bytes that were received and wait for room in the pipeline."""
         self._in_head = True
@@ -57,8 +69,13 @@ class HttpConnection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Begin to count the time of the first head."""
+        """Begin to count the connection, and the time of the first head."""
         super().connection_made(transport)
+        try:
+            self._place = self._limits.take(self.client[0] if self.client else "")
+        except Refusal as refusal:
+            self._refuse(refusal)
+            return
         self._head_since = self.loop.time()
         self._timer = self.loop.call_later(HEAD_SECONDS, self._check_time)
 
@@ -66,12 +83,36 @@ class HttpConnection(HttpToolsProtocol):
         """Drop the requests that wait, so that they need no garbage collection."""
         super().connection_lost(exc)
         self._stop_timer()
+        if self._place is not None:
+            self._place.leave()
+        elif self._is_answered:
+            self._limits.refused -= 1
         self._unparsed = b""
         for cycle, _ in self.pipeline:
             cycle.on_response = _do_nothing
         self.pipeline.clear()
+        if self._running is not None and not self._running.response_complete:
+            # uvicorn notifies the newest request of a pipeline alone. The one that is being answered would write to a closed
+            # connection, or wait without end.
+            self._running.disconnected = True
+            self._running.message_event.set()
+            self._running.on_response = _do_nothing
+        self._running = None
         if self.cycle is not None and self.cycle.response_complete:
             self.cycle.on_response = _do_nothing
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Send the refusal of a connection that is over a limit. Its request is not read, so it costs little."""
+        if self._limits.refused >= MAX_REFUSED:
+            self.transport.abort()
+            return
+        self._is_answered = True
+        self._limits.refused += 1
+        status = "429 Too Many Requests" if refusal.code is Code.RATE_LIMITED else "503 Service Unavailable"
+        self.transport.write(_refusal(status, refusal.code, refusal.message))
+        # A connection that is closed with unread bytes is reset, and its peer may lose the answer.
+        self.transport.write_eof()
+        self._timer = self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
 
     def _check_time(self) -> None:
         """End a connection whose head, or the body after its answer, takes too long. Abort one that does not close."""
@@ -125,6 +166,8 @@ class HttpConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse received bytes, as far as the pipeline has room."""
+        if self._place is None:
+            return
         data = self._unparsed + data if self._unparsed else data
         at, end = 0, len(data)
         while at < end and len(self.pipeline) < MAX_PIPELINED:
@@ -141,9 +184,15 @@ class HttpConnection(HttpToolsProtocol):
         if self._unparsed and self.transport.get_protocol() is self:
             self.flow.pause_reading()
 
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def on_message_begin(self) -> None:
         """Begin a head."""
         super().on_message_begin()
+        if self._place is not None:
+            put_place(self.scope, self._place)
         self._head_since = self.loop.time()
         self._field_bytes = _SLICE_BYTES
 
@@ -179,8 +228,10 @@ class HttpConnection(HttpToolsProtocol):
             self.data_received(rest)
 
     def handle_websocket_upgrade(self) -> None:
-        """Hand the connection over to the WebSocket protocol."""
+        """Hand the connection over to the WebSocket protocol, with its place."""
         self._stop_timer()
+        make_protocol: Any = self.ws_protocol_class
+        self.ws_protocol_class = partial(make_protocol, place=self._place)  # type: ignore[assignment]  # uvicorn calls it
         super().handle_websocket_upgrade()
 
 

@@ -20,6 +20,12 @@ class RateLimiter:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
         """(tokens, time of that count in seconds) by key, the last used bucket at the end."""
 
+    def give_back(self, key: str) -> None:
+        """Put one token back into the bucket of `key`."""
+        if self.rate and key in self._buckets:
+            left, since = self._buckets[key]
+            self._buckets[key] = (min(self.burst, left + 1), since)
+
     def take(self, key: str, now: float, tokens: float = 1) -> float:
         """Take tokens from the bucket of `key`. Return 0, or the seconds until the bucket has enough of them.
 

@@ -2,12 +2,21 @@
 
 import errno
 import socket
+from ipaddress import ip_address
 
 UNREAD_TIMEOUT_MS = 30_000
 """Milliseconds after which a client that reads nothing is disconnected."""
 
 CLOSE_SECONDS = 2.0
 """The time for a peer to read what was sent before its connection closes. Then the connection is aborted."""
+
+
+def is_loopback(host: str | None) -> bool:
+    """Return whether `host` is `localhost` or a loopback address."""
+    try:
+        return host == "localhost" or ip_address(host or "").is_loopback
+    except ValueError:
+        return False
 
 
 class PortBusyError(OSError):

@@ -2,8 +2,12 @@
 
 In the exchange, prices are whole **ticks**, quantities are whole **lots**, and cash is in **units** of 1e-8. Only these
 functions convert them.
+
+Text from outside becomes a number in `plain_decimal` and `whole_number` alone. `Decimal`, `int` and `float` take more than
+plain numbers: `1_000`, `1e5`, ` 10`, digits of other scripts, `NaN`.
 """
 
+import re
 from decimal import Decimal, InvalidOperation
 
 CASH_DIGITS = 8
@@ -19,9 +23,66 @@ MAX_LOTS = 10**12
 MAX_TICKS = 10**12
 """The greatest price, in ticks."""
 
+NS_PER_SECOND = 1_000_000_000
+"""Nanoseconds in a second."""
+
+MAX_PLACES = 30
+"""The most digits before the point of a plain decimal, and the most after it."""
+
+PLAIN_DECIMAL = rf"[0-9]{{1,{MAX_PLACES}}}(?:\.[0-9]{{1,{MAX_PLACES}}})?"
+"""The pattern of a plain decimal, without a sign."""
+
+WHOLE_NUMBER = r"[0-9]{1,19}"
+"""The pattern of a whole number, without a sign. More digits are beyond 64 bits."""
+
+is_plain_decimal = re.compile(PLAIN_DECIMAL).fullmatch
+_is_whole_number = re.compile(WHOLE_NUMBER).fullmatch
+
+
+class NotPlainError(ValueError):
+    """A text is not a plain number. The message shows the text and a right example."""
+
 
 class NotExactError(ValueError):
     """A decimal is not a multiple of its step."""
+
+
+def plain_decimal(text: str, signed: bool = False) -> Decimal:
+    """Return a text as a decimal: digits 0 to 9 with at most one point between them. `signed` allows a minus before them.
+
+    >>> plain_decimal("12.50"), plain_decimal("-3", signed=True)
+    (Decimal('12.50'), Decimal('-3'))
+
+    Raises:
+        NotPlainError: The text is anything else, or has more than `MAX_PLACES` digits before or after the point.
+    """
+    if is_plain_decimal(text.removeprefix("-") if signed else text) is None:
+        raise not_plain(text, "12.50 or -12.50" if signed else "100000 or 12.50")
+    return Decimal(text)
+
+
+def not_plain(text: str, example: str = "100000 or 12.50") -> NotPlainError:
+    """Return the error of a text that is not a plain decimal."""
+    return NotPlainError(f"{_shown(text)} is not a plain decimal: write for example {example}")
+
+
+def whole_number(text: str, signed: bool = False) -> int:
+    """Return a text as a whole number: 1 to 19 digits 0 to 9. `signed` allows a minus before them.
+
+    >>> whole_number("100"), whole_number("-7", signed=True)
+    (100, -7)
+
+    Raises:
+        NotPlainError: The text is anything else.
+    """
+    if _is_whole_number(text.removeprefix("-") if signed else text) is None:
+        raise NotPlainError(f"{_shown(text)} is not a whole number: write for example {'100 or -100' if signed else 100}")
+    return int(text)
+
+
+def _shown(text: str) -> str:
+    """Return a text for a message: at most 40 characters, and others than ASCII escaped, since `\uff11` looks like 1."""
+    return f'"{ascii(text)[1:-1]}"' if len(text) <= 40 else f'"{ascii(text[:40])[1:-1]}…"'
 
 
 def to_steps(value: Decimal, step: Decimal) -> int:
@@ -40,7 +101,8 @@ def to_steps(value: Decimal, step: Decimal) -> int:
     except InvalidOperation as error:
         raise NotExactError(f"{value} is out of range") from error
     if rest:
-        raise NotExactError(f"{value} is not a multiple of {step:f}")
+        shown = f"{step:f}" if abs(step.adjusted()) <= 30 else str(step)
+        raise NotExactError(f"{value} is not a multiple of {shown}")
     return int(steps)
 
 
@@ -87,12 +149,14 @@ def tick_value(tick_size: str, lot_size: str) -> int:
     try:
         value = cash_to_units(Decimal(tick_size) * Decimal(lot_size))
         positive = Decimal(tick_size) > 0 and Decimal(lot_size) > 0
-    except (InvalidOperation, ValueError) as error:
+    except (ArithmeticError, ValueError) as error:
         raise NotExactError(
-            f"tick size {tick_size!r} times lot size {lot_size!r} must be a multiple of 0.00000001"
+            f"tick size {tick_size[:40]!r} times lot size {lot_size[:40]!r} must be a multiple of 0.00000001"
         ) from error
     if not positive or not 1 <= value <= MAX_CASH:
-        raise NotExactError(f"tick size {tick_size!r} and lot size {lot_size!r} must be positive, their product in range")
+        raise NotExactError(
+            f"tick size {tick_size[:40]!r} and lot size {lot_size[:40]!r} must be positive, their product in range"
+        )
     return value
 
 

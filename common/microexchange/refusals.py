@@ -39,6 +39,7 @@ class Code(StrEnum):
     SELF_TRADE = "SELF_TRADE"
 
     # The engine refuses, continued.
+    HOUSE_CLOSED = "HOUSE_CLOSED"
     MARKET_HALTED = "MARKET_HALTED"
     MARKET_CLOSED = "MARKET_CLOSED"
     NOT_IN_AUCTION = "NOT_IN_AUCTION"
@@ -62,6 +63,19 @@ class Code(StrEnum):
     # The clearinghouse refuses. It means a fault in the exchange.
     SETTLEMENT_FAULT = "SETTLEMENT_FAULT"
 
+    # The gateway refuses, continued.
+    DISK_FULL = "DISK_FULL"
+    # The gateway and the feed refuse, continued.
+    UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
+    FOREIGN_ORIGIN = "FOREIGN_ORIGIN"
+    # The engine refuses actions on a session, and ends orders with it.
+    NO_SESSION = "NO_SESSION"
+    SESSION_STATE = "SESSION_STATE"
+    ROUND_ENDED = "ROUND_ENDED"
+    PAID_OUT = "PAID_OUT"
+    UNKNOWN_TENDER = "UNKNOWN_TENDER"
+    TENDER_CLOSED = "TENDER_CLOSED"
+
 
 MEANING: dict[Code, str] = {
     Code.MALFORMED: "The body or message is not valid JSON, or not an object.",
@@ -81,12 +95,13 @@ MEANING: dict[Code, str] = {
     Code.SECURITY_EXISTS: "A security with that symbol is already listed.",
     Code.UNKNOWN_ORDER: "This client has no order with that id.",
     Code.ORDER_CLOSED: "The order is filled, cancelled or rejected already, so it cannot be changed.",
-    Code.DUPLICATE_CLIENT_ORDER_ID: "The client has an open order with that client_order_id.",
+    Code.DUPLICATE_CLIENT_ORDER_ID: "Another order of yours, open or of the last day, has that client_order_id.",
     Code.INSUFFICIENT_CASH: "Buying power does not cover the order: price times quantity and the highest fee.",
     Code.INSUFFICIENT_SHARES: "The client holds fewer shares than the order sells, counting what its open orders sell.",
-    Code.LIMIT_EXCEEDED: "The order's value or the account's size is over the exchange's limit.",
+    Code.LIMIT_EXCEEDED: "The order's value, the account's size or its number of API keys is over the exchange's limit.",
     Code.NO_LIQUIDITY: "The other side was empty, so the rest of a market order was cancelled.",
     Code.SELF_TRADE: "The order would have traded with the client's own order. The newer one was cancelled.",
+    Code.HOUSE_CLOSED: "The accounts of the house do not trade in this round of the session.",
     Code.MARKET_HALTED: "Trading of the security is halted. Only cancels are accepted.",
     Code.MARKET_CLOSED: "The market of the security is closed. Only cancels are accepted.",
     Code.NOT_IN_AUCTION: "An auction does not accept ioc, fok and post_only orders. Send them in continuous trading.",
@@ -98,9 +113,19 @@ MEANING: dict[Code, str] = {
     Code.UNFILLED: "The rest of an ioc order did not trade at once and was cancelled.",
     Code.EXPIRED: "The order's time in force has ended.",
     Code.BOOK_LOADED: "The admin loaded a saved book that does not have this order.",
-    Code.RATE_LIMITED: "You send too many requests. Nothing was done: send it again after `Retry-After` seconds.",
+    Code.RATE_LIMITED: "You send too many requests, or have too many connections. Nothing was done: send it again after "
+    "`Retry-After` seconds, or close connections.",
     Code.DELISTED: "The security is delisted.",
     Code.SETTLEMENT_FAULT: "The clearinghouse could not settle a trade. The client is suspended.",
+    Code.DISK_FULL: "A disk of the exchange is nearly full. Nothing was done, and only cancels are accepted.",
+    Code.UNSUPPORTED_MEDIA_TYPE: "A classroom takes bodies in JSON only: send the header `Content-Type: application/json`.",
+    Code.FOREIGN_ORIGIN: "A classroom refuses a request from a page of another origin, and one with a foreign `Host`.",
+    Code.NO_SESSION: "No session is planned. The admin plans one with `POST /admin/session`.",
+    Code.SESSION_STATE: "The session is in a state in which this is not possible. The message names the possible actions.",
+    Code.ROUND_ENDED: "The order was cancelled at the end of a round, or before the start of one.",
+    Code.PAID_OUT: "The order was cancelled by a final payout, or because its client must pay for a short position.",
+    Code.UNKNOWN_TENDER: "No tender with that id was offered to this client in this round.",
+    Code.TENDER_CLOSED: "The tender has expired, or the client has answered it already.",
 }
 """The meaning of each code."""
 

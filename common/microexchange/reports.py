@@ -7,6 +7,7 @@ from microexchange.enums import (
     OrderStatus,
     OrderType,
     PricingRule,
+    Seat,
     SettlementStatus,
     Side,
     TimeInForce,
@@ -14,6 +15,7 @@ from microexchange.enums import (
 )
 from microexchange.instructions import Instruction
 from microexchange.records import Record, shared_fields
+from microexchange.session_reports import SessionReport
 
 
 class OrderReport(Record, frozen=True):
@@ -73,6 +75,17 @@ class OrderReport(Record, frozen=True):
 
 ORDER_TERMS = shared_fields(NewOrder, OrderReport)
 """The names of an order's terms: the fields of `NewOrder` that its reports repeat."""
+
+
+class OrderRepeated(Record, frozen=True):
+    """A rejected order that has the client order id and the terms of an earlier order. That one is its answer."""
+
+    command_id: int
+    timestamp: int
+    client_id: str
+    client_order_id: str
+    order_id: int
+    """The earlier order."""
 
 
 class CommandRejected(Record, frozen=True):
@@ -148,6 +161,17 @@ class KeyRevoked(Record, frozen=True):
     client_id: str
     key_id: str
     timestamp: int
+
+
+class ParticipantChanged(Record, frozen=True):
+    """A participant of a classroom, after a change."""
+
+    client_id: str
+    timestamp: int
+    nickname: str
+    team: str
+    """Empty if there are no teams."""
+    seat: Seat
 
 
 class TradingStateChanged(Record, frozen=True):
@@ -289,6 +313,7 @@ class SettlementReport(Record, frozen=True):
 
 Report = (
     OrderReport
+    | OrderRepeated
     | CommandRejected
     | CommandAccepted
     | AccountOpened
@@ -297,6 +322,7 @@ Report = (
     | ClientResumed
     | KeyIssued
     | KeyRevoked
+    | ParticipantChanged
     | SecurityListed
     | TradingStateChanged
     | BookSaved
@@ -306,6 +332,7 @@ Report = (
     | Trade
     | PriceUpdate
     | SettlementReport
+    | SessionReport
 )
 
 Event = Instruction | Report

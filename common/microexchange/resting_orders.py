@@ -17,13 +17,15 @@ class RestingOrders:
 
     def apply(self, report: OrderReport) -> bool:
         """Apply a report. Return whether the order in the book changed."""
-        resting = self._books.setdefault((report.symbol, report.side), {})
+        place = (report.symbol, report.side)
+        resting = self._books.get(place, {})
         known = resting.get(report.order_id)
         if report.status not in (OrderStatus.NEW, OrderStatus.PARTIALLY_FILLED):
             self._shown.pop(report.order_id, None)
             return resting.pop(report.order_id, None) is not None
         if known is None and _waits_for_trigger(report):
             return False
+        self._books[place] = resting
         has_moved = known is not None and (report.price != known.price or report.quantity > known.quantity)
         if report.display_quantity:
             shown = None if known is None else self._slice_left(report, has_moved)

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from microexchange.enums import Liquidity, OrderStatus, OrderType, PricingRule, Side, TimeInForce, TradingState
+from microexchange.enums import Liquidity, OrderStatus, OrderType, PricingRule, Seat, Side, TimeInForce, TradingState
 from microexchange.numbers import average_price, cash_to_text
 from microexchange.reports import OrderReport, Trade
 from microexchange.securities import Security
@@ -110,14 +110,20 @@ class OrderView(Answer, frozen=True, kw_only=False):
     text: str
     trades: list[TradeView]
     """The trades of the order on entry. Only the answer to the request that entered the order has them."""
+    duplicate: bool
+    """Whether an earlier request has entered this order. It is true only in the answer to a request that repeats it."""
 
 
-def order_view(report: OrderReport, security: Security, trades: Sequence[Trade] = ()) -> OrderView:
+def order_view(
+    report: OrderReport, security: Security, trades: Sequence[Trade] = (), is_duplicate: bool = False
+) -> OrderView:
     """Return the answer for the order of `report`. Only its client may receive it."""
-    return OrderView(*_fields_of_order(report, security, trades))
+    return OrderView(*_fields_of_order(report, security, trades, is_duplicate))
 
 
-def _fields_of_order(report: OrderReport, security: Security, trades: Sequence[Trade] = ()) -> tuple[Any, ...]:
+def _fields_of_order(
+    report: OrderReport, security: Security, trades: Sequence[Trade] = (), is_duplicate: bool = False
+) -> tuple[Any, ...]:
     """Return the fields of `OrderView` in their order. By name, thirty fields would take three times as long."""
     order_id, quantity_text, average = str(report.order_id), security.quantity_text, None
     if report.cumulative_quantity:
@@ -150,6 +156,7 @@ def _fields_of_order(report: OrderReport, security: Security, trades: Sequence[T
         report.code,
         report.text,
         [trade_view(trade, security) for trade in trades] if trades else [],
+        is_duplicate,
     )
 
 
@@ -250,6 +257,39 @@ class KeyView(Answer, frozen=True, omit_defaults=True):
     api_key: str | None = None
 
 
+class ParticipantView(Answer, frozen=True):
+    """A person in a classroom."""
+
+    client_id: str
+    nickname: str
+    team: str
+    seat: Seat
+    """`invited`: the next person with this nickname gets the seat. `joined`. `removed`."""
+
+
+class LobbyView(Answer, frozen=True):
+    """The people in a classroom."""
+
+    participants: list[ParticipantView]
+
+
+class SeatsView(Answer, frozen=True):
+    """The PIN and the link of a classroom, and the people in it."""
+
+    pin: str
+    join_url: str
+    participants: list[ParticipantView]
+
+
+class JoinView(Answer, frozen=True):
+    """A seat in a classroom. Store `api_key`: the exchange does not return it again."""
+
+    client_id: str
+    nickname: str
+    team: str
+    api_key: str
+
+
 class TransferView(Answer, frozen=True):
     """A deposit, or a withdrawal with negative amounts."""
 
@@ -307,6 +347,31 @@ class HoldingView(Answer, frozen=True):
     client_id: str
     symbol: str
     quantity: str
+
+
+class PositionView(Answer, frozen=True):
+    """A client's position by the average-cost method. A transfer of shares counts as a trade at the last price."""
+
+    symbol: str
+    quantity: str
+    """Fills count at once, before they are settled. Negative if the position is short."""
+    average_cost: str | None
+    """The mean price of the open quantity, without fees; null if it is zero."""
+    cost: str
+    """The average cost times the quantity."""
+    last: str
+    """The last price or, before the first trade, the reference price."""
+    value: str
+    unrealised: str
+    """`value` less `cost`."""
+    realised: str
+    """The profit of what was closed, without fees."""
+    fees: str
+    """The fees of all fills, less rebates."""
+    today: str
+    """The change of the realised and unrealised profit less fees since midnight UTC."""
+    trades: int
+    """Fills. A position that only transfers have changed has none."""
 
 
 class SecurityView(Answer, frozen=True):
@@ -440,6 +505,8 @@ class LeaderView(Answer, frozen=True):
 
     rank: int
     client_id: str
+    nickname: str
+    """The name of the participant in a classroom; otherwise the client id."""
     house: bool
     """Whether the client is one of the exchange's own bots."""
     equity: str

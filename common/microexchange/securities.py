@@ -16,8 +16,10 @@ from microexchange.numbers import (
     cash_to_text,
     cash_to_units,
     from_steps,
+    plain_decimal,
     tick_value,
     to_steps,
+    whole_number,
 )
 from microexchange.refusals import Code, Refusal
 from microexchange.reports import SECURITY_TERMS, SecurityListed
@@ -32,6 +34,9 @@ TEXT_CACHE_SIZE = 4096
 """The number of prices and of quantities of a security whose text is cached."""
 SYMBOL = re.compile(r"[A-Za-z0-9.-]{1,16}")
 """The pattern of a symbol."""
+_THOUSANDS = re.compile(r"[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?")
+MAX_NAME_CHARACTERS = 200
+"""The longest name of a security."""
 
 
 class Security:
@@ -95,12 +100,13 @@ def read_listing(lines: Iterable[str]) -> list[ListSecurity]:
     The other columns that are read are terms. Their names may have any case, and spaces in place of underscores:
 
     - `tick_size` or `tick`, 0.01 by default; `lot_size` or `lot`, 1 by default
-    - `reference_price`, `price` or `last sale`, 100 by default; without its currency sign, and rounded to the tick
+    - `reference_price`, `price` or `last sale`, 100 by default; a currency sign before it and commas between thousands are
+      left out, and it is rounded to the tick
     - `pricing_rule` or `pricing`, `maker_fee_bps`, `taker_fee_bps`, `band_bps`, `auction_seconds` and `state`
     - as decimals: `max_order_quantity`, `max_order_value`, `short_limit` and `position_limit`
 
-    An empty cell means the default. `unknown_columns` returns the columns that are not read. The commands have no id and no
-    time: the gateway sets them when it sends the commands.
+    An empty cell means the default. Spaces around a cell do not count. `unknown_columns` returns the columns that are not
+    read. The commands have no id and no time: the gateway sets them when it sends the commands.
 
     Raises:
         ListingError: The file cannot be used.
@@ -153,25 +159,25 @@ def _security(cells: Mapping[str, str], place: str) -> ListSecurity:
         raise ListingError(f"{place}: symbol {symbol[:40]!r} is not 1 to 16 characters of A-Z a-z 0-9 . -")
     if not cells["name"].isprintable():
         raise ListingError(f"{place}: the name {cells['name']!r} has control characters")
+    if len(cells["name"]) > MAX_NAME_CHARACTERS:
+        raise ListingError(f"{place}: the name of {symbol} has more than {MAX_NAME_CHARACTERS} characters: shorten it")
     tick, lot = cells.get("tick_size") or "0.01", cells.get("lot_size") or "1"
-    column = "tick_size or lot_size"
+    column = "tick_size"
     try:
+        tick_size = plain_decimal(tick)
+        column = "lot_size"
+        lot_size = plain_decimal(lot)
+        column = "tick_size or lot_size"
         tick_value(tick, lot)
         column = "reference_price"
-        price = Decimal(cells.get(column, "").lstrip("$€£").replace(",", "") or 100)
-        reference = max(1, round(price / Decimal(tick)))
+        reference = max(1, round(_price(cells.get(column) or "100") / tick_size))
         terms = {}
         for column, read in _OPTIONAL.items():
             if cells.get(column):
-                terms[column] = read(cells[column], Decimal(lot))
-    except (ValueError, TypeError, ArithmeticError) as error:
-        raise ListingError(f"{place}: {symbol}: {column} cannot be used: {_reason(error)}") from error
+                terms[column] = read(cells[column], lot_size)
+    except ValueError as error:
+        raise ListingError(f"{place}: {symbol}: {column} cannot be used: {error}") from error
     return ListSecurity(0, 0, symbol, cells["name"], tick, lot, reference, **terms)
-
-
-def _reason(error: Exception) -> str:
-    """Return the reason why a cell cannot be used. Errors of decimals have no text."""
-    return "it is not a number" if isinstance(error, ArithmeticError) or not str(error) else str(error)
 
 
 def listing_json(listing: ListSecurity) -> dict[str, object]:
@@ -210,12 +216,22 @@ def _terms(columns: Sequence[str]) -> dict[str, str]:
     return terms
 
 
+def _price(text: str) -> Decimal:
+    """Return a price that may have a currency sign, and commas between thousands.
+
+    Raises:
+        NotPlainError: The rest is not a plain decimal.
+    """
+    number = text[1:] if text.startswith(("$", "€", "£")) else text
+    return plain_decimal(number.replace(",", "") if _THOUSANDS.fullmatch(number) else number)
+
+
 def _whole(text: str, _lot_size: Decimal) -> int:
-    return int(text)
+    return whole_number(text, signed=True)
 
 
 def _in_lots(text: str, lot_size: Decimal) -> int:
-    return to_steps(Decimal(text), lot_size)
+    return to_steps(plain_decimal(text), lot_size)
 
 
 _OPTIONAL: dict[str, Callable[[str, Decimal], Any]] = {
@@ -225,7 +241,7 @@ _OPTIONAL: dict[str, Callable[[str, Decimal], Any]] = {
     "band_bps": _whole,
     "auction_seconds": _whole,
     "max_order_quantity": _in_lots,
-    "max_order_value": lambda text, _: cash_to_units(Decimal(text)),
+    "max_order_value": lambda text, _: cash_to_units(plain_decimal(text)),
     "short_limit": _in_lots,
     "position_limit": _in_lots,
     "state": lambda text, _: TradingState(text),

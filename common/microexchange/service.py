@@ -26,6 +26,7 @@ from microexchange.batches import Batch, MalformedBatchError, R, UndecodableErro
 from microexchange.health import Health
 from microexchange.listening import PortBusyError
 from microexchange.log import Backoff, Log, LogUnavailableError
+from microexchange.plain_text import plain
 from microexchange.producer_cursors import ProducerCursors, SequenceGapError
 from microexchange.settings import ServiceSettings
 from microexchange.telemetry import configure_logging
@@ -36,6 +37,8 @@ EXIT_CONFIG = 78
 """The exit status of a service with wrong settings (EX_CONFIG of sysexits.h). A restart does not help."""
 
 
+PRIVATE_UMASK = 0o077
+"""The umask of every process: new files and folders are for their owner alone."""
 POSITION_TIMEOUT_SECONDS = 5.0
 """The time to wait for a body that should be on the log already, before the end of the log is checked."""
 
@@ -64,7 +67,7 @@ def run_service(name: str, settings_type: type[S], make: Callable[[S], Service])
         settings = settings_type(_cli_parse_args=True, _cli_kebab_case=True, _cli_prog_name=name)
     except ValidationError as error:
         problems = [f"MX_{'.'.join(map(str, detail['loc'])).upper()}: {detail['msg']}" for detail in error.errors()]
-        sys.stderr.write(f"{name}: {'; '.join(problems)}\n")
+        sys.stderr.write(plain(f"{name}: {'; '.join(problems)}\n"))
         sys.exit(EXIT_CONFIG)
     lower_priority(settings.nice)
 
@@ -115,6 +118,7 @@ def profiled(folder: Path | None, name: str) -> Iterator[None]:
 
 def run_main(name: str, log_level: str, parent_pipe: bool, main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     """Run `main(stop)`, and end the process if it fails. SIGTERM, SIGINT and the end of the parent process set `stop`."""
+    os.umask(PRIVATE_UMASK)
     configure_logging(log_level)
     structlog.contextvars.bind_contextvars(service=name)
 

@@ -5,11 +5,17 @@ addresses with passwords need not be in the environment.
 """
 
 import os
+from ipaddress import ip_network
 from pathlib import Path
+from typing import Annotated, Any
 
 from platformdirs import user_data_path, user_state_path
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from microexchange.connection_limits import ConnectionLimits, available_connections
+from microexchange.number_fields import as_pydantic_error, plain_setting
+from microexchange.numbers import NotPlainError
 
 
 def default_data_dir() -> Path:
@@ -26,7 +32,19 @@ NAMESPACE = r"^[a-z0-9_]{0,32}$"
 """The pattern of a namespace."""
 
 
-class _Settings(BaseSettings):
+class PlainSettings(BaseSettings):
+    """The base of all settings: numbers in variables, flags and files are plain."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        try:
+            return plain_setting(cls.model_fields[str(info.field_name)].annotation, value)
+        except NotPlainError as error:
+            raise as_pydantic_error(error) from error
+
+
+class _Settings(PlainSettings):
     model_config = SettingsConfigDict(env_prefix="MX_", extra="ignore", secrets_dir=os.environ.get("MX_SECRETS_DIR"))
 
     namespace: str = Field(
@@ -70,6 +88,19 @@ class ServiceSettings(_Settings):
     )
 
 
+def checked_network(text: str) -> str:
+    """Return `text`.
+
+    Raises:
+        ValueError: It is neither an IP address nor a network such as `10.0.0.0/8`.
+    """
+    try:
+        ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is neither an IP address nor a network: use one like 10.0.0.7 or 10.0.0.0/8") from error
+    return text
+
+
 class PublicSettings(ServiceSettings):
     """The settings of a service with interfaces for clients."""
 
@@ -80,3 +111,23 @@ class PublicSettings(ServiceSettings):
     cors_origins: list[str] = Field(
         default=[], description='Origins whose pages may send requests, as JSON; ["*"] means all.'
     )
+    trusted_proxies: list[Annotated[str, AfterValidator(checked_network)]] = Field(
+        default=[],
+        description="Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` count: addresses or networks, as JSON.",
+    )
+    total_connections: int = Field(
+        default=10_000,
+        ge=0,
+        description="Open connections of the service. 0 for as many as the operating system allows.",
+    )
+    address_connections: int = Field(
+        default=1000, ge=0, description="Open connections of one address, HTTP and WebSocket. 0 for no limit."
+    )
+    connections: int = Field(default=100, ge=0, description="WebSockets of one client at one service. 0 for no limit.")
+
+
+def connection_limits(settings: PublicSettings) -> ConnectionLimits:
+    """Return the limits of a service's connections. There are never more than the operating system allows."""
+    available = available_connections()
+    total = min(settings.total_connections or available, available)
+    return ConnectionLimits(total, settings.address_connections, settings.connections, settings.trusted_proxies)

@@ -24,9 +24,9 @@ def configure_logging(level: str) -> None:
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.add_log_level,
             structlog.stdlib.add_logger_name,
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             stamp,
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(),

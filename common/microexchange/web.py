@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import gc
 import math
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, get_args, get_origin
 
 import msgspec
@@ -21,13 +23,17 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from microexchange import __version__
-from microexchange.forwarding import FromGateway
+from microexchange.connection_limits import ConnectionLimits, place_of
+from microexchange.forwarding import IS_FORWARDED, FromGateway
 from microexchange.frames import Connection, frame
 from microexchange.health import Health
 from microexchange.http_connection import HttpConnection
 from microexchange.limits import RateLimiter
+from microexchange.number_fields import schema_components
+from microexchange.page_guard import PageRules, names_of_this_machine
 from microexchange.refusals import Code, Refusal
 from microexchange.schemas import ErrorView
 
@@ -60,6 +66,7 @@ HTTP_STATUS: dict[Code, int] = {
     Code.LIMIT_EXCEEDED: 422,
     Code.NO_LIQUIDITY: 409,
     Code.SELF_TRADE: 409,
+    Code.HOUSE_CLOSED: 409,
     Code.MARKET_HALTED: 409,
     Code.MARKET_CLOSED: 409,
     Code.NOT_IN_AUCTION: 409,
@@ -73,7 +80,16 @@ HTTP_STATUS: dict[Code, int] = {
     Code.BOOK_LOADED: 409,
     Code.RATE_LIMITED: 429,
     Code.DELISTED: 409,
+    Code.NO_SESSION: 404,
+    Code.SESSION_STATE: 409,
+    Code.ROUND_ENDED: 409,
+    Code.PAID_OUT: 409,
+    Code.UNKNOWN_TENDER: 404,
+    Code.TENDER_CLOSED: 409,
     Code.SETTLEMENT_FAULT: 500,
+    Code.DISK_FULL: 503,
+    Code.UNSUPPORTED_MEDIA_TYPE: 415,
+    Code.FOREIGN_ORIGIN: 403,
 }
 """The HTTP status of each code of a refusal."""
 MAX_BODY_BYTES = 1 << 20
@@ -83,6 +99,15 @@ BODY_TIMEOUT_SECONDS = 10.0
 FLOOD_PAUSE_SECONDS = 0.05
 """Time before a refusal for too many requests is sent, and during which its WebSocket is not read. It slows down the client
 that sends them, and no other."""
+PING_SECONDS = 20.0
+"""Time between pings on a WebSocket, and for the peer to answer one. Then it is disconnected."""
+COLLECT_AFTER = 200
+"""Ended connections after which the garbage collector runs. It runs rarely otherwise, and the objects of a connection refer
+to each other."""
+COLLECT_SECONDS = 1.0
+"""The least time between two such runs."""
+COLLECT_SHARE = 0.01
+"""The greatest share of time for such runs. No other task runs in the meantime."""
 SHUTDOWN_TIMEOUT_SECONDS = 5
 RETRY_AFTER = "1"
 """Seconds, in the header of a 503."""
@@ -118,9 +143,19 @@ def refuse(refusal: Refusal) -> Response:
     headers = {"Retry-After": RETRY_AFTER} if HTTP_STATUS[refusal.code] == 503 else None
     if refusal.retry_after is not None:
         headers = {"Retry-After": str(math.ceil(refusal.retry_after)), "RateLimit-Limit": f"{refusal.limit:g}"}
+    elif refusal.code is Code.RATE_LIMITED:
+        headers = {"Connection": "close"}  # the limit is one of connections
     if refusal.code is Code.UNAUTHENTICATED:
         headers = {"WWW-Authenticate": "Bearer"}
     return json_response(refusal.as_json(), HTTP_STATUS[refusal.code], headers)
+
+
+async def refuse_scope(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request, or the opening of a WebSocket, with a refusal."""
+    if scope["type"] == "websocket":
+        await WebSocket(scope, receive, send).send_denial_response(refuse(refusal))
+    else:
+        await refuse(refusal)(scope, receive, send)
 
 
 def decode_json(decoder: "msgspec.json.Decoder[Any] | msgspec.msgpack.Decoder[Any]", body: bytes) -> Any:
@@ -140,12 +175,12 @@ def decode_json(decoder: "msgspec.json.Decoder[Any] | msgspec.msgpack.Decoder[An
 
 def _invalid(text: str) -> Refusal:
     """Return the refusal of a message of msgspec, such as "Expected `str`, got `int` - at `$.symbol`"."""
-    message, _, path = text.partition(" - at `")
+    message, _, path = text.rpartition(" - at `") if " - at `" in text else (text, "", "")
     field = path.rstrip("`").removeprefix("$").lstrip(".")
-    if "required field `" in message:
+    if message.startswith("Object missing required field `"):
         missing = message.split("required field `", 1)[1].rstrip("`")
         return Refusal(Code.INVALID_FIELD, f"{missing} is missing: add it", f"{field}.{missing}" if field else missing)
-    if "unknown field `" in message:
+    if message.startswith("Object contains unknown field `"):
         unknown = message.split("unknown field `", 1)[1].rstrip("`")
         return Refusal(Code.INVALID_FIELD, f"there is no field {unknown!r} here: leave it out", unknown)
     if not field:
@@ -201,7 +236,11 @@ class SecurityHeaders:
 
 
 class AddressLimit:
-    """Middleware that refuses requests of an address that sends too many, before they are processed."""
+    """Middleware that refuses requests of an address that sends too many, and its WebSockets beyond the limit of open
+    connections, before they are processed.
+
+    An address here is that of the client, which a trusted proxy or the gateway names.
+    """
 
     def __init__(self, app: ASGIApp, limiter: RateLimiter) -> None:
         self._app = app
@@ -215,12 +254,50 @@ class AddressLimit:
             if seconds:
                 text = f"more than {self._limiter.rate:g} requests a second from {client[0]}: wait {seconds:.3f} s"
                 refusal = Refusal(Code.RATE_LIMITED, text, retry_after=seconds, limit=self._limiter.rate)
-                if scope["type"] == "websocket":
-                    await receive()
-                    await send({"type": "websocket.close", "code": 1013, "reason": "too many connections a second"})
-                else:
-                    await asyncio.sleep(FLOOD_PAUSE_SECONDS)
-                    await refuse(refusal)(scope, receive, send)
+                await asyncio.sleep(FLOOD_PAUSE_SECONDS)
+                await refuse_scope(refusal, scope, receive, send)
+                return
+            try:
+                self._count(scope, client[0])
+            except Refusal as refusal:
+                await refuse_scope(refusal, scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    @staticmethod
+    def _count(scope: Scope, address: str) -> None:
+        """Count the connection of a request for the client that sends it.
+
+        The HTTP connections of a proxy or a gateway are shared among clients, and count for none.
+
+        Raises:
+            Refusal: `RATE_LIMITED`: the address has too many connections.
+        """
+        place = place_of(scope)
+        if scope["type"] == "http" and (scope.get(IS_FORWARDED) or address != place.address):
+            place.move_to("")
+        else:
+            place.move_to(address)
+            place.confirm()
+
+
+class PageGuard:
+    """Middleware of a classroom that refuses requests of pages of other origins.
+
+    The gateway has checked the requests that it forwards.
+    """
+
+    def __init__(self, app: ASGIApp, rules: PageRules) -> None:
+        self._app = app
+        self._rules = rules
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request, or refuse it."""
+        if scope["type"] in ("http", "websocket") and not scope.get(IS_FORWARDED):
+            try:
+                self._rules.check(scope["headers"])
+            except Refusal as refusal:
+                await refuse_scope(refusal, scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -240,6 +317,9 @@ class _StatusCollector(Collector):
         ready = GaugeMetricFamily("microexchange_ready", "1 if the service is ready, else 0.")
         ready.add_metric([], float(not self._health.waiting_for))
         yield ready
+        warnings = GaugeMetricFamily("microexchange_warnings", "The number of warnings of the service.")
+        warnings.add_metric([], float(len(self._health.warnings)))
+        yield warnings
         for field, value in self._status().items():
             values = value if isinstance(value, dict) else {"": value}
             numbers = {name: number for name, number in values.items() if isinstance(number, (int, float))}
@@ -251,7 +331,7 @@ class _StatusCollector(Collector):
                 yield gauge
 
 
-def make_app(
+def make_app(  # an empty text means none  # nosec B107
     title: str,
     description: str,
     health: Health,
@@ -259,16 +339,19 @@ def make_app(
     cors_origins: Sequence[str] = (),
     address_rate: float = 0,
     gateway_token: str = "",
+    *,
+    guards_pages: bool = False,
 ) -> FastAPI:
     """Return a FastAPI application with `/health/live`, `/health/ready`, `/status`, `/metrics` and the form of errors.
 
     Pages of `cors_origins` may send requests; `*` is all. One address may send `address_rate` requests a second, and twice
     as many at once; 0 for no limit. A request that the gateway forwards with `gateway_token` counts for the gateway's
-    client.
+    client. With `guards_pages`, pages of other origins than this and `cors_origins` are refused.
     """
     app = FastAPIOffline(title=title, description=description, version=__version__, openapi_tags=_TAGS)
-    if address_rate:
-        app.add_middleware(AddressLimit, limiter=RateLimiter(address_rate, 2 * address_rate))
+    if guards_pages:
+        app.add_middleware(PageGuard, rules=PageRules(cors_origins, names_of_this_machine()))
+    app.add_middleware(AddressLimit, limiter=RateLimiter(address_rate, 2 * address_rate))
     app.add_middleware(SecurityHeaders)
     if cors_origins:
         app.add_middleware(CORSMiddleware, allow_origins=cors_origins, allow_methods=["*"], allow_headers=["*"])
@@ -285,11 +368,11 @@ def make_app(
     async def ready() -> Response:
         if health.waiting_for:
             return json_response({"status": "waiting", "for": health.waiting_for}, HTTP_STATUS[Code.UNAVAILABLE])
-        return json_response({"status": "ready"})
+        return json_response({"status": "ready", **({"warnings": health.warnings} if health.warnings else {})})
 
     @app.get("/status", tags=["operations"], summary="Positions and counts of this service")
     async def service_status() -> Response:
-        return json_response({"waiting_for": health.waiting_for, **status()})
+        return json_response({"waiting_for": health.waiting_for, "warnings": health.warnings, **status()})
 
     registry = CollectorRegistry()
     registry.register(_StatusCollector(health, status))
@@ -334,7 +417,7 @@ def document(app: FastAPI, *types: type) -> Callable[..., dict[str, Any]]:
 
     FastAPI does not support msgspec structures. This way, the decoders of a route and the page use the same types.
     """
-    _, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    components = schema_components(types)
     make_openapi = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -381,25 +464,59 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(app: Any, listener: socket.socket, stop: asyncio.Event) -> None:
-    """Serve `app` on `listener` until `stop` is set. Then finish the open requests, for up to `SHUTDOWN_TIMEOUT_SECONDS`."""
+async def _collect_garbage(limits: ConnectionLimits) -> None:
+    """Release the memory of ended connections.
+
+    The objects of the service itself are left out: a run then takes the time of the open and the ended connections, and of
+    what was made since the start.
+    """
+    gc.collect()
+    gc.freeze()
+    collected, seconds = limits.ended, 0.0
+    while True:
+        await asyncio.sleep(max(COLLECT_SECONDS, seconds / COLLECT_SHARE))
+        if limits.ended - collected >= COLLECT_AFTER:
+            collected, began = limits.ended, time.perf_counter()
+            gc.collect()
+            seconds = time.perf_counter() - began
+
+
+async def serve(
+    app: Any,
+    listener: socket.socket,
+    stop: asyncio.Event,
+    limits: ConnectionLimits | None = None,
+    trusted_proxies: Sequence[str] = (),
+) -> None:
+    """Serve `app` on `listener` until `stop` is set. Then finish the open requests, for up to `SHUTDOWN_TIMEOUT_SECONDS`.
+
+    Without `limits`, there may be any number of connections. The headers of `trusted_proxies` name the address and the
+    scheme of the client. Those of all others are not read.
+    """
+    limits = limits or ConnectionLimits()
     config = uvicorn.Config(
         app,
+        proxy_headers=bool(trusted_proxies),
+        forwarded_allow_ips=list(trusted_proxies),
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_SECONDS,
-        http=HttpConnection,
+        http=partial(HttpConnection, limits=limits),  # type: ignore[arg-type]  # it is called
         ws=Connection,
         ws_max_size=MAX_BODY_BYTES,
+        ws_ping_interval=PING_SECONDS,
+        ws_ping_timeout=PING_SECONDS,
         ws_per_message_deflate=False,
         server_header=False,
     )
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     stopping = asyncio.create_task(stop.wait())
+    collecting = asyncio.create_task(_collect_garbage(limits))
     try:
         await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
     finally:
         server.should_exit = True
         stopping.cancel()
+        collecting.cancel()
         await serving

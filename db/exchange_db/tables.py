@@ -239,8 +239,12 @@ securities = sa.Table(
     sa.Column("state", sa.Text, nullable=False, server_default="continuous"),
     sa.Column("last_price", sa.BigInteger, nullable=False),
     sa.Column("book_sequence", sa.BigInteger, nullable=False),
+    sa.Column("opening_day", sa.BigInteger, nullable=False, server_default="-1"),
+    sa.Column("opening_price", sa.BigInteger, nullable=False, server_default="0"),
 )
-"""Read model: the listed securities, their last prices, and the number of the newest price update in `levels`."""
+"""Read model: the listed securities, their last prices, and the number of the newest price update in `levels`.
+
+`opening_price` is the price at the start of `opening_day`, the day of the last trade in days of Unix time."""
 
 levels = sa.Table(
     "levels",
@@ -323,6 +327,17 @@ keys = sa.Table(
 )
 """Read model: the ids of all issued API keys. The keys themselves are not stored."""
 
+participants = sa.Table(
+    "participants",
+    market_data,
+    sa.Column("client_id", sa.Text, primary_key=True),
+    sa.Column("timestamp", sa.BigInteger, nullable=False),
+    sa.Column("nickname", sa.Text, nullable=False),
+    sa.Column("team", sa.Text, nullable=False),
+    sa.Column("seat", sa.Text, nullable=False),
+)
+"""Read model: the participants of a classroom."""
+
 client_holdings = sa.Table(
     "holdings",
     market_data,
@@ -331,6 +346,24 @@ client_holdings = sa.Table(
     sa.Column("quantity", sa.BigInteger, nullable=False),
 )
 """Read model: the settled holdings of clients."""
+
+positions = sa.Table(
+    "positions",
+    market_data,
+    sa.Column("client_id", sa.Text, primary_key=True),
+    sa.Column("symbol", sa.Text, primary_key=True),
+    sa.Column("quantity", sa.BigInteger, nullable=False),
+    sa.Column("cost", sa.Numeric, nullable=False),
+    sa.Column("realised", sa.Numeric, nullable=False),
+    sa.Column("fees", sa.Numeric, nullable=False),
+    sa.Column("day", sa.BigInteger, nullable=False),
+    sa.Column("opening_quantity", sa.BigInteger, nullable=False),
+    sa.Column("opening_result", sa.Numeric, nullable=False),
+    sa.Column("trades", sa.BigInteger, nullable=False),
+)
+"""Read model: the positions of clients by the average-cost method, with all fills.
+
+At the start of `day`, `opening_quantity` was the quantity, and `opening_result` the payments for all trades, less fees."""
 
 market_consumed = sa.Table(
     "consumed",
@@ -343,6 +376,24 @@ market_consumed = sa.Table(
 """The position of the feed on `data_feed`, and its counts at that position.
 
 In `totals`, `sampled_at` is the time of the newest sample of equities, and `samples` is the number of samples."""
+
+session_reports = sa.Table(
+    "session_reports",
+    market_data,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("body", JSONB, nullable=False),
+)
+"""Read model: the reports that make the state of the session, as JSON.
+
+- `session`: the newest state, with an empty key
+- `news`: by id
+- `role`: by client
+- `round`: the result of a round, by its number
+- `tender`: the tenders of the round, by id
+- `plan`: the plan, with an empty key
+- `begun`: the start of a round, by its number
+- `activity`: what a client has done in a round, by the number of the round and the client"""
 
 retired = sa.Table(
     "retired",

@@ -6,7 +6,7 @@ import socket
 
 import psutil
 
-WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound  # nosec B104
 _DOCUMENTATION_ADDRESSES = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 """Addresses that no machine has (RFC 5737, RFC 3849). Only the default route leads to them."""
 _VIRTUAL_PREFIXES = ("docker", "br-", "veth", "virbr", "vmnet", "tun", "tap", "wg")
@@ -20,7 +20,7 @@ def url(host: str, port: int) -> str:
 
 def local_host(host: str) -> str:
     """Return the address by which this machine connects to a service that listens on `host`."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound  # nosec B104
 
 
 def is_loopback(host: str) -> bool:

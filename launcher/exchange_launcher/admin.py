@@ -47,17 +47,17 @@ class AdminClient:
         self._target = target
         self._headers = {"Authorization": f"Bearer {_token(target.admin_token)}"}
 
-    def send(self, method: str, path: str, body: object = None) -> None:
-        """Send a request.
+    def send(self, method: str, path: str, body: object = None) -> Any:
+        """Send a request. Return the answer as JSON.
 
         Raises:
             RefusedError: The exchange refuses the request.
             CommandError: There is no answer, or it is not an answer of a gateway.
         """
         answer = _request(method, f"{self._target.gateway_url}{path}", json=body, headers=self._headers)
-        if answer.is_success:
-            return
         try:
+            if answer.is_success:
+                return answer.json()
             refusal = answer.json()["error"]
             code, message = str(refusal["code"]), str(refusal["message"])
         except (ValueError, KeyError, TypeError) as error:

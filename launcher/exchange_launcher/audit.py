@@ -183,12 +183,13 @@ class _Replayed:
 
 
 async def _replay(places: Places, report_sequence: int) -> _Replayed:
-    snapshot = Snapshot(0, 1, 1, state.take(Engine()))
+    engine = Engine()
+    snapshot = Snapshot(0, 1, 1, state.take(engine))
     for kept in () if places.whole else read_snapshots(places.data / "engine"):
         if kept.report_sequence - 1 <= report_sequence:
-            snapshot = kept
-            break
-    engine = state.restore(snapshot.state)
+            with contextlib.suppress(state.StateError):  # an older snapshot takes its place
+                engine, snapshot = state.restore(kept.state), kept
+                break
     result = _Replayed(engine, snapshot.offset, snapshot.instruction_sequence - 1, snapshot.report_sequence - 1, {})
     if result.report_sequence >= report_sequence:
         return result
@@ -353,8 +354,8 @@ _AS_SETTLED = {
 }
 """The columns of `trades` that `settlements` has under other names, as expressions."""
 _SETTLED_COLUMNS = ", ".join(f"{_AS_SETTLED.get(name, name)} AS {name}" for name in TRADE_COLUMNS)
-_FEED_TRADES = f"SELECT {', '.join(TRADE_COLUMNS)} FROM trades WHERE trade_id <= %s ORDER BY trade_id"  # noqa: S608
-_SETTLED_TRADES = f"SELECT {_SETTLED_COLUMNS} FROM settlements WHERE trade_id <= %s ORDER BY trade_id"  # noqa: S608
+_FEED_TRADES = f"SELECT {', '.join(TRADE_COLUMNS)} FROM trades WHERE trade_id <= %s ORDER BY trade_id"  # noqa: S608 - our own names  # nosec B608
+_SETTLED_TRADES = f"SELECT {_SETTLED_COLUMNS} FROM settlements WHERE trade_id <= %s ORDER BY trade_id"  # noqa: S608 - our own names  # nosec B608
 
 
 def _check_trades(ledger: psycopg.Connection, feed: psycopg.Connection) -> Check:
@@ -485,7 +486,7 @@ def _compare_decisions(ledger: psycopg.Connection, instructions: Mapping[int, In
     for table, record_type in ((settlements, Execution), (transfers, Transfer)):
         columns[record_type] = stored_fields(table, record_type)
         query = (
-            f"SELECT instruction, {', '.join(columns[record_type])} FROM {table.name} "  # noqa: S608 - our own names
+            f"SELECT instruction, {', '.join(columns[record_type])} FROM {table.name} "  # noqa: S608 - our own names  # nosec B608
             "WHERE instruction BETWEEN %s AND %s"
         )
         for number, *values in _rows(ledger, query.encode(), first, last):

@@ -65,7 +65,8 @@ def audit_command(
         raise CommandError(f"the audit cannot run: {error}", fix) from error
     differences = sum(check.count for check in checks)
     if as_json:
-        console.print_json(data={"differences": differences, "checks": [dataclasses.asdict(check) for check in checks]})
+        content = {"differences": differences, "checks": [dataclasses.asdict(check) for check in checks]}
+        console.print_json(data=content, ensure_ascii=True)
     else:
         _print_checks(checks)
     if differences:

@@ -8,7 +8,7 @@ from typing import Annotated
 import psycopg
 import typer
 
-from exchange_launcher import competitions, security_commands
+from exchange_launcher import competitions, console_command, security_commands
 from exchange_launcher.audit_command import audit_command
 from exchange_launcher.options import DATABASE_SCHEMES, check_namespace, check_url
 from exchange_launcher.terminal import CommandError, Commands, bad_use, console, given_or_secret, place_settings
@@ -16,6 +16,7 @@ from exchange_launcher.up_command import up_command
 from microexchange import __version__
 from microexchange.auth import read_or_make_secret, write_private
 from microexchange.databases import without_secrets
+from microexchange.service import PRIVATE_UMASK
 
 app = typer.Typer(
     cls=Commands,
@@ -103,6 +104,7 @@ app.command(name="up")(up_command)
 app.command()(migrate)
 app.command(name="audit")(audit_command)
 security_commands.register(app)
+console_command.register(app)
 app.command()(secrets)
 competitions.register(app)
 
@@ -112,6 +114,8 @@ def main() -> None:
     # All Python processes that a command starts inherit this variable, also the workers of a process pool. With it, a file
     # in the current folder cannot replace a module.
     os.environ["PYTHONSAFEPATH"] = "1"
+    # Logs, records, keys and results have the names and orders of clients. Other users of the machine cannot read them.
+    os.umask(PRIVATE_UMASK)
     app()
 
 

@@ -6,17 +6,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from exchange_launcher.terminal import console, errors
+from exchange_launcher.terminal import PlainConsole, console, errors
 from trading_bots.competition.report import tournament_page
 from trading_bots.competition.results import RoundResult, as_json, idle
 from trading_bots.competition.season import Season
 from trading_bots.competition.tournament import Tournament, tournament_of
-from trading_bots.faults import plain
 
 WIDE_CONSOLE_CHARACTERS = 110
 """The width from which tables have all columns."""
@@ -31,7 +29,7 @@ def progress_bar() -> Progress:
     """Return a progress bar on standard error."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeRemainingColumn())
     # While bots run, `sys.stderr` is replaced to collect their output. So the bar keeps the present one.
-    console_of_bar = Console(file=sys.stderr)
+    console_of_bar = PlainConsole(file=sys.stderr)
     return Progress(*columns, console=console_of_bar, transient=True, redirect_stdout=False, redirect_stderr=False)
 
 
@@ -75,7 +73,7 @@ def print_ranking(result: RoundResult) -> None:
 
 def print_warning(text: str, style: str = "yellow") -> None:
     """Print a text on standard error. The text may contain output of a bot."""
-    errors.print(plain(text), style=style, markup=False, highlight=False, soft_wrap=True)
+    errors.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_faults(results: Sequence[RoundResult]) -> None:

@@ -3,8 +3,10 @@
 import asyncio
 import time
 from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import typer
 
@@ -14,8 +16,10 @@ from exchange_launcher.competition_inputs import (
     CallLimit,
     Out,
     Seed,
+    TrustBots,
     check_contestants,
     command_errors,
+    confinement_for,
     load_bot,
     load_season,
     load_season_with_bots,
@@ -30,6 +34,7 @@ from exchange_launcher.competition_output import (
     round_counter,
     write_standings,
 )
+from exchange_launcher.number_options import whole_option
 from exchange_launcher.options import (
     ClearingPort,
     DatabaseUrl,
@@ -42,16 +47,17 @@ from exchange_launcher.options import (
 )
 from exchange_launcher.services import UpOptions
 from exchange_launcher.terminal import CommandError, console, errors, given_or_secret, place_settings, program_name
+from microexchange.durations import nanoseconds
 from trading_bots.competition import recording, replay
-from trading_bots.competition.confinement import available
-from trading_bots.competition.durations import nanoseconds
+from trading_bots.competition.confinement import Confinement, available
 from trading_bots.competition.loading import make_bot
 from trading_bots.competition.output import write_output
 from trading_bots.competition.report import write_played
 from trading_bots.competition.results import RoundResult, result_of
-from trading_bots.competition.season import Season
+from trading_bots.competition.season import Season, files_of_others
 from trading_bots.competition.tournament import output_of, results
-from trading_bots.simulation.rounds import play
+from trading_bots.simulation.confined import check_bot, round_of, worker_for
+from trading_bots.simulation.rounds import Round, play
 from trading_bots.simulation.watchdog import CALLBACK_TIMEOUT_SECONDS
 
 NANOSECONDS_PER_SECOND = 10**9
@@ -79,19 +85,22 @@ def simulate(
         str, typer.Option(help="Simulated seconds per real second, for example 1 or 10. max runs as fast as possible.")
     ] = "max",
     patience: CallLimit = CALLBACK_TIMEOUT_SECONDS,
+    trust_bots: TrustBots = False,
     out: Out = Path("results"),
 ) -> None:
     """Play a season in one process on a simulated clock.
 
-    The same seed gives exactly the same results. Without a season, the bots of --bot play the built-in one."""
+    The same seed gives exactly the same results. Without a season, the bots of --bot play the built-in one. Bubblewrap
+    confines the process if the season has bots in files."""
     simulated_per_real_second = parse_speed(speed)
     bot_fix = f"Write '{program_name()} simulate --bot {season_file}', or name a season that has the bot as a contestant"
     with command_errors():
         season, folder = load_season_with_bots(season_file, bots or [], seed, beside=True, fix_for_bot_file=bot_fix)
-        played = [
-            _simulate_round(season, number, folder, simulated_per_real_second, patience, out)
-            for number in range(1, season.rounds + 1)
-        ]
+        with _player(season, folder, confinement_for(season, trust_bots)) as play_round:
+            played = [
+                _simulate_round(season, number, simulated_per_real_second, patience, out, play_round)
+                for number in range(1, season.rounds + 1)
+            ]
     for result in played:
         print_ranking(result)
     if season.rounds > 1:
@@ -99,7 +108,36 @@ def simulate(
     console.print(f"results are in {out / season.name}", markup=False)
 
 
-def _simulate_round(season: Season, number: int, folder: Path, speed: float, patience: float, out: Path) -> RoundResult:
+class _PlayRound(Protocol):
+    """The part of `simulation.rounds.play` that a command needs."""
+
+    def __call__(
+        self,
+        number: int,
+        progress: Callable[[float], None],
+        timeout_seconds: float,
+        on_line: Callable[[str, str], None],
+    ) -> Round:
+        """Play a round with its recordings."""
+
+
+@contextmanager
+def _player(season: Season, folder: Path, confinement: Confinement | None) -> Iterator[_PlayRound]:
+    """Yield a function that plays a round of a season: in this process, or in a confined one."""
+    if confinement is None:
+        yield lambda number, progress, timeout_seconds, on_line: play(
+            season, number, folder, progress, True, timeout_seconds, on_line
+        )
+        return
+    with worker_for(confinement, season, folder) as worker:
+        yield lambda number, progress, timeout_seconds, on_line: round_of(
+            worker.play(season, number, folder, progress, True, timeout_seconds, on_line), season, number
+        )
+
+
+def _simulate_round(
+    season: Season, number: int, speed: float, patience: float, out: Path, play_round: _PlayRound
+) -> RoundResult:
     """Play one round, write its results, and return them. `speed` is in simulated seconds per real second."""
     length, started_at = nanoseconds(season.length, "length") / NANOSECONDS_PER_SECOND, time.perf_counter()
     output: defaultdict[str, list[str]] = defaultdict(list)
@@ -118,7 +156,7 @@ def _simulate_round(season: Season, number: int, folder: Path, speed: float, pat
             if len(lines) <= MAX_OUTPUT_LINES_SHOWN:
                 progress.console.print(f"{name}: {line}", markup=False, highlight=False, soft_wrap=True)
 
-        played = play(season, number, folder, on_progress, keep=True, timeout_seconds=patience, on_line=on_output)
+        played = play_round(number, on_progress, patience, on_output)
     elapsed = time.perf_counter() - started_at
     round_folder = out / season.name / f"round-{number}"
     write_played(round_folder, played)
@@ -150,10 +188,7 @@ def compete_command(
     feed_port: FeedPort = 8001,
     engine_port: EnginePort = 8002,
     clearing_port: ClearingPort = 8003,
-    trust_bots: Annotated[
-        bool,
-        typer.Option("--trust-bots", help="Run the bots in files without confinement: they can read your files."),
-    ] = False,
+    trust_bots: TrustBots = False,
 ) -> None:
     """Play a season live, on the real services and the real clock.
 
@@ -162,15 +197,7 @@ def compete_command(
     bot_fix = "Name a season that has the bot as a contestant; docs/competitions.md has an example"
     with command_errors():
         season = load_season(season_file, seed, bot_fix)
-        for contestant in season.contestant:
-            if not contestant.external:
-                load_bot(contestant.file or contestant.strategy, season_file.parent)
-        files = [contestant.name for contestant in season.contestant if contestant.file]
-        if files and not trust_bots and not available().bubblewrap:
-            raise CommandError(
-                f"the bot of {files[0]} cannot be confined: {available().reason}",
-                "Correct that, make the contestant external, or use --trust-bots if you have read every bot",
-            )
+        _check_bots(season, season_file.parent, trust_bots)
         settings = place_settings()
         log = given_or_secret(log, settings.log_url)
         database = given_or_secret(database, settings.database_url)
@@ -200,6 +227,30 @@ def compete_command(
         asyncio.run(play_all())
 
 
+def _check_bots(season: Season, folder: Path, trust_bots: bool) -> None:
+    """Load every contestant's bot as a check: in a sandbox, unless bots are trusted.
+
+    Raises:
+        CommandError: A bot in a file cannot be confined.
+        LoadError: A bot cannot be loaded.
+        StuckError: The load of a bot takes too long.
+        WorkerError: The process that loads a bot has failed.
+    """
+    for contestant in season.contestant:
+        if contestant.external:
+            continue
+        if contestant.strategy or trust_bots:
+            load_bot(contestant.file or contestant.strategy, folder)
+            continue
+        confinement = available()
+        if not confinement.bubblewrap:
+            raise CommandError(
+                f"the bot of {contestant.name} cannot be confined: {confinement.reason}",
+                "Correct that, make the contestant external, or use --trust-bots if you have read every bot",
+            )
+        check_bot(confinement, contestant.file, folder, files_of_others(season, contestant))
+
+
 # --- tournament -----------------------------------------------------------------------------------------------------------
 
 
@@ -210,28 +261,31 @@ def tournament(
             help="Contestants in place of the season's: my_bot.py, my_bot.py:MyBot, or a strategy such as MarketMaker."
         ),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, max=100_000, help="Number of rounds, each with another seed.")] = 100,
+    rounds: Annotated[int, whole_option(minimum=1, maximum=100_000, help="Number of rounds, each with another seed.")] = 100,
     season_file: Annotated[
         Path | None, typer.Option("--season", help="TOML file of the season. Default: the built-in season.")
     ] = None,
     seed: Seed = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Number of worker processes. Default: the number of processors.")
+        int | None, whole_option(minimum=1, help="Number of worker processes. Default: the number of processors.")
     ] = None,
     patience: CallLimit = CALLBACK_TIMEOUT_SECONDS,
+    trust_bots: TrustBots = False,
     show_output: Annotated[bool, typer.Option("--show-output", help="Print the output of the bots at the end.")] = False,
     out: Out = Path("results"),
 ) -> None:
     """Simulate many rounds of a season with different seeds, on all processors.
 
-    The results show how certain the ranking is."""
+    The results show how certain the ranking is. Bubblewrap confines the processes if a contestant is a file."""
     bot_fix = f"Write '{program_name()} tournament {season_file}', or name a season that has the bot as a contestant"
     with command_errors():
         season, folder = load_season_with_bots(season_file, bots or [], seed, beside=False, fix_for_bot_file=bot_fix)
         check_contestants(season)
+        confinement = confinement_for(season, trust_bots)
         with progress_bar() as progress:
             task = progress.add_task(f"{rounds} rounds", total=rounds)
-            played = results(season, folder, rounds, workers, round_counter(progress, task, rounds), patience)
+            on_round_end = round_counter(progress, task, rounds)
+            played = results(season, folder, rounds, workers, on_round_end, patience, confinement)
         round_results = [played_round.result for played_round in played]
         standings = write_standings(season, round_results, out, "tournament")
         output = output_of(played)

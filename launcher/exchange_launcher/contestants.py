@@ -9,11 +9,12 @@ from pathlib import Path
 
 import psutil
 
+from exchange_launcher.cgroups import Cgroup
 from exchange_launcher.processes import reap
+from microexchange.plain_text import plain
 from trading_bots.competition import contestant as contestant_process
 from trading_bots.competition.confinement import Confinement
 from trading_bots.competition.season import Season
-from trading_bots.faults import plain
 
 START_TIMEOUT_SECONDS = 15.0
 """The longest wait for the first heartbeat of a contestant's process."""
@@ -25,6 +26,8 @@ MAX_MESSAGE_CHARACTERS = 300
 HEARTBEAT_READ_INTERVAL_SECONDS = 0.05
 CONFINED_PROCESSES = 3
 """`bwrap` outside, its init process inside, and the bot."""
+MAX_TASKS = contestant_process.MAX_THREADS + CONFINED_PROCESSES
+"""Processes and threads of a contestant together."""
 SIGNAL_STATUS = 128
 """The exit status of `bwrap` for a bot that a signal has ended is this plus the signal."""
 
@@ -37,6 +40,8 @@ class ContestantProcess:
     process: asyncio.subprocess.Process
     log: Path
     confinement: Confinement
+    cgroup: Cgroup | None
+    """Its control group. None if this user cannot make one here."""
     last_heartbeat_at: float
     """The time of the last heartbeat, or of the start before the first, on the clock of the event loop."""
     has_sent_heartbeat: bool = False
@@ -54,6 +59,8 @@ class ContestantProcess:
         """Kill the process and all its children. Only the first reason is stored."""
         self.ended = self.ended or reason
         kill_group(self.process)
+        if self.cgroup is not None:
+            self.cgroup.kill()
 
     def terminate(self) -> None:
         """Ask the bot to end. The bot is the last process of a chain if `bwrap` has started it."""
@@ -71,12 +78,13 @@ class ContestantProcess:
             return
         status, limits = self.process.returncode, season.limits
         if status is not None:
-            self.end(self._reason_of_exit(status))
+            self.end(self._reason_of_exit(status, limits.memory_megabytes))
             return
         try:
             processes = self._processes()
             memory = sum(process.memory_info().rss for process in processes)
             times = [process.cpu_times() for process in processes]
+            threads = sum(process.num_threads() for process in processes)
         except psutil.Error:
             return
         silent_seconds = asyncio.get_running_loop().time() - self.last_heartbeat_at
@@ -84,6 +92,8 @@ class ContestantProcess:
         allowed_seconds = limits.processor_share * round_seconds
         if len(processes) > (CONFINED_PROCESSES if self.confinement.bubblewrap else 1):
             self.end("it started another process")
+        elif threads > MAX_TASKS:
+            self.end(f"it started {threads} threads; {contestant_process.MAX_THREADS} are allowed")
         elif memory > limits.memory_megabytes << 20:
             self.end(f"it took {memory >> 20} MB of memory; {limits.memory_megabytes} are allowed")
         elif used_seconds > allowed_seconds:
@@ -91,10 +101,12 @@ class ContestantProcess:
         elif silent_seconds > (limits.answer_seconds if self.has_sent_heartbeat else START_TIMEOUT_SECONDS):
             self.end(f"a callback took more than {limits.answer_seconds:g} s")
 
-    def _reason_of_exit(self, status: int) -> str:
+    def _reason_of_exit(self, status: int, memory_megabytes: int) -> str:
         """Return why the process ended by itself, with the last line of its log."""
         lines = self.log.read_text(errors="replace").strip().splitlines()
         last = plain(lines[-1][:MAX_MESSAGE_CHARACTERS]) if lines else ""
+        if self.cgroup is not None and self.cgroup.ran_out_of_memory():
+            return f"it took more than {memory_megabytes} MB of memory"
         if status == contestant_process.EXIT_FORBIDDEN:
             return f"it tried to start another process: {last}"
         if self.confinement.bubblewrap and status > SIGNAL_STATUS:

@@ -2,12 +2,18 @@
 
 import contextlib
 import fcntl
+import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from exchange_launcher.postgres import EmbeddedPostgres, EmbeddedPostgresError
 from exchange_launcher.terminal import BAD_USE, CommandError
+
+OWN_NAMES = frozenset(("bots", "engine", "kind", "logs", "postgres", "secrets", "up.lock"))
+"""The names that an exchange uses in its data folder, and those that begin with `GATEWAY_PREFIX`."""
+GATEWAY_PREFIX = "gateway"
 
 
 class UpError(CommandError):
@@ -25,7 +31,9 @@ def _unusable(data: Path, error: OSError | UnicodeError) -> UpError:
 
 
 def lock_folder(data: Path) -> IO[str]:
-    """Create the data folder, and lock it for this launcher. The lock ends when the returned file is closed.
+    """Create the data folder, lock it for this launcher, and take it from other users.
+
+    The lock ends when the returned file is closed.
 
     Raises:
         UpError: The folder cannot be used, or another launcher has locked it.
@@ -43,7 +51,48 @@ def lock_folder(data: Path) -> IO[str]:
             f"the data folder {data} cannot be used: an exchange already runs on it",
             "Stop that exchange, or choose another folder with --data",
         ) from error
+    try:
+        make_private(data)
+    except (OSError, UpError) as error:
+        lock.close()
+        raise (_unusable(data, error) if isinstance(error, OSError) else error) from error
     return lock
+
+
+def make_private(data: Path) -> None:
+    """Remove all rights of other users to what an exchange has stored in a data folder.
+
+    The folder itself keeps its mode if it contains other files too, since it may be a home folder. The files of Postgres are
+    not changed: nobody else can pass through its folder. Symbolic links are not followed.
+
+    Raises:
+        UpError: Every user can write to the folder, and it contains other files.
+        OSError: A file belongs to another user.
+    """
+    paths = list(data.iterdir())
+    own = [path for path in paths if path.name in OWN_NAMES or path.name.startswith(GATEWAY_PREFIX)]
+    if len(own) == len(paths):
+        _remove_rights_of_others(data)
+    elif data.stat().st_mode & stat.S_IWOTH:
+        raise UpError(
+            f"the data folder {data} cannot be used: every user can write to it, and it contains other files",
+            f"Choose a new folder, for example --data {data / 'exchange'}",
+            BAD_USE,
+        )
+    for path in own:
+        _remove_rights_of_others(path)
+        if path.name == "postgres" or path.is_symlink():
+            continue
+        for folder, _, files in os.walk(path):
+            _remove_rights_of_others(Path(folder))
+            for file in files:
+                _remove_rights_of_others(Path(folder, file))
+
+
+def _remove_rights_of_others(path: Path) -> None:
+    mode = path.lstat().st_mode
+    if mode & 0o077 and not stat.S_ISLNK(mode):
+        path.chmod(stat.S_IMODE(mode) & 0o700)
 
 
 def check_mode(data: Path, classroom: bool) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ import psycopg
 from rich.console import Console
 
 from exchange_launcher.data_folder import UpError
+from exchange_launcher.log_files import bound_files
 from exchange_launcher.postgres import EmbeddedPostgres, EmbeddedPostgresError
 from exchange_launcher.running import Place, announced
 from exchange_launcher.services import BOTS, CLEARINGHOUSE, ENGINE, FEED, GATEWAY, STOP_ORDER, Services, UpOptions
@@ -50,6 +52,7 @@ class Exchange:
         self._postgres_restarts = 0
         self._announcement = contextlib.ExitStack()
         self._postgres_watch: asyncio.Task[None] | None = None
+        self._log_watch: asyncio.Task[None] | None = None
 
     @property
     def gateway_url(self) -> str:
@@ -83,6 +86,7 @@ class Exchange:
         await self._start_postgres()
         await self._migrate()
         await self._check_log()
+        self._log_watch = asyncio.create_task(bound_files(self._log_files))
         self._console.print("Starting the services …")
         for service in self.services.by_name.values():
             environment = self.services.environment(service, self.database_url, self.log_url)
@@ -159,6 +163,10 @@ class Exchange:
             raise UpError(str(error), "Start that server, or correct --log") from error
         finally:
             await probe.close()
+
+    def _log_files(self) -> list[Path]:
+        """Return the log files of the services and of the embedded Postgres."""
+        return [*(self.options.data / "logs").glob("*.log"), self.options.data / "postgres" / "log"]
 
     async def _start_child(self, name: str, environment: Mapping[str, str]) -> None:
         child = Child(name, name.replace("-", "_"), environment, self.options.data / "logs" / f"{name}.log")
@@ -286,8 +294,9 @@ class Exchange:
     async def stop(self) -> None:
         """Stop all services in the order of `STOP_ORDER`, and the embedded Postgres last."""
         self._announcement.close()
-        if self._postgres_watch is not None:
-            self._postgres_watch.cancel()
+        for watch in (self._postgres_watch, self._log_watch):
+            if watch is not None:
+                watch.cancel()
         for child in sorted(self._children, key=lambda child: STOP_ORDER.index(child.name)):
             await child.stop()
         self._children.clear()

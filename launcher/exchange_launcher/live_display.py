@@ -11,7 +11,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from trading_bots.competition.season import Season
-from trading_bots.faults import plain
 
 KEYS_HELP = "p and Enter pause or resume the round, q and Enter end it"
 MAX_LEADERS_SHOWN = 30
@@ -50,7 +49,7 @@ def leaderboard_table(leaders: list[dict[str, Any]], title: str, house: set[str]
             f"{float(leader['profit']):+,.2f}",
             f"{leader['return_percent'] or '–'} %",
         )
-        table.add_row(str(leader["rank"]), escape(name), *amounts, str(leader["trades"]), escape(plain(reason)), style=style)
+        table.add_row(str(leader["rank"]), escape(name), *amounts, str(leader["trades"]), escape(reason), style=style)
     return table
 
 

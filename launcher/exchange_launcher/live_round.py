@@ -19,7 +19,9 @@ import msgspec
 from rich.console import Console
 from rich.live import Live
 
-from exchange_launcher.contestants import ContestantProcess, kill_group, wait_until_ended
+from exchange_launcher.cgroups import Cgroup, CgroupError
+from exchange_launcher.cgroups import make as make_cgroup
+from exchange_launcher.contestants import MAX_TASKS, ContestantProcess, kill_group, wait_until_ended
 from exchange_launcher.data_folder import UpError
 from exchange_launcher.exchange import Exchange
 from exchange_launcher.live_display import KEYS_HELP, best_score_text, leaderboard_table, typed_lines
@@ -27,23 +29,29 @@ from exchange_launcher.processes import reap
 from exchange_launcher.services import UpOptions
 from microexchange.auth import write_private
 from microexchange.commands import ListSecurity
+from microexchange.durations import nanoseconds
 from microexchange.enums import TradingState
 from microexchange.log import open_log
 from microexchange.records import DATA_FEED, ORDER_ENTRY
 from microexchange.securities import listing_json
+from trading_bots.client_requests import amount_text
 from trading_bots.competition import contestant as contestant_process
 from trading_bots.competition import house as house_process
-from trading_bots.competition.confinement import BOT_FOLDER_INSIDE, SOCKET_INSIDE, Confinement, available, visible_files
-from trading_bots.competition.durations import nanoseconds
+from trading_bots.competition.confinement import (
+    BOT_FOLDER_INSIDE,
+    SOCKET_INSIDE,
+    TEMPORARY_BYTES,
+    Confinement,
+    available,
+    visible_files,
+)
 from trading_bots.competition.record import record_of
 from trading_bots.competition.report import write_played
 from trading_bots.competition.results import RoundResult, result_of
-from trading_bots.competition.season import Contestant, Season, house_of, shares_of
+from trading_bots.competition.season import Contestant, Season, files_of_others, house_of, listing_terms, shares_of
 from trading_bots.competition.venue_proxy import VenueProxy
 from trading_bots.connections import refusal_in
-from trading_bots.faults import plain
 from trading_bots.simulation.rounds import Round, sample_pause, values_of
-from trading_bots.simulation.rounds import listing as terms_of
 
 NANOSECONDS_PER_SECOND = 10**9
 CHECK_INTERVAL_SECONDS = 0.2
@@ -128,6 +136,8 @@ class LiveRound:
     """The names of the house bots."""
     trust_bots: bool = False
     """Whether contestants run without confinement."""
+    no_cgroup: str = ""
+    """Why contestants have no control group. Empty if they have one."""
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     """If it is set, the round ends early."""
     _house_processes: list[asyncio.subprocess.Process] = field(default_factory=list)
@@ -167,6 +177,9 @@ class LiveRound:
             for process in self._all_processes():
                 kill_group(process)
                 await reap(process)
+            for player in self.players:
+                if player.cgroup is not None:
+                    player.cgroup.remove()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -183,7 +196,7 @@ class LiveRound:
         """Write the listing file, and return the settings of the services."""
         listing, account = self.folder / "listing.csv", self.season.account
         rows = [
-            listing_json(ListSecurity(0, 0, **terms_of(security, TradingState.CONTINUOUS)))
+            listing_json(ListSecurity(0, 0, **listing_terms(security, TradingState.CONTINUOUS)))
             for security in self.season.security
         ]
         with listing.open("w", newline="") as file:
@@ -197,7 +210,7 @@ class LiveRound:
             "MX_ENDOWMENT_CREDIT": account.credit,
             "MX_ENDOWMENT_SHORT_LIMIT": "0",
             "MX_ENDOWMENT_SHARES": json.dumps(account.shares),
-            "MX_REQUESTS_PER_SECOND": str(self.season.limits.requests_per_second),
+            "MX_REQUESTS_PER_SECOND": amount_text(self.season.limits.requests_per_second),
         }
 
     async def _begin(self, exchange: Exchange, admin: RoundAdmin) -> RoundClock:
@@ -245,13 +258,33 @@ class LiveRound:
                 venue = sockets / f"{len(self.players)}.sock"
                 proxy = VenueProxy(name, self.keys[name], exchange.gateway_url, exchange.feed_url)
                 await self._stack.enter_async_context(proxy.listening(venue))
-                command, more = stack.enter_context(confinement.command(command, venue, self._visible_files(contestant)))
+                command, more = stack.enter_context(confinement.command(command, self._visible_files(contestant), venue))
                 descriptors += more
-                task = confined(task)
-            process, log = await self._spawn(command, task, name, descriptors, is_confined=bool(confinement.bubblewrap))
-        player = ContestantProcess(name, process, log, confinement, asyncio.get_running_loop().time())
+                task = confined(task, landlock=bool(confinement.landlock))
+            cgroup = self._cgroup()
+            command = command if cgroup is None else cgroup.command(command)
+            try:
+                process, log = await self._spawn(command, task, name, descriptors, is_confined=bool(confinement.bubblewrap))
+            except BaseException:
+                if cgroup is not None:
+                    cgroup.remove()
+                raise
+        player = ContestantProcess(name, process, log, confinement, cgroup, asyncio.get_running_loop().time())
         self.players.append(player)
         self._tasks.append(asyncio.create_task(player.read_heartbeats()))
+
+    def _cgroup(self) -> Cgroup | None:
+        """Return a control group for a contestant, or None with the reason in `no_cgroup`."""
+        try:
+            return make_cgroup((self.season.limits.memory_megabytes << 20) + TEMPORARY_BYTES, MAX_TASKS)
+        except CgroupError as error:
+            self.no_cgroup = str(error)
+            return None
+
+    def _limits_text(self, player: ContestantProcess) -> str:
+        if player.cgroup is not None:
+            return f"control group: memory, threads{', one processor' if player.cgroup.limits_processors() else ''}"
+        return f"no control group, but limits of the process and checks, since {self.no_cgroup}"
 
     def _task(self, exchange: Exchange, contestant: Contestant, output_descriptor: int) -> contestant_process.ContestantTask:
         """Return the task of a contestant's process, as an unconfined one needs it."""
@@ -272,7 +305,7 @@ class LiveRound:
 
     def _visible_files(self, contestant: Contestant) -> list[tuple[Path, str]]:
         """Return the files that a confined contestant can read."""
-        others = [other.file for other in self.season.contestant if other.file and other is not contestant]
+        others = files_of_others(self.season, contestant)
         return visible_files(contestant.file, self.file.parent, others) if contestant.file else []
 
     async def _spawn(
@@ -365,7 +398,7 @@ class LiveRound:
         progress = f"{clock.seconds():.0f} of {self.seconds:g} s{', paused' if clock.paused_at is not None else ''}"
         if live is None:
             line = f"round {self.number}: {progress}{best_score_text(self.season, leaders, self.house)}"
-            self.console.print(plain(line), markup=False, highlight=False)
+            self.console.print(line, markup=False, highlight=False)
             return
         ended = {player.name: player.ended for player in self.players}
         title = f"Round {self.number}: {progress}. {KEYS_HELP}"
@@ -412,7 +445,7 @@ class LiveRound:
             seconds=self.seconds,
             ended=ended,
             errors=errors,
-            confinement={player.name: str(player.confinement) for player in self.players},
+            confinement={player.name: f"{player.confinement}; {self._limits_text(player)}" for player in self.players},
         )
         values = {symbol: path.points() for symbol, path in values_of(self.season, self.number, clock.began).items()}
         write_played(self.folder, Round(result, record, values, orders, reports))
@@ -424,7 +457,7 @@ def module_command(module: str) -> list[str]:
     return [sys.executable, "-P", "-m", module]
 
 
-def confined(task: contestant_process.ContestantTask) -> contestant_process.ContestantTask:
+def confined(task: contestant_process.ContestantTask, landlock: bool) -> contestant_process.ContestantTask:
     """Return the task as a confined process sees it: paths inside, a socket, and no key."""
     path, separator, name = task.file.partition(":")
     return msgspec.structs.replace(
@@ -435,6 +468,7 @@ def confined(task: contestant_process.ContestantTask) -> contestant_process.Cont
         folder=BOT_FOLDER_INSIDE,
         file=f"{Path(path).name}{separator}{name}" if path else "",
         socket=SOCKET_INSIDE,
+        landlock=landlock,
     )
 
 

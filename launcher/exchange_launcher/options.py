@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from exchange_launcher.number_options import port_option
 from exchange_launcher.terminal import bad_use
 from microexchange.settings import NAMESPACE
 
@@ -74,10 +75,10 @@ Host = Annotated[
         help="Address on which the gateway and the feed listen. With 0.0.0.0, other machines can connect.",
     ),
 ]
-GatewayPort = Annotated[int, typer.Option("--gateway-port", min=1, max=65535, help="Port of the order-entry gateway.")]
-FeedPort = Annotated[int, typer.Option("--feed-port", min=1, max=65535, help="Port of the market-data feed.")]
-EnginePort = Annotated[int, typer.Option("--engine-port", min=1, max=65535, help="Port of the matching engine's status.")]
-ClearingPort = Annotated[int, typer.Option("--clearing-port", min=1, max=65535, help="Port of the clearinghouse's status.")]
+GatewayPort = Annotated[int, port_option("--gateway-port", help="Port of the order-entry gateway.")]
+FeedPort = Annotated[int, port_option("--feed-port", help="Port of the market-data feed.")]
+EnginePort = Annotated[int, port_option("--engine-port", help="Port of the matching engine's status.")]
+ClearingPort = Annotated[int, port_option("--clearing-port", help="Port of the clearinghouse's status.")]
 
 
 def check_url(flag: str, url: str | None, schemes: tuple[str, ...]) -> None:

@@ -101,7 +101,9 @@ class Services:
             others = {name: self.url(name) for name in self.by_name if name != FEED}
             environment |= {"MX_GATEWAY_PORT": str(options.gateway_port), "MX_SERVICES": json.dumps(others)}
         elif service.name == GATEWAY:
-            environment |= {"MX_FEED_URL": self.url(FEED), **_listing_settings(options)}
+            public = addresses.public_host(options.host) or addresses.local_host(options.host)
+            environment |= {"MX_FEED_URL": self.url(FEED), "MX_PUBLIC_URL": addresses.url(public, options.gateway_port)}
+            environment |= _listing_settings(options)
         return environment
 
     def environment_of_bots(self) -> dict[str, str]:

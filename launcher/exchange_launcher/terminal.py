@@ -3,21 +3,37 @@
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
 import typer
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import SettingsError
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
 from typer.core import TyperGroup
 
+from microexchange.plain_text import plain
 from microexchange.settings import PlaceSettings
-from trading_bots.faults import plain
 
-console = Console()
-errors = Console(stderr=True)
+
+class PlainConsole(Console):
+    """A console that prints text from outside without its control characters, in messages, tables and bars."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Render a string. Tables measure the result, so it has its escapes already."""
+        return super().render_str(plain(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render an object. The sequences of the console itself are control segments, and stay."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(plain(segment.text), segment.style)
+
+
+console = PlainConsole()
+errors = PlainConsole(stderr=True)
 
 BAD_USE = 2
 """The exit status of a command that cannot use an argument, a setting or a file."""
@@ -65,7 +81,7 @@ def fail(problem: object, fix: str = "", status: int = 1) -> typer.Exit:
     for head, text in (("microexchange", str(problem)), ("Fix", fix)):
         if text:
             end = "" if text.endswith((".", "?")) else "."
-            errors.print(plain(f"{head}: {text}{end}"), style="red", markup=False, highlight=False, soft_wrap=True)
+            errors.print(f"{head}: {text}{end}", style="red", markup=False, highlight=False, soft_wrap=True)
     return typer.Exit(status)
 
 

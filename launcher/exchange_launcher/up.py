@@ -12,6 +12,8 @@ from exchange_launcher.exchange import DRAIN_TIMEOUT_SECONDS, Exchange
 from exchange_launcher.services import UpOptions
 from exchange_launcher.up_output import (
     address_lines,
+    classroom_lines,
+    console_line,
     count_orders,
     details_table,
     pricing_rules,
@@ -44,7 +46,8 @@ async def up(options: UpOptions, console: Console) -> None:
             if not await _finished_before(stop, exchange.start):
                 return
             pricing, warning = await pricing_rules(exchange)
-            for line in address_lines(options):
+            link = await asyncio.to_thread(console_line, exchange)
+            for line in [*address_lines(options), *classroom_lines(options, exchange.gateway_url), link]:
                 console.print(line, markup=False, soft_wrap=True)
             console.print(details_table(exchange, pricing))
             if warning:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from exchange_launcher.number_options import whole_option
 from exchange_launcher.options import (
     DATABASE_SCHEMES,
     LOG_SCHEMES,
@@ -27,6 +28,7 @@ from exchange_launcher.services import UpOptions
 from exchange_launcher.terminal import bad_use, console
 from exchange_launcher.up import up
 from microexchange.enums import PricingRule
+from microexchange.numbers import PLAIN_DECIMAL
 from microexchange.settings import default_data_dir
 
 NewData = Annotated[
@@ -37,11 +39,11 @@ NewData = Annotated[
         help="Folder for the data of the exchange. Default: a folder in your user's data folder.",
     ),
 ]
-HouseBots = Annotated[int, typer.Option(min=0, max=500, help="Number of house bots. 0 starts none.")]
+HouseBots = Annotated[int, whole_option(minimum=0, maximum=500, help="Number of house bots. 0 starts none.")]
 SecurityCount = Annotated[
     int | None,
-    typer.Option(
-        min=1,
+    whole_option(
+        minimum=1,
         help="Number of securities to list, the most traded first. House bots then trade all of them. "
         "Default: the whole listing, with house bots in eight securities.",
     ),
@@ -86,7 +88,7 @@ def _seconds(text: str | None) -> float | None:
     """
     if text is None:
         return None
-    match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)([smh]?)", text)
+    match = re.fullmatch(rf"({PLAIN_DECIMAL})([smh]?)", text)
     seconds = float(match[1]) * _SECONDS_PER_UNIT[match[2]] if match else 0.0
     if not 0 < seconds <= MAX_RUN_SECONDS:
         raise bad_use(

@@ -4,11 +4,14 @@ import asyncio
 from collections import Counter
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from exchange_launcher import addresses
 from exchange_launcher.admin import listed_securities
+from exchange_launcher.console_command import console_link
 from exchange_launcher.exchange import Exchange
+from exchange_launcher.running import Target
 from exchange_launcher.services import CLEARINGHOUSE, ENGINE, FEED, GATEWAY, UpOptions
 from exchange_launcher.terminal import CommandError
 from microexchange.databases import without_secrets
@@ -25,6 +28,27 @@ def address_lines(options: UpOptions) -> list[str]:
     if addresses.is_loopback(host):
         return [*lines, "Only this machine can connect. To let other machines connect, start it with --host 0.0.0.0"]
     return [*lines, "Other machines on the network can connect."]
+
+
+def classroom_lines(options: UpOptions, gateway_url: str) -> list[str]:
+    """Return how the teacher and the class begin, as lines of text. Without a classroom there are none."""
+    if not options.classroom:
+        return []
+    pin = (options.data / "secrets" / "pin").read_text().strip()
+    return [
+        f"For the wall: {gateway_url}/#lobby shows the link, a QR code, and who is here.",
+        f"The class opens the address above and joins with the PIN {pin} and a nickname.",
+    ]
+
+
+def console_line(exchange: Exchange) -> str:
+    """Return the line with a one-time link to the console."""
+    options = exchange.options
+    found = Target(exchange.gateway_url, options.data / "secrets" / "admin-token", exchange.gateway_url)
+    try:
+        return f"You control the market here (the link works once): {console_link(found)}"
+    except CommandError as error:
+        return f"There is no link to the console: {error.problem}"
 
 
 def details_table(exchange: Exchange, pricing: str) -> Table:
@@ -88,7 +112,9 @@ async def status_line(exchange: Exchange, orders_per_second: float, age_seconds:
         f"orders {feed.get('orders', '…')} ({orders_per_second:.0f}/s)  "
         f"trades {feed.get('trades', '…')}  settled {feed.get('settled', '…')}  "
         f"order to report p50 {_milliseconds(gateway.get('latency_p50'))} "
-        f"p95 {_milliseconds(gateway.get('latency_p95'))}" + (f"  restarts {exchange.restarts}" if exchange.restarts else "")
+        f"p95 {_milliseconds(gateway.get('latency_p95'))}"
+        + (f"  restarts {exchange.restarts}" if exchange.restarts else "")
+        + "".join(f"  Warning: {warning}" for warning in gateway.get("warnings", {}).values())
     )
 
 
@@ -102,7 +128,7 @@ async def print_results(exchange: Exchange, console: Console, seconds: float, or
         profit, equity, cash = (f"{float(leader[field]):,.2f}" for field in ("profit", "equity", "cash"))
         returned = "–" if leader["return_percent"] is None else f"{leader['return_percent']} %"
         name = f"{leader['client_id']} (house)" if leader["house"] else leader["client_id"]
-        table.add_row(str(leader["rank"]), name, profit, returned, equity, cash, f"{leader['trades']:,}")
+        table.add_row(str(leader["rank"]), escape(name), profit, returned, equity, cash, f"{leader['trades']:,}")
     console.print(table)
     feed, gateway = await exchange.status(FEED), await exchange.status(GATEWAY)
     orders_of_run = int(feed["orders"]) - orders_before

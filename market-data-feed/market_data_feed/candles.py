@@ -4,12 +4,12 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from microexchange.numbers import NS_PER_SECOND
 from microexchange.reports import Trade
 
 INTERVALS = {"1s": 1, "1m": 60, "5m": 300, "1h": 3_600, "1d": 86_400}
 """The seconds of each interval. An interval begins at a whole multiple of its seconds, in Unix time."""
 SECONDS_PER_MINUTE, SECONDS_PER_DAY = INTERVALS["1m"], INTERVALS["1d"]
-NS_PER_SECOND = 1_000_000_000
 
 
 @dataclass(slots=True)

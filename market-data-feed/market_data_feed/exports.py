@@ -38,7 +38,7 @@ async def as_csv(columns: Sequence[str], pages: AsyncIterator[Sequence[Any]]) ->
 
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
 def _cell(value: Any) -> Any:

@@ -11,13 +11,13 @@ from market_data_feed.candles import INTERVALS, Candle, Chart
 from microexchange.databases import query_rows
 from microexchange.ids import MAX_ID
 from microexchange.numbers import cash_to_text
-from microexchange.reports import Trade
+from microexchange.reports import OrderReport, Trade
 from microexchange.schemas import EquityView, ReportView, TradeView, report_view, time_text, trade_view
 from microexchange.securities import Security
 
 _TRADE = ", ".join(TRADE_COLUMNS)
 _TRADES = (
-    f"SELECT {_TRADE} FROM trades WHERE symbol = %(symbol)s AND trade_id < %(before)s "  # noqa: S608 - our own names
+    f"SELECT {_TRADE} FROM trades WHERE symbol = %(symbol)s AND trade_id < %(before)s "  # noqa: S608 - our own names  # nosec B608
     "AND timestamp >= %(since)s AND timestamp < %(until)s ORDER BY trade_id DESC LIMIT %(limit)s"
 )
 _ALL_TRADES = _TRADES.replace("symbol = %(symbol)s AND ", "")
@@ -57,6 +57,19 @@ class History:
         rows = await self._rows("trades", _TRADES if symbol else _ALL_TRADES, values)
         return [stored.trade(row) for row in rows]
 
+    async def trades_between(self, since: int, until: int, limit: int) -> list[Trade]:
+        """Return the last `limit` trades of all securities from `since` to before `until`, oldest first."""
+        return list(reversed(await self.trades("", MAX_ID, since, until, limit)))
+
+    async def orders_between(self, symbol: str, since: int, until: int, limit: int) -> list[OrderReport]:
+        """Return the first `limit` reports of a security's orders in a time, in their order. Times are in nanoseconds."""
+        query = (
+            f"SELECT {', '.join(COLUMNS)} FROM order_reports WHERE symbol = %(symbol)s "  # noqa: S608 - our own names  # nosec B608
+            "AND timestamp >= %(since)s AND timestamp <= %(until)s ORDER BY report_id LIMIT %(limit)s"
+        )
+        values = {"symbol": symbol, "since": since, "until": until, "limit": limit}
+        return [order_report(row) for row in await self._rows("orders", query, values)]
+
     async def candles(self, symbol: str, interval: str, until: int, limit: int, chart: Chart | None) -> list[Candle]:
         """Return the candles of the `limit` intervals before `until`, in seconds of Unix time, oldest first.
 
@@ -92,7 +105,7 @@ class History:
     async def all_orders(self, client_id: str, securities: dict[str, Security]) -> AsyncIterator[list[ReportView]]:
         """Yield pages of all reports of a client's orders, by order, oldest first."""
         query = (
-            f"SELECT report_id, {', '.join(COLUMNS)} FROM order_reports WHERE client_id = %(client)s "  # noqa: S608
+            f"SELECT report_id, {', '.join(COLUMNS)} FROM order_reports WHERE client_id = %(client)s "  # noqa: S608 - our own names  # nosec B608
             "AND (order_id, report_id) > (%(order)s, %(after)s) ORDER BY order_id, report_id LIMIT %(limit)s"
         )
         order_id = after = 0

@@ -6,6 +6,7 @@ the newest state. So its backlog does not grow.
 """
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from market_data_feed.candles import INTERVALS
 from market_data_feed.market import MarketData, candle_view, level_view
 from microexchange.enums import ExecType, Side
 from microexchange.frames import Outgoing
+from microexchange.participants import name_key
 from microexchange.records import Record
 from microexchange.reports import (
     AccountOpened,
@@ -23,21 +25,27 @@ from microexchange.reports import (
     AuctionUpdate,
     KeyRevoked,
     OrderReport,
+    ParticipantChanged,
     PriceUpdate,
     SettlementReport,
     Trade,
     TradingStateChanged,
 )
 from microexchange.schemas import report_view, time_text, trade_view
+from microexchange.session_reports import NewsPublished, SessionChanged, TenderOffered
+from microexchange.session_views import news_view, session_view, tender_view
 from microexchange.web import json_frame
 
 FULL_BOOK = "book.full"
 BOOK, BBO, TRADES, CANDLES, TICKER, STATUS, AUCTION = "book", "bbo", "trades", "candles", "ticker", "status", "auction"
-ORDERS, BALANCES = "orders", "balances"
+ORDERS, BALANCES, POSITIONS = "orders", "balances", "positions"
 LEADERBOARD = "leaderboard"
+SESSION, NEWS, TENDERS = "session", "news", "tenders"
+FOR_AN_AUDIENCE = (NEWS, TENDERS)
+"""The channels with a part for everybody, whose subject is empty, and a part for each client."""
 MARKETDATA, TAPE = "marketdata", "tape"
 """The channels of `/ws/marketdata` and `/ws/trades`."""
-PRIVATE = (ORDERS, BALANCES)
+PRIVATE = (ORDERS, BALANCES, POSITIONS)
 LEADERBOARD_SIZE = 100
 """The largest number of clients in the channel `leaderboard`, and the largest number of house bots."""
 MARKETDATA_DEPTH = 10
@@ -46,6 +54,8 @@ SNAPSHOT_DEPTH = 1000
 """The levels of each side in a snapshot of a book."""
 CONFLATION_QUEUE_LENGTH = 64
 """The queue length at which the states of a subscriber are conflated."""
+MAX_CONFLATED_CHANGES = 10_000
+"""The changes of a book that are conflated for one subscriber. If there are more, it receives a snapshot instead."""
 MAX_QUEUED = 5_000
 """The queue length at which a subscriber is disconnected."""
 
@@ -64,8 +74,16 @@ class ConflatedState:
 
     previous_sequence: int = 0
     """The last sequence of a book that the subscriber received."""
-    levels: set[tuple[Side, int]] = field(default_factory=set)
-    """The prices of a book that have changed since. In a full book, the ids of the orders."""
+    levels: set[tuple[Side, int]] | None = field(default_factory=set)
+    """The prices of a book that have changed since. In a full book, the ids of the orders. None if there are too many."""
+
+    def add(self, previous_sequence: int, changed: Iterable[tuple[Side, int]]) -> None:
+        """Add changes of a book that follow the sequence `previous_sequence`."""
+        self.previous_sequence = self.previous_sequence or previous_sequence
+        if self.levels is not None:
+            self.levels.update(changed)
+            if len(self.levels) > MAX_CONFLATED_CHANGES:
+                self.levels = None
 
 
 class Subscriber(Outgoing):
@@ -155,12 +173,15 @@ class Hub:
         traded: set[str] = set()
         auctions: set[str] = set()
         clients: set[str] = set()
+        positions: set[str] = set()
         for number, report in enumerate(reports, first):
             if isinstance(report, PriceUpdate):
                 books.setdefault(report.symbol, []).append(report)
             elif isinstance(report, OrderReport):
                 if report.exec_type is not ExecType.PENDING_NEW:
                     self._event((ORDERS, report.client_id), order_message, market, number, report)
+                    if report.exec_type is ExecType.TRADE:
+                        positions.add(report.client_id)
             elif isinstance(report, Trade):
                 traded.add(report.symbol)
                 self._event((TRADES, report.symbol), trade_message, market, report)
@@ -175,9 +196,17 @@ class Hub:
                 auctions.add(report.symbol)
             elif isinstance(report, (AccountOpened, AssetsTransferred)):
                 clients.add(report.client_id)
+                positions.add(report.client_id)
+            elif isinstance(report, SessionChanged):
+                self._state(market, (SESSION, ""))
+            elif isinstance(report, NewsPublished):
+                self._event_to(report.clients, NEWS, news_message, market, report)
+            elif isinstance(report, TenderOffered):
+                self._event_to(report.clients, TENDERS, tender_message, market, report)
             elif isinstance(report, KeyRevoked):
-                for subscriber in self._key_users.get(report.key_id, ()):
-                    subscriber.revoked.set()
+                self._revoke(report.key_id)
+            elif isinstance(report, ParticipantChanged):
+                self._revoke(name_key(report.client_id))
         for symbol, (before, orders) in market.take_changed_orders().items():
             self._changed((FULL_BOOK, symbol), before, orders, partial(full_message, market, symbol, before, orders))
         for symbol, updates in books.items():
@@ -193,6 +222,8 @@ class Hub:
             self._state(market, (AUCTION, symbol))
         for client_id in clients:
             self._state(market, (BALANCES, client_id))
+        for client_id in positions:
+            self._state(market, (POSITIONS, client_id))
         self._traded |= traded
 
     def tick(self, market: MarketData) -> None:
@@ -202,8 +233,21 @@ class Hub:
         self._traded = set()
         self._state(market, (LEADERBOARD, ""))
 
+    def _revoke(self, key_id: str) -> None:
+        for subscriber in self._key_users.get(key_id, ()):
+            subscriber.revoked.set()
+
     def _event(self, key: Key, message: Callable[..., Any], *arguments: Any) -> None:
         subscribers = self._subscribers.get(key)
+        if subscribers:
+            frame = json_frame(message(*arguments))
+            for subscriber in subscribers:
+                subscriber.send(frame)
+
+    def _event_to(self, clients: list[str] | None, channel: str, message: Callable[..., Any], *arguments: Any) -> None:
+        """Send an event to these clients, or to all if it is None. The frame is made once."""
+        keys = [(channel, client_id) for client_id in ([""] if clients is None else clients)]
+        subscribers = [subscriber for key in keys for subscriber in self._subscribers.get(key, ())]
         if subscribers:
             frame = json_frame(message(*arguments))
             for subscriber in subscribers:
@@ -229,14 +273,15 @@ class Hub:
                     frame = frame or json_frame(message())
                     subscriber.send(frame)
                 else:
-                    state.previous_sequence = state.previous_sequence or previous
-                    state.levels.update(changed)
+                    state.add(previous, changed)
 
 
 def conflated_message(market: MarketData, key: Key, state: ConflatedState) -> Any:
     """Return the message of a conflated state: the changes of a book, or the newest state."""
+    if state.levels is None:
+        return state_message(market, key)
     if key[0] == BOOK:
-        return conflated_book_message(market, key[1], state)
+        return conflated_book_message(market, key[1], state.previous_sequence, state.levels)
     if key[0] == FULL_BOOK:
         return full_message(market, key[1], state.previous_sequence, sorted(state.levels))
     return state_message(market, key)
@@ -265,8 +310,14 @@ def state_message(market: MarketData, key: Key) -> Any:
                 "balance": market.balance_view(subject),
                 "holdings": market.holdings_view(subject),
             }
+        case "positions":
+            return {"channel": POSITIONS, "type": "positions", "positions": market.positions_view(subject)}
         case "leaderboard":
             return {"channel": LEADERBOARD, "type": "leaderboard", "leaders": market.leaders(LEADERBOARD_SIZE)}
+        case "session":
+            session = market.session.session
+            clock = None if session is None else session_view(session, time.time_ns())
+            return {"channel": SESSION, "type": "session", "session": clock}
         case "marketdata":
             return marketdata_message(market, subject)
     interval = channel.removeprefix(f"{CANDLES}:")
@@ -287,6 +338,16 @@ def order_message(market: MarketData, number: int, report: OrderReport) -> dict[
     return {"channel": ORDERS, "type": "report", "sequence": number, "report": view}
 
 
+def news_message(market: MarketData, news: NewsPublished) -> dict[str, Any]:
+    """Return the message of news on the channel `news`."""
+    return {"channel": NEWS, "type": "news", "news": news_view(news, market.securities)}
+
+
+def tender_message(market: MarketData, tender: TenderOffered) -> dict[str, Any]:
+    """Return the message of a tender on the channel `tenders`."""
+    return {"channel": TENDERS, "type": "tender", "tender": tender_view(tender, market.securities)}
+
+
 def status_message(report: TradingStateChanged) -> dict[str, Any]:
     """Return the message of a change of state on the channel `status`."""
     ends = time_text(report.ends_at) if report.ends_at else None
@@ -304,14 +365,16 @@ def book_message(market: MarketData, symbol: str, updates: list[PriceUpdate]) ->
     return _changes(BOOK, symbol, updates[0].book_sequence - 1, updates[-1].book_sequence, changes)
 
 
-def conflated_book_message(market: MarketData, symbol: str, state: ConflatedState) -> dict[str, Any]:
+def conflated_book_message(
+    market: MarketData, symbol: str, previous: int, changed: Iterable[tuple[Side, int]]
+) -> dict[str, Any]:
     """Return one message with the current levels of all changes that were conflated."""
     security, book = market.securities[symbol], market.books[symbol]
     changes = []
-    for side, price in sorted(state.levels):
+    for side, price in sorted(changed):
         levels = book.bids if side is Side.BUY else book.asks
         changes.append((side, level_view(security, price, *levels.get(price, (0, 0)))))
-    return _changes(BOOK, symbol, state.previous_sequence, book.sequence, changes)
+    return _changes(BOOK, symbol, previous, book.sequence, changes)
 
 
 def full_message(market: MarketData, symbol: str, previous: int, orders: Iterable[tuple[Side, int]]) -> dict[str, Any]:

@@ -4,18 +4,23 @@ from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal, localcontext
 
-from market_data_feed.candles import NS_PER_SECOND, Candle, Chart
+from market_data_feed.candles import Candle, Chart
+from market_data_feed.positions import Position
+from market_data_feed.sessions import SessionData
 from microexchange.enums import ExecType, OrderStatus, SettlementStatus, Side, TradingState
-from microexchange.numbers import cash_to_text
+from microexchange.numbers import NS_PER_SECOND, average_price, cash_to_text
+from microexchange.participants import Participants
 from microexchange.records import Record
 from microexchange.reports import (
     AccountOpened,
+    AssetsTransferred,
     AuctionUpdate,
     ClientResumed,
     ClientSuspended,
     KeyIssued,
     KeyRevoked,
     OrderReport,
+    ParticipantChanged,
     PriceUpdate,
     SecurityListed,
     SettlementReport,
@@ -33,6 +38,7 @@ from microexchange.schemas import (
     LeaderView,
     LevelView,
     OrderView,
+    PositionView,
     RestingOrderView,
     SecurityView,
     TickerView,
@@ -40,8 +46,10 @@ from microexchange.schemas import (
     time_text,
 )
 from microexchange.securities import Security
+from microexchange.session_reports import PaidOut, RoundEnded, TenderAnswered
 
 _BUY = Side.BUY
+NS_PER_DAY = 86_400 * NS_PER_SECOND
 SAMPLE_INTERVAL_NS = 5_000_000_000
 """The time between two samples of equities."""
 MIN_RATIO_SAMPLES = 12
@@ -79,6 +87,8 @@ class Client:
     house: bool = False
     """Whether the client is one of the exchange's own bots."""
     holdings: dict[str, int] = field(default_factory=dict)
+    positions: dict[str, Position] = field(default_factory=dict)
+    """Positions by symbol, as of the newest fill."""
     orders: dict[int, OpenOrder] = field(default_factory=dict)
     """Open orders by id."""
     trades: int = 0
@@ -129,10 +139,15 @@ class Changes:
     """(client id, order id)."""
     clients: set[str] = field(default_factory=set)
     holdings: set[tuple[str, str]] = field(default_factory=set)
+    positions: set[tuple[str, str]] = field(default_factory=set)
+    """(client id, symbol)."""
     keys: dict[str, tuple[str, int, int | None]] = field(default_factory=dict)
     """(client id, issued at, revoked at) by key id. The database keeps the first `issued_at` of a key."""
+    participants: set[str] = field(default_factory=set)
     candles: set[tuple[str, int]] = field(default_factory=set)
     """(symbol, start of the minute)."""
+    session: set[tuple[str, str]] = field(default_factory=set)
+    """Places in `SessionData.reports`."""
     equity: list[tuple[str, int, int]] = field(default_factory=list)
     """New samples: (client id, time, cash units)."""
 
@@ -145,10 +160,13 @@ class MarketData:
         self.books: dict[str, Book] = {}
         self.last_prices: dict[str, int] = {}
         """The price of the last trade, in ticks, of securities that have traded."""
+        self.opening_prices: dict[str, tuple[int, int]] = {}
+        """The day of the last trade in days of Unix time, and the price at its start in ticks, by symbol."""
         self.states: dict[str, TradingState] = {}
         self.clients: dict[str, Client] = {}
         self.revoked_keys: set[str] = set()
         """Ids of revoked API keys."""
+        self.participants = Participants()
         self.charts: dict[str, Chart] = {}
         self.orders = RestingOrders()
         self.order_sequences: dict[str, int] = {}
@@ -163,6 +181,7 @@ class MarketData:
         """The time at which the last of these orders ended, in nanoseconds. Empty after a restart."""
         self.auctions: dict[str, AuctionUpdate] = {}
         """The newest update of each auction that collects orders now."""
+        self.session = SessionData()
         self.updated_at = 0
         """The time at which the newest applied batch was appended, in nanoseconds."""
         self.sampled_at = 0
@@ -181,6 +200,9 @@ class MarketData:
             self._on_order(report)
         elif isinstance(report, Trade):
             self.totals.trades += 1
+            day = report.timestamp // NS_PER_DAY
+            if self.opening_prices.get(report.symbol, (-1, 0))[0] < day:
+                self.opening_prices[report.symbol] = (day, self.mark(report.symbol))
             self.last_prices[report.symbol] = report.price
             chart = self.charts.get(report.symbol)
             if chart is None:
@@ -197,6 +219,9 @@ class MarketData:
             self.client(report.client_id).house = report.house
             self.has_house = self.has_house or report.house
             self.changes.clients.add(report.client_id)
+            self._transfer(report)
+        elif isinstance(report, AssetsTransferred):
+            self._transfer(report)
         elif isinstance(report, ClientSuspended):
             self.client(report.client_id).suspended = True
             self.changes.clients.add(report.client_id)
@@ -210,12 +235,28 @@ class MarketData:
             # A key that is stored already keeps its `issued_at`, so the value here counts only for a key that is not.
             issued = self.changes.keys.get(report.key_id, (report.client_id, report.timestamp, None))[1]
             self.changes.keys[report.key_id] = (report.client_id, issued, report.timestamp)
+        elif isinstance(report, ParticipantChanged):
+            self.participants.apply(report)
+            self.changes.participants.add(report.client_id)
         elif isinstance(report, TradingStateChanged):
             self.states[report.symbol] = report.state
             self.auctions.pop(report.symbol, None)
             self.changes.securities.add(report.symbol)
         elif isinstance(report, AuctionUpdate):
             self.auctions[report.symbol] = report
+        elif isinstance(report, PaidOut):
+            for client_id, cash, lots in report.payments:
+                self._count_as_profit(client_id, report.symbol, cash, lots)
+        elif isinstance(report, TenderAnswered):
+            self._count_as_profit(report.client_id, report.symbol, report.cash, report.lots)
+            if self.session.is_running and report.lots:
+                self.changes.session.add(self.session.note_tender(report))
+        elif isinstance(report, RoundEnded):
+            for client_id, symbol, cash, lots in report.redeemed:
+                self._count_as_profit(client_id, symbol, cash, lots)
+            self.changes.session |= self.session.apply(report)
+        else:
+            self.changes.session |= self.session.apply(report)
 
     @property
     def now(self) -> int:
@@ -279,9 +320,12 @@ class MarketData:
             self.order_sequences[report.symbol] = totals.reports
         client = self.client(report.client_id)
         orders = client.orders
+        was_open = report.order_id in orders
         if report.exec_type is ExecType.TRADE:
             client.trades += 1
             self.changes.clients.add(report.client_id)
+            lots = report.last_quantity if report.side is _BUY else -report.last_quantity
+            self._trade(report.client_id, report.symbol, report.timestamp, lots, report.last_price, report.fee).trades += 1
         if report.status.is_final:
             ended = orders.pop(report.order_id, None)
             if client.house and ended is not None:
@@ -292,6 +336,24 @@ class MarketData:
                 self.house_orders[report.symbol] += 1
             orders[report.order_id] = OpenOrder(totals.reports, report)
         self.changes.orders.add((report.client_id, report.order_id))
+        if self.session.is_running:
+            self.changes.session.add(self.session.note_order(report, was_open, report.order_id in orders))
+
+    def _trade(self, client_id: str, symbol: str, timestamp: int, lots: int, price: int, fee: int = 0) -> Position:
+        """Add a trade to a position, and return it. The lots of a sale are negative."""
+        positions = self.clients[client_id].positions
+        position = positions.get(symbol)
+        if position is None:
+            position = positions[symbol] = Position()
+        position.begin_day(timestamp // NS_PER_DAY)
+        position.trade(lots, self.value(symbol, 1, price), fee)
+        self.changes.positions.add((client_id, symbol))
+        return position
+
+    def _transfer(self, report: AccountOpened | AssetsTransferred) -> None:
+        """Add the shares of a transfer to the positions of a client, at their present prices and without a fee."""
+        for symbol, lots in report.shares.items():
+            self._trade(report.client_id, symbol, report.timestamp, lots, self.mark(symbol))
 
     def _on_settlement(self, report: SettlementReport) -> None:
         if report.status is SettlementStatus.REJECTED:
@@ -312,6 +374,12 @@ class MarketData:
                 client.opened_with += self.value(symbol, lots - client.holdings.get(symbol, 0), self.mark(symbol))
             client.holdings[symbol], client.has_funds = lots, True
             self.changes.holdings.add((client_id, symbol))
+
+    def _count_as_profit(self, client_id: str, symbol: str, cash: int, lots: int) -> None:
+        """Count a transfer as a profit or a loss. Its settlement, before or after it, counts it as a deposit."""
+        client = self.client(client_id)
+        client.opened_with -= cash + (self.value(symbol, lots, self.mark(symbol)) if lots else 0)
+        self.changes.clients.add(client_id)
 
     def list_security(self, security: Security) -> None:
         """Add a security, or replace its terms.
@@ -498,6 +566,29 @@ class MarketData:
         lots = self.clients[client_id].holdings.get(symbol, 0)
         return HoldingView(client_id=client_id, symbol=symbol, quantity=self.securities[symbol].quantity_text(lots))
 
+    def positions_view(self, client_id: str) -> list[PositionView]:
+        """Return a client's positions, by symbol. Closed ones are included."""
+        return [self._position_view(*entry) for entry in sorted(self.clients[client_id].positions.items())]
+
+    def _position_view(self, symbol: str, position: Position) -> PositionView:
+        security, mark, day = self.securities[symbol], self.mark(symbol), self.updated_at // NS_PER_DAY
+        value = self.value(symbol, position.quantity, mark)
+        opening_day, opening_price = self.opening_prices.get(symbol, (-1, 0))
+        opening = self.value(symbol, 1, opening_price if opening_day == day else mark)
+        return PositionView(
+            symbol=symbol,
+            quantity=security.quantity_text(position.quantity),
+            average_cost=average_price(position.cost, position.quantity, security.lot_size),
+            cost=cash_to_text(position.cost),
+            last=security.price_text(mark),
+            value=cash_to_text(value),
+            unrealised=cash_to_text(position.unrealised(value)),
+            realised=cash_to_text(position.realised),
+            fees=cash_to_text(position.fees),
+            today=cash_to_text(position.of_day(day, value, opening)),
+            trades=position.trades,
+        )
+
     def leaderboard(self, limit: int, house: bool = True) -> list[LeaderView]:
         """Return the clients with the highest profit first, and equal profits by name.
 
@@ -532,6 +623,7 @@ class MarketData:
         return LeaderView(
             rank=rank,
             client_id=client_id,
+            nickname=self.participants[client_id].nickname if client_id in self.participants else client_id,
             house=client.house,
             equity=cash_to_text(equity),
             cash=cash_to_text(client.cash),

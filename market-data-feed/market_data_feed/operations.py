@@ -11,10 +11,10 @@ import httpx
 from microexchange.batches import ENGINE, Batch
 from microexchange.enums import ExecType, OrderStatus
 from microexchange.latency import LatencyWindow
+from microexchange.numbers import NS_PER_SECOND
 from microexchange.records import Record
 from microexchange.reports import OrderReport, Trade
 
-NS_PER_SECOND = 1_000_000_000
 RATE_HISTORY_SECONDS = 300
 """The number of seconds for which rates are kept."""
 END_TO_END = "gateway_in_to_feed_out"
@@ -78,14 +78,16 @@ class Operations:
 
     async def _poll(self, http: httpx.AsyncClient, name: str, url: str) -> None:
         try:
-            status = (await http.get(f"{url}/status")).json()
-            self._service_states[name] = {"alive": True, "waiting_for": status.get("waiting_for", {}), "status": status}
+            self._service_states[name] = _service_state((await http.get(f"{url}/status")).json())
         except (httpx.HTTPError, ValueError):
-            self._service_states[name] = {"alive": False, "waiting_for": {"service": "no answer"}, "status": {}}
+            self._service_states[name] = {
+                **_service_state({"waiting_for": {"service": "no answer"}}),
+                "alive": False,
+                "status": {},
+            }
 
     def view(self, rejects: dict[str, int]) -> dict[str, Any]:
         """Return rates, latencies, rejects and the state of each service."""
-        own = self._own_status()
         return {
             "rates": list(self.rates),
             "latency_ms": {
@@ -94,9 +96,19 @@ class Operations:
             "rejects": rejects,
             "services": {
                 **self._service_states,
-                "market-data-feed": {"alive": True, "waiting_for": own.pop("waiting_for", {}), "status": own},
+                "market-data-feed": _service_state(self._own_status()),
             },
         }
+
+
+def _service_state(status: dict[str, Any], no_answer: dict[str, str] | None = None) -> dict[str, Any]:
+    """Return the state of a service from its status, or from the reason why it has none."""
+    return {
+        "alive": no_answer is None,
+        "waiting_for": no_answer or status.get("waiting_for", {}),
+        "warnings": status.get("warnings", {}),
+        "status": status,
+    }
 
 
 def _ms(seconds: float | None) -> float | None:

@@ -30,7 +30,7 @@ from microexchange.log import Backoff, open_log
 from microexchange.producer_cursors import ProducerCursors
 from microexchange.records import DATA_FEED, Record
 from microexchange.service import background, check_position, read_batches, take_new_records
-from microexchange.settings import PublicSettings
+from microexchange.settings import PublicSettings, connection_limits
 from microexchange.web import make_app, serve
 
 _logger = structlog.get_logger(__name__)
@@ -56,6 +56,9 @@ class FeedSettings(PublicSettings):
     services: dict[str, str] = Field(
         default={}, description='Addresses of the other services, for the page of operations: {"name": "http://…"}.'
     )
+    currency: str = Field(
+        default="USD", pattern=r"^[A-Z]{3}$", description="Currency in which the pages show cash: a code of ISO 4217."
+    )
     history_days: int = Field(
         default=0,
         ge=0,
@@ -75,13 +78,15 @@ class FeedService:
         ledger_url = database_url(server, settings.namespace, CLEARING_DATA)
         self._log = open_log(settings.log_url.get_secret_value(), settings.namespace)
         self._keys = Keys(settings.data_dir)
+        self._access = Access(self._keys, settings.classroom)
         self._health = Health()
+        self._connections = connection_limits(settings)
         self._health.wait("database", "connecting")
         self._health.wait("log", "finding the position to read from")
         pool = AsyncConnectionPool(self._url, min_size=0, max_size=8, open=False)
         read_only = {"options": "-c default_transaction_read_only=on"}
         ledger = AsyncConnectionPool(ledger_url, min_size=0, max_size=4, open=False, kwargs=read_only)
-        self._state = FeedState(MarketData(), Hub(), pool, ledger, Operations(settings.services, self._status))
+        self._state = FeedState(MarketData(), Hub(), pool, ledger, Operations(settings.services, self._own_state))
         self._cursors = ProducerCursors()
         self._offset = 0
         self._stored_offset = 0
@@ -101,9 +106,13 @@ class FeedService:
         self._has_room = asyncio.Event()
         self._has_room.set()
 
+    def _own_state(self) -> dict[str, Any]:
+        return {"waiting_for": self._health.waiting_for, "warnings": self._health.warnings, **self._status()}
+
     def _status(self) -> dict[str, Any]:
         subscribers, longest = self._state.hub.backlog()
         return {
+            "connections": self._connections.open,
             "subscribers": subscribers,
             "longest_queue": longest,
             "offset": self._offset,
@@ -117,12 +126,19 @@ class FeedService:
         """Run until `stop` is set, then store the reports that were read."""
         settings = self._settings
         listener = bind(settings.host, settings.port, settings.port_flag)
-        limits = settings.cors_origins, settings.address_requests_per_second, self._keys.derived(PURPOSE)
-        app = make_app("microexchange market data", _DESCRIPTION, self._health, self._status, *limits)
-        access = Access(self._keys, settings.classroom)
-        add_routes(app, self._state, access)
-        add_websocket(app, self._state, access)
-        add_dashboard(app, settings.gateway_port, settings.classroom)
+        app = make_app(
+            "microexchange market data",
+            _DESCRIPTION,
+            self._health,
+            self._status,
+            settings.cors_origins,
+            settings.address_requests_per_second,
+            self._keys.derived(PURPOSE),
+            guards_pages=settings.classroom,
+        )
+        add_routes(app, self._state, self._access)
+        add_websocket(app, self._state, self._access)
+        add_dashboard(app, settings.gateway_port, settings.classroom, settings.currency)
 
         try:
             async with (
@@ -130,7 +146,7 @@ class FeedService:
                 self._state.ledger,
                 background(self._keep_storing(), self._read(), self._tick(), self._state.operations.watch()),
             ):
-                await serve(app, listener, stop)
+                await serve(app, listener, stop, self._connections, settings.trusted_proxies)
                 # The next start reads again what is not stored within five seconds.
                 for _ in range(50):
                     if self._stored_offset >= self._offset:
@@ -163,14 +179,18 @@ class FeedService:
                     # Let the writer and the requests run.
                     applied = 0
                     self._has_unstored.set()
-                    await (self._wait_for_room() if self._pending.count > MAX_PENDING_REPORTS else asyncio.sleep(0))
+                    await self._wait_for_room()
                     await self._may_apply.wait()
                     market = self._state.market
             self._has_unstored.set()
+            await self._wait_for_room()
 
     async def _wait_for_room(self) -> None:
-        self._has_room.clear()
-        await self._has_room.wait()
+        """Let other tasks run. If too many reports are pending, wait until they are being stored."""
+        await asyncio.sleep(0)
+        if self._pending.count > MAX_PENDING_REPORTS:
+            self._has_room.clear()
+            await self._has_room.wait()
 
     async def _keep_storing(self) -> None:
         """Store reports, and reconnect if the connection is lost. In the meantime, the feed continues to publish."""
@@ -202,7 +222,7 @@ class FeedService:
     def _begin_at(self, market: MarketData, cursors: ProducerCursors, offset: int) -> None:
         """Replace the state with one that was stored at `offset`."""
         self._state.market, self._cursors, self._offset = market, cursors, offset
-        self._keys.revoked = market.revoked_keys
+        self._keys.revoked, self._access.participants = market.revoked_keys, market.participants
 
     async def _take_over(self, store: Store) -> None:
         """Become the writer after another feed: load its state, and apply the reports that it has not stored."""

@@ -11,11 +11,13 @@ import sqlalchemy as sa
 from psycopg.types.json import Jsonb
 
 from exchange_db.days import BY_DAY, DAY_NS, date_of, day_of, make_partition, partition
-from exchange_db.reports import COLUMNS, LISTING_COLUMNS, order_report, security_listed
+from exchange_db.reports import COLUMNS, LISTING_COLUMNS, READ_PARTICIPANTS, order_report, participant, security_listed
 from exchange_db.rows import row_layout
 from exchange_db.tables import events, order_reports, price_updates, securities, settlement_reports, trades
 from market_data_feed.candles import Candle, Chart
 from market_data_feed.market import Changes, Client, MarketData, OpenOrder, Totals
+from market_data_feed.positions import Position
+from market_data_feed.sessions import KINDS
 from microexchange.enums import Side
 from microexchange.producer_cursors import ProducerCursors
 from microexchange.records import DATA_FEED, Record
@@ -39,7 +41,9 @@ _TRADE: Final = row_layout(trades, Trade)
 _PRICE_UPDATE: Final = row_layout(price_updates, PriceUpdate)
 _SETTLEMENT_REPORT: Final = row_layout(settlement_reports, SettlementReport, ("cash", "holdings"))
 _EVENT_COLUMNS: Final = ("report_id", "kind", "timestamp", "body")
-_LISTING: Final = row_layout(securities, SecurityListed, ("state", "last_price", "book_sequence"))
+_LISTING: Final = row_layout(
+    securities, SecurityListed, ("state", "last_price", "book_sequence", "opening_day", "opening_price")
+)
 _COLUMNS: Final = {
     table.name: _types(table, columns)
     for table, columns in (
@@ -52,12 +56,13 @@ _COLUMNS: Final = {
 }
 """The columns of the tables of reports in the order of the values of a row, with their types for COPY."""
 
-_PUT_SECURITIES = f"""
-INSERT INTO securities ({", ".join(_LISTING.columns)})
-SELECT * FROM unnest({", ".join(f"%s::{kind}[]" for kind in _types(securities, _LISTING.columns).values())})
-ON CONFLICT (symbol) DO UPDATE
-SET last_price = excluded.last_price, book_sequence = excluded.book_sequence, state = excluded.state
-"""  # noqa: S608 - our own column names
+_LISTING_ARRAYS = ", ".join(f"%s::{kind}[]" for kind in _types(securities, _LISTING.columns).values())
+_PUT_SECURITIES = (
+    f"INSERT INTO securities ({', '.join(_LISTING.columns)}) SELECT * FROM unnest({_LISTING_ARRAYS}) "  # noqa: S608 - our own names  # nosec B608
+    "ON CONFLICT (symbol) DO UPDATE "
+    "SET last_price = excluded.last_price, book_sequence = excluded.book_sequence, state = excluded.state, "
+    "opening_day = excluded.opening_day, opening_price = excluded.opening_price"
+)
 _PUT_LEVELS = """
 INSERT INTO levels (symbol, side, price, quantity, order_count)
 SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[])
@@ -100,10 +105,28 @@ _PUT_HOLDINGS = """
 INSERT INTO holdings (client_id, symbol, quantity) SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[])
 ON CONFLICT (client_id, symbol) DO UPDATE SET quantity = excluded.quantity
 """
+_POSITION: Final = tuple(f.name for f in fields(Position))
+"""The fields of `Position`. The columns of `positions` after its key have the same names."""
+_PUT_POSITIONS = """
+INSERT INTO positions (client_id, symbol, quantity, cost, realised, fees, day, opening_quantity, opening_result,
+    trades)
+SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::numeric[], %s::numeric[], %s::numeric[], %s::bigint[],
+    %s::bigint[], %s::numeric[], %s::bigint[])
+ON CONFLICT (client_id, symbol) DO UPDATE
+SET quantity = excluded.quantity, cost = excluded.cost, realised = excluded.realised, fees = excluded.fees,
+    day = excluded.day, opening_quantity = excluded.opening_quantity, opening_result = excluded.opening_result,
+    trades = excluded.trades
+"""
 _PUT_KEYS = """
 INSERT INTO keys (key_id, client_id, issued_at, revoked_at)
 SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[])
 ON CONFLICT (key_id) DO UPDATE SET revoked_at = excluded.revoked_at
+"""
+_PUT_PARTICIPANTS = """
+INSERT INTO participants (client_id, timestamp, nickname, team, seat)
+SELECT * FROM unnest(%s::text[], %s::bigint[], %s::text[], %s::text[], %s::text[])
+ON CONFLICT (client_id) DO UPDATE
+SET timestamp = excluded.timestamp, nickname = excluded.nickname, team = excluded.team, seat = excluded.seat
 """
 _PUT_CONSUMED = """
 INSERT INTO consumed (topic, "offset", producers, totals) VALUES (%s, %s, %s, %s)
@@ -111,6 +134,11 @@ ON CONFLICT (topic) DO UPDATE
 SET "offset" = excluded."offset", producers = excluded.producers, totals = excluded.totals
 """
 
+_PUT_SESSION = """
+INSERT INTO session_reports (kind, key, body) VALUES (%s, %s, %s)
+ON CONFLICT (kind, key) DO UPDATE SET body = excluded.body
+"""
+_DROP_SESSION = "DELETE FROM session_reports WHERE (kind, key) = (%s, %s)"
 _PUT_RETIRED = """
 INSERT INTO retired (table_name, day, symbol, rows) VALUES (%s, %s, %s, %s)
 ON CONFLICT (table_name, day, symbol) DO UPDATE SET rows = retired.rows + excluded.rows
@@ -188,6 +216,7 @@ def seal(pending: Pending, market: MarketData, cursors: ProducerCursors, offset:
     upserts += _order_upserts(market, changes)
     upserts += _account_upserts(market, changes)
     upserts += _candle_upserts(market, changes)
+    upserts += _session_upserts(market, changes)
     if changes.equity:
         # A client may have two samples of one time. One statement takes only one of them: the later.
         samples: list[Row] = [(*key, value) for key, value in {(c, at): equity for c, at, equity in changes.equity}.items()]
@@ -210,6 +239,7 @@ def _security_upserts(market: MarketData, changes: Changes) -> Iterator[Upsert]:
                 market.states[symbol].value,
                 market.last_prices.get(symbol, 0),
                 market.books[symbol].sequence,
+                *market.opening_prices.get(symbol, (-1, 0)),
                 *_LISTING.field_values(market.securities[symbol].listing),
             )
             for symbol in sorted(changes.securities)
@@ -262,9 +292,18 @@ def _account_upserts(market: MarketData, changes: Changes) -> Iterator[Upsert]:
             (client, symbol, market.clients[client].holdings[symbol]) for client, symbol in sorted(changes.holdings)
         ]
         yield _PUT_HOLDINGS, _columns(holding_rows)
+    if changes.positions:
+        position_rows: list[Row] = [
+            (client, symbol, *astuple(market.clients[client].positions[symbol]))
+            for client, symbol in sorted(changes.positions)
+        ]
+        yield _PUT_POSITIONS, _columns(position_rows)
     if changes.keys:
         key_rows: list[Row] = [(key_id, *values) for key_id, values in changes.keys.items()]
         yield _PUT_KEYS, _columns(key_rows)
+    if changes.participants:
+        found = [market.participants[client_id] for client_id in sorted(changes.participants)]
+        yield _PUT_PARTICIPANTS, _columns([(p.client_id, p.timestamp, p.nickname, p.team, p.seat.value) for p in found])
 
 
 def _candle_upserts(market: MarketData, changes: Changes) -> Iterator[Upsert]:
@@ -272,6 +311,22 @@ def _candle_upserts(market: MarketData, changes: Changes) -> Iterator[Upsert]:
     rows: list[Row] = [(symbol, *astuple(candle)) for symbol, candle in found if candle is not None]
     if rows:
         yield _PUT_CANDLES, _columns(rows)
+
+
+def _session_upserts(market: MarketData, changes: Changes) -> Iterator[Upsert]:
+    for place in sorted(changes.session):
+        report = market.session.reports.get(place)
+        if report is None:
+            yield _DROP_SESSION, place
+        else:
+            yield _PUT_SESSION, (*place, _json(msgspec.structs.asdict(report)))
+
+
+def _session_report(kind: str, body: dict[str, Any]) -> msgspec.Struct:
+    """Return a stored report of the session. Fields that are newer than the row have their defaults."""
+    report_type = KINDS[kind]
+    values = [body[name] for name in report_type.__struct_fields__ if name in body]
+    return msgspec.convert([report_type.__name__, *values], report_type)
 
 
 def _columns(rows: list[Row]) -> Row:
@@ -318,21 +373,25 @@ class Store:
             market.sampled_at, market.samples = (totals.pop(name, 0) for name in _SAMPLING)
             offset, market.totals = at, Totals(**totals)
             cursors = ProducerCursors.from_json(producers)
+        market.updated_at = market.sampled_at  # the profit of today needs the day
         await self._load_securities(market)
         await self._load_clients(market)
         await self._load_candles(market)
         await self._load_orders(market)
+        await self._load_session(market)
         return market, cursors, offset
 
     async def _load_securities(self, market: MarketData) -> None:
         run = self._connection.execute
-        query = f"SELECT {', '.join(LISTING_COLUMNS)}, last_price, book_sequence FROM securities ORDER BY symbol"  # noqa: S608
-        async for *terms, last_price, sequence in await run(query.encode()):
+        columns = ", ".join((*LISTING_COLUMNS, "last_price", "book_sequence", "opening_day", "opening_price"))
+        query = f"SELECT {columns} FROM securities ORDER BY symbol"  # noqa: S608 - our own names  # nosec B608
+        async for *terms, last_price, sequence, day, opening in await run(query.encode()):
             listing = security_listed(terms)
             market.list_security(Security(listing))
             market.books[listing.symbol].sequence = sequence
             if last_price:
                 market.last_prices[listing.symbol] = last_price
+                market.opening_prices[listing.symbol] = (day, opening)
         async for symbol, side, price, quantity, orders in await run(
             "SELECT symbol, side, price, quantity, order_count FROM levels"
         ):
@@ -341,7 +400,7 @@ class Store:
 
     async def _load_clients(self, market: MarketData) -> None:
         run = self._connection.execute
-        query = f"SELECT client_id, cash, suspended, opened_with, house, {', '.join(_COUNTS)} FROM clients"  # noqa: S608
+        query = f"SELECT client_id, cash, suspended, opened_with, house, {', '.join(_COUNTS)} FROM clients"  # noqa: S608 - our own names  # nosec B608
         async for client_id, cash, suspended, opened_with, house, *counts in await run(query.encode()):
             client = market.clients[client_id] = Client(cash, suspended, int(opened_with), house)
             market.has_house = market.has_house or house
@@ -354,8 +413,13 @@ class Store:
         async for client_id, symbol, quantity in await run("SELECT client_id, symbol, quantity FROM holdings"):
             client = market.client(client_id)
             client.holdings[symbol], client.has_funds = quantity, True
+        query = f"SELECT client_id, symbol, {', '.join(_POSITION)} FROM positions"  # noqa: S608  # nosec B608
+        async for client_id, symbol, *values in await run(query.encode()):
+            market.client(client_id).positions[symbol] = Position(*map(int, values))
         async for (key_id,) in await run("SELECT key_id FROM keys WHERE revoked_at IS NOT NULL"):
             market.revoked_keys.add(key_id)
+        async for row in await run(READ_PARTICIPANTS.encode()):
+            market.participants.apply(participant(row))
 
     async def _load_candles(self, market: MarketData) -> None:
         minutes: dict[str, list[Candle]] = {}
@@ -369,7 +433,7 @@ class Store:
 
     async def _load_orders(self, market: MarketData) -> None:
         columns = ", ".join(f"r.{name}" for name in COLUMNS)
-        query = f"SELECT r.report_id, {columns} FROM open_orders JOIN order_reports r USING (report_id) ORDER BY r.order_id"  # noqa: S608
+        query = f"SELECT r.report_id, {columns} FROM open_orders JOIN order_reports r USING (report_id) ORDER BY r.order_id"  # noqa: S608 - our own names  # nosec B608
         async for report_id, *values in await self._connection.execute(query.encode()):
             report = order_report(values)
             client = market.client(report.client_id)
@@ -378,6 +442,10 @@ class Store:
                 market.house_orders[report.symbol] += 1
             market.orders.apply(report)
             market.order_sequences[report.symbol] = max(market.order_sequences.get(report.symbol, 0), report_id)
+
+    async def _load_session(self, market: MarketData) -> None:
+        found = await self._connection.execute("SELECT kind, key, body FROM session_reports")
+        market.session.load([(kind, key, _session_report(kind, body)) async for kind, key, body in found])
 
     async def write(self, pending: Pending) -> None:
         """Write all of `pending`, or nothing."""
@@ -423,14 +491,14 @@ class Store:
             # Only this feed writes, so the count needs no lock. Readers lock the table before its days, and so does DROP.
             await run("CREATE TEMPORARY TABLE kept (report_id bigint) ON COMMIT DROP")
             if table == "order_reports":
-                await run(f"INSERT INTO kept SELECT report_id FROM {name} JOIN open_orders USING (report_id)")  # noqa: S608
+                await run(f"INSERT INTO kept SELECT report_id FROM {name} JOIN open_orders USING (report_id)")  # noqa: S608 - our own names  # nosec B608
             kept = len(await (await run("SELECT 1 FROM kept")).fetchall())
             column = "symbol" if table == "price_updates" else "''"
-            counts = await (await run(f"SELECT {column}, count(*) FROM {name} GROUP BY 1")).fetchall()  # noqa: S608
+            counts = await (await run(f"SELECT {column}, count(*) FROM {name} GROUP BY 1")).fetchall()  # noqa: S608 - our own names  # nosec B608
             if kept and kept == sum(count for _, count in counts):
                 return False
             if kept:
-                await run(f"DELETE FROM {name} WHERE report_id NOT IN (SELECT report_id FROM kept)")  # noqa: S608
+                await run(f"DELETE FROM {name} WHERE report_id NOT IN (SELECT report_id FROM kept)")  # noqa: S608 - our own names  # nosec B608
             else:
                 await run(f"DROP TABLE {name}")
             for symbol, count in counts:

@@ -9,10 +9,12 @@ from starlette.websockets import WebSocket
 
 from market_data_feed.hub import (
     CANDLES,
+    FOR_AN_AUDIENCE,
     LEADERBOARD,
     MARKETDATA,
     ORDERS,
     PRIVATE,
+    SESSION,
     TAPE,
     TRADES,
     Key,
@@ -23,7 +25,9 @@ from market_data_feed.hub import (
 )
 from market_data_feed.state import FeedState
 from microexchange.access import Access, as_client
+from microexchange.connection_limits import place_of
 from microexchange.frames import connection_of
+from microexchange.participants import name_key
 from microexchange.refusals import Code, Refusal
 from microexchange.web import decode_json, json_frame, json_text, refuse
 
@@ -36,7 +40,8 @@ MAX_SNAPSHOTS_AT_ONCE = 50
 """The snapshots in the queue at which a subscription to many securities waits for the reader."""
 
 Channel = Literal[
-    "book", "book.full", "bbo", "trades", "candles", "ticker", "status", "auction", "orders", "balances", "leaderboard"
+    "book", "book.full", "bbo", "trades", "candles", "ticker", "status", "auction", "orders", "balances", "positions",
+    "leaderboard", "session", "news", "tenders",
 ]  # fmt: skip
 Interval = Literal["1s", "1m", "5m", "1h", "1d"]
 Symbols = Annotated[list[str], msgspec.Meta(max_length=MAX_SUBSCRIPTIONS)]
@@ -123,14 +128,17 @@ class SubscriberSession:
         """Make this the connection of a client.
 
         Raises:
-            Refusal: The sender is the admin, or the connection is another client's.
+            Refusal: The sender is the admin, the connection is another client's, or the client has too many.
         """
         client_id = as_client(sender)
         if self._client_id not in ("", client_id):
             raise Refusal(Code.FORBIDDEN, f"this connection is logged in as {self._client_id}: open another one")
+        place_of(self._socket.scope).give_to(client_id)
         self._client_id = client_id
-        if key_id:
-            self._state.hub.use_key(self._subscriber, key_id)
+        for channel in FOR_AN_AUDIENCE:
+            if (channel, "") in self._subscriber.keys:
+                self._begin((channel, client_id))
+        self._state.hub.use_key(self._subscriber, key_id or name_key(client_id))
 
     async def _read(self) -> None:
         while True:
@@ -176,11 +184,13 @@ class SubscriberSession:
             Refusal: A symbol is not listed, or a private channel is requested without a login.
         """
         market, channel = self._state.market, request.channel
-        if channel == LEADERBOARD:
+        if channel in (LEADERBOARD, SESSION):
             return [(channel, "")], []
+        if channel in FOR_AN_AUDIENCE:
+            return [(channel, subject) for subject in dict.fromkeys(("", self._client_id))], []
         if channel in PRIVATE:
             if not self._client_id and self._access.classroom:
-                self._client_id = self._access.client(self._socket)
+                self._login(*self._access.identify(self._socket))
             if not self._client_id:
                 raise Refusal(
                     Code.UNAUTHENTICATED, f'{channel} is a private channel: log in with {{"op": "login", "key": "…"}}'
@@ -196,7 +206,8 @@ class SubscriberSession:
     def _begin(self, key: Key) -> None:
         """Send the current state of a channel, and subscribe to it. No other task runs in between, so no change is lost."""
         market, subscriber = self._state.market, self._subscriber
-        if key[0] not in (TRADES, TAPE, ORDERS) and not (key[0] in PRIVATE and key[1] not in market.clients):
+        has_state = key[0] not in (TRADES, TAPE, ORDERS, *FOR_AN_AUDIENCE)
+        if has_state and not (key[0] in PRIVATE and key[1] not in market.clients):
             subscriber.send(json_frame(state_message(market, key)))
         self._state.hub.subscribe(subscriber, key)
 

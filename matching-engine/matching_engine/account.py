@@ -28,6 +28,7 @@ class Account:
         "credit_limit",
         "held",
         "holdings",
+        "opened_with",
         "orders",
         "self_trade_prevention",
         "short_limit",
@@ -52,6 +53,8 @@ class Account:
         self.held = 0
         """Cash units that open buys hold."""
         self.suspended = False
+        self.opened_with: tuple[int, dict[str, int]] | None = None
+        """The opening balance of a house account, in cash units and in lots by symbol; None for clients."""
         self.self_trade_prevention = prevention
         self.holdings: dict[str, Holding] = {}
         self.orders: dict[int, Order] = {}
@@ -70,8 +73,3 @@ class Account:
         if holding is None:
             holding = self.holdings[symbol] = Holding()
         return holding
-
-    def drop(self, order: Order) -> None:
-        """Remove an order that has ended. Do nothing if it never rested or waited."""
-        if self.orders.pop(order.entry.command_id, None) is not None and order.entry.client_order_id:
-            del self.by_client_order_id[order.entry.client_order_id]

@@ -65,7 +65,7 @@ def _move(
     else:
         market.stops.remove(order)
     risk.release(order, order.leaves)
-    order.account.drop(order)
+    exchange.drop_order(order)
     order.quantity, order.leaves, order.price, order.trigger_price = new.quantity, new.leaves, new.price, new.trigger_price
     order.visible = min(order.entry.display_quantity or new.leaves, new.leaves)
     risk.reserve(order, new.hold)

@@ -1,6 +1,7 @@
 """`CancelOrder` and `CancelAll`, and the end of open orders for any other reason than a trade."""
 
 from matching_engine import risk
+from matching_engine.account import Account
 from matching_engine.book import Order
 from matching_engine.context import Outcome
 from matching_engine.exchange import Exchange
@@ -37,6 +38,14 @@ def cancel_all(exchange: Exchange, command: CancelAll, outcome: Outcome) -> None
             cancel(exchange, order, command, outcome.reports)
 
 
+def cancel_orders(
+    exchange: Exchange, account: Account, command: Command, reports: list[Report], code: Code, text: str
+) -> None:
+    """Cancel all open orders of an account for a reason, oldest first."""
+    for order_id in sorted(account.orders):
+        cancel(exchange, account.orders[order_id], command, reports, code, text)
+
+
 def expire(exchange: Exchange, order: Order, command: Command, reports: list[Report]) -> None:
     """End an open order whose time in force is over."""
     text = "the order has expired"
@@ -56,7 +65,7 @@ def cancel(
     """End an order that rests or waits for its trigger."""
     market, side, level = exchange.markets[order.entry.symbol], order.entry.side, order.level
     risk.release(order, order.leaves)
-    order.account.drop(order)
+    exchange.drop_order(order)
     reports.append(order_report(order, command, exec_type, status, 0, code or "", text))
     if level is None:
         market.stops.remove(order)

@@ -2,16 +2,17 @@
 
 from matching_engine import risk
 from matching_engine.account import Account
-from matching_engine.cancellation import cancel
+from matching_engine.cancellation import cancel_orders
 from matching_engine.context import Outcome, Reason
 from matching_engine.exchange import Exchange
 from matching_engine.limits import MAX_ISSUED_CASH
 from matching_engine.reports import accepted, rejected, unknown_client
+from matching_engine.session_terms import apply_terms_late, note_transfer, transfer
 from microexchange.commands import OpenAccount, ResumeClient, SuspendClient, TransferAssets
 from microexchange.instructions import Transfer
 from microexchange.numbers import MAX_CASH, MAX_LOTS
 from microexchange.refusals import Code
-from microexchange.reports import AccountOpened, AssetsTransferred, ClientResumed, ClientSuspended
+from microexchange.reports import AccountOpened, ClientResumed, ClientSuspended
 
 
 def open_account(exchange: Exchange, command: OpenAccount, outcome: Outcome) -> None:
@@ -22,15 +23,18 @@ def open_account(exchange: Exchange, command: OpenAccount, outcome: Outcome) -> 
         outcome.reports.append(rejected(command, client_id, *refusal))
         return
     account = Account(client_id, cash, command.self_trade_prevention, credit, command.short_limit)
+    account.opened_with = (cash, shares) if command.house else None
     exchange.accounts[client_id] = account
     exchange.issued_cash += cash
     exchange.granted_credit += credit
     for symbol, lots in shares.items():
         account.holding(symbol).quantity = lots
-    transfer = Transfer(command.command_id, command.timestamp, client_id, cash, shares, credit_limit=credit)
-    outcome.instructions.append(transfer)
+    funding = Transfer(command.command_id, command.timestamp, client_id, cash, shares, credit_limit=credit)
+    outcome.instructions.append(funding)
+    note_transfer(exchange, client_id, cash, shares)
     opened = AccountOpened(command.command_id, command.timestamp, client_id, cash, shares, command.house)
     outcome.reports.append(opened)
+    apply_terms_late(exchange, account, command, outcome)
 
 
 def _refuse_account(exchange: Exchange, command: OpenAccount) -> Reason | None:
@@ -56,20 +60,15 @@ def transfer_assets(exchange: Exchange, command: TransferAssets, outcome: Outcom
     if account is None:
         outcome.reports.append(unknown_client(command, client_id))
         return
-    refusal = _refuse_transfer(exchange, account, cash, shares)
+    refusal = refuse_transfer(exchange, account, cash, shares)
     if refusal is not None:
         outcome.reports.append(rejected(command, client_id, *refusal))
         return
-    account.cash += cash
-    exchange.issued_cash += cash
-    for symbol, lots in shares.items():
-        account.holding(symbol).quantity += lots
-    fields = (command.command_id, command.timestamp, client_id, cash, shares)
-    outcome.instructions.append(Transfer(*fields, False, command.memo))
-    outcome.reports.append(AssetsTransferred(*fields, command.memo))
+    transfer(exchange, account, cash, shares, command.memo, command, outcome, command.command_id)
+    note_transfer(exchange, client_id, cash, shares)
 
 
-def _refuse_transfer(exchange: Exchange, account: Account, cash: int, shares: dict[str, int]) -> Reason | None:
+def refuse_transfer(exchange: Exchange, account: Account, cash: int, shares: dict[str, int]) -> Reason | None:
     """Return why the account cannot receive these assets, or pay out negative ones. None if it can."""
     if not cash and not any(shares.values()):
         return Code.INVALID_FIELD, "there is nothing to transfer"
@@ -97,9 +96,7 @@ def suspend_client(exchange: Exchange, command: SuspendClient, outcome: Outcome)
         return
     account.suspended = True
     outcome.reports.append(ClientSuspended(command.command_id, command.timestamp, command.client_id, command.text))
-    for order_id in sorted(account.orders):
-        order, text = account.orders[order_id], "the client was suspended"
-        cancel(exchange, order, command, outcome.reports, Code.CLIENT_SUSPENDED, text)
+    cancel_orders(exchange, account, command, outcome.reports, Code.CLIENT_SUSPENDED, "the client was suspended")
 
 
 def resume_client(exchange: Exchange, command: ResumeClient, outcome: Outcome) -> None:

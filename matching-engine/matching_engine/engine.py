@@ -15,7 +15,11 @@ from matching_engine.exchange import Exchange
 from matching_engine.limits import MAX_INT, MAX_NOW
 from matching_engine.listings import list_security
 from matching_engine.order_entry import new_order
+from matching_engine.payouts import pay_out
 from matching_engine.saved_books import load_book, save_book
+from matching_engine.session_news import assign_role, publish_news
+from matching_engine.sessions import control_session, plan_session
+from matching_engine.tenders import answer_tender, offer_tender
 from matching_engine.timers import end_due, time_tick
 from matching_engine.trading_states import set_trading_state
 from microexchange.batches import Batch, gateway_name
@@ -38,6 +42,15 @@ from microexchange.commands import (
 )
 from microexchange.ids import COUNTER_BITS, MAX_GATEWAY
 from microexchange.reports import GatewayLoggedOn
+from microexchange.session_commands import (
+    AnswerTender,
+    AssignRole,
+    ControlSession,
+    OfferTender,
+    PayOut,
+    PlanSession,
+    PublishNews,
+)
 
 Handler = Callable[[Exchange, Any, Outcome], None]
 """Applies a command of one type to the exchange, and appends its records to the outcome."""
@@ -65,6 +78,13 @@ HANDLERS: dict[type, Handler] = {
     SaveBook: save_book,
     LoadBook: load_book,
     TimeTick: time_tick,
+    PlanSession: plan_session,
+    ControlSession: control_session,
+    PublishNews: publish_news,
+    AssignRole: assign_role,
+    PayOut: pay_out,
+    OfferTender: offer_tender,
+    AnswerTender: answer_tender,
 }
 
 

@@ -96,6 +96,11 @@ class SecurityMarket:
         """The price of the last trade in ticks; 0 before the first."""
         self.set_reference(listing.reference_price)
 
+    def ticks_of(self, price: int) -> int | None:
+        """Return a price in cash units for a share in ticks. None if it is not a whole number of them."""
+        ticks, rest = divmod(price * self.lot_size, self.tick_value)
+        return None if rest else int(ticks)
+
     def set_reference(self, price: int) -> None:
         """Set the reference price, in ticks, and the price band around it."""
         self.reference_price = price

@@ -5,6 +5,7 @@ from typing import assert_never
 from matching_engine.auction import uncrossing
 from matching_engine.book import BookSide, Level, Order
 from matching_engine.context import Matching, Reason
+from matching_engine.exchange import Exchange
 from matching_engine.market import SecurityMarket
 from matching_engine.reports import price_update, trade_reports
 from matching_engine.risk import settle
@@ -146,12 +147,12 @@ def _trade(
     maker.visible -= quantity
     level.quantity -= quantity
     if not maker.visible:
-        _show_next(maker, level, market)
+        _show_next(exchange, maker, level, market)
     if taker_level is not None:
         taker.visible -= quantity
         taker_level.quantity -= quantity
         if not taker.visible:
-            _show_next(taker, taker_level, market)
+            _show_next(exchange, taker, taker_level, market)
     else:
         shown = taker.entry.display_quantity
         taker.visible = min(shown, taker.leaves) if shown else taker.leaves
@@ -162,7 +163,7 @@ def _trade(
     trade_reports(matching.reports, trade, command.command_id, maker, taker, taker_price)
 
 
-def _show_next(order: Order, level: Level, market: SecurityMarket) -> None:
+def _show_next(exchange: Exchange, order: Order, level: Level, market: SecurityMarket) -> None:
     """Replace the shown part of a resting order after it has traded.
 
     An iceberg shows its next part, behind the other orders of the level. An order without open lots leaves the book.
@@ -173,4 +174,4 @@ def _show_next(order: Order, level: Level, market: SecurityMarket) -> None:
         level.move_back(order)
     else:
         (market.book.bids if order.entry.side is _BUY else market.book.asks).remove(order)
-        order.account.drop(order)
+        exchange.drop_order(order)

@@ -30,7 +30,7 @@ def place(exchange: Exchange, market: SecurityMarket, order: Order, command: Com
         ended_by = match(matching, order, level, opposite)
     if not order.leaves:
         if order.arrival:
-            order.account.drop(order)
+            exchange.drop_order(order)
     elif ended_by is None and limit is not None and ((terms := order.entry.time_in_force) is _GTC or terms not in AT_ONCE):
         rest(exchange, market, order, command, outcome.reports)
     else:
@@ -41,7 +41,7 @@ def place(exchange: Exchange, market: SecurityMarket, order: Order, command: Com
                 else (Code.UNFILLED, "the quantity that did not trade at once is cancelled")
             )
         risk.release(order, order.leaves)
-        order.account.drop(order)
+        exchange.drop_order(order)
         outcome.reports.append(canceled(order, command, *ended_by))
     if market.has_band and market.state is _CONTINUOUS and market.book.is_crossed:
         reason = f"a trade would have been outside the price band of {market.low} to {market.high} ticks"

@@ -12,6 +12,7 @@ from microexchange.refusals import Code
 from microexchange.reports import (
     CommandAccepted,
     CommandRejected,
+    OrderRepeated,
     OrderReport,
     PriceUpdate,
     Report,
@@ -132,6 +133,21 @@ def rejected_order(command: NewOrder, code: Code, text: str) -> OrderReport:
     entry = msgspec.structs.replace(command, **numbers) if numbers else command
     order = Order(entry, Account(command.client_id, 0))
     return order_report(order, command, _REJECTED, OrderStatus.REJECTED, 0, code, text)
+
+
+def repeated_order(command: NewOrder, first_id: int) -> list[Report]:
+    """Return the reports of an order that repeats the first order of its client order id. The order itself is rejected."""
+    name, text = command.client_order_id, f"the order repeats order {first_id}, which has this client_order_id"
+    return [
+        rejected_order(command, Code.DUPLICATE_CLIENT_ORDER_ID, text),
+        OrderRepeated(command.command_id, command.timestamp, command.client_id, name, first_id),
+    ]
+
+
+def other_order(command: NewOrder, first_id: int) -> list[Report]:
+    """Return the reports of an order whose client order id belongs to an order with other terms."""
+    text = f"{command.client_order_id} is the client_order_id of order {first_id}, which has other terms: send a new one"
+    return [rejected_order(command, Code.DUPLICATE_CLIENT_ORDER_ID, text)]
 
 
 def trade_reports(

@@ -6,7 +6,7 @@ from matching_engine import risk
 from matching_engine.book import Order
 from matching_engine.cancellation import cancel
 from matching_engine.context import Matching, Outcome, Reason
-from matching_engine.exchange import Exchange
+from matching_engine.exchange import HOUSE_CLOSED, Exchange
 from matching_engine.limits import MAX_SAVED_BOOKS
 from matching_engine.market import SecurityMarket
 from matching_engine.matching import uncross
@@ -15,7 +15,6 @@ from matching_engine.reports import accepted, order_report, rejected, unknown_sy
 from matching_engine.triggers import fire
 from microexchange.commands import LoadBook, NewOrder, SaveBook
 from microexchange.enums import ExecType, OrderStatus, TradingState
-from microexchange.ids import MAX_GATEWAY, IdSequence
 from microexchange.refusals import Code
 from microexchange.reports import BookLoaded, BookSaved, Report
 
@@ -72,11 +71,9 @@ def _enter(
     exchange: Exchange, market: SecurityMarket, saved: list[NewOrder], command: LoadBook, reports: list[Report]
 ) -> int:
     """Enter the orders of a saved book under new ids, and return how many rest."""
-    ids = IdSequence(MAX_GATEWAY, exchange.last_command_ids.get(MAX_GATEWAY, 0))
     entered = 0
     for entry in saved:
-        order_id = exchange.last_command_ids[MAX_GATEWAY] = ids.next(exchange.now)
-        order = Order(msgspec.structs.replace(entry, command_id=order_id), exchange.accounts[entry.client_id])
+        order = Order(msgspec.structs.replace(entry, command_id=exchange.new_id()), exchange.accounts[entry.client_id])
         hold = risk.hold_per_lot(order, order.price, market)
         refusal = _refuse(exchange, market, order, hold)
         if refusal is not None:
@@ -94,6 +91,8 @@ def _refuse(exchange: Exchange, market: SecurityMarket, order: Order, hold: int)
     entry, account = order.entry, order.account
     if account.suspended:
         return Code.CLIENT_SUSPENDED, f"{account.client_id} is suspended"
+    if account.opened_with is not None and not exchange.house_may_trade:
+        return Code.HOUSE_CLOSED, HOUSE_CLOSED
     if entry.client_order_id in account.by_client_order_id:
         return Code.DUPLICATE_CLIENT_ORDER_ID, f"{entry.client_order_id} is the client_order_id of another open order"
     if entry.expire_at and entry.expire_at <= exchange.now:

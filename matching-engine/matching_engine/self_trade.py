@@ -19,7 +19,7 @@ def prevent(matching: Matching, taker: Order, maker: Order) -> Reason | None:
     if prevention.cancels_resting:
         matching.market.book.side(maker.entry.side).remove(maker)
         risk.release(maker, maker.leaves)
-        maker.account.drop(maker)
+        matching.exchange.drop_order(maker)
         matching.reports.append(canceled(maker, matching.command, *_reason(taker)))
     return _reason(maker) if prevention.cancels_entering else None
 
@@ -53,7 +53,7 @@ def _shrink(matching: Matching, maker: Order, reason: Reason) -> None:
     assert level is not None, "the maker rests"  # noqa: S101
     if not maker.leaves:
         matching.market.book.side(maker.entry.side).remove(maker)
-        maker.account.drop(maker)
+        matching.exchange.drop_order(maker)
         reports.append(canceled(maker, command, *reason))
     else:
         level.quantity -= maker.visible

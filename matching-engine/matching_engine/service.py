@@ -9,7 +9,7 @@ from pydantic import Field
 
 from matching_engine import state
 from matching_engine.engine import Engine
-from matching_engine.snapshots import Snapshot, SnapshotStore
+from matching_engine.snapshots import Snapshot, SnapshotStore, read_engines
 from microexchange.batches import ENGINE
 from microexchange.health import Health
 from microexchange.listening import bind
@@ -37,10 +37,9 @@ class EngineService:
         self._settings = settings
         self._store = SnapshotStore(settings.data_dir / "engine")
         token = self._fencing_token = self._store.next_fencing_token()
-        snapshot = self._store.newest()
+        snapshot, self._engine = next(read_engines(settings.data_dir / "engine"), (None, Engine()))
         if snapshot is None:
-            snapshot = Snapshot(0, 1, 1, state.take(Engine()))
-        self._engine = state.restore(snapshot.state)
+            snapshot = Snapshot(0, 1, 1, state.take(self._engine))
         self._offset = snapshot.offset
         """The offset of `order_entry` to read next."""
         self._saved_offset = snapshot.offset
@@ -82,6 +81,8 @@ class EngineService:
                     await asyncio.wait_for(self._snapshot(), 15)
                 except TimeoutError:
                     _logger.warning("stopped without a snapshot: the log did not accept the last output")
+                except OSError as error:
+                    _logger.warning("stopped without a snapshot: it could not be written", cause=str(error))
         finally:
             await self._log.close()
             self._store.close()

@@ -17,7 +17,8 @@ from typing import IO, NoReturn
 import msgspec
 import structlog
 
-from matching_engine.state import EngineState
+from matching_engine.engine import Engine
+from matching_engine.state import EngineState, StateError, restore
 from microexchange.fencing import next_fencing_token
 
 _logger = structlog.get_logger(__name__)
@@ -51,9 +52,23 @@ def read_snapshots(folder: Path) -> Iterator[Snapshot]:
             _logger.error("skipped a damaged snapshot", file=str(path), cause=str(error))
 
 
+def read_engines(folder: Path) -> Iterator[tuple[Snapshot, Engine]]:
+    """Iterate over the snapshots that an engine can have, newest first, each with its engine."""
+    for snapshot in read_snapshots(folder):
+        try:
+            yield snapshot, restore(snapshot.state)
+        except StateError as error:
+            _logger.error("skipped a snapshot that cannot be restored", offset=snapshot.offset, cause=str(error))
+
+
 def _files(folder: Path) -> list[Path]:
     """Return the snapshot files in `folder`, newest first."""
     return sorted(folder.glob("snapshot-*.bin"), reverse=True)
+
+
+def encode_snapshot(payload: bytes) -> bytes:
+    """Return the content of a snapshot file: a heading, the checksum and the payload."""
+    return _MAGIC + hashlib.blake2b(payload, digest_size=_DIGEST_SIZE).digest() + payload
 
 
 def _read(path: Path) -> Snapshot:
@@ -152,7 +167,11 @@ class Writing:
             self._temporary.unlink(missing_ok=True)
             reason = os.strerror(code) if 0 < code < _OTHER_FAULT else f"its writer ended with {code}"
             raise OSError(max(code, 1), f"cannot write {self._path}: {reason}")
-        self._store.publish(self._temporary, self._path)
+        try:
+            self._store.publish(self._temporary, self._path)
+        except OSError:
+            self._temporary.unlink(missing_ok=True)
+            raise
 
     def abandon(self) -> None:
         """Kill the child, and delete its file."""
@@ -171,8 +190,7 @@ def _write_in_child(temporary: Path, take: Callable[[], Snapshot]) -> NoReturn:
     try:
         gc.disable()
         payload = msgspec.msgpack.encode(take())
-        digest = hashlib.blake2b(payload, digest_size=_DIGEST_SIZE).digest()
-        _write_durably(temporary, _MAGIC + digest + payload)
+        _write_durably(temporary, encode_snapshot(payload))
         status = 0
     except OSError as error:
         status = min(error.errno or 1, _OTHER_FAULT - 1)

@@ -5,12 +5,18 @@ import msgspec
 from matching_engine.account import Account
 from matching_engine.auction import Uncrossing
 from matching_engine.book import Order
+from matching_engine.client_order_ids import TakenIds
 from matching_engine.engine import Engine
 from matching_engine.market import SecurityMarket
 from matching_engine.risk import hold_per_lot, reserve
+from matching_engine.session import Session
 from microexchange.commands import NewOrder
 from microexchange.enums import SelfTradePrevention, TradingState
 from microexchange.reports import SecurityListed
+
+
+class StateError(ValueError):
+    """A state that no engine can have."""
 
 
 class OrderState(msgspec.Struct, array_like=True, gc=False):
@@ -39,6 +45,7 @@ class AccountState(msgspec.Struct, array_like=True):
     holdings: dict[str, int]
     credit_limit: int = 0
     short_limit: int = 0
+    opened_with: tuple[int, dict[str, int]] | None = None
 
 
 class MarketState(msgspec.Struct, array_like=True):
@@ -52,6 +59,21 @@ class MarketState(msgspec.Struct, array_like=True):
     reference_price: int
     indicative: tuple[int, int, int]
     """Price, quantity and imbalance of the last auction report."""
+
+
+class TakenIdsState(msgspec.Struct, array_like=True, frozen=True):
+    """The client order ids that one client has taken."""
+
+    newer: dict[str, bytes]
+    older: dict[str, bytes]
+    began_at: int
+
+
+class ClientOrderIdsState(msgspec.Struct, array_like=True, frozen=True):
+    """The client order ids that are taken, by client. A snapshot of an older version has none."""
+
+    current: dict[str, TakenIdsState] = {}
+    previous: dict[str, TakenIdsState] = {}
 
 
 class EngineState(msgspec.Struct, array_like=True):
@@ -69,10 +91,13 @@ class EngineState(msgspec.Struct, array_like=True):
     saved_books: list[tuple[str, str, list[NewOrder]]]
     """(symbol, name, orders)."""
     gateway_tokens: dict[str, int] = {}
+    client_order_ids: ClientOrderIdsState = ClientOrderIdsState()
+    session: Session | None = None
 
 
 def take(engine: Engine) -> EngineState:
     """Return the state of `engine`. They share nothing that can change."""
+    ids = engine.client_order_ids
     return EngineState(
         engine.now,
         dict(engine.last_command_ids),
@@ -100,6 +125,7 @@ def take(engine: Engine) -> EngineState:
                 {symbol: holding.quantity for symbol, holding in account.holdings.items() if holding.quantity},
                 account.credit_limit,
                 account.short_limit,
+                account.opened_with,
             )
             for account in engine.accounts.values()
         ],
@@ -115,7 +141,24 @@ def take(engine: Engine) -> EngineState:
         ],
         [(symbol, name, list(orders)) for (symbol, name), orders in engine.saved_books.items()],
         dict(engine.gateway_tokens),
+        ClientOrderIdsState(_taken_states(ids.current), _taken_states(ids.previous)),
+        None if engine.session is None else engine.session.copy(),
     )
+
+
+def _taken_states(generation: dict[str, TakenIds]) -> dict[str, TakenIdsState]:
+    return {
+        client_id: TakenIdsState(dict(taken.newer), dict(taken.older), taken.began_at)
+        for client_id, taken in generation.items()
+    }
+
+
+def _taken_ids(generation: dict[str, TakenIdsState]) -> dict[str, TakenIds]:
+    restored = {}
+    for client_id, kept in generation.items():
+        taken = restored[client_id] = TakenIds(kept.began_at)
+        taken.newer, taken.older = dict(kept.newer), dict(kept.older)
+    return restored
 
 
 def _order_state(order: Order) -> OrderState:
@@ -133,7 +176,18 @@ def _order_state(order: Order) -> OrderState:
 
 
 def restore(state: EngineState) -> Engine:
-    """Return an engine in that state."""
+    """Return an engine in that state.
+
+    Raises:
+        StateError: No engine can have that state: an order has no account, no security or no price.
+    """
+    try:
+        return _restored(state)
+    except (LookupError, ValueError, ArithmeticError, AssertionError) as error:
+        raise StateError(f"no engine can have this state: {type(error).__name__}: {error}") from error
+
+
+def _restored(state: EngineState) -> Engine:
     engine = Engine()
     engine.now = state.now
     engine.last_command_ids = dict(state.last_command_ids)
@@ -141,6 +195,14 @@ def restore(state: EngineState) -> Engine:
     engine.next_trade_id = state.next_trade_id
     engine.next_arrival = state.next_arrival
     engine.issued_cash = state.issued_cash
+    ids = engine.client_order_ids
+    ids.current, ids.previous = (
+        _taken_ids(kept) for kept in (state.client_order_ids.current, state.client_order_ids.previous)
+    )
+    ids.count = sum(len(taken.newer) + len(taken.older) for taken in ids.current.values())
+    if state.session is not None:
+        engine.session = state.session.copy()
+        engine.plan_session_timer()
     engine.saved_books = {(symbol, name): list(orders) for symbol, name, orders in state.saved_books}
     for listed in state.markets:
         market = engine.markets[listed.listing.symbol] = SecurityMarket(listed.listing)
@@ -156,6 +218,7 @@ def restore(state: EngineState) -> Engine:
         engine.granted_credit += opened.credit_limit
         engine.accounts[opened.client_id] = account
         account.suspended = opened.suspended
+        account.opened_with = opened.opened_with
         for symbol, quantity in opened.holdings.items():
             account.holding(symbol).quantity = quantity
     for kept in state.orders:

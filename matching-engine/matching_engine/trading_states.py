@@ -19,12 +19,31 @@ def set_trading_state(exchange: Exchange, command: SetTradingState, outcome: Out
     if market is None:
         outcome.reports.append(unknown_symbol(command, command.symbol))
     elif market.state is command.state:
+        exchange.keep_state(command.symbol, command.state)
         outcome.reports.append(accepted(command))
     elif market.state is TradingState.DELISTED:
         outcome.reports.append(rejected(command, "", Code.DELISTED, f"{command.symbol} is delisted"))
     else:
+        exchange.keep_state(command.symbol, command.state)
         outcome.reports.append(accepted(command))
         enter_state(exchange, market, command.state, command, outcome, "")
+
+
+def move_to(
+    exchange: Exchange, market: SecurityMarket, state: TradingState, command: Command, outcome: Outcome, reason: str
+) -> None:
+    """Move a market to a state, unless it is in that state or delisted."""
+    if market.state is not state and market.state is not TradingState.DELISTED:
+        enter_state(exchange, market, state, command, outcome, reason)
+
+
+def stop_market(
+    exchange: Exchange, market: SecurityMarket, command: Command, outcome: Outcome, code: Code, reason: str
+) -> None:
+    """Halt a market, and cancel all its orders with a code."""
+    move_to(exchange, market, TradingState.HALTED, command, outcome, reason)
+    for order in market.open_orders():
+        cancel(exchange, order, command, outcome.reports, code, reason)
 
 
 def enter_state(

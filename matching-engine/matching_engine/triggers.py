@@ -47,5 +47,5 @@ def _enter(exchange: Exchange, market: SecurityMarket, order: Order, command: Co
         place(exchange, market, order, command, outcome)
     else:
         risk.release(order, leaves)
-        order.account.drop(order)
+        exchange.drop_order(order)
         outcome.reports.append(canceled(order, command, *refusal))

@@ -5,7 +5,7 @@ import msgspec
 from matching_engine import risk
 from matching_engine.book import Order
 from matching_engine.context import Reason
-from matching_engine.exchange import Exchange
+from matching_engine.exchange import HOUSE_CLOSED, Exchange
 from matching_engine.limits import MAX_INT
 from matching_engine.liquidity import is_fillable, market_cost, would_trade
 from matching_engine.market import SecurityMarket
@@ -27,6 +27,8 @@ def refuse_order(exchange: Exchange, order: Order, market: SecurityMarket, hold:
     entry, account = order.entry, order.account
     if account.suspended:
         return Code.CLIENT_SUSPENDED, f"{account.client_id} is suspended"
+    if account.opened_with is not None and not exchange.house_may_trade:
+        return Code.HOUSE_CLOSED, HOUSE_CLOSED
     quantity, price, order_type, time_in_force = entry.quantity, entry.price, entry.order_type, entry.time_in_force
     if not 1 <= quantity <= market.max_quantity:
         greatest = from_steps(market.max_quantity, market.lot_size)
@@ -52,9 +54,6 @@ def refuse_order(exchange: Exchange, order: Order, market: SecurityMarket, hold:
         refusal = _refuse_in_state(order, market)
     if refusal is not None:
         return refusal
-    if entry.client_order_id and entry.client_order_id in account.by_client_order_id:
-        open_id = account.by_client_order_id[entry.client_order_id]
-        return Code.DUPLICATE_CLIENT_ORDER_ID, f"{entry.client_order_id} is the client_order_id of the open order {open_id}"
     if price is not None or entry.side is _SELL:
         refusal = risk.refuse(exchange.markets, order, market, quantity, quantity * hold)
     elif entry.trigger_price is None:

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from hmac import compare_digest
 
-import msgspec
 from fastapi import Request, Response
 
 from microexchange.access import Access, checked_client_id
 from microexchange.auth import ADMIN, IssuedKey
+from microexchange.number_fields import json_decoder
 from microexchange.numbers import cash_to_text
 from microexchange.refusals import Code, Refusal
 from microexchange.reports import AccountOpened
@@ -19,7 +19,7 @@ from order_entry_gateway.order_service import OrderService
 from order_entry_gateway.requests import ClientRequest
 from order_entry_gateway.routing import ACCEPTED, RouteContext
 
-_client_decoder = msgspec.json.Decoder(ClientRequest)
+_client_decoder = json_decoder(ClientRequest)
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,11 @@ def add_account_routes(context: RouteContext, registration: Registration) -> Non
     app, doc = context.app, context.documenter("clients")
     administration = Administration(context.order_service)
 
-    @app.post("/clients", **doc("Open an account", ClientRequest, AccountView, 201, 401, 403, 409, 422, 503, 504))
+    @app.post("/clients", **doc("Open an account", ClientRequest, AccountView, 201, 401, 403, 409, 422, 429, 503, 504))
     async def post_clients(request: Request) -> Response:
         wanted = decode_json(_client_decoder, await read_body(request))
         registration.check(context.access, request, wanted.invitation_code)
+        context.order_service.limits.admit_account(context.access.counted_address(request))
         opened = await administration.open_account(wanted)
         issued, _ = await context.issue_key(opened.client_id)
         return json_response(account_view(context.order_service, issued, opened), 201)
@@ -77,9 +78,13 @@ def add_key_routes(context: RouteContext) -> None:
     @app.post("/clients/{client_id}/keys", **doc("One more API key", None, KeyView, 201, 401, 403, 404, 422, 503, 504))
     async def post_key(request: Request, client_id: str) -> Response:
         is_admin = access.owner(request, checked_client_id(client_id)) == ADMIN
-        if is_admin and not await order_service.history.keys(client_id):
+        if is_admin and client_id not in order_service.state.clients:
             raise Refusal(Code.UNKNOWN_CLIENT, f"{client_id[:32]!r} has no account")
-        issued, now = await context.issue_key(client_id)
+        if is_admin:
+            issued, now = await context.issue_key(client_id)
+        else:
+            async with order_service.keys.reserve(client_id):
+                issued, now = await context.issue_key(client_id)
         return json_response(KeyView(key_id=issued.key_id, issued_at=time_text(now), api_key=issued.key), 201)
 
     @app.delete(

@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-import msgspec
 from fastapi import Query, Request, Response
 
 from microexchange.access import checked_client_id
 from microexchange.commands import LoadBook, ResumeClient, SaveBook, SuspendClient
 from microexchange.enums import OrderStatus, TradingState
+from microexchange.number_fields import json_decoder
 from microexchange.numbers import cash_to_text
 from microexchange.reports import AccountOpened, AssetsTransferred, BookLoaded, BookSaved, OrderReport
 from microexchange.schemas import AccountView, TransferView
@@ -28,10 +28,10 @@ from order_entry_gateway.requests import (
 )
 from order_entry_gateway.routing import ACCEPTED, RouteContext
 
-_listing_decoder = msgspec.json.Decoder(ListingRequest)
-_state_decoder = msgspec.json.Decoder(StateRequest)
-_funding_decoder = msgspec.json.Decoder(FundingRequest)
-_transfer_decoder = msgspec.json.Decoder(TransferRequest)
+_listing_decoder = json_decoder(ListingRequest)
+_state_decoder = json_decoder(StateRequest)
+_funding_decoder = json_decoder(FundingRequest)
+_transfer_decoder = json_decoder(TransferRequest)
 
 _SavedName = Annotated[str, Query(min_length=1, max_length=64, pattern=PRINTABLE, description="Name of the saved book.")]
 _CHANGE_DOC = (None, ACCEPTED, 200, 401, 403, 404, 422, 503, 504)
@@ -92,14 +92,14 @@ def add_admin_client_routes(context: RouteContext) -> None:
     @app.put("/admin/clients/{client_id}/suspended", **doc("Stop trading for a client", *_CHANGE_DOC))
     async def put_suspended(request: Request, client_id: str) -> Response:
         access.admin(request)
-        command_id, now = order_service.next_command()
+        command_id, now = order_service.next_command(even_if_full=True)
         await administration.request(SuspendClient(command_id, now, checked_client_id(client_id), "by the admin"))
         return json_response({"ok": True})
 
     @app.delete("/admin/clients/{client_id}/suspended", **doc("Let a client trade again", *_CHANGE_DOC))
     async def delete_suspended(request: Request, client_id: str) -> Response:
         access.admin(request)
-        command_id, now = order_service.next_command()
+        command_id, now = order_service.next_command(even_if_full=True)
         await administration.request(ResumeClient(command_id, now, checked_client_id(client_id)))
         return json_response({"ok": True})
 

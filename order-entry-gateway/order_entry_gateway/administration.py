@@ -35,7 +35,7 @@ class Administration:
         Raises:
             Refusal: As `request` does.
         """
-        command_id, now = self._order_service.next_command()
+        command_id, now = self._order_service.next_command(even_if_full=True)
         await self.request(SetTradingState(command_id, now, symbol, state))
 
     async def open_account(self, request: ClientRequest) -> AccountOpened:
@@ -81,5 +81,5 @@ class Administration:
             Refusal: As `OrderService.next_command` does.
         """
         if listing.symbol not in self._order_service.state.securities:
-            command_id, now = self._order_service.next_command()
+            command_id, now = self._order_service.next_command(even_if_full=True)
             self._order_service.send_unanswered(msgspec.structs.replace(listing, command_id=command_id, timestamp=now))

@@ -7,13 +7,15 @@ wait for its result.
 
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from microexchange.access import as_client
 from microexchange.commands import CancelAll, CancelOrder, Command, NewOrder, ReplaceOrder
 from microexchange.enums import OrderStatus, Side
+from microexchange.participants import name_key
 from microexchange.records import Record
 from microexchange.refusals import Code, Refusal
-from microexchange.reports import CommandRejected, OrderReport, Trade
+from microexchange.reports import CommandRejected, OrderRepeated, OrderReport, Trade
 from order_entry_gateway.administration import Administration
 from order_entry_gateway.order_service import OrderService
 from order_entry_gateway.pending_commands import OnResult
@@ -31,13 +33,24 @@ MAX_RESUMED_REPORTS = 10_000
 """Missed order reports that a client can receive when it resumes."""
 
 
+class EnteredOrder(NamedTuple):
+    """The answer to a new order."""
+
+    report: OrderReport
+    """Its newest report."""
+    trades: list[Trade]
+    """The trades that its entry caused."""
+    is_duplicate: bool = False
+    """Whether an earlier command has entered it."""
+
+
 class ClientSession:
     """The access of an authenticated client to the market."""
 
-    __slots__ = ("_on_report", "_on_revoked", "_order_service", "client_id", "key_id")
+    __slots__ = ("_on_report", "_on_revoked", "_order_service", "address", "client_id", "key_id")
 
-    def __init__(self, order_service: OrderService, client_id: str, key_id: str = "") -> None:
-        """`key_id` is the id of the API key; empty for none.
+    def __init__(self, order_service: OrderService, client_id: str, key_id: str = "", address: str = "") -> None:
+        """`key_id` is the id of the API key; empty for none. `address` is the one whose limit of accounts counts.
 
         Raises:
             Refusal: `FORBIDDEN`: it is the admin.
@@ -45,6 +58,7 @@ class ClientSession:
         self._order_service = order_service
         self.client_id = as_client(client_id)
         self.key_id = key_id
+        self.address = address
         self._on_report: OnReport | None = None
         self._on_revoked: OnRevoked | None = None
 
@@ -54,15 +68,11 @@ class ClientSession:
         """Receive the client's order reports, and the revocation of the API key, until `disconnect`. Planned cancels are
         dropped.
 
-        Raises:
-            Refusal: `RATE_LIMITED`: the client has too many connections.
+        The caller counts the connection for the client: `Place.give_to`.
         """
-        subscriptions, limit = self._order_service.subscriptions, self._order_service.limits.connections
-        if limit and subscriptions.order_subscribers(self.client_id) >= limit:
-            text = f"{self.client_id} has {limit} connections, which is the limit: close some"
-            raise Refusal(Code.RATE_LIMITED, text)
+        subscriptions = self._order_service.subscriptions
         self._on_report, self._on_revoked = on_report, on_revoked
-        subscriptions.subscribe_to_revocation(self.key_id, on_revoked)
+        subscriptions.subscribe_to_revocation(self.key_id or name_key(self.client_id), on_revoked)
         self._order_service.drop_planned_cancel(self.client_id)
         subscriptions.subscribe_to_orders(self.client_id, on_report)
 
@@ -71,7 +81,7 @@ class ClientSession:
         if self._on_report is not None and self._on_revoked is not None:
             subscriptions = self._order_service.subscriptions
             subscriptions.unsubscribe_from_orders(self.client_id, self._on_report)
-            subscriptions.unsubscribe_from_revocation(self.key_id, self._on_revoked)
+            subscriptions.unsubscribe_from_revocation(self.key_id or name_key(self.client_id), self._on_revoked)
             self._on_report = self._on_revoked = None
             if cancel_after_seconds is not None:
                 self._order_service.plan_cancel(self.client_id, cancel_after_seconds)
@@ -124,8 +134,9 @@ class ClientSession:
         """Open the client's account, if it has none.
 
         Raises:
-            Refusal: The account could not be opened.
+            Refusal: The account could not be opened, or the address has opened too many.
         """
+        self._order_service.limits.admit_account(self.address)
         try:
             await Administration(self._order_service).open_account(ClientRequest(client_id=self.client_id))
         except Refusal as refusal:
@@ -158,7 +169,7 @@ class ClientSession:
         known = self.known_report(order_id)
         if known is not None:
             _check_open(known)
-        command_id, now = self._order_service.next_command()
+        command_id, now = self._order_service.next_command(even_if_full=True)
         return CancelOrder(command_id, now, self.client_id, order_id)
 
     def amend_order(self, known: OrderReport, request: AmendRequest) -> ReplaceOrder:
@@ -181,7 +192,7 @@ class ClientSession:
         """
         if symbol:
             self.check_symbol(symbol)
-        command_id, now = self._order_service.next_command()
+        command_id, now = self._order_service.next_command(even_if_full=True)
         return CancelAll(command_id, now, self.client_id, symbol, side)
 
     def known_report(self, order_id: int) -> OrderReport | None:
@@ -203,8 +214,8 @@ class ClientSession:
 
     # --- requests that wait ---------------------------------------------------------------------------------
 
-    async def enter(self, request: OrderRequest) -> tuple[OrderReport, list[Trade]]:
-        """Enter an order. Return its newest report, and its trades.
+    async def enter(self, request: OrderRequest) -> EnteredOrder:
+        """Enter an order. If it repeats an earlier one, return that one.
 
         Raises:
             Refusal: The order was rejected, or its outcome is not known.
@@ -212,7 +223,25 @@ class ClientSession:
         if self.must_open_account:
             await self.open_first_account()
         command = self.new_order(request)
-        return entered_order(command.command_id, await self._order_service.request(command))
+        reports = await self._order_service.request(command)
+        if first_id := first_order_id(reports):
+            return await self.first_order(first_id)
+        return EnteredOrder(*entered_order(command.command_id, reports))
+
+    async def first_order(self, order_id: int) -> EnteredOrder:
+        """Return the present state of an order, as the answer to an order that repeats it.
+
+        Raises:
+            Refusal: `DUPLICATE_CLIENT_ORDER_ID`: the history of the order is removed. `UNAVAILABLE`: the database is not
+                available.
+        """
+        try:
+            return EnteredOrder(await self.find(order_id), [], is_duplicate=True)
+        except Refusal as refusal:
+            if refusal.code is not Code.UNKNOWN_ORDER:
+                raise
+        text = f"this is the client_order_id of your order {order_id}, whose history is removed: send a new one"
+        raise Refusal(Code.DUPLICATE_CLIENT_ORDER_ID, text, "client_order_id")
 
     async def cancel(self, order_id: int) -> OrderReport:
         """Cancel an order. Return its newest report.
@@ -298,6 +327,11 @@ class ClientSession:
         return known
 
 
+def first_order_id(reports: Sequence[Record]) -> int:
+    """Return the id of the order that a new order repeats, or 0. `reports` are those that its command caused."""
+    return next((report.order_id for report in reports if isinstance(report, OrderRepeated)), 0)
+
+
 def entered_order(order_id: int, reports: Sequence[Record]) -> tuple[OrderReport, list[Trade]]:
     """Return the newest report of a new order and its trades, from the reports that its command caused.
 
@@ -306,7 +340,8 @@ def entered_order(order_id: int, reports: Sequence[Record]) -> tuple[OrderReport
     """
     newest = _reports_of(order_id, reports)[-1]
     if newest.status is OrderStatus.REJECTED:
-        raise Refusal(Code(newest.code), newest.text)
+        field = "client_order_id" if newest.code == Code.DUPLICATE_CLIENT_ORDER_ID else None
+        raise Refusal(Code(newest.code), newest.text, field)
     return newest, _trades_of(order_id, reports)
 
 

@@ -23,6 +23,8 @@ class GatewayState:
 
     MAX_ORDERS = 200_000
     """Orders in memory. Older orders are in `market_data`."""
+    MAX_AGE_NS = 900 * 10**9
+    """The time for which an order stays in memory after its last change, at least. It leaves only when it is stored."""
 
     def __init__(self) -> None:
         self.securities: dict[str, Security] = {}
@@ -33,6 +35,8 @@ class GatewayState:
         self.suspended: set[str] = set()
         self.orders: OrderedDict[int, OrderReport] = OrderedDict()
         """Newest report by order id. The order that changed last is at the end."""
+        self.stored_until = 0
+        """The time of the newest report that the feed has stored, as far as the gateway has asked."""
         self.open_order_counts: Counter[str] = Counter()
         """Number of open orders by client."""
         self.order_ids: defaultdict[str, set[int]] = defaultdict(set)
@@ -70,11 +74,22 @@ class GatewayState:
             self.order_ids[report.client_id].add(report.order_id)
         orders[report.order_id] = report
         if len(orders) > self.MAX_ORDERS:
-            order_id, oldest = orders.popitem(last=False)
-            remaining = self.order_ids[oldest.client_id]
-            remaining.discard(order_id)
-            if not remaining:
-                del self.order_ids[oldest.client_id]
+            self._remove_oldest()
+        # Two for each new one, so that a busy quarter of an hour is removed over the next one, without a pause.
+        for _ in range(2):
+            if next(iter(orders.values())).timestamp < self.kept_since(report.timestamp):
+                self._remove_oldest()
+
+    def kept_since(self, now: int) -> int:
+        """Return the time since which orders and reports stay in memory."""
+        return min(now - self.MAX_AGE_NS, self.stored_until)
+
+    def _remove_oldest(self) -> None:
+        order_id, oldest = self.orders.popitem(last=False)
+        remaining = self.order_ids[oldest.client_id]
+        remaining.discard(order_id)
+        if not remaining:
+            del self.order_ids[oldest.client_id]
 
 
 def clients_of_failed_settlement(report: SettlementReport) -> list[str]:

@@ -1,13 +1,15 @@
 """The API keys of clients: which keys were issued and revoked, as read from `data_feed`, and the way to revoke one."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 
 from microexchange.log import LogUnavailableError
 from microexchange.records import Record
 from microexchange.refusals import Code, Refusal
-from microexchange.reports import KeyIssued, KeyRevoked
+from microexchange.reports import KeyIssued, KeyRevoked, ParticipantChanged
 from order_entry_gateway.order_history import OrderHistory
 from order_entry_gateway.subscriptions import Subscriptions
 
@@ -19,8 +21,14 @@ class KeyRegistry:
     """The keys of all clients."""
 
     def __init__(
-        self, publish: Publish, history: OrderHistory, subscriptions: Subscriptions, timeout_seconds: float
+        self,
+        publish: Publish,
+        history: OrderHistory,
+        subscriptions: Subscriptions,
+        timeout_seconds: float,
+        limit: int = 0,
     ) -> None:
+        """`limit` is the number of valid keys that a client may have; 0 for no limit."""
         self.revoked: set[str] = set()
         """Ids of revoked keys."""
         self._issued: dict[str, set[str]] = {}
@@ -29,6 +37,9 @@ class KeyRegistry:
         self._history = history
         self._subscriptions = subscriptions
         self._timeout_seconds = timeout_seconds
+        self._limit = limit
+        self._reserved: Counter[str] = Counter()
+        """Keys that are being issued, by client."""
 
     def apply(self, report: Record) -> None:
         """Apply a report of a gateway, this one or another."""
@@ -48,7 +59,37 @@ class KeyRegistry:
             return True
         return key_id in {stored_id for stored_id, _, _ in await self._history.keys(client_id)}
 
-    async def publish(self, report: KeyIssued | KeyRevoked) -> None:
+    async def valid_ids(self, client_id: str) -> list[str]:
+        """Return the ids of the client's keys that are not revoked.
+
+        Raises:
+            Refusal: `UNAVAILABLE`: the database is not available.
+        """
+        stored = {key_id for key_id, _, revoked_at in await self._history.keys(client_id) if revoked_at is None}
+        return sorted((stored | self._issued.get(client_id, set())) - self.revoked)
+
+    @contextlib.asynccontextmanager
+    async def reserve(self, client_id: str) -> AsyncIterator[None]:
+        """Keep room for one more key of a client while it is issued.
+
+        Raises:
+            Refusal: `LIMIT_EXCEEDED`: it has too many valid keys. `UNAVAILABLE`: the database is not available.
+        """
+        self._reserved[client_id] += 1
+        place = self._reserved[client_id]
+        try:
+            if self._limit:
+                valid = await self.valid_ids(client_id)
+                if len(valid) + place > self._limit:
+                    text = f"{client_id} has {self._limit} API keys, which is the limit: revoke some"
+                    raise Refusal(Code.LIMIT_EXCEEDED, text)
+            yield
+        finally:
+            self._reserved[client_id] -= 1
+            if not self._reserved[client_id]:
+                del self._reserved[client_id]
+
+    async def publish(self, report: KeyIssued | KeyRevoked | ParticipantChanged) -> None:
         """Append the report to `data_feed`, and wait until it is durable.
 
         Raises:

@@ -8,7 +8,7 @@ the gateway.
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
 from urllib.parse import urlsplit
 
 import httpx
@@ -22,8 +22,6 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.typing import Subprotocol
 
-from microexchange.access import Access
-from microexchange.auth import ADMIN
 from microexchange.forwarding import HEADER, PREFIX, forwarded
 from microexchange.frames import connection_of, frame
 from microexchange.refusals import Code, Refusal
@@ -125,47 +123,14 @@ class _Turns:
             self._waiting -= 1
 
 
-class _SocketLimits:
-    """Limits the forwarded WebSockets by address and by client."""
-
-    def __init__(self, address_limit: int, client_limit: int) -> None:
-        self._limits = {"address": address_limit, "client": client_limit}
-        self._open: Counter[tuple[str, str]] = Counter()
-
-    @contextlib.contextmanager
-    def count(self, address: str, client_id: str) -> Iterator[None]:
-        """Count one more WebSocket.
-
-        Raises:
-            Refusal: `RATE_LIMITED`: the address or the client has too many.
-        """
-        owners = [("address", address), *([("client", client_id)] if client_id else [])]
-        for owner_type, name in owners:
-            limit = self._limits[owner_type]
-            if limit and self._open[owner_type, name] >= limit:
-                text = f"{name} has {limit} WebSockets for market data, which is the limit: close some"
-                raise Refusal(Code.RATE_LIMITED, text)
-        self._open.update(owners)
-        try:
-            yield
-        finally:
-            for owner in owners:
-                self._open[owner] -= 1
-                if not self._open[owner]:
-                    del self._open[owner]
-
-
 class MarketData:
     """Forwards requests and WebSockets to the feed."""
 
-    def __init__(self, url: str, token: str, access: Access, address_limit: int = 0, client_limit: int = 0) -> None:
-        """`url` is the feed's. `token` proves to the feed that the gateway forwards. The limits are the WebSockets that one
-        address and one client may have open; 0 for no limit."""
+    def __init__(self, url: str, token: str) -> None:
+        """`url` is the feed's. `token` proves to the feed that the gateway forwards."""
         self._url = httpx.URL(url)
         self._token = token
-        self._access = access
         self._turns = _Turns()
-        self._socket_limits = _SocketLimits(address_limit, client_limit)
         timeout = httpx.Timeout(ANSWER_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS)
         limits = httpx.Limits(
             max_connections=MAX_FORWARDS,
@@ -247,12 +212,11 @@ class MarketData:
 
     async def _forward_socket(self, socket: WebSocket) -> None:
         try:
-            with self._socket_limits.count(_address(socket), self._client_of(socket)):
-                upstream = await self._connect(socket)
-                try:
-                    await _relay(socket, upstream)
-                finally:
-                    await upstream.close(GOING_AWAY)
+            upstream = await self._connect(socket)
+            try:
+                await _relay(socket, upstream)
+            finally:
+                await upstream.close(GOING_AWAY)
         except InvalidStatus as refused:
             answer = refused.response
             headers = dict(answer.headers.raw_items())
@@ -260,14 +224,6 @@ class MarketData:
             await socket.send_denial_response(Response(bytes(answer.body or b""), answer.status_code, kept))
         except Refusal as refusal:
             await socket.send_denial_response(refuse(refusal))
-
-    def _client_of(self, socket: WebSocket) -> str:
-        """Return the client of the API key in the header, or nothing if there is none or the feed will refuse it."""
-        if "authorization" in socket.headers:
-            with contextlib.suppress(Refusal):
-                who, _ = self._access.identify(socket)
-                return "" if who == ADMIN else who
-        return ""
 
     async def _connect(self, socket: WebSocket) -> ClientConnection:
         """Connect to the feed.

@@ -7,12 +7,12 @@ from typing import Any
 import psycopg
 from psycopg_pool import AsyncConnectionPool
 
-from exchange_db.reports import COLUMNS, LISTING_COLUMNS, order_report, security_listed
+from exchange_db.reports import COLUMNS, LISTING_COLUMNS, READ_PARTICIPANTS, order_report, participant, security_listed
 from microexchange.databases import MARKET_DATA, database_url, query_rows
 from microexchange.enums import ExecType
 from microexchange.producer_cursors import ProducerCursors
 from microexchange.records import DATA_FEED
-from microexchange.reports import OrderReport, SecurityListed
+from microexchange.reports import OrderReport, ParticipantChanged, SecurityListed
 
 
 @dataclass
@@ -26,6 +26,7 @@ class StoredState:
     cursors: ProducerCursors = field(default_factory=ProducerCursors)
     listings: list[SecurityListed] = field(default_factory=list)
     revoked_keys: set[str] = field(default_factory=set)
+    participants: list[ParticipantChanged] = field(default_factory=list)
     open_order_counts: dict[str, int] = field(default_factory=dict)
     clients: list[tuple[str, bool, bool]] = field(default_factory=list)
     """(client id, whether it is suspended, whether it is the house's)."""
@@ -72,6 +73,7 @@ class OrderHistory:
                 listing = security_listed(row)
                 state.listings.append(listing)
             state.revoked_keys.update(key_id for (key_id,) in await _rows(connection, _REVOKED_KEYS))
+            state.participants = [participant(row) for row in await _rows(connection, READ_PARTICIPANTS)]
             state.open_order_counts.update(await _rows(connection, _OPEN_ORDER_COUNTS))
             state.clients = await _rows(connection, "SELECT client_id, suspended, house FROM clients")
             state.unsettled_clients = [client for (client,) in await _rows(connection, _UNSETTLED_CLIENTS)]
@@ -113,6 +115,11 @@ class OrderHistory:
         values = {"client": client_id, "symbol": symbol, "before": before, "limit": limit}
         return [(report_id, order_report(row)) for report_id, *row in await self._ask("fills", _FILLS, values)]
 
+    async def stored_report_id(self) -> int:
+        """Return the number of the newest report that the feed has stored; 0 for none."""
+        rows = await self._ask("the stored position", _STORED_REPORT_ID, (DATA_FEED,))
+        return int(rows[0][0]) if rows else 0
+
     async def keys(self, client_id: str) -> list[tuple[str, int, int | None]]:
         """Return the client's API keys, oldest first: (id, issued at, revoked at), in nanoseconds of Unix time."""
         return await self._ask("keys", _KEYS, (client_id,))
@@ -125,7 +132,8 @@ async def _rows(connection: psycopg.AsyncConnection[Any], query: str) -> list[An
     return await (await connection.execute(query.encode())).fetchall()
 
 
-_LISTINGS = f"SELECT {', '.join(LISTING_COLUMNS)} FROM securities"  # noqa: S608 - our own names
+_LISTINGS = f"SELECT {', '.join(LISTING_COLUMNS)} FROM securities"  # noqa: S608 - our own names  # nosec B608
+_STORED_REPORT_ID = "SELECT totals -> 'reports' FROM consumed WHERE topic = %s"
 _REVOKED_KEYS = "SELECT key_id FROM keys WHERE revoked_at IS NOT NULL"
 _OPEN_ORDER_COUNTS = (
     "SELECT r.client_id, count(*) FROM open_orders JOIN order_reports r USING (report_id) GROUP BY r.client_id"
@@ -136,7 +144,7 @@ _UNSETTLED_CLIENTS = (
 )
 _LAST_PRICES = "SELECT symbol, last_price FROM securities WHERE last_price > 0"
 _OPEN_ORDERS = (
-    f"SELECT {', '.join('r.' + name for name in COLUMNS)} FROM open_orders JOIN order_reports r USING (report_id) "  # noqa: S608
+    f"SELECT {', '.join('r.' + name for name in COLUMNS)} FROM open_orders JOIN order_reports r USING (report_id) "  # noqa: S608 - our own names  # nosec B608
     "ORDER BY r.order_id"
 )
 _PROFIT = (
@@ -146,23 +154,23 @@ _PROFIT = (
 _KEYS = "SELECT key_id, issued_at, revoked_at FROM keys WHERE client_id = %s ORDER BY issued_at, key_id"
 # A gateway's own PENDING_NEW may be stored after the engine's reports of the order. The engine's have precedence.
 _NEWEST_REPORT = (
-    f"SELECT {', '.join(COLUMNS)} FROM order_reports WHERE client_id = %s AND order_id = %s "  # noqa: S608 - our own names
+    f"SELECT {', '.join(COLUMNS)} FROM order_reports WHERE client_id = %s AND order_id = %s "  # noqa: S608 - our own names  # nosec B608
     f"ORDER BY exec_type = '{ExecType.PENDING_NEW}', report_id DESC LIMIT 1"
 )
 _ORDERS_TEMPLATE = (
-    f"SELECT DISTINCT ON (order_id) {', '.join(COLUMNS)} FROM order_reports "  # noqa: S608 - our own names
+    f"SELECT DISTINCT ON (order_id) {', '.join(COLUMNS)} FROM order_reports "  # noqa: S608 - our own names  # nosec B608
     "WHERE client_id = %(client)s AND order_id < %(before)s AND (%(symbol)s = '' OR symbol = %(symbol)s) {more} "
     f"ORDER BY order_id DESC, exec_type = '{ExecType.PENDING_NEW}', report_id DESC LIMIT %(limit)s"
 )
 _ORDERS = _ORDERS_TEMPLATE.replace("{more}", "")
 _ORDERS_BY_NAME = _ORDERS_TEMPLATE.replace("{more}", "AND client_order_id = %(name)s AND client_order_id <> ''")
 _FILLS = (
-    f"SELECT report_id, {', '.join(COLUMNS)} FROM order_reports "  # noqa: S608 - our own names
+    f"SELECT report_id, {', '.join(COLUMNS)} FROM order_reports "  # noqa: S608 - our own names  # nosec B608
     "WHERE client_id = %(client)s AND exec_type = 'TRADE' AND report_id < %(before)s "
     "AND (%(symbol)s = '' OR symbol = %(symbol)s) ORDER BY report_id DESC LIMIT %(limit)s"
 )
 _REPORTS_AFTER = (
-    f"SELECT report_id, {', '.join(COLUMNS)} FROM order_reports "  # noqa: S608 - our own names
+    f"SELECT report_id, {', '.join(COLUMNS)} FROM order_reports "  # noqa: S608 - our own names  # nosec B608
     f"WHERE client_id = %(client)s AND report_id > %(after)s AND exec_type <> '{ExecType.PENDING_NEW}' "
     "ORDER BY report_id LIMIT %(limit)s"
 )

@@ -8,6 +8,7 @@ from fastapi import Query, Request, Response
 
 from microexchange.enums import Side
 from microexchange.ids import MAX_ID
+from microexchange.number_fields import Whole, json_decoder
 from microexchange.refusals import Code, Refusal
 from microexchange.schemas import BatchAnswer, FillsView, OrdersView, OrderView, fill_view
 from microexchange.web import decode_json, json_response, read_body
@@ -17,13 +18,13 @@ from order_entry_gateway.requests import PRINTABLE, AmendRequest, OrderRequest
 from order_entry_gateway.requests import order_id as parse_order_id
 from order_entry_gateway.routing import ACCEPTED, RouteContext
 
-_order_decoder = msgspec.json.Decoder(OrderRequest)
+_order_decoder = json_decoder(OrderRequest)
 _batch_decoder = msgspec.json.Decoder(list[msgspec.Raw])
-_amend_decoder = msgspec.json.Decoder(AmendRequest)
+_amend_decoder = json_decoder(AmendRequest)
 
 MAX_BATCH_ORDERS = 500
 _Symbol = Annotated[str, Query(max_length=16, description="Only orders of this security.")]
-_Limit = Annotated[int, Query(ge=1, le=1000)]
+_Limit = Annotated[Whole, Query(ge=1, le=1000)]
 
 
 def add_order_entry_routes(context: RouteContext) -> None:
@@ -40,11 +41,16 @@ def add_order_entry_routes(context: RouteContext) -> None:
         except Refusal as refusal:
             return {"ok": False, **refusal.as_json()}
 
-    @app.post("/orders", **doc("Enter an order", OrderRequest, OrderView, 201, 401, 403, 404, 409, 422, 503, 504))
+    described = doc("Enter an order", OrderRequest, OrderView, 201, 401, 403, 404, 409, 422, 503, 504)
+    content = described["responses"][201]["content"]
+    described["responses"][200] = {"description": "An earlier request has entered the order", "content": content}
+
+    @app.post("/orders", **described)
     async def post_orders(request: Request) -> Response:
         client = context.client(request)
         wanted = decode_json(_order_decoder, await read_body(request))
-        return json_response(await enter(client, wanted), 201)
+        entered = await enter(client, wanted)
+        return json_response(entered, 200 if entered.duplicate else 201)
 
     summary = f"Enter up to {MAX_BATCH_ORDERS} orders"
 
@@ -80,7 +86,7 @@ def add_order_query_routes(context: RouteContext, market_data: MarketData | None
         request: Request,
         symbol: Annotated[str, Query(max_length=16, description="Only fills of this security.")] = "",
         limit: _Limit = 100,
-        before: Annotated[int, Query(ge=1, le=MAX_ID, description="Only fills with lower ids.")] = MAX_ID,
+        before: Annotated[Whole, Query(ge=1, le=MAX_ID, description="Only fills with lower ids.")] = MAX_ID,
     ) -> Response:
         client = context.client(request)
         if symbol:
@@ -99,7 +105,7 @@ def add_order_query_routes(context: RouteContext, market_data: MarketData | None
         symbol: _Symbol = "",
         status: Annotated[Literal["all", "open"], Query(description="All orders, or only open ones.")] = "all",
         limit: _Limit = 100,
-        before: Annotated[int, Query(ge=1, le=MAX_ID, description="Only orders with lower ids.")] = MAX_ID,
+        before: Annotated[Whole, Query(ge=1, le=MAX_ID, description="Only orders with lower ids.")] = MAX_ID,
     ) -> Response:
         client = context.client(request)
         if symbol:
@@ -110,7 +116,7 @@ def add_order_query_routes(context: RouteContext, market_data: MarketData | None
 
     @app.get("/orders/{order_id}", **doc("An order of yours", None, OrderView, 200, 401, 403, 404, 503))
     async def get_order(request: Request, order_id: str) -> Response:
-        if market_data is not None and not order_id.isdecimal():
+        if market_data is not None and not (order_id.isascii() and order_id.isdecimal()):
             return market_data.forward()
         client, number = context.client(request), parse_order_id(order_id)
         client.admit()

@@ -4,10 +4,11 @@ All protocols share one order service. A protocol uses it through a `ClientSessi
 """
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ import structlog
 
 from microexchange.batches import CLEARING, ENGINE, gateway_name
 from microexchange.commands import CancelAll, Command, GatewayLogon, NewOrder, SuspendClient, TimeTick
+from microexchange.disks import DiskGuard
 from microexchange.enums import ExecType
 from microexchange.fencing import next_fencing_token
 from microexchange.health import Health
@@ -23,10 +25,11 @@ from microexchange.latency import LatencyWindow
 from microexchange.limits import RateLimiter
 from microexchange.log import Log, LogUnavailableError
 from microexchange.outbox import Outbox
+from microexchange.participants import Participants, name_key
 from microexchange.producer_cursors import ProducerCursors
 from microexchange.records import DATA_FEED, ORDER_ENTRY, Record
 from microexchange.refusals import Code, Refusal
-from microexchange.reports import GatewayLoggedOn, OrderReport, PriceUpdate, SettlementReport, Trade
+from microexchange.reports import GatewayLoggedOn, OrderReport, ParticipantChanged, PriceUpdate, SettlementReport, Trade
 from microexchange.securities import Security
 from microexchange.service import ConfigurationError, read_batches, take_new_records
 from order_entry_gateway.gateway_state import GatewayState, clients_of_failed_settlement
@@ -44,6 +47,7 @@ from order_entry_gateway.subscriptions import Subscriptions
 
 _logger = structlog.get_logger(__name__)
 
+STORAGE_CHECK_INTERVAL_SECONDS = 30.0
 MAX_RECENT_REPORTS = 100_000
 """Order reports in memory for clients that resume. The feed has stored older ones."""
 TIME_TICK_SECONDS = 1.0
@@ -51,14 +55,27 @@ TIME_TICK_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of one client."""
+    """The limits of one client, and of one address that opens accounts."""
 
     requests: RateLimiter
     """Requests about orders, by client."""
     open_orders: int = 0
     """Open orders; 0 for no limit."""
-    connections: int = 0
-    """Connections that receive the client's reports; 0 for no limit."""
+    accounts: RateLimiter = field(default_factory=lambda: RateLimiter(0, 0))
+    """Accounts that are opened, by address."""
+    keys: int = 0
+    """Valid API keys; 0 for no limit."""
+
+    def admit_account(self, address: str) -> None:
+        """Count an account that `address` opens. An empty one has no limit.
+
+        Raises:
+            Refusal: `RATE_LIMITED`: it has opened too many.
+        """
+        seconds = self.accounts.take(address, time.monotonic()) if address else 0
+        if seconds:
+            text = f"{address} has opened {self.accounts.burst:g} accounts, the limit of an hour: wait {seconds:.0f} s"
+            raise Refusal(Code.RATE_LIMITED, text, retry_after=seconds, limit=self.accounts.rate)
 
 
 class NumberedReport(msgspec.Struct, frozen=True, gc=False):
@@ -94,12 +111,15 @@ class OrderService:
         self.latency = LatencyWindow()
         self.subscriptions = Subscriptions()
         self.history = OrderHistory(database, namespace)
-        self.keys = KeyRegistry(self._publish, self.history, self.subscriptions, timeout_seconds)
+        self.keys = KeyRegistry(self._publish, self.history, self.subscriptions, timeout_seconds, limits.keys)
+        self.participants = Participants()
         self.last_command_id = 0
         """The id of the newest command; 0 before the first."""
         self.report_id = 0
         """The number of the newest report on `data_feed`, as the feed counts them."""
         self.recent_reports: deque[NumberedReport] = deque(maxlen=MAX_RECENT_REPORTS)
+        self.disks: DiskGuard | None = None
+        """The check of the disks. None if they are not checked."""
         self._log = log
         self._gateway = gateway
         self._health = health
@@ -131,6 +151,8 @@ class OrderService:
         for listing in stored.listings:
             self.state.apply(listing)
         self.keys.revoked.update(stored.revoked_keys)
+        for participant in stored.participants:
+            self.participants.apply(participant)
         self.state.open_order_counts.update(stored.open_order_counts)
         for client_id, suspended, house in stored.clients:
             self.state.clients.add(client_id)
@@ -188,6 +210,13 @@ class OrderService:
                 else:
                     for report in fresh:
                         self.keys.apply(report)
+                        self.apply_participant(report)
+
+    def apply_participant(self, report: Record) -> None:
+        """Apply a report of a gateway. Connections that gave only the name of a new participant end."""
+        if isinstance(report, ParticipantChanged):
+            self.participants.apply(report)
+            self.subscriptions.publish_revocation(name_key(report.client_id))
 
     def _on_engine_reports(self, reports: Sequence[Record], first_number: int) -> None:
         """Apply a body of the engine. All reports that a command caused are in one body, so each result is complete."""
@@ -200,7 +229,7 @@ class OrderService:
                 continue  # the most frequent report, which the gateway does not use
             state.apply(report)
             if isinstance(report, OrderReport):
-                self.recent_reports.append(NumberedReport(number, report))
+                self._keep(NumberedReport(number, report))
                 publish(number, report)
                 command_id = report.command_id
                 if trade is not None and report.trade_id == trade.trade_id:
@@ -224,6 +253,14 @@ class OrderService:
             command = pending.pop(command_id)
             self.latency.add(now - command.sent_at)
             command.on_result(result)
+
+    def _keep(self, entry: NumberedReport) -> None:
+        """Keep a report for connections that resume. Older ones are in `market_data`."""
+        recent_reports, oldest = self.recent_reports, self.state.kept_since(entry.report.timestamp)
+        recent_reports.append(entry)
+        for _ in range(2):
+            if recent_reports[0].report.timestamp < oldest:
+                recent_reports.popleft()
 
     def _on_logged_on(self, report: GatewayLoggedOn) -> None:
         if report.gateway != self._gateway:
@@ -256,12 +293,17 @@ class OrderService:
         self.last_command_id = self._ids.next(now or time.time_ns())
         return self.last_command_id
 
-    def next_command(self) -> tuple[int, int]:
+    def next_command(self, even_if_full: bool = False) -> tuple[int, int]:
         """Return an id and a timestamp for a command that is sent at once.
 
+        `even_if_full` is true for commands that are accepted while a disk is nearly full.
+
         Raises:
-            Refusal: `UNAVAILABLE`: no command can be sent now.
+            Refusal: `UNAVAILABLE`: no command can be sent now. `DISK_FULL`: a disk is nearly full.
         """
+        if self.disks is not None and self.disks.is_full and not even_if_full:
+            text = "a disk of the exchange is nearly full: only cancels are accepted until its operator has freed some space"
+            raise Refusal(Code.DISK_FULL, text)
         if not self._logged_on.is_set():
             raise Refusal(Code.UNAVAILABLE, "the exchange is starting: try again shortly")
         if not self._commands.available:
@@ -303,6 +345,18 @@ class OrderService:
     def send_unanswered(self, command: Command) -> None:
         """Send a command whose result nobody waits for. It is kept while the log is not available."""
         self._commands.put([self.policy.adapt(command)])
+
+    async def watch_storage(self) -> None:
+        """Read what the feed has stored, twice a minute without end.
+
+        Orders and reports leave the memory by their age only if they are stored.
+        """
+        while True:
+            await asyncio.sleep(STORAGE_CHECK_INTERVAL_SECONDS)
+            with contextlib.suppress(Refusal):
+                stored_id = await self.history.stored_report_id()
+                stored = (entry.report.timestamp for entry in reversed(self.recent_reports) if entry.number <= stored_id)
+                self.state.stored_until = max(self.state.stored_until, next(stored, 0))
 
     async def send_time_ticks(self) -> None:
         """Send the time to the engine every second, so that orders expire and auctions end in a quiet market."""

@@ -71,7 +71,8 @@ class PendingCommands:
                 Refusal(
                     Code.OUTCOME_UNKNOWN,
                     f"the market has not answered within {self._timeout_seconds:g} s; the command may still take effect. "
-                    f"Its id is {command_id}: call GET /orders/{command_id}",
+                    f"Its id is {command_id}: call GET /orders/{command_id}. "
+                    "An order with a client_order_id can be sent again under it",
                 )
             )
 

@@ -2,28 +2,32 @@
 
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import msgspec
 from fastapi import FastAPI, Request, Response
 from starlette.websockets import WebSocket
 
-from microexchange.access import GUEST, Access, checked_client_id
+from microexchange.access import Access
 from microexchange.enums import Side, TradingState
+from microexchange.number_fields import Amount, json_decoder
 from microexchange.numbers import MAX_LOTS, MAX_TICKS, average_price, cash_to_text
 from microexchange.refusals import Code, Refusal
-from microexchange.reports import OrderReport, Trade
+from microexchange.reports import OrderReport
 from microexchange.schemas import ErrorView
 from microexchange.securities import checked_steps
 from microexchange.web import decode_json, document, json_response, number_json, read_body, refuse
+from order_entry_gateway import participant_routes
 from order_entry_gateway.administration import Administration
 from order_entry_gateway.classroom import ClassroomState
-from order_entry_gateway.client_session import ClientSession
+from order_entry_gateway.client_session import ClientSession, EnteredOrder
 from order_entry_gateway.market_data import MarketData
 from order_entry_gateway.market_policy import ClassroomPolicy
 from order_entry_gateway.order_service import OrderService
 from order_entry_gateway.requests import ListingRequest, OrderRequest, list_security
 from order_entry_gateway.routing import RouteContext
+from order_entry_gateway.seats import Seats
 from order_entry_gateway.simple_dialect import SimpleSession
 
 _CLOSED = "this is part of classroom mode: start the exchange with 'microexchange up --classroom' for it"
@@ -44,8 +48,8 @@ class QuickOrder(msgspec.Struct, frozen=True):
     """An order in a classroom."""
 
     stock: str
-    price: Decimal
-    quantity: Decimal
+    price: Amount
+    quantity: Amount
     uid: str | int | None = None
     """Your name. Without it, the one in the header `Client-ID`, or `guest`."""
 
@@ -63,7 +67,7 @@ class QuickAnswer(msgspec.Struct, frozen=True):
     """Volume-weighted average price of the filled quantity."""
 
 
-_decoder = msgspec.json.Decoder(QuickOrder)
+_decoder = json_decoder(QuickOrder)
 
 
 def add_classroom_refusals(app: FastAPI) -> None:
@@ -81,10 +85,20 @@ def add_classroom_refusals(app: FastAPI) -> None:
 
 
 def add_classroom_routes(
-    app: FastAPI, order_service: OrderService, access: Access, policy: ClassroomPolicy, market_data: MarketData
+    app: FastAPI,
+    order_service: OrderService,
+    access: Access,
+    policy: ClassroomPolicy,
+    market_data: MarketData,
+    pin: str,
+    public_url: str,
 ) -> None:
-    """Add the quick routes and the simple dialect to `app`."""
-    context = RouteContext(app, order_service, access, document(app, QuickOrder, QuickAnswer, ErrorView))
+    """Add the quick routes, the simple dialect and the seats to `app`."""
+    types = (QuickOrder, QuickAnswer, *participant_routes.TYPES, ErrorView)
+    context = RouteContext(app, order_service, access, document(app, *types))
+    seats = Seats(order_service, pin, partial(_issue_key, context))
+    participant_routes.add_join_routes(context, seats)
+    participant_routes.add_seat_routes(context, seats, public_url)
     classroom_state = policy.classroom_state
     _add_order_routes(context, classroom_state)
     _add_market_routes(context, classroom_state)
@@ -93,6 +107,11 @@ def add_classroom_routes(
     @app.websocket("/")
     async def ws_root(socket: WebSocket) -> None:
         await SimpleSession(socket, order_service, access, classroom_state).run()
+
+
+async def _issue_key(context: RouteContext, client_id: str) -> str:
+    issued, _ = await context.issue_key(client_id)
+    return issued.key
 
 
 class _QuickOrders:
@@ -109,7 +128,7 @@ class _QuickOrders:
         wanted = decode_json(_decoder, await read_body(request))
         if wanted.stock in self._classroom_state.pre_open:
             await self._administration.set_state(wanted.stock, TradingState.CONTINUOUS)
-        report, trades = await self._enter(request, wanted, side, post_only=False)
+        report, trades, _ = await self._enter(request, wanted, side, post_only=False)
         other = Side.SELL if side is Side.BUY else Side.BUY
         if not report.leaves_quantity:
             return self._answer("filled", "all of it traded", report, 200)
@@ -127,17 +146,15 @@ class _QuickOrders:
             await self._list_stock(wanted)
         try:
             post_only = wanted.stock not in self._classroom_state.pre_open
-            report, _ = await self._enter(request, wanted, side, post_only=post_only)
+            report = (await self._enter(request, wanted, side, post_only=post_only)).report
         except Refusal as refusal:
             if refusal.code is not Code.WOULD_TRADE:
                 raise
             await self._administration.set_state(wanted.stock, TradingState.PRE_OPEN)
-            report, _ = await self._enter(request, wanted, side, post_only=False)
+            report = (await self._enter(request, wanted, side, post_only=False)).report
         return self._answer("queued", "it is queued", report, 200)
 
-    async def _enter(
-        self, request: Request, wanted: QuickOrder, side: Side, post_only: bool
-    ) -> tuple[OrderReport, list[Trade]]:
+    async def _enter(self, request: Request, wanted: QuickOrder, side: Side, post_only: bool) -> EnteredOrder:
         client = self._client(request, wanted)
         client.admit(entering=True)
         order = OrderRequest(
@@ -148,7 +165,8 @@ class _QuickOrders:
     def _client(self, request: Request, wanted: QuickOrder) -> ClientSession:
         if wanted.uid is None or "authorization" in request.headers:
             return self._context.client(request)
-        return ClientSession(self._order_service, checked_client_id(str(wanted.uid) or GUEST, "uid"))
+        client_id = self._context.access.named(str(wanted.uid), "uid")
+        return ClientSession(self._order_service, client_id, address=self._context.access.counted_address(request))
 
     async def _list_stock(self, wanted: QuickOrder) -> None:
         command_id, now = self._order_service.next_command()

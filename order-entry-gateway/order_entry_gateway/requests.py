@@ -12,13 +12,26 @@ from microexchange.commands import ListSecurity, NewOrder, OpenAccount, ReplaceO
 from microexchange.enum_terms import AT_ONCE, TIMES_IN_FORCE, WITH_PRICE, WITH_TRIGGER
 from microexchange.enums import OrderType, PricingRule, SelfTradePrevention, Side, TimeInForce, TradingState
 from microexchange.ids import MAX_ID
-from microexchange.numbers import MAX_CASH, MAX_LOTS, NotExactError, cash_to_units, tick_value, to_steps
+from microexchange.number_fields import Amount
+from microexchange.numbers import (
+    MAX_CASH,
+    MAX_LOTS,
+    NotExactError,
+    NotPlainError,
+    cash_to_units,
+    tick_value,
+    to_steps,
+    whole_number,
+)
 from microexchange.refusals import Code, Refusal
 from microexchange.schemas import unix_ns
-from microexchange.securities import SYMBOL, Security
+from microexchange.securities import MAX_NAME_CHARACTERS, SYMBOL, Security
 
-PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
-"""The pattern of text from clients: no control characters. Postgres cannot store U+0000."""
+PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$"
+"""The pattern of text from clients: no control characters, and no marks that change the direction of text. Terminals and
+pages show the text to others. Postgres cannot store U+0000."""
+MAX_LOT_DIGITS = len(str(MAX_LOTS)) + 1
+"""A quotient with more digits is more than `MAX_LOTS`, and may have more digits than a decimal can."""
 ClientOrderId = Annotated[str, msgspec.Meta(max_length=64, pattern=PRINTABLE, description="Your own name for the order.")]
 
 
@@ -38,22 +51,22 @@ _ORDER_TYPES: dict[EntryType, tuple[OrderType, TimeInForce | None]] = {
 
 
 class OrderRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Enter an order. Numbers are text or JSON numbers, and are read as exact decimals."""
+    """Enter an order. Numbers are plain decimal text such as `12.50`, or JSON numbers, and are read exactly."""
 
     symbol: str
     side: Side
-    quantity: Decimal
+    quantity: Amount
     order_type: EntryType = EntryType(OrderType.LIMIT)
-    price: Decimal | None = None
+    price: Amount | None = None
     """The limit. Required for order types with a limit."""
-    trigger_price: Decimal | None = None
+    trigger_price: Amount | None = None
     """Required for order types with a trigger."""
     time_in_force: TimeInForce | None = None
     """The default is `gtc`."""
     expire_at: datetime | None = None
     """End of a `gtd` order: ISO 8601 with an offset."""
     post_only: bool = False
-    display_quantity: Decimal | None = None
+    display_quantity: Amount | None = None
     """The quantity that the book shows (iceberg)."""
     client_order_id: ClientOrderId = ""
 
@@ -62,10 +75,10 @@ class AmendRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Change an open order. Fields that are left out stay as they are. Only a lower quantity keeps the order's place in the
     book; any other change loses it."""
 
-    quantity: Decimal | None = None
+    quantity: Amount | None = None
     """The whole quantity, with what has traded."""
-    price: Decimal | None = None
-    trigger_price: Decimal | None = None
+    price: Amount | None = None
+    trigger_price: Amount | None = None
 
 
 class ClientRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -80,12 +93,12 @@ class ClientRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class FundingRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Open an account on the admin's terms. A field that is left out has the value of the endowment."""
 
-    cash: Decimal | None = None
-    shares: dict[str, Decimal] | None = None
+    cash: Amount | None = None
+    shares: dict[str, Amount] | None = None
     """Quantity by symbol; `*` is every other listed security."""
-    credit: Decimal | None = None
+    credit: Amount | None = None
     """Cash by which the account may be below zero."""
-    short_limit: Decimal | None = None
+    short_limit: Amount | None = None
     """The greatest value of all its short positions together, in cash at the reference prices of the listings."""
     house: bool = False
     """Whether the account belongs to the exchange's own bots. A leaderboard can leave those out."""
@@ -95,8 +108,8 @@ class FundingRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class TransferRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Deposit or withdraw cash, shares, or both."""
 
-    cash: Decimal = Decimal(0)
-    shares: dict[str, Decimal] = {}
+    cash: Amount = Decimal(0)
+    shares: dict[str, Amount] = {}
     """Quantity by symbol."""
     memo: Annotated[str, msgspec.Meta(max_length=256, pattern=PRINTABLE, description="The purpose, for the statement.")] = ""
 
@@ -111,19 +124,19 @@ class ListingRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """List a security."""
 
     symbol: str
-    name: Annotated[str, msgspec.Meta(max_length=200, pattern=PRINTABLE)]
-    tick_size: Decimal = Decimal("0.01")
-    lot_size: Decimal = Decimal(1)
-    reference_price: Decimal = Decimal(100)
+    name: Annotated[str, msgspec.Meta(max_length=MAX_NAME_CHARACTERS, pattern=PRINTABLE)]
+    tick_size: Amount = Decimal("0.01")
+    lot_size: Amount = Decimal(1)
+    reference_price: Amount = Decimal(100)
     pricing_rule: PricingRule = PricingRule.RESTING
     maker_fee_bps: int = 10
     taker_fee_bps: int = 20
     band_bps: int = 0
     auction_seconds: int = 30
-    max_order_quantity: Decimal = Decimal(0)
-    max_order_value: Decimal = Decimal(0)
-    short_limit: Decimal = Decimal(0)
-    position_limit: Decimal = Decimal(0)
+    max_order_quantity: Amount = Decimal(0)
+    max_order_value: Amount = Decimal(0)
+    short_limit: Amount = Decimal(0)
+    position_limit: Amount = Decimal(0)
     state: TradingState = TradingState.CONTINUOUS
 
 
@@ -137,6 +150,10 @@ def list_security(request: ListingRequest, command_id: int, timestamp: int) -> L
         raise Refusal(Code.INVALID_FIELD, "symbol must be 1 to 16 characters of A-Z a-z 0-9 . -", "symbol")
     field = "tick_size"
     try:
+        for field in ("tick_size", "lot_size"):
+            if not getattr(request, field):
+                raise NotExactError("it must be above 0, such as 0.01")
+        field = "tick_size"
         tick_value(f"{request.tick_size:f}", f"{request.lot_size:f}")
         field = "reference_price"
         reference = to_steps(request.reference_price, request.tick_size)
@@ -145,6 +162,12 @@ def list_security(request: ListingRequest, command_id: int, timestamp: int) -> L
             limits[field] = to_steps(getattr(request, field), request.lot_size)
         field = "max_order_value"
         value = cash_to_units(request.max_order_value)
+        numbers = {"reference_price": reference, **limits, "max_order_value": value}
+        for field in ("maker_fee_bps", "taker_fee_bps", "band_bps", "auction_seconds"):
+            numbers[field] = getattr(request, field)
+        for field in numbers:
+            if abs(numbers[field]) > MAX_ID:  # the log has 64 bits for a number
+                raise NotExactError("it is out of range")
     except (ValueError, InvalidOperation) as error:
         raise Refusal(Code.INVALID_FIELD, f"{field}: {error}", field) from error
     return ListSecurity(
@@ -241,6 +264,8 @@ def _expiry(request: OrderRequest, time_in_force: TimeInForce, now: int) -> int:
     nanoseconds = unix_ns(end)
     if nanoseconds <= now:
         raise Refusal(Code.INVALID_FIELD, "expire_at must be in the future", "expire_at")
+    if nanoseconds > MAX_ID:
+        raise Refusal(Code.INVALID_FIELD, "expire_at must be before the year 2262", "expire_at")
     return nanoseconds
 
 
@@ -310,7 +335,8 @@ class Endowment(msgspec.Struct, frozen=True):
             try:
                 count = to_steps(quantity, security.lot_size)
             except NotExactError:
-                count = int(quantity // security.lot_size)
+                digits = quantity.adjusted() - security.lot_size.adjusted()
+                count = int(quantity // security.lot_size) if digits < MAX_LOT_DIGITS else MAX_LOTS + 1
             if 0 < count <= MAX_LOTS:
                 lots[symbol] = count
         return lots
@@ -353,7 +379,7 @@ def open_funded(
     for field in units:
         amount = getattr(request, field)
         if amount is not None:
-            units[field] = _amount(amount, field)
+            units[field] = cash_amount(amount, field)
     shares = endowment.lots(securities)
     if request.shares is not None:
         named_shares = {
@@ -378,7 +404,7 @@ def open_funded(
     )
 
 
-def _amount(amount: Decimal, field: str) -> int:
+def cash_amount(amount: Decimal, field: str) -> int:
     """Return an amount of cash in units.
 
     Raises:
@@ -406,7 +432,7 @@ def transfer_assets(
     Raises:
         Refusal: `UNKNOWN_SYMBOL`, or `INVALID_FIELD` with the field.
     """
-    units = _amount(request.cash, "cash")
+    units = cash_amount(request.cash, "cash")
     shares = {
         symbol: sign * find_security(securities, symbol).lots(quantity, "shares")
         for symbol, quantity in request.shares.items()
@@ -422,6 +448,10 @@ def order_id(text: str) -> int:
     Raises:
         Refusal: `UNKNOWN_ORDER`: `text` is not an order id.
     """
-    if text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) <= MAX_ID:
-        return int(text)
-    raise Refusal(Code.UNKNOWN_ORDER, f"{text[:32]!r} is not an order id", "order_id")
+    try:
+        number = whole_number(text)
+    except NotPlainError as error:
+        raise Refusal(Code.UNKNOWN_ORDER, f"order_id: {error}", "order_id") from error
+    if not 0 < number <= MAX_ID:
+        raise Refusal(Code.UNKNOWN_ORDER, f"{number} is not an order id", "order_id")
+    return number

@@ -14,6 +14,7 @@ from microexchange.schemas import (
     TransferView,
 )
 from microexchange.web import document
+from order_entry_gateway import console_routes, session_routes
 from order_entry_gateway.account_routes import Registration, add_account_routes, add_key_routes
 from order_entry_gateway.admin_routes import (
     add_admin_client_routes,
@@ -51,6 +52,8 @@ _TYPES = (
     AccountView,
     TransferView,
     ErrorView,
+    *session_routes.TYPES,
+    *console_routes.TYPES,
 )
 """The types of requests and answers, in the order of the OpenAPI document."""
 
@@ -73,3 +76,7 @@ def add_routes(
     add_admin_client_routes(context)
     add_transfer_routes(context)
     add_book_routes(context)
+    session_routes.add_session_routes(context)
+    session_routes.add_payout_routes(context)
+    console_routes.add_console_routes(context)
+    console_routes.add_template_routes(context)

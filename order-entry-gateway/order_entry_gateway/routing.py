@@ -42,7 +42,8 @@ class RouteContext:
         Raises:
             Refusal: The key is not valid, or it is the admin's.
         """
-        return ClientSession(self.order_service, *self.access.identify(request))
+        client_id, key_id = self.access.identify(request)
+        return ClientSession(self.order_service, client_id, key_id, self.access.counted_address(request))
 
     async def issue_key(self, client_id: str) -> tuple[IssuedKey, int]:
         """Issue an API key and publish it. Return it and its time in nanoseconds of Unix time.
@@ -51,9 +52,11 @@ class RouteContext:
             Refusal: The log did not confirm it.
         """
         issued, now = self.access.keys.issue(client_id), time.time_ns()
-        await self.order_service.keys.publish(KeyIssued(client_id, issued.key_id, now))
+        report = KeyIssued(client_id, issued.key_id, now)
+        await self.order_service.keys.publish(report)
+        self.order_service.keys.apply(report)  # the next request counts it, although this gateway has not read it yet
         return issued, now
 
-    def order_view(self, report: OrderReport, trades: Sequence[Trade] = ()) -> OrderView:
+    def order_view(self, report: OrderReport, trades: Sequence[Trade] = (), is_duplicate: bool = False) -> OrderView:
         """Return the JSON form of an order. `trades` are those that its command caused."""
-        return order_view(report, self.order_service.security(report.symbol), trades)
+        return order_view(report, self.order_service.security(report.symbol), trades, is_duplicate)

@@ -16,6 +16,7 @@ from microexchange.access import Access
 from microexchange.auth import Keys, read_or_make_secret
 from microexchange.batches import gateway_name
 from microexchange.commands import ListSecurity
+from microexchange.disks import DiskGuard
 from microexchange.enums import PricingRule
 from microexchange.forwarding import PREFIX, PURPOSE
 from microexchange.health import Health
@@ -25,7 +26,7 @@ from microexchange.listening import bind
 from microexchange.log import Backoff, open_log
 from microexchange.securities import ListingError, most_traded, read_listing, unknown_columns
 from microexchange.service import ConfigurationError, background
-from microexchange.settings import PublicSettings
+from microexchange.settings import PublicSettings, connection_limits
 from microexchange.web import make_app, serve
 from order_entry_gateway.account_routes import Registration
 from order_entry_gateway.administration import Administration
@@ -35,6 +36,7 @@ from order_entry_gateway.order_service import Limits, OrderService
 from order_entry_gateway.quick_routes import add_classroom_refusals, add_classroom_routes
 from order_entry_gateway.requests import Endowment
 from order_entry_gateway.rest import add_routes
+from order_entry_gateway.seats import read_or_make_pin
 from order_entry_gateway.websocket import add_websocket
 
 _logger = structlog.get_logger(__name__)
@@ -86,12 +88,32 @@ class GatewaySettings(PublicSettings):
         default=1000, ge=0, description="Requests about orders of one client, a second. 0 for no limit."
     )
     open_orders: int = Field(default=20_000, ge=0, description="Open orders of one client. 0 for no limit.")
-    connections: int = Field(default=100, ge=0, description="WebSockets of one client. 0 for no limit.")
-    address_connections: int = Field(
-        default=1000, ge=0, description="WebSockets for market data of one address. 0 for no limit."
+    address_accounts: int = Field(
+        default=300,
+        ge=0,
+        description="Accounts that one address may open at once, and in an hour. The admin may open more. 0 for no limit.",
+    )
+    keys: int = Field(
+        default=20, ge=0, description="Valid API keys of one client. The admin may issue more. 0 for no limit."
     )
     feed_url: Annotated[str, AfterValidator(checked_feed_url)] = Field(
         default="http://127.0.0.1:8001", description="Address of the market-data feed."
+    )
+    public_url: str = Field(
+        default="",
+        description="Address that the people of a classroom use, for the link and the QR code. Empty: "
+        "http://127.0.0.1 and the port.",
+    )
+    disk_warning_percent: float = Field(
+        default=80, ge=0, le=100, description="Use of a disk in percent from which the gateway warns. 0 for never."
+    )
+    disk_halt_percent: float = Field(
+        default=95, ge=0, le=100, description="Use of a disk in percent from which new orders are refused. 0 for never."
+    )
+    disk_folders: list[Path] = Field(
+        default=[],
+        description="Folders on this machine whose disks the gateway checks, in addition to the data folder, as JSON: "
+        "those of your own log and database.",
     )
     report_timeout: float = Field(default=10.0, gt=0, description="Seconds to wait for the engine's answer.")
 
@@ -115,6 +137,7 @@ class GatewayService:
             raise ConfigurationError(str(error)) from error
         self._keys = Keys(settings.data_dir)
         self._health = Health()
+        self._connections = connection_limits(settings)
         self._log = open_log(settings.log_url.get_secret_value(), settings.namespace)
         pricing = PricingRule(settings.pricing) if settings.pricing else None
         self._policy = ClassroomPolicy(pricing) if settings.classroom else MarketPolicy(pricing)
@@ -129,7 +152,8 @@ class GatewayService:
             Limits(
                 RateLimiter(settings.requests_per_second, 2 * settings.requests_per_second),
                 settings.open_orders,
-                settings.connections,
+                RateLimiter(settings.address_accounts / 3600, settings.address_accounts),
+                settings.keys,
             ),
             self._endowment,
             self._policy,
@@ -138,6 +162,13 @@ class GatewayService:
         by_invitation = settings.registration == "invitation"
         self._registration = Registration(settings.registration, read_or_make_secret(code_file) if by_invitation else "")
         self._keys.revoked = self._order_service.keys.revoked
+        self._disks = self._order_service.disks = DiskGuard(
+            settings.data_dir,
+            settings.disk_folders,
+            settings.disk_warning_percent,
+            settings.disk_halt_percent,
+            self._health,
+        )
 
     def _status(self) -> dict[str, Any]:
         latency = self._order_service.latency
@@ -147,6 +178,9 @@ class GatewayService:
             "commands": latency.count,
             **dict(zip(("latency_p50", "latency_p95"), latency.percentiles(50, 95), strict=True)),
             "securities": len(self._order_service.state.securities),
+            "disk_used_percent": round(self._disks.used_percent, 1),
+            "disk_full": self._disks.is_full,
+            "connections": self._connections.open,
         }
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -154,13 +188,14 @@ class GatewayService:
         settings = self._settings
         listener = bind(settings.host, settings.port, settings.port_flag)
         access = Access(self._keys, settings.classroom)
+        access.participants = self._order_service.participants
         token = self._keys.derived(PURPOSE)
-        market_data = MarketData(settings.feed_url, token, access, settings.address_connections, settings.connections)
+        market_data = MarketData(settings.feed_url, token)
         app = self._make_app(access, market_data)
         _logger.info("starting", admin_token_file=str(self._keys.admin_token_file))
         try:
-            async with background(self._work()):
-                await serve(app, listener, stop)
+            async with background(self._work(), self._disks.watch()):
+                await serve(app, listener, stop, self._connections, settings.trusted_proxies)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._order_service.flush(), FLUSH_TIMEOUT_SECONDS)
         finally:
@@ -170,12 +205,21 @@ class GatewayService:
 
     def _make_app(self, access: Access, market_data: MarketData) -> FastAPI:
         settings, order_service, policy = self._settings, self._order_service, self._policy
-        limits = settings.cors_origins, settings.address_requests_per_second
-        app = make_app("microexchange order entry", _DESCRIPTION, self._health, self._status, *limits)
+        app = make_app(
+            "microexchange order entry",
+            _DESCRIPTION,
+            self._health,
+            self._status,
+            settings.cors_origins,
+            settings.address_requests_per_second,
+            guards_pages=settings.classroom,
+        )
         add_routes(app, order_service, access, self._registration, market_data)
         add_websocket(app, order_service, access)
         if isinstance(policy, ClassroomPolicy):
-            add_classroom_routes(app, order_service, access, policy, market_data)
+            public_url = settings.public_url or f"http://127.0.0.1:{settings.port}"
+            pin = read_or_make_pin(settings.data_dir)
+            add_classroom_routes(app, order_service, access, policy, market_data, pin, public_url)
         else:
             add_classroom_refusals(app)
         market_data.add_to(app)
@@ -190,7 +234,9 @@ class GatewayService:
             except psycopg.OperationalError as error:
                 _logger.error("database unavailable", cause=str(error).strip())
                 await backoff.wait()
-        async with background(order_service.append(), order_service.listen(), order_service.send_time_ticks()):
+        async with background(
+            order_service.append(), order_service.listen(), order_service.send_time_ticks(), order_service.watch_storage()
+        ):
             await order_service.log_on()
             administration = Administration(order_service)
             for listing in self._listing:

@@ -15,12 +15,14 @@ import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from microexchange.access import Access
+from microexchange.connection_limits import place_of
 from microexchange.enums import Side
+from microexchange.number_fields import Amount, json_decoder
 from microexchange.numbers import average_price
 from microexchange.refusals import Refusal
 from microexchange.reports import OrderReport, Trade
 from microexchange.schemas import time_text
-from microexchange.web import number_json
+from microexchange.web import decode_json, number_json
 from order_entry_gateway.classroom import ClassroomState, NamedTrade
 from order_entry_gateway.client_session import ClientSession
 from order_entry_gateway.order_service import OrderService
@@ -39,13 +41,13 @@ class SimpleOrder(msgspec.Struct, frozen=True):
     """An order in the simple dialect. Other fields of a message are ignored."""
 
     symbol: str
-    price: Decimal
-    quantity: Decimal
+    price: Amount
+    quantity: Amount
 
 
 _decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _text_decoder = msgspec.json.Decoder(str)
-_order_decoder = msgspec.json.Decoder(SimpleOrder)
+_order_decoder = json_decoder(SimpleOrder)
 
 
 class SimpleSession:
@@ -65,10 +67,12 @@ class SimpleSession:
         """Serve the connection until it ends."""
         await self._socket.accept()
         try:
-            client = ClientSession(self._order_service, *self._access.identify(self._socket))
+            client_id, key_id = self._access.identify(self._socket)
+            client = ClientSession(self._order_service, client_id, key_id, self._access.counted_address(self._socket))
+            place_of(self._socket.scope).give_to(client.client_id)
         except Refusal as refusal:
             await self._socket.send_text(number_json({"error": refusal.message}).decode())
-            await self._socket.close(POLICY, "the Client-ID is not valid")
+            await self._socket.close(POLICY, "refused: the message before has the reason")
             return
         tasks = [asyncio.create_task(work) for work in (self._read(client), self._write(), self._overflowed.wait())]
         try:
@@ -127,12 +131,10 @@ class SimpleSession:
 
     async def _enter(self, client: ClientSession, side: Side, text: bytes) -> dict[str, Any]:
         try:
-            order = _order_decoder.decode(text)
+            order = decode_json(_order_decoder, text)
             client.admit(entering=True)
             request = OrderRequest(symbol=order.symbol, side=side, quantity=order.quantity, price=order.price)
-            report, trades = await client.enter(request)
-        except msgspec.MsgspecError as error:
-            return {"status": "rejected", "message": str(error).replace("`", "'"), "order_id": None}
+            report, trades, _ = await client.enter(request)
         except Refusal as refusal:
             return {"status": "rejected", "message": refusal.message, "order_id": None}
         if not trades:
@@ -190,5 +192,5 @@ def _text_of(value: msgspec.Raw | None) -> str | None:
         return None
     try:
         return _text_decoder.decode(value)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return str(bytes(value), errors="replace")

@@ -34,10 +34,6 @@ class Subscriptions:
         """Remove the subscription, if there is one."""
         _remove(self._orders, client_id, on_report)
 
-    def order_subscribers(self, client_id: str) -> int:
-        """Return the number of subscriptions to the client's order reports."""
-        return len(self._orders.get(client_id, ()))
-
     def publish_order(self, number: int, report: OrderReport) -> None:
         """Send an order report to the client's subscribers."""
         subscribers = self._orders.get(report.client_id)

@@ -16,17 +16,19 @@ import structlog
 from fastapi import FastAPI
 from starlette.websockets import WebSocket
 
-from microexchange.access import GUEST, Access
+from microexchange.access import Access
 from microexchange.commands import Command
+from microexchange.connection_limits import place_of
 from microexchange.enums import Side
 from microexchange.frames import Outgoing, connection_of, frame
 from microexchange.ids import MAX_ID
+from microexchange.number_fields import json_decoder, msgpack_decoder
 from microexchange.records import Record
 from microexchange.refusals import Code, Refusal
 from microexchange.reports import OrderReport, Trade
 from microexchange.schemas import order_view, report_view, time_text
 from microexchange.web import FLOOD_PAUSE_SECONDS, decode_json, json_frame, msgpack_bytes
-from order_entry_gateway.client_session import ClientSession, changed_order, entered_order
+from order_entry_gateway.client_session import ClientSession, changed_order, entered_order, first_order_id
 from order_entry_gateway.order_service import OrderService
 from order_entry_gateway.pending_commands import OnResult
 from order_entry_gateway.requests import AmendRequest, OrderRequest, order_id
@@ -112,7 +114,7 @@ class Ping(msgspec.Struct, frozen=True, tag_field="op", tag="ping", kw_only=True
 
 
 _Request = Login | EnterOrder | Amend | Cancel | CancelAllOrders | Get | Ping
-_request_decoders: dict[bool, Any] = {False: msgspec.json.Decoder(_Request), True: msgspec.msgpack.Decoder(_Request)}
+_request_decoders: dict[bool, Any] = {False: json_decoder(_Request), True: msgpack_decoder(_Request)}
 """By whether the connection uses msgpack."""
 
 
@@ -237,7 +239,9 @@ class WebSocketSession:
         Raises:
             Refusal: It is the admin, or the client has too many connections.
         """
-        client = ClientSession(self._order_service, client_id, key_id)
+        address = self._access.counted_address(self._socket)
+        client = ClientSession(self._order_service, client_id, key_id, address)
+        place_of(self._socket.scope).give_to(client_id)
         if self._client is not None:
             self._client.disconnect()
         client.connect(self._on_report, self._on_revoked)
@@ -296,7 +300,7 @@ class WebSocketSession:
         if self._pending_requests >= MAX_PENDING_REQUESTS:
             text = f"{MAX_PENDING_REQUESTS} requests of this connection wait for an answer: send fewer at a time"
             raise Refusal(Code.UNAVAILABLE, text)
-        client = client or self._connect(GUEST, "")
+        client = client or self._connect(*self._access.login("", ""))
         client.admit(entering=isinstance(request, EnterOrder))
         if isinstance(request, EnterOrder):
             if client.must_open_account:
@@ -317,8 +321,13 @@ class WebSocketSession:
             command = client.cancel_all_orders(request.symbol, request.side)
             self._send_command(client, command, partial(self._on_cancel_all_result, request.id))
         else:
-            self._pending_requests += 1
-            self._start_task(self._get(client, request))
+            number = order_id(request.order_id)
+            known = client.known_report(number)
+            if known is not None:
+                self._answer_state(request.id, known)
+            else:
+                # One query of a connection at a time. A thousand that wait for the database would take megabytes.
+                self._hold_for(request.id, self._answer_stored_state(client, request.id, number))
 
     def _send_command(self, client: ClientSession, command: Command, on_result: OnResult) -> None:
         self._pending_requests += 1
@@ -326,7 +335,7 @@ class WebSocketSession:
 
     def _enter(self, client: ClientSession, request: EnterOrder) -> None:
         command = client.new_order(request)
-        on_result = partial(self._on_order_result, request.id, entered_order, command.command_id)
+        on_result = partial(self._on_entry_result, client, request.id, command.command_id)
         self._send_command(client, command, on_result)
 
     def _amend(self, client: ClientSession, known: OrderReport, request: Amend) -> None:
@@ -342,19 +351,17 @@ class WebSocketSession:
         """Change an order that is only in the database."""
         self._amend(client, await client.find(order_id(request.order_id)), request)
 
-    async def _get(self, client: ClientSession, request: Get) -> None:
-        """Answer with the newest state of an order."""
-        try:
-            report = await client.find(order_id(request.order_id))
-            answer: dict[str, Any] = {"order": order_view(report, self._order_service.security(report.symbol), [])}
-        except Exception as error:
-            answer = _refusal_of(error).as_json()
-        self._pending_requests -= 1
-        self._answer(request.id, answer)
+    async def _answer_stored_state(self, client: ClientSession, request_id: RequestId, number: int) -> None:
+        """Answer with the state of an order that is only in the database."""
+        self._answer_state(request_id, await client.find(number))
+
+    def _answer_state(self, request_id: RequestId, report: OrderReport, is_duplicate: bool = False) -> None:
+        security = self._order_service.security(report.symbol)
+        self._answer(request_id, {"order": order_view(report, security, is_duplicate=is_duplicate)})
 
     def _hold_for(self, request_id: RequestId, work: Coroutine[Any, Any, None]) -> None:
-        """Start `work`, which sends a command, and read no further request until it is sent. So the requests of a connection
-        are applied in the order of arrival."""
+        """Start `work`, which sends a command or queries the database, and read no further request until it is done. So the
+        requests of a connection are applied in the order of arrival."""
         self._pending_requests += 1
         self._connection.hold()
         self._start_task(self._release_after(request_id, work))
@@ -375,6 +382,30 @@ class WebSocketSession:
         return task
 
     # --- results and reports --------------------------------------------------------------------------------
+
+    def _on_entry_result(
+        self, client: ClientSession, request_id: RequestId, order_number: int, result: list[Record] | Refusal
+    ) -> None:
+        """Answer an order. If it repeats an earlier one, that one is the answer."""
+        first_id = 0 if isinstance(result, Refusal) else first_order_id(result)
+        if not first_id:
+            self._on_order_result(request_id, entered_order, order_number, result)
+        elif (known := client.known_report(first_id)) is not None:
+            self._pending_requests -= 1
+            self._answer_state(request_id, known, is_duplicate=True)
+        else:
+            self._start_task(self._answer_stored(client, request_id, first_id))
+
+    async def _answer_stored(self, client: ClientSession, request_id: RequestId, first_id: int) -> None:
+        """Answer an order that repeats one which is only in the database."""
+        try:
+            report = (await client.first_order(first_id)).report
+        except Exception as error:
+            self._answer(request_id, _refusal_of(error).as_json())
+        else:
+            self._answer_state(request_id, report, is_duplicate=True)
+        finally:
+            self._pending_requests -= 1
 
     def _on_order_result(
         self, request_id: RequestId, convert: _Convert, order_number: int, result: list[Record] | Refusal

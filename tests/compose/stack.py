@@ -101,9 +101,15 @@ class Stack(DockerCompose):
         return {"Authorization": f"Bearer {answer.json()['api_key']}"}
 
     def order(self, account: dict[str, str], side: str, price: str = "1.00", symbol: str = "AAPL") -> dict[str, Any]:
-        """Enter an order for one share."""
+        """Enter an order for one share.
+
+        Raises:
+            HTTPStatusError: The gateway has no log at the moment, so `eventually` tries again.
+        """
         body = {"symbol": symbol, "side": side, "quantity": "1", "price": price}
         answer = self.http.post(f"{self.gateway}/orders", json=body, headers=account)
+        if answer.status_code == 503:
+            answer.raise_for_status()
         assert answer.status_code == 201, answer.text
         order: dict[str, Any] = answer.json()
         return order

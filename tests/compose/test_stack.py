@@ -164,11 +164,24 @@ name = "mine"
 file = "mine.py:Mine"
 """
 MINE = """
+import socket
 from trading_bots import Bot
 
 
 class Mine(Bot):
     timer = 0.5
+
+    def on_start(self) -> None:
+        for name in ("/secrets/admin-token", "/season/other.py", "/proc/1/environ", "/etc/passwd"):
+            try:
+                print(name, len(open(name).read()))
+            except OSError as error:
+                print(name, type(error).__name__)
+        for address in ("order-entry-gateway", "127.0.0.1"):
+            try:
+                print(socket.create_connection((address, 8000), timeout=2))
+            except OSError as error:
+                print(address, "not connected")
 
     def on_timer(self) -> None:
         for symbol in self.securities:
@@ -176,16 +189,42 @@ class Mine(Bot):
 """
 
 
-def test_a_mounted_season_runs_beside_the_market(stack: Stack, tmp_path: Path) -> None:
+def test_a_mounted_season_runs_beside_the_market_and_its_bots_are_confined(stack: Stack, tmp_path: Path) -> None:
     (tmp_path / "season.toml").write_text(SEASON)
     (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "other.py").write_text("SECRET = 'strategy'")
     tmp_path.chmod(0o755)
     os.environ["SEASON"] = str(tmp_path)
     before = stack.trades()
-    output = stack.run("--profile", "competition", "run", "--rm", "-T", "competition")
+    run = ("--profile", "competition", "run", "--rm", "-T", "competition")
+    output = stack.run(*run)
     assert "mine" in output
     assert "results are in /results/Short/round-1" in " ".join(output.split())
     eventually(lambda: stack.trades() > before, 30, "the market trades beside the season")
+    result = msgspec.json.decode(stack.run(*run, "cat", "/results/Short/round-1/result.json"))
+    assert result["confinement"]["mine"].startswith("confined by bubblewrap")
+    assert "seccomp filter" in result["confinement"]["mine"]
+    (mine,) = (client for client in result["ranking"] if client["client_id"] == "mine")
+    assert mine["fills"] > 0
+    tries = stack.run(*run, "cat", "/results/Short/round-1/output/mine.txt").splitlines()
+    names = ("/secrets/admin-token", "/season/other.py", "/proc/1/environ", "/etc/passwd")
+    assert tries == [
+        *(f"{name} FileNotFoundError" for name in names),
+        *("order-entry-gateway not connected", "127.0.0.1 not connected"),
+    ]
+
+
+def test_the_container_of_a_competition_has_no_capabilities_and_refuses_other_privileged_calls(stack: Stack) -> None:
+    run = ("--profile", "competition", "run", "--rm", "-T", "competition")
+    program = """
+import ctypes, re
+libc = ctypes.CDLL(None, use_errno=True)
+status = open("/proc/self/status").read()
+print(re.search("CapBnd:.(.*)", status)[1], re.search("NoNewPrivs:.(.*)", status)[1])
+for call in (lambda: libc.ptrace(0, 0, 0, 0), lambda: libc.personality(0), lambda: libc.setns(0, 0)):
+    print(call(), ctypes.get_errno())
+"""
+    assert stack.run(*run, "python", "-c", program).splitlines() == ["0000000000000000 1", *["-1 1"] * 3]
 
 
 def test_after_all_tests_the_audit_is_clean(stack: Stack) -> None:

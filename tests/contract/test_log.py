@@ -190,6 +190,7 @@ async def test_the_tail_can_be_read_during_continuous_appends(log_under_test: Lo
     writing = asyncio.create_task(append())
     try:
         while appended < 20:
+            assert not writing.done(), writing.exception()
             await asyncio.sleep(0.01)
         before = appended
         async with asyncio.timeout(15):

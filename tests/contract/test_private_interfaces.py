@@ -44,6 +44,7 @@ OVERRIDDEN: dict[type, dict[str, list[str]]] = {
     },
     HttpConnection: {
         "__init__": _INIT,
+        "_start_asgi_task": ["self", "cycle", "app"],
         "connection_lost": ["self", "exc"],
         "connection_made": ["self", "transport"],
         "data_received": ["self", "data"],

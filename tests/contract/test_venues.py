@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from microexchange.commands import ListSecurity
 from microexchange.enums import TradingState
+from microexchange.number_fields import json_decoder
 from microexchange.numbers import CASH_SCALE
 from microexchange.securities import listing_json
 from order_entry_gateway.requests import AmendRequest, OrderRequest
@@ -460,13 +461,13 @@ def test_an_order_is_the_same_request_live_and_in_a_simulation(side: str, quanti
     bot, venue = recorded_bot()
     getattr(bot, side)("X", quantity, **given_)
     (order,) = venue.orders
-    request = msgspec.json.decode(msgspec.json.encode(order_fields(order)), type=OrderRequest)
+    request = json_decoder(OrderRequest).decode(msgspec.json.encode(order_fields(order)))
     assert request == order_request(order)
 
 
 @given(st.none() | st.decimals("0", "1000", places=2), st.none() | st.decimals("0", "1000", places=2))
 def test_an_amendment_is_the_same_request_live_and_in_a_simulation(quantity: Decimal | None, price: Decimal | None) -> None:
-    request = msgspec.json.decode(msgspec.json.encode(amend_fields(quantity, price)), type=AmendRequest)
+    request = json_decoder(AmendRequest).decode(msgspec.json.encode(amend_fields(quantity, price)))
     assert request == AmendRequest(quantity=quantity, price=price)
 
 
@@ -478,7 +479,7 @@ def test_a_client_and_a_bot_send_the_same_request(side: str, quantity: int, give
     getattr(bot, side)("X", quantity, **given_)
     of_client = dict(given_)
     body = new_order_request(side, "X", quantity, of_client.pop("price", None), of_client).body
-    request = msgspec.json.decode(msgspec.json.encode(body), type=OrderRequest)
+    request = json_decoder(OrderRequest).decode(msgspec.json.encode(body))
     of_bot = order_request(venue.orders[0])
     for name in OrderRequest.__struct_fields__:
         if name not in ("client_order_id", "time_in_force"):

@@ -50,6 +50,8 @@ NOT_RUN = {
     "./mx bench": "takes minutes",
     "./mx profile": "takes minutes",
     "./mx faults": "takes minutes: tests/faults/test_ordeal.py",
+    "./mx soak": "takes hours: tests/soak/test_run.py",
+    "./mx console": "needs a running exchange: tests/integration/test_console.py",
 }
 """The beginnings of commands in sentences that no block runs, with the reasons."""
 

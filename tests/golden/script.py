@@ -34,9 +34,32 @@ from microexchange.reports import (
     BookSaved,
     ClientSuspended,
     CommandRejected,
+    OrderRepeated,
     OrderReport,
     PriceUpdate,
     TradingStateChanged,
+)
+from microexchange.session_commands import (
+    AnswerTender,
+    AssignRole,
+    ControlSession,
+    OfferTender,
+    PayOut,
+    PlanSession,
+    PublishNews,
+    RoundPlan,
+    ScheduledNews,
+    ScheduledState,
+    SessionAction,
+)
+from microexchange.session_reports import (
+    NewsPublished,
+    PaidOut,
+    RoleAssigned,
+    RoundEnded,
+    SessionChanged,
+    TenderAnswered,
+    TenderOffered,
 )
 from tests.unit.market import events_of
 
@@ -57,6 +80,7 @@ class ScriptRunner:
         self._credit: dict[str, int] = {}
         self._short: dict[str, int] = {}
         self._open = False
+        self._tenders: list[int] = []
 
     def execute(self, line: str) -> list[str]:
         """Execute a command. Return its events as lines."""
@@ -108,6 +132,29 @@ class ScriptRunner:
             case "wait":
                 self._now += int(float(words[0]) * SECOND)
                 return TimeTick(command_id, self._now)
+            case "plan":
+                return PlanSession(command_id, now, "class", [_round(word) for word in words])
+            case "session":
+                return ControlSession(command_id, now, SessionAction(words[0]))
+            case "news":
+                return PublishNews(command_id, now, " ".join(words[1:]), **_audience(words[0]))
+            case "pay":
+                return PayOut(command_id, now, "X", int(words[0]) * CASH_SCALE, "final" in words)
+            case "tender":
+                terms = Side(words[1]), int(words[2]), int(words[4])
+                ends = self._now + int(words[6]) * SECOND
+                self._tenders.append(command_id)
+                audience = {"role": "", "client_id": "", **_audience(words[0])}
+                return OfferTender(command_id, now, "X", *terms, **audience, expires_at=ends, auction="auction" in words)
+            case "accept" | "decline":
+                tender = self._tenders[-1] if self._tenders else 0
+                price = int(words[1]) * CASH_SCALE // 100 if len(words) > 1 else 0
+                return AnswerTender(command_id, now, words[0], tender, verb == "accept", price)
+            case "open" | "open-house":
+                is_house = verb == "open-house"
+                return OpenAccount(command_id, now, words[0], 10_000 * CASH_SCALE, {"X": 100}, house=is_house)
+            case "role":
+                return AssignRole(command_id, now, words[0], words[1], {"X": [int(word) for word in words[2:]]})
             case "deposit" | "withdraw":
                 sign = 1 if verb == "deposit" else -1
                 shares = {"X": sign * int(words[2])} if len(words) > 2 else {}
@@ -147,17 +194,58 @@ class ScriptRunner:
                 return f"state {event.state}"
             case AuctionUpdate():
                 return f"auction {event.quantity} @ {event.price}, imbalance {event.imbalance}"
+            case OrderRepeated():
+                return f"{self._name(event.command_id)} repeats {self._name(event.order_id)}"
             case CommandRejected():
                 return f"refused {event.code}"
             case ClientSuspended():
                 return f"suspended {event.client_id}"
             case AssetsTransferred():
                 return f"transferred {event.client_id} {cash_to_text(event.cash)}, {event.shares.get('X', 0)} X"
+            case SessionChanged():
+                return f"round {event.round_number} {event.state}, {event.remaining / SECOND:g} s left"
+            case RoundEnded():
+                profits = ", ".join(f"{client} {cash_to_text(end - start)}" for client, start, end in event.values)
+                return f"profits {profits}"
+            case NewsPublished():
+                return f"news to {'all' if event.clients is None else ', '.join(event.clients)}: {event.headline}"
+            case PaidOut():
+                return f"paid {cash_to_text(event.cash_per_lot)} a lot, shortfall {cash_to_text(event.shortfall)}"
+            case TenderOffered():
+                clients = "all" if event.clients is None else ", ".join(event.clients)
+                return f"tender to {clients}: {event.side} {event.quantity} @ {event.price}"
+            case TenderAnswered():
+                return f"tender {'accepted' if event.accepted else 'declined'} by {event.client_id}"
+            case RoleAssigned():
+                return f"role {event.client_id} {event.role}"
             case BookSaved():
                 return f"saved {event.orders} orders"
             case BookLoaded():
                 return f"loaded {event.orders} orders, {event.refused} refused"
         return ""
+
+
+def _round(word: str) -> RoundPlan:
+    """Return the round of a word. `60,cash=500,shares=10,halt@5,news@10` is a round of 60 seconds with two events."""
+    seconds, *parts = word.split(",")
+    terms = dict(part.split("=") for part in parts if "=" in part)
+    events: list[ScheduledNews | ScheduledState] = []
+    for name, at in (part.split("@") for part in parts if "@" in part):
+        if name == "news":
+            events.append(ScheduledNews(int(at), "an event", "", "", "", {}))
+        else:
+            state = TradingState.HALTED if name == "halt" else TradingState.CONTINUOUS
+            events.append(ScheduledState(int(at), "X", state))
+    cash = int(terms["cash"]) * CASH_SCALE if "cash" in terms else None
+    shares = {"X": int(terms["shares"])} if "shares" in terms else None
+    has_house = "no-house" not in parts
+    return RoundPlan("round", int(seconds), cash=cash, shares=shares, events=tuple(events), house_bots=has_house)
+
+
+def _audience(word: str) -> dict[str, str]:
+    """Return the audience of `all`, `role:buyer` or `client:alice`."""
+    kind, _, name = word.partition(":")
+    return {} if kind == "all" else {"role" if kind == "role" else "client_id": name}
 
 
 def _term(key: str, value: str) -> Any:
@@ -169,7 +257,8 @@ def _term(key: str, value: str) -> Any:
 def _order(command_id: int, now: int, side: str, words: list[str]) -> NewOrder:
     """Return the order of a command.
 
-    Examples: `alice 5 @ 1000 ioc`, `alice 5` for a market order, `alice 5 stop 1100`, `alice 5 @ 1105 stop 1100`.
+    Examples: `alice 5 @ 1000 ioc`, `alice 5` for a market order, `alice 5 stop 1100`, `alice 5 @ 1105 stop 1100`,
+    `alice 5 @ 1000 as mine` with a client order id.
     """
     text = " ".join(words)
     client, quantity = words[0], int(words[1])
@@ -177,6 +266,7 @@ def _order(command_id: int, now: int, side: str, words: list[str]) -> NewOrder:
     trigger = re.search(r"(stop|take) (\d+)", text)
     ends = re.search(r"until (\d+)", text)
     shown = re.search(r"show (\d+)", text)
+    name = re.search(r"as (\S+)", text)
     order_type = OrderType.LIMIT if price else OrderType.MARKET
     if trigger:
         names = {"stop": ("stop_market", "stop_limit"), "take": ("take_profit", "take_profit_limit")}
@@ -192,7 +282,7 @@ def _order(command_id: int, now: int, side: str, words: list[str]) -> NewOrder:
         order_type,
         quantity,
         int(price[1]) if price else None,
-        "",
+        name[1] if name else "",
         time_in_force,
         1 + int(ends[1]) * SECOND if ends else 0,
         int(trigger[2]) if trigger else None,

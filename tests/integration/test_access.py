@@ -27,6 +27,8 @@ def running(postgres_url: str, module_namespace: str) -> Iterator[Running]:
         MX_REQUESTS_PER_SECOND="20",
         MX_OPEN_ORDERS="5",
         MX_CONNECTIONS="2",
+        MX_KEYS="3",
+        MX_ADDRESS_ACCOUNTS="30",
         MX_CORS_ORIGINS='["https://class.example"]',
     ):
         exchange.start("--bots", "3")
@@ -167,6 +169,44 @@ def test_open_orders_and_connections_have_a_limit(running: Running) -> None:
             third.recv(20)
 
 
+@pytest.mark.parametrize("service", ["gateway", "feed"])
+def test_a_client_has_a_limit_of_connections_at_the_feed_over_all_its_keys(running: Running, service: str) -> None:
+    name = f"reader-{service}"
+    first, _ = open_account(running, name)
+    second = running.http.post(f"{running.gateway}/clients/{name}/keys", headers=first).json()["api_key"]
+    url = getattr(running, service).replace("http", "ws") + "/ws"
+    login = json.dumps({"op": "login", "key": second})
+    with connect(url, additional_headers=first), connect(url) as by_message, connect(url) as third:
+        by_message.send(login)
+        assert json.loads(by_message.recv(10))["ok"]
+        third.send(login)
+        refused = json.loads(third.recv(10))["error"]
+        assert refused["code"] == "RATE_LIMITED"
+        assert refused["message"] == f"{name} has 2 connections, which is the limit: close some"
+        with connect(url, additional_headers=first) as fourth:
+            assert json.loads(fourth.recv(10))["error"] == refused
+            with pytest.raises(ConnectionClosed):
+                fourth.recv(10)
+            assert fourth.protocol.close_code == 1008
+
+
+def test_a_client_has_a_limit_of_valid_keys_also_for_requests_at_once(running: Running) -> None:
+    headers, first_id = open_account(running, "keyring")
+    keys = f"{running.gateway}/clients/keyring/keys"
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(lambda _: running.http.post(keys, headers=headers), range(10)))
+    assert sorted(answer.status_code for answer in answers) == [201] * 2 + [422] * 8
+    refused = next(answer for answer in answers if answer.status_code == 422).json()["error"]
+    assert (refused["code"], "3 API keys, which is the limit: revoke some" in refused["message"]) == ("LIMIT_EXCEEDED", True)
+    other = next(answer for answer in answers if answer.status_code == 201).json()["api_key"]
+    assert running.http.delete(f"{keys}/{first_id}", headers=headers).status_code == 200
+    again = {"Authorization": f"Bearer {other}"}
+    assert running.http.post(keys, headers=again).status_code == 201
+    assert running.http.post(keys, headers=again).status_code == 422
+    admin = {"Authorization": f"Bearer {secret(running, 'admin-token')}"}
+    assert running.http.post(keys, headers=admin).status_code == 201, "the admin has no limit"
+
+
 def test_answers_have_security_headers_and_allow_the_configured_origin(running: Running) -> None:
     for base in (running.gateway, running.feed):
         ours = running.http.get(f"{base}/health/live", headers={"Origin": "https://class.example"})
@@ -175,3 +215,18 @@ def test_answers_have_security_headers_and_allow_the_configured_origin(running: 
         assert ours.headers["X-Frame-Options"] == "DENY"
         other = running.http.get(f"{base}/health/live", headers={"Origin": "https://evil.example"})
         assert "Access-Control-Allow-Origin" not in other.headers
+
+
+def test_an_address_has_a_limit_of_accounts_and_the_admin_has_none(running: Running) -> None:
+    code, statuses = secret(running, "invitation-code"), []
+    for number in range(31):
+        body = {"client_id": f"many-{number}", "invitation_code": code}
+        answer = running.http.post(f"{running.gateway}/clients", json=body)
+        statuses.append(answer.status_code)
+        if answer.status_code != 201:
+            break
+    assert status_and_code(answer) == (429, "RATE_LIMITED")
+    assert "127.0.0.1 has opened 30 accounts" in answer.json()["error"]["message"]
+    assert 100 < int(answer.headers["Retry-After"]) <= 120
+    admin = {"Authorization": f"Bearer {secret(running, 'admin-token')}"}
+    assert running.http.post(f"{running.gateway}/clients", json={"client_id": "late"}, headers=admin).status_code == 201

@@ -114,7 +114,7 @@ def test_a_stock_without_a_trade_has_no_quote(running: Running) -> None:
 def test_the_root_is_a_page_for_browsers_and_json_for_scripts(running: Running) -> None:
     page = running.http.get(f"{running.gateway}/", headers={"Accept": "text/html,*/*;q=0.8"})
     assert "/dashboard/js/app.js" in page.text
-    assert running.http.get(f"{running.gateway}/dashboard/config.json").json() == {"classroom": True}
+    assert running.http.get(f"{running.gateway}/dashboard/config.json").json()["classroom"] is True
     assert get_json(running, "") == {"status": "alive"}
 
 
@@ -159,6 +159,63 @@ def test_admin_routes_are_open_on_the_machine_itself_and_closed_for_foreign_page
     elsewhere = {"Origin": "https://elsewhere.example"}
     assert running.http.put(url, json={"state": "continuous"}, headers=elsewhere).status_code == 403
     assert running.http.put(url, json={"state": "continuous"}).status_code == 200
+
+
+FOREIGN_PAGE = {"Origin": "https://elsewhere.example"}
+REBOUND_PAGE = {"Host": "elsewhere.example:8000"}
+"""A page whose host name resolves to this machine. Its browser sends no `Origin` with GET, and one that fits with POST."""
+
+
+@pytest.mark.parametrize(
+    "headers", [FOREIGN_PAGE, REBOUND_PAGE, {**REBOUND_PAGE, "Origin": "http://elsewhere.example:8000"}]
+)
+@pytest.mark.parametrize(
+    ("method", "service", "path"),
+    [
+        ("POST", "gateway", "/buy"),
+        ("POST", "gateway", "/add_sell"),
+        ("POST", "gateway", "/clearbook"),
+        ("POST", "gateway", "/orders"),
+        ("POST", "gateway", "/clients"),
+        ("PUT", "gateway", "/admin/securities/INTC/state"),
+        ("GET", "gateway", "/orderbook"),
+        ("GET", "gateway", "/balance/guest"),
+        ("GET", "feed", "/balance/guest"),
+        ("GET", "feed", "/export/orders.csv"),
+    ],
+)
+def test_no_route_of_a_classroom_serves_a_foreign_page(
+    running: Running, headers: dict[str, str], method: str, service: str, path: str
+) -> None:
+    body = {} if method == "GET" else {"json": {"stock": "AAPL", "price": 10, "quantity": 1}}
+    answer = running.http.request(method, f"{getattr(running, service)}{path}", headers=headers, **body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "FOREIGN_ORIGIN")
+    assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("service", "path"), [("gateway", "/"), ("gateway", "/ws/orders"), ("gateway", "/ws"), ("feed", "/ws")]
+)
+def test_no_websocket_of_a_classroom_serves_a_foreign_page_and_every_one_serves_its_own(
+    running: Running, service: str, path: str
+) -> None:
+    base = getattr(running, service)
+    url = base.replace("http", "ws") + path
+    for origin in ("https://elsewhere.example", "null", base.replace("127.0.0.1", "localhost")):
+        with pytest.raises(InvalidStatus) as refused:
+            connect(url, origin=origin)  # type: ignore[arg-type]
+        assert refused.value.response.status_code == 403
+        assert b"FOREIGN_ORIGIN" in (refused.value.response.body or b"")
+    for own in (base, None):
+        with connect(url, origin=own) as socket:  # type: ignore[arg-type]
+            assert socket.protocol.close_code is None
+
+
+def test_a_body_that_a_page_could_send_without_asking_is_refused_with_415(running: Running) -> None:
+    body = b'{"stock": "AAPL", "price": 10, "quantity": 1}'
+    for headers in ({"Content-Type": "text/plain"}, {"Content-Type": "application/x-www-form-urlencoded"}, {}):
+        answer = running.http.post(f"{running.gateway}/buy", content=body, headers=headers)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (415, "UNSUPPORTED_MEDIA_TYPE")
 
 
 def test_the_simple_dialect_answers_open_matched_and_rejected(running: Running) -> None:

@@ -4,21 +4,26 @@ Each test runs a small program confined, as the process of a contestant runs.
 """
 
 import asyncio
+import io
+import os
 import resource
+import shutil
 import socket
 import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import httpx
+import msgspec
 import psutil
 import pytest
 
-from trading_bots.competition import confinement
+from trading_bots.competition import confinement, contestant, landlock
 from trading_bots.competition.confinement import BOT_FOLDER_INSIDE, SOCKET_INSIDE, Confinement, visible_files
+from trading_bots.competition.own_limits import EXIT_NOT_RESTRICTED
 from trading_bots.competition.venue_proxy import MAX_CONNECTIONS, VenueProxy
 
 CAN_CONFINE = confinement.available()
@@ -41,11 +46,11 @@ class Cell:
         self.listener.bind(str(self.venue))
         self.listener.listen()
 
-    def start(self, program: str, limits: bool = False) -> subprocess.Popen[str]:
+    def start(self, program: str, limits: bool = False, more: Sequence[tuple[Path, str]] = ()) -> subprocess.Popen[str]:
         assert CAN_CONFINE.bubblewrap, CAN_CONFINE
-        files = visible_files("bots/own.py", self.folder, ["bots/other.py"])
+        files = [*visible_files("bots/own.py", self.folder, ["bots/other.py"]), *more]
         line = [sys.executable, "-P", "-c", textwrap.dedent(program)]
-        with CAN_CONFINE.command(line, self.venue, files) as (command, descriptors):
+        with CAN_CONFINE.command(line, files, self.venue) as (command, descriptors):
             return subprocess.Popen(
                 command,
                 pass_fds=descriptors,
@@ -57,8 +62,8 @@ class Cell:
                 preexec_fn=_limit if limits else None,
             )
 
-    def run(self, program: str, limits: bool = False) -> str:
-        process = self.start(program, limits)
+    def run(self, program: str, limits: bool = False, more: Sequence[tuple[Path, str]] = ()) -> str:
+        process = self.start(program, limits, more)
         try:
             return process.communicate(timeout=TIMEOUT_SECONDS)[0].strip()
         finally:
@@ -101,6 +106,16 @@ def test_a_link_to_a_file_outside_of_the_season_shows_that_file_alone_under_the_
     (tmp_path / "elsewhere.py").touch()
     (season / "bot.py").symlink_to(tmp_path / "elsewhere.py")
     assert visible_files("bot.py", season, []) == [(tmp_path / "elsewhere.py", "/bot/bot.py")]
+
+
+def test_a_link_to_a_file_in_another_folder_of_the_season_does_not_show_that_folder(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "output.txt").touch()
+    (tmp_path / "mine" / "bot.py").symlink_to("../results/output.txt")
+    assert visible_files("mine/bot.py", tmp_path, []) == [(tmp_path / "results" / "output.txt", "/bot/bot.py")]
+    (tmp_path / "linked").symlink_to("results")
+    assert visible_files("linked/output.txt", tmp_path, []) == [(tmp_path / "results" / "output.txt", "/bot/output.txt")]
 
 
 @needs_confinement
@@ -306,6 +321,142 @@ def test_a_contestant_ends_with_the_process_that_started_it(cell: Cell) -> None:
     assert alive == []
 
 
+AS_USER = """
+import os, socket, subprocess, sys, tempfile
+from pathlib import Path
+from trading_bots.competition.confinement import available
+confinement = available()
+print(os.getuid(), confinement, flush=True)
+with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as venue:
+    secret, path = Path(folder) / "secret", Path(folder) / "venue.sock"
+    secret.write_text("topsecret")
+    venue.bind(str(path))
+    program = f'''
+import os, socket
+for attempt in (lambda: open("{secret}"), lambda: open("/usr/x", "w"), os.fork, lambda: socket.socket(socket.AF_INET)):
+    try:
+        attempt()
+    except OSError as error:
+        print(type(error).__name__)
+'''
+    with confinement.command([sys.executable, "-P", "-c", program], (), path) as (command, descriptors):
+        print(subprocess.run(command, pass_fds=descriptors, env={}, capture_output=True, text=True).stdout)
+"""
+PLAIN_USER = 65533
+
+
+@needs_confinement
+@pytest.mark.parametrize("user", ["root", "plain user"])
+def test_the_confinement_works_for_root_and_for_a_plain_user(user: str) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("to become another user takes root")
+    if shutil.which("setpriv") is None:
+        pytest.skip("the program setpriv is missing")
+    line, uid = [sys.executable, "-c", AS_USER], 0
+    if user == "plain user":
+        # The interpreter may be in root's home folder, which a plain user cannot enter. So it gets another view of that.
+        interpreter = Path(sys.base_prefix).resolve()
+        view = [str(CAN_CONFINE.bubblewrap), "--dev-bind", "/", "/", "--tmpfs", "/root", "--chmod", "0755", "/root"]
+        for parent in reversed(interpreter.parents):
+            view += ["--perms", "0755", "--dir", str(parent)] if parent.is_relative_to("/root") else []
+        view += ["--ro-bind", str(interpreter), str(interpreter), "--cap-add", "ALL", "--chdir", "/", "--"]
+        uid = PLAIN_USER
+        line = [*view, "setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--inh-caps=-all", *line]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
+    first, *tries = done.stdout.split("\n")
+    if "not confined" in first and uid:
+        pytest.skip(f"a plain user is {first}")
+    assert first == f"{uid} {CAN_CONFINE}", done.stderr
+    assert tries[:4] == ["FileNotFoundError", "OSError", "PermissionError", "PermissionError"]
+
+
+# --- Landlock, the second line --------------------------------------------------------------------------------------------
+
+needs_landlock = pytest.mark.skipif(not landlock.version(), reason="this kernel has no Landlock")
+TRIES = """
+import os, signal, socket, sys
+def attempt(name, function):
+    try:
+        function()
+        print(name, "succeeded")
+    except OSError as error:
+        print(name, type(error).__name__)
+attempt("own", lambda: open(sys.argv[2]).read())
+attempt("secret", lambda: open(sys.argv[1]).read())
+attempt("passwords", lambda: open("/etc/passwd").read())
+attempt("folder", lambda: os.listdir(os.path.dirname(sys.argv[1])))
+attempt("write", lambda: open(sys.argv[1] + "2", "w"))
+attempt("remove", lambda: os.remove(sys.argv[1]))
+attempt("connect", lambda: socket.create_connection(("127.0.0.1", int(sys.argv[3]))))
+attempt("abstract socket", lambda: socket.socket(socket.AF_UNIX).connect("\\0mx-test-landlock"))
+attempt("signal", lambda: os.kill(os.getppid(), 0))
+"""
+
+
+def tries(cell: Cell, first: str) -> list[str]:
+    """Run `TRIES` after `first` as a plain process, without bubblewrap. Return what it prints."""
+    secret, own = cell.folder.parent / "secret", cell.folder / "bots" / "own.py"
+    secret.write_text("topsecret")
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as abstract:
+        abstract.bind("\0mx-test-landlock")
+        abstract.listen()
+        program = f"import encodings.idna\n{first}\n{TRIES}"
+        line = [sys.executable, "-c", program, str(secret), str(own), str(server.getsockname()[1])]
+        return subprocess.run(line, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=True).stdout.splitlines()
+
+
+@needs_landlock
+def test_landlock_alone_denies_what_a_process_without_bubblewrap_could_do(cell: Cell) -> None:
+    names = ["own", "secret", "passwords", "folder", "write", "remove", "connect", "abstract socket", "signal"]
+    assert tries(cell, "") == [f"{name} succeeded" for name in names], "the same attempts succeed without Landlock"
+    own = str(cell.folder / "bots" / "own.py")
+    restricted = f"from trading_bots.competition import landlock\nlandlock.restrict(['/usr', {own!r}])"
+    denied = dict.fromkeys(names[1:], "PermissionError") | {"own": "succeeded"}
+    if landlock.version() < 4:
+        denied["connect"] = "succeeded"
+    if landlock.version() < 6:
+        denied |= {"abstract socket": "succeeded", "signal": "succeeded"}
+    assert tries(cell, restricted) == [f"{name} {denied[name]}" for name in names]
+
+
+@needs_landlock
+@needs_confinement
+def test_landlock_denies_a_contestant_a_file_that_is_inside_of_its_sandbox_by_mistake(cell: Cell) -> None:
+    program = f"""
+        from trading_bots.competition.own_limits import restrict_itself
+        print(open("/leaked").read())
+        restrict_itself(["{BOT_FOLDER_INSIDE}"], required=True)
+        print(open("{BOT_FOLDER_INSIDE}/own.py").read().strip())
+        open("/tmp/x", "w").write("x")
+        import asyncio, ssl, trading_bots.live
+        try:
+            open("/leaked")
+        except OSError as error:
+            print(type(error).__name__)
+    """
+    leak = (cell.secret, "/leaked")
+    assert cell.run(program, more=[leak]).splitlines() == ["topsecret", "OWN = 'mine'", "PermissionError"]
+
+
+def test_a_contestant_that_landlock_must_restrict_is_not_loaded_without_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = contestant.ContestantTask("a", "", "", "", "", "/bot", "bot.py", landlock=True)
+    stdin = io.TextIOWrapper(io.BytesIO(msgspec.json.encode(task) + b"\n"))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    monkeypatch.setattr(contestant, "limit_resources", lambda _: None)
+    monkeypatch.setattr(landlock, "restrict", lambda *_: 0)
+    with pytest.raises(SystemExit) as ended:
+        contestant.main()
+    assert ended.value.code == EXIT_NOT_RESTRICTED
+    assert "the kernel has no Landlock" in capsys.readouterr().err
+
+
+def test_the_confinement_states_which_lines_hold() -> None:
+    assert "Landlock version 7" in str(Confinement("/usr/bin/bwrap", b"", landlock=7))
+    assert "no Landlock" in str(Confinement("/usr/bin/bwrap", b""))
+
+
 def test_an_ability_that_is_missing_is_named() -> None:
     assert str(Confinement(reason="the program bwrap is missing")) == "not confined: the program bwrap is missing"
     assert "no seccomp filter" in str(Confinement("/usr/bin/bwrap"))
@@ -373,6 +524,13 @@ def test_the_proxy_adds_the_key_to_what_a_contestant_may_ask(proxy: VenueProxy, 
 @pytest.mark.parametrize("first", REFUSED)
 def test_the_proxy_refuses_what_a_contestant_does_not_need(proxy: VenueProxy, first: bytes) -> None:
     assert proxy.request_of(first + b"\r\n" + HEADERS + b"\r\n") is None
+
+
+@pytest.mark.parametrize(
+    "field", [b"accept: a\x00b", b"accept: \x80", b"sec-websocket-a\x01: x", b"accept", b" accept: x", b"a b: x"]
+)
+def test_the_proxy_refuses_a_malformed_field(proxy: VenueProxy, field: bytes) -> None:
+    assert proxy.request_of(b"GET /securities HTTP/1.1\r\n" + HEADERS + field + b"\r\n\r\n") is None
 
 
 @pytest.mark.parametrize(("path", "port"), [("/ws", 2), ("/ws/orders", 1)])

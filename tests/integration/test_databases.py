@@ -72,6 +72,34 @@ def test_the_migration_turns_a_peak_of_equity_into_one_of_profit(postgres_url: s
         assert connection.execute(query).fetchall() == [("ada", 30, 40, -5, 0, False), ("new", 0, 0, 0, 0, False)]
 
 
+def test_the_migration_begins_positions_at_the_last_price_with_fills_that_are_not_settled(
+    postgres_url: str, namespace: str
+) -> None:
+    migrate(postgres_url, namespace, [MARKET_DATA], "0007")
+    url = database_url(postgres_url, namespace, MARKET_DATA)
+    fill = (
+        "INSERT INTO order_reports (report_id, order_id, command_id, timestamp, client_id, client_order_id, symbol, side, "
+        "order_type, quantity, exec_type, status, leaves_quantity, cumulative_quantity, notional, last_quantity, "
+        "last_price, fee, trade_id, liquidity, code, text) VALUES "
+        "(%s, %s, 1, 1, 'ada', '', 'X', %s, 'limit', 9, 'TRADE', 'FILLED', 0, 9, 0, %s, 50, 0, %s, '', '', '')"
+    )
+    with psycopg.connect(url) as connection:
+        for table in ("order_reports", "settlement_reports"):
+            connection.execute(f"CREATE TABLE {table}_day PARTITION OF {table} FOR VALUES FROM (0) TO (100)")
+        connection.execute(
+            "INSERT INTO securities (symbol, name, tick_size, lot_size, tick_value, reference_price, maker_fee_bps, "
+            "taker_fee_bps, last_price, book_sequence) VALUES ('X', 'X', '0.01', '1', 10, 40, 0, 0, 50, 0)"
+        )
+        connection.execute("INSERT INTO holdings VALUES ('ada', 'X', 7), ('bob', 'X', 3)")
+        connection.execute("INSERT INTO settlement_reports VALUES (1, 1, 'SETTLED', 5, 0, '[]', '[]', '')")
+        connection.execute(fill, (1, 1, "buy", 7, 5))
+        connection.execute(fill, (2, 2, "sell", 4, 6))
+    migrate(postgres_url, namespace, [MARKET_DATA])
+    with psycopg.connect(url) as connection:
+        query = "SELECT client_id, quantity, cost, realised, fees, trades FROM positions ORDER BY client_id"
+        assert connection.execute(query).fetchall() == [("ada", 3, 1500, 0, 0, 0), ("bob", 3, 1500, 0, 0, 0)]
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_the_migrations_make_the_tables_of_the_code(postgres_url: str, postgres_namespace: str, name: str) -> None:
     url = database_url(postgres_url, postgres_namespace, name)

@@ -133,7 +133,7 @@ def test_wrong_requests_are_refused_with_a_code(exchange: Running) -> None:
     refused(409, "INSUFFICIENT_CASH", quantity=101)
     refused(409, "INSUFFICIENT_SHARES", side="sell", quantity=101)
     assert exchange.order(carol, **order, client_order_id="mine").status_code == 201
-    refused(409, "DUPLICATE_CLIENT_ORDER_ID", client_order_id="mine")
+    refused(409, "DUPLICATE_CLIENT_ORDER_ID", "client_order_id", client_order_id="mine", quantity=2)
     post = exchange.http.post
     answers = [
         (post(f"{exchange.gateway}/orders", content=b"{", headers=carol), 400, "MALFORMED"),

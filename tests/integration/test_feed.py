@@ -1,5 +1,6 @@
 """The routes and channels of the feed on a running exchange, and several feeds at once."""
 
+import asyncio
 import csv
 import io
 import json
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from order_entry_gateway.order_history import OrderHistory
 from tests.integration.running import JsonSocket, Running, eventually, free_ports
 
 pytestmark = pytest.mark.slow
@@ -53,6 +55,20 @@ def key(running: Running, client_id: str) -> dict[str, str]:
     token = (running.data / "secrets" / "admin-token").read_text()
     answer = running.http.post(f"{running.gateway}/clients/{client_id}/keys", headers={"Authorization": f"Bearer {token}"})
     return {"Authorization": f"Bearer {answer.json()['api_key']}"}
+
+
+def test_the_gateway_reads_what_the_feed_has_stored(running: Running) -> None:
+    reports = running.until_at_rest()["reports"]
+
+    async def stored() -> int:
+        history = OrderHistory(running.server, running.namespace)
+        await history.open()
+        try:
+            return await history.stored_report_id()
+        finally:
+            await history.close()
+
+    assert asyncio.run(stored()) == reports > 0
 
 
 def test_a_security_has_its_best_prices_and_its_last_day(running: Running) -> None:
@@ -312,6 +328,14 @@ def test_the_monitoring_dashboard_uses_only_existing_metrics(running: Running) -
     assert all(f'name="{name}"' in metrics for name in wanted)
 
 
+def test_the_alerts_use_only_existing_metrics(running: Running) -> None:
+    services = (running.gateway, running.feed, running.engine, running.clearing)
+    metrics = "\n".join(running.http.get(f"{service}/metrics").text for service in services)
+    used = set(re.findall(r"microexchange_\w+", (ROOT / "monitoring/alerts.yml").read_text()))
+    assert len(used) > 2
+    assert used - set(re.findall(r"^\w+", metrics, re.MULTILINE)) == set()
+
+
 def test_one_of_several_feeds_stores_and_another_takes_over(running: Running) -> None:
     (port,) = free_ports(1)
     server = running.server
@@ -361,3 +385,32 @@ def test_the_equity_of_a_client_may_exceed_64_bits(running: Running) -> None:
     running.kill("market_data_feed")
     eventually(lambda: running.http.get(f"{running.feed}/health/ready").status_code == 200)
     assert float(get(running, "/balance/croesus", "croesus")["equity"]) > 10**14
+
+
+def test_positions_with_their_profit_survive_a_restart_of_the_feed(running: Running) -> None:
+    long, short = running.open_account("pia"), running.open_account("sam")
+    with running.socket(running.feed, "/ws", long) as ws:
+        ws.send({"op": "subscribe", "channel": "positions"})
+        assert next_message(ws, "positions")["positions"]
+        for price in ("70.00", "71.00"):
+            running.order(short, symbol="SBUX", side="sell", quantity=4, price=price)
+            running.order(long, symbol="SBUX", side="buy", quantity=4, price=price)
+        running.order(long, symbol="SBUX", side="sell", quantity=3, price="75.00")
+        running.order(short, symbol="SBUX", side="buy", quantity=3, price="75.00")
+
+        def newest() -> dict[str, Any]:
+            found = next_message(ws, "positions")["positions"]
+            return next(one for one in found if one["symbol"] == "SBUX")
+
+        while newest()["quantity"] != "105":
+            pass
+    url = f"{running.feed}/positions/pia"
+    before = running.http.get(url, headers=long).json()
+    (position,) = [one for one in before if one["symbol"] == "SBUX"]
+    assert float(position["realised"]) != 0
+    assert float(position["value"]) - float(position["cost"]) == pytest.approx(float(position["unrealised"]))
+    running.until_at_rest()
+    running.kill("market_data_feed")
+    eventually(lambda: running.http.get(f"{running.feed}/health/ready").status_code == 200)
+    assert running.http.get(url, headers=long).json() == before
+    assert running.http.get(url, headers=short).status_code == 403

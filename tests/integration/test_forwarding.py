@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from microexchange.access import Access
 from microexchange.auth import Keys
+from microexchange.connection_limits import ConnectionLimits
 from microexchange.forwarding import HEADER, IS_FORWARDED, PREFIX, PURPOSE
 from microexchange.health import Health
 from microexchange.listening import bind
@@ -34,14 +34,17 @@ CORS = ["https://feed.example"]
 class Pair:
     """A gateway and the feed to which it forwards."""
 
-    def __init__(self, folder: Path, address_rate: float = 0) -> None:
+    def __init__(
+        self, folder: Path, address_rate: float = 0, address_connections: int = 0, trusted_proxies: Sequence[str] = ()
+    ) -> None:
+        """The rate and the connections are limits of an address at the feed. The gateway has the trusted proxies."""
         self.keys = Keys(folder)
         self.feed_port, self.port = free_ports(2)
         token = self.keys.derived(PURPOSE)
         self.app = make_app("a feed", "", Health(), dict, gateway_token=token, cors_origins=CORS, address_rate=address_rate)
-        self.forwarding = MarketData(
-            f"http://127.0.0.1:{self.feed_port}", token, Access(self.keys), MAX_SOCKETS + 1, MAX_SOCKETS
-        )
+        self.forwarding = MarketData(f"http://127.0.0.1:{self.feed_port}", token)
+        self.feed_limits = ConnectionLimits(per_address=address_connections)
+        self.trusted_proxies = trusted_proxies
         self.gateway = make_app("a gateway", "", Health(), dict)
         self.forwarding.add_to(self.gateway)
         self.feed_ends = asyncio.Event()
@@ -52,11 +55,10 @@ class Pair:
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator["Pair"]:
         stop = asyncio.Event()
-        self.feed_serving = asyncio.create_task(serve(self.app, bind("127.0.0.1", self.feed_port, "--port"), self.feed_ends))
-        served = [
-            self.feed_serving,
-            asyncio.create_task(serve(self.gateway, bind("127.0.0.1", self.port, "--port"), stop)),
-        ]
+        feed, gateway = bind("127.0.0.1", self.feed_port, "--port"), bind("127.0.0.1", self.port, "--port")
+        self.feed_serving = asyncio.create_task(serve(self.app, feed, self.feed_ends, self.feed_limits))
+        serving = serve(self.gateway, gateway, stop, trusted_proxies=self.trusted_proxies)
+        served = [self.feed_serving, asyncio.create_task(serving)]
         await asyncio.gather(*(until_answers(f"{base}/health/live") for base in (self.feed, self.url)))
         yield self
         stop.set()
@@ -189,17 +191,23 @@ async def test_requests_and_answers_are_forwarded_unchanged(pair: Pair) -> None:
     assert received["headers"]["host"] == f"127.0.0.1:{pair.port}"
 
 
-async def test_the_feed_gets_the_address_of_the_client_and_no_client_can_forge_it(pair: Pair) -> None:
+@pytest.mark.parametrize("trusted", [[], ["127.0.0.1"], ["127.0.0.0/8"], ["10.0.0.1"]])
+async def test_the_feed_gets_the_address_of_the_client_and_no_client_can_forge_it(
+    tmp_path: Path, trusted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")  # a setting of uvicorn, which counts for nothing
+    pair = Pair(tmp_path, trusted_proxies=trusted)
+    add_feed_routes(pair.app, pair)
+    is_proxy = bool(trusted) and trusted != ["10.0.0.1"]
     claims = {"X-Forwarded-For": "10.9.8.7", "Forwarded": "for=10.9.8.7", "X-Real-IP": "10.9.8.7"}
     own = {HEADER.decode(): f"{'0' * 64} https 10.9.8.7 /x"}
-    async with httpx.AsyncClient() as http:
+    async with pair.open(), httpx.AsyncClient() as http:
         for headers in (claims, own, {**claims, **own}):
             received = (await http.get(f"{pair.url}/echo/x", headers=headers)).json()
             assert received["forwarded"]
             assert not {"x-forwarded-for", "forwarded", "x-real-ip"} & set(received["headers"])
-            # The gateway trusts a proxy on its own machine, and the test connects like one.
-            assert received["client"] == ("10.9.8.7" if "X-Forwarded-For" in headers else "127.0.0.1")
-        direct = (await http.get(f"{pair.feed}/echo/x", headers=own)).json()
+            assert received["client"] == ("10.9.8.7" if is_proxy and "X-Forwarded-For" in headers else "127.0.0.1")
+        direct = (await http.get(f"{pair.feed}/echo/x", headers={**claims, **own})).json()
     assert (direct["client"], direct["forwarded"], direct["path"], direct["scheme"]) == (
         "127.0.0.1",
         False,
@@ -209,12 +217,11 @@ async def test_the_feed_gets_the_address_of_the_client_and_no_client_can_forge_i
 
 
 async def test_the_feeds_limit_by_address_counts_client_addresses_not_the_gateway(tmp_path: Path) -> None:
-    pair = Pair(tmp_path, address_rate=2)
+    pair = Pair(tmp_path, address_rate=2, trusted_proxies=["127.0.0.1"])
     add_feed_routes(pair.app, pair)
     async with pair.open(), httpx.AsyncClient() as http:
 
         async def status_for(address: str) -> int:
-            # The gateway trusts a proxy on its own machine, and the test connects like one.
             return (await http.get(f"{pair.url}/echo/x", headers={"X-Forwarded-For": address})).status_code
 
         statuses = [await status_for("10.0.0.1") for _ in range(8)]
@@ -291,7 +298,7 @@ async def test_one_address_cannot_fill_the_queue_for_all_others(tmp_path: Path, 
     monkeypatch.setattr(market_data, "MAX_WAITING_PER_ADDRESS", 1)
     monkeypatch.setattr(market_data, "MAX_WAITING", 1)
     monkeypatch.setattr(market_data, "TURN_TIMEOUT_SECONDS", 20)
-    pair = Pair(tmp_path)
+    pair = Pair(tmp_path, trusted_proxies=["127.0.0.1"])
     add_feed_routes(pair.app, pair)
     async with pair.open(), httpx.AsyncClient(timeout=30) as http:
         slow = [asyncio.create_task(http.get(f"{pair.url}/slow")) for _ in range(2)]
@@ -299,7 +306,6 @@ async def test_one_address_cannot_fill_the_queue_for_all_others(tmp_path: Path, 
         refused = await http.get(f"{pair.url}/echo/x")
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "UNAVAILABLE")
         assert "127.0.0.1 has 1 requests for market data that wait already" in refused.json()["error"]["message"]
-        # The gateway takes the address of a client from a proxy on this machine.
         other = await http.get(f"{pair.url}/echo/x", headers={"X-Forwarded-For": "192.0.2.7"})
         assert other.status_code == 207, "an address without pending requests is served, even if another one has many"
         pair.feed_ends.set()
@@ -435,32 +441,38 @@ async def test_a_service_stops_while_a_stalled_reader_closes_its_connection(pair
         await closing
 
 
-async def test_websockets_of_one_client_and_of_one_address_have_a_limit(pair: Pair) -> None:
+async def test_forwarded_websockets_count_at_the_feed_for_the_address_of_their_client(tmp_path: Path) -> None:
+    pair = Pair(tmp_path, address_connections=MAX_SOCKETS, trusted_proxies=["127.0.0.1"])
+    add_feed_routes(pair.app, pair)
     url = f"{pair.url.replace('http', 'ws')}/echo"
-    key = {"Authorization": f"Bearer {pair.keys.issue('ada').key}"}
+    async with pair.open(), contextlib.AsyncExitStack() as stack:
 
-    async def refused(headers: dict[str, str]) -> bytes:
-        with pytest.raises(InvalidStatus) as denied:
-            await connect(url, additional_headers=headers)
-        assert denied.value.response.status_code == 429
-        return bytes(denied.value.response.body or b"")
+        async def open_from(address: str) -> None:
+            headers = {"X-Forwarded-For": address}
+            await (await stack.enter_async_context(connect(url, additional_headers=headers))).recv()
 
-    async with contextlib.AsyncExitStack() as stack:
-        open_: Callable[[dict[str, str]], Awaitable[Any]] = lambda headers: stack.enter_async_context(  # noqa: E731
-            connect(url, additional_headers=headers)
-        )
         for _ in range(MAX_SOCKETS):
-            await open_(key)
-        assert b"ada has 3 WebSockets" in await refused(key)
-        await open_({})
-        assert b"127.0.0.1 has 4 WebSockets" in await refused({})
+            await open_from("10.0.0.1")
+        with pytest.raises(InvalidStatus) as denied:
+            await open_from("10.0.0.1")
+        assert denied.value.response.status_code == 429
+        assert b"10.0.0.1 has 3 connections, which is the limit: close some" in (denied.value.response.body or b"")
+        await open_from("10.0.0.2")
+        assert pair.feed_limits.open >= MAX_SOCKETS + 1
+        await stack.aclose()
+        await within(20, lambda: not pair.feed_limits.by_address("10.0.0.1"))
+        await open_from("10.0.0.1")
 
-    async def is_free() -> bool:
-        with contextlib.suppress(InvalidStatus):
-            async with connect(url, additional_headers=key):
-                return True
-        return False
 
-    async with asyncio.timeout(20):
-        while not await is_free():
-            await asyncio.sleep(0.05)
+async def test_requests_that_a_gateway_forwards_do_not_count_for_its_address(tmp_path: Path) -> None:
+    pair = Pair(tmp_path, address_connections=MAX_SOCKETS)
+    add_feed_routes(pair.app, pair)
+    async with pair.open(), httpx.AsyncClient(timeout=30) as http:
+        slow = []
+        for number in range(1, MAX_SOCKETS + 3):
+            slow.append(asyncio.create_task(http.get(f"{pair.url}/slow")))
+            await within(20, lambda number=number: pair.sent == number)
+        assert pair.feed_limits.open > MAX_SOCKETS
+        assert not pair.feed_limits.by_address("127.0.0.1")
+        pair.feed_ends.set()
+        await asyncio.gather(*slow, return_exceptions=True)

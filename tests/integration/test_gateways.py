@@ -2,8 +2,8 @@
 
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -48,23 +48,28 @@ def test_three_gateways_serve_one_market(running: Running, postgres_url: str, po
     try:
         for gateway in gateways:
             eventually(lambda gateway=gateway: running.http.get(f"{gateway}/health/ready").status_code == 200, 60, gateway)
-        ids: list[list[str]] = [[] for _ in gateways]
-        headers = running.open_account("everywhere")
+        # The cash and the shares are enough for all orders at their limits, also where the house quotes one side.
+        start = {"cash": "1000000.00", "shares": {"AAPL": "1000"}}
+        token = (running.data / "secrets" / "admin-token").read_text().strip()
+        admin = {"Authorization": f"Bearer {token}"}
+        account = (
+            running.http.put(f"{gateways[0]}/admin/clients/everywhere", json=start, headers=admin).raise_for_status().json()
+        )
+        headers = {"Authorization": f"Bearer {account['api_key']}"}
 
-        def trade(place: int) -> None:
-            with httpx.Client(timeout=30) as http:
+        def trade(gateway: str) -> list[str]:
+            order_ids = []
+            with httpx.Client(timeout=60) as http:
                 for number in range(ORDERS):
                     side, price = (("buy", "900.00"), ("sell", "1.00"))[number % 2]
                     order = {"symbol": "AAPL", "side": side, "quantity": 1, "price": price, "order_type": "ioc"}
-                    answer = http.post(f"{gateways[place]}/orders", json=order, headers=headers)
+                    answer = http.post(f"{gateway}/orders", json=order, headers=headers)
                     assert answer.status_code == 201, answer.text
-                    ids[place].append(answer.json()["order_id"])
+                    order_ids.append(answer.json()["order_id"])
+            return order_ids
 
-        threads = [threading.Thread(target=trade, args=(place,)) for place in range(len(gateways))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(120)
+        with ThreadPoolExecutor(len(gateways)) as threads:
+            ids = list(threads.map(trade, gateways))
         all_ids = [order_id for gateway_ids in ids for order_id in gateway_ids]
         assert len(all_ids) == len(set(all_ids)) == 3 * ORDERS, "ids are unique"
         # Each gateway finds the orders of the others.

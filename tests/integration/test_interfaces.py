@@ -108,11 +108,20 @@ def test_every_message_of_the_feed_is_in_the_reference(running: Running) -> None
         for channel in channels:
             ws.send(op="subscribe", channel=channel, symbols=["MSFT"])
             ws.until(reference.Subscribed, channel=channel)
-        for channel in ("orders", "balances", "leaderboard"):
+        for channel in ("orders", "balances", "positions", "leaderboard", "session", "news", "tenders"):
             ws.send(op="subscribe", channel=channel)
             ws.until(reference.Subscribed, channel=channel)
         assert running.order(key, **order, side="buy").status_code == 201
         assert running.order(other, **order, side="sell").status_code == 201
+        admin = {"Authorization": f"Bearer {(running.data / 'secrets' / 'admin-token').read_text().strip()}"}
+        tender = {"symbol": "MSFT", "side": "buy", "quantity": "1", "price": "1"}
+        for path, body in (
+            ("session", {"name": "day", "rounds": [{"seconds": 600}]}),
+            ("session/start", {}),
+            ("news", {"headline": "rain"}),
+            ("tenders", tender),
+        ):
+            assert running.http.post(f"{running.gateway}/admin/{path}", json=body, headers=admin).is_success, path
         wanted = set(reference.FROM_FEED) - {reference.FeedPong, reference.Unsubscribed}
 
         def received_all() -> bool:
@@ -121,9 +130,8 @@ def test_every_message_of_the_feed_is_in_the_reference(running: Running) -> None
             return wanted <= {type(message) for message in ws.received}
 
         eventually(received_all, 30, "every type is received")
-        token = {"Authorization": f"Bearer {(running.data / 'secrets' / 'admin-token').read_text().strip()}"}
         state = f"{running.gateway}/admin/securities/MSFT/state"
-        assert running.http.put(state, json={"state": "halted"}, headers=token).is_success
+        assert running.http.put(state, json={"state": "halted"}, headers=admin).is_success
         ws.until(reference.Status, state="halted")
         ws.send(op="unsubscribe", channel="book", symbols=["MSFT"])
         ws.until(reference.Unsubscribed, channel="book")

@@ -15,17 +15,9 @@ from matching_engine.stops import StopBook
 def attributes_of(engine: Engine) -> dict[str, Any]:
     """Return the attributes of an engine and of all objects that it contains."""
     own = dict(vars(engine))
-    own["timers"] = sorted({timer for timer in own["timers"] if _has_effect(engine, timer)})
+    own["timers"] = sorted({timer for timer in own["timers"] if engine.has_effect(timer)})
     own["markets"] = list(own["markets"].items())
     return {name: _plain(value) for name, value in own.items()}
-
-
-def _has_effect(engine: Engine, timer: tuple[int, str, int]) -> bool:
-    at, name, order_id = timer
-    if not order_id:
-        return engine.markets[name].ends_at == at
-    order = engine.accounts[name].orders.get(order_id)
-    return order is not None and order.entry.expire_at == at
 
 
 def _plain(value: Any) -> Any:

@@ -27,11 +27,15 @@ from microexchange.commands import (
     TransferAssets,
 )
 from microexchange.enums import OrderStatus, OrderType, PricingRule, Side, TradingState
-from microexchange.reports import Event, OrderReport
+from microexchange.reports import Event, OrderRepeated, OrderReport
 from tests.property import invariants
+from tests.property.engine_attributes import attributes_of
 from tests.property.test_engine import CLIENTS, ENTRIES, SECOND, STATES, SYMBOLS, commands_of, digest, prices, run
 from tests.unit.market import events_of
 
+NAMED_ENTRIES = st.tuples(ENTRIES, st.sampled_from(("one", "two", "three", "mine"))).map(
+    lambda drawn: drawn[0] | {"client_order_id": drawn[1]}
+)
 CLIENT, SYMBOL = st.sampled_from(CLIENTS), st.sampled_from(SYMBOLS)
 
 
@@ -70,6 +74,20 @@ class Exchange(RuleBasedStateMachine):
         reports = [event for event in events if isinstance(event, OrderReport) and event.order_id == self.last_id]
         assert reports, "every order has a report"
         return multiple() if reports[0].status is OrderStatus.REJECTED else (fields["client_id"], self.last_id)
+
+    @rule(fields=NAMED_ENTRIES)
+    def enter_and_send_again(self, fields: dict[str, Any]) -> None:
+        """Enter an order with a client order id. If it is accepted, send it again: the second one changes nothing."""
+        first = self.apply(NewOrder(self.id(), self.now, **fields))
+        first_id, (report, *_) = self.last_id, [event for event in first if isinstance(event, OrderReport)]
+        if report.status is OrderStatus.REJECTED:
+            return
+        before = attributes_of(self.engine)
+        _, repeated = self.apply(NewOrder(self.id(), self.now, **fields))
+        assert isinstance(repeated, OrderRepeated)
+        assert repeated.order_id == first_id
+        after = attributes_of(self.engine)
+        assert {name for name in after if after[name] != before[name]} == {"last_command_ids"}
 
     @rule(symbol=SYMBOL, price=st.integers(3, 9), quantity=st.integers(1, 12))
     def trade(self, symbol: str, price: int, quantity: int) -> None:

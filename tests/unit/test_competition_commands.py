@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from exchange_launcher import competitions
 from exchange_launcher.cli import app
 from tests.unit.test_simulation import SEASON
+from trading_bots.competition.confinement import Confinement
+from trading_bots.competition.season import parse_season
 
 BOT = """
 from trading_bots import Bot
@@ -73,7 +76,7 @@ def test_a_tournament_writes_a_table_json_and_a_page(folder: Path) -> None:
     [
         (("simulate", "none.toml"), "none.toml"),
         (("simulate", "{}/mine.py"), "mine.py"),
-        (("simulate", "{}/season.toml", "--speed", "fast"), "not a speed"),
+        (("simulate", "{}/season.toml", "--speed", "0"), "not a speed"),
         (("tournament", "{}/none.py"), "no file"),
         (("tournament",), "nobody takes part"),
         (("replay", "{}"), "order_entry.log"),
@@ -117,6 +120,20 @@ def test_bot_new_shows_the_command_by_which_it_was_started(
         monkeypatch.setenv("MX_COMMAND", command)
     assert f"Run it with: {shown} bot my_bot.py:MyBot" in run("bot", "new", "my_bot").output
     assert f"Run it with: {shown} bot my_bot.py:MyBot" in (folder / "my_bot.py").read_text()
+
+
+def test_a_contestant_with_the_same_file_as_another_one_is_checked_with_that_file_among_those_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[tuple[str, list[str]]] = []
+    monkeypatch.setattr(competitions, "available", lambda: Confinement("bwrap"))
+    monkeypatch.setattr(competitions, "check_bot", lambda _, file, __, others: checked.append((file, others)))
+    rows = ", ".join(
+        f'{{ name = "{name}", file = "{file}" }}' for name, file in (("a", "x.py"), ("b", "x.py"), ("c", "y.py"))
+    )
+    season = parse_season(f'security = [{{ symbol = "X", price = "1.00" }}]\ncontestant = [{rows}]')
+    competitions._check_bots(season, tmp_path, trust_bots=False)
+    assert checked == [("x.py", ["x.py", "y.py"]), ("x.py", ["x.py", "y.py"]), ("y.py", ["x.py", "x.py"])]
 
 
 def test_the_example_season_can_be_played() -> None:

@@ -270,24 +270,6 @@ def test_a_limit_order_without_a_price_and_a_market_order_with_a_price_are_rejec
     assert report.code == Code.INVALID_FIELD
 
 
-def test_a_second_open_order_with_the_same_client_order_id_is_rejected() -> None:
-    floor = Floor()
-    floor.buy("a", 1, 1000, "mine")
-    assert of(OrderReport, floor.buy("a", 1, 1000, "mine")[1])[0].code == Code.DUPLICATE_CLIENT_ORDER_ID
-    assert of(OrderReport, floor.buy("b", 1, 1000, "mine")[1])[0].status is S.NEW, "each client has its own client order ids"
-
-
-@pytest.mark.parametrize("ended_by", ["a fill", "a cancel"])
-def test_a_client_order_id_can_be_used_again_after_its_order_has_ended(ended_by: str) -> None:
-    floor = Floor()
-    order, _ = floor.buy("a", 1, 1000, "mine")
-    if ended_by == "a fill":
-        floor.sell("b", 1, 1000)
-    else:
-        floor.cancel("a", order)
-    assert of(OrderReport, floor.buy("a", 1, 1000, "mine")[1])[0].status is S.NEW
-
-
 def test_a_suspension_cancels_the_orders_of_a_client_and_rejects_new_orders() -> None:
     floor = Floor()
     orders = [floor.buy("a", 1, 1000)[0], floor.sell("a", 1, 2000)[0]]

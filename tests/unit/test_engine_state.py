@@ -3,14 +3,14 @@
 import errno
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import pytest
 
 from matching_engine import state
 from matching_engine.engine import Engine
-from matching_engine.snapshots import FolderInUseError, Snapshot, SnapshotStore
+from matching_engine.snapshots import FolderInUseError, Snapshot, SnapshotStore, read_engines
 from microexchange.commands import TimeTick
 from microexchange.enums import OrderType, TimeInForce
 from microexchange.reports import OrderReport, TradingStateChanged
@@ -101,6 +101,16 @@ def test_a_damaged_snapshot_is_skipped_and_the_previous_one_is_loaded(tmp_path: 
     assert store.newest() == snapshot(1)
 
 
+def test_a_snapshot_with_an_impossible_state_is_skipped_and_the_previous_one_is_restored(tmp_path: Path) -> None:
+    store, good, bad = SnapshotStore(tmp_path), snapshot(1), snapshot(2, busy_floor().engine)
+    store.save(good)
+    bad.state.accounts.clear()
+    store.save(bad)
+    ((found, engine),) = read_engines(tmp_path)
+    assert found == good
+    assert state.take(engine) == good.state
+
+
 def test_an_incomplete_write_does_not_affect_the_stored_snapshots(tmp_path: Path) -> None:
     store = SnapshotStore(tmp_path)
     store.save(snapshot(1))
@@ -159,6 +169,23 @@ def test_a_failed_write_of_a_snapshot_is_an_error_and_keeps_the_previous_snapsho
         store.begin(2, full).finish()
     with pytest.raises(OSError, match="its writer ended"):
         store.begin(3, lambda: 1 / 0).finish()  # type: ignore[arg-type, return-value]
+    assert store.newest() == snapshot(1)
+
+
+def test_a_snapshot_that_cannot_get_its_name_leaves_no_file_and_keeps_the_previous_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SnapshotStore(tmp_path)
+    store.save(snapshot(1))
+    writing = store.begin(2, lambda: snapshot(2))
+
+    def full(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="no space"):
+        writing.finish()
+    assert not list(tmp_path.glob("*.new"))
     assert store.newest() == snapshot(1)
 
 

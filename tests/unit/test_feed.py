@@ -16,10 +16,12 @@ from market_data_feed.candles import Chart
 from market_data_feed.exports import as_csv
 from market_data_feed.hub import CONFLATION_QUEUE_LENGTH, MAX_QUEUED, Hub, Subscriber, conflated_message, state_message
 from market_data_feed.market import MIN_RATIO_SAMPLES, QUIET_AFTER_NS, SAMPLE_INTERVAL_NS, MarketData
+from market_data_feed.rest.routes import time_to_ns
 from market_data_feed.store import Pending, seal
 from microexchange.commands import NewOrder, OpenAccount
 from microexchange.enums import OrderType, SettlementStatus, Side
 from microexchange.frames import frame
+from microexchange.ids import MAX_ID
 from microexchange.instructions import Execution, Transfer
 from microexchange.producer_cursors import ProducerCursors
 from microexchange.reports import AccountOpened, KeyIssued, KeyRevoked, SettlementReport, Trade
@@ -448,8 +450,8 @@ def test_every_report_is_stored_as_a_row_and_only_changed_state_is_upserted() ->
     assert sum(len(rows) for rows in pending.rows.values()) == len(reports) == pending.count
     sealed = seal(pending, market, ProducerCursors(), 17)
     assert sealed.offset == 17
-    assert len(sealed.upserts) == 7, "securities, levels, open orders, ended orders, clients, candles, position"
-    assert len(seal(Pending(), market, ProducerCursors(), 18).upserts) == 1, "without changes, only the position is written"
+    assert len(sealed.upserts) == 8, "securities, levels, open orders, ended orders, clients, positions, candles, offset"
+    assert len(seal(Pending(), market, ProducerCursors(), 18).upserts) == 1, "without changes, only the offset is written"
 
 
 def test_a_sample_of_equity_requests_the_partition_of_its_day() -> None:
@@ -486,3 +488,11 @@ async def test_a_text_in_an_export_is_no_formula_of_a_spreadsheet(value: str | N
 
     lines = b"".join([part async for part in as_csv(["memo"], pages())]).decode().split("\r\n")
     assert lines[1] in (cell, f'"{cell}"')
+
+
+@pytest.mark.parametrize(
+    ("text", "nanoseconds"),
+    [("0001-01-01T00:00:00+23:59", 0), ("1970-01-01T00:00:01Z", 10**9), ("9999-12-31T23:59:59-23:59", MAX_ID)],
+)
+def test_a_time_of_a_query_fits_a_column_of_the_database(text: str, nanoseconds: int) -> None:
+    assert time_to_ns("since", text) == nanoseconds

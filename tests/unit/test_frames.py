@@ -41,6 +41,9 @@ class Wire(asyncio.Transport):
     def close(self) -> None:
         self.closing = True
 
+    def abort(self) -> None:
+        self.closing = True
+
     def is_closing(self) -> bool:
         return self.closing
 

@@ -20,6 +20,7 @@ from microexchange.enums import ExecType, OrderStatus, OrderType, SettlementStat
 from microexchange.frames import EXTENSION
 from microexchange.health import Health
 from microexchange.limits import RateLimiter
+from microexchange.number_fields import json_decoder
 from microexchange.numbers import CASH_SCALE
 from microexchange.records import Record
 from microexchange.refusals import Code, Refusal
@@ -37,13 +38,16 @@ from order_entry_gateway.requests import (
     ClientRequest,
     Endowment,
     FundingRequest,
+    ListingRequest,
     OrderRequest,
+    list_security,
     new_order,
     open_account,
     open_funded,
     order_id,
 )
 from order_entry_gateway.rest import add_routes
+from order_entry_gateway.simple_dialect import SimpleSession
 from order_entry_gateway.subscriptions import Subscriptions
 from order_entry_gateway.websocket import WebSocketSession
 from tests.unit.market import Floor, of
@@ -53,7 +57,7 @@ LISTED = SecurityListed(1, 1, "X", "X Inc.", "0.01", "1", 10**6, 10_000, 10, 20)
 COIN = SecurityListed(1, 1, "BTC-USDT", "Bitcoin", "0.01", "0.0001", 100, 6_000_000, 10, 20)
 SECURITIES = {listed.symbol: Security(listed) for listed in (LISTED, COIN)}
 GOOD = {"symbol": "X", "side": "buy", "quantity": "5", "price": "10.25"}
-_decoder = msgspec.json.Decoder(OrderRequest)
+_decoder = json_decoder(OrderRequest)
 
 
 def parse(body: Any) -> NewOrder:
@@ -106,6 +110,8 @@ def test_a_market_order_needs_no_price() -> None:
         ({"client_order_id": "a\x00b"}, Code.INVALID_FIELD, "client_order_id"),
         ({"client_order_id": "a\nb"}, Code.INVALID_FIELD, "client_order_id"),
         ({"client_order_id": "a\x7f"}, Code.INVALID_FIELD, "client_order_id"),
+        ({"client_order_id": "a\x9b2J"}, Code.INVALID_FIELD, "client_order_id"),
+        ({"client_order_id": "a\u202eb"}, Code.INVALID_FIELD, "client_order_id"),
         ({"surprise": 1}, Code.INVALID_FIELD, "surprise"),
     ],
 )
@@ -174,6 +180,57 @@ def test_an_invalid_endowment_raises_an_error(cash: str, shares: dict[str, Decim
         Endowment.of(Decimal(cash), shares)
 
 
+def test_an_order_whose_end_does_not_fit_the_log_is_refused() -> None:
+    body = {**GOOD, "time_in_force": "gtd", "expire_at": "5397-01-01T00:00:00Z"}
+    with pytest.raises(Refusal, match="before the year 2262") as refused:
+        parse(body)
+    assert refused.value.field == "expire_at"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("maker_fee_bps", 1 << 64),
+        ("taker_fee_bps", -(1 << 64)),
+        ("band_bps", 1 << 64),
+        ("auction_seconds", 1 << 64),
+        ("tick_size", "1e999999999"),
+        ("lot_size", "1e-999999999"),
+        ("reference_price", "1e25"),
+        ("short_limit", "1e20"),
+        ("position_limit", "1e20"),
+        ("max_order_value", "1e20"),
+        ("reference_price", f"1{25 * '0'}"),
+        ("short_limit", f"1{20 * '0'}"),
+        ("position_limit", f"1{20 * '0'}"),
+        ("max_order_value", f"1{20 * '0'}"),
+    ],
+)
+def test_a_listing_whose_number_does_not_fit_the_log_is_refused(field: str, value: Any) -> None:
+    body = json.dumps({"symbol": "X", "name": "X Inc.", field: value}).encode()
+    with pytest.raises(Refusal) as refused:
+        list_security(decode_json(json_decoder(ListingRequest), body), 1, 1)
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize("quantity", ["1e40", "1e999999", "0.5"])
+def test_an_account_has_no_shares_of_a_quantity_that_no_holding_can_have(quantity: str) -> None:
+    assert Endowment(0, {"X": Decimal(quantity)}).lots({"X": SECURITIES["X"]}) == {}
+
+
+@pytest.mark.parametrize(
+    ("message", "answered"),
+    [
+        (b'{"type": "\x8c"}', ("error", "Unknown message type: '\"\ufffd\"'")),
+        (b'{"type": "buy", "symbol": "\xa2", "price": 1, "quantity": 1}', ("status", "rejected")),
+    ],
+)
+async def test_the_simple_dialect_answers_a_text_that_is_not_utf_8(message: bytes, answered: tuple[str, str]) -> None:
+    session = SimpleSession(cast(Any, None), cast(Any, None), cast(Any, None), cast(Any, None))
+    answer = await session._answer(cast(Any, None), message)
+    assert answer[answered[0]] == answered[1]
+
+
 @pytest.mark.parametrize("text", ["", "x", "-1", "0", "1.5", "9" * 19, "9" * 25, "٣", "1 "])
 def test_an_invalid_order_id_is_refused_as_unknown(text: str) -> None:
     with pytest.raises(Refusal) as refusal:
@@ -201,6 +258,18 @@ def test_the_gateway_state_removes_the_oldest_orders_first(monkeypatch: pytest.M
         orders.append(order)
         state.apply(events[0])
     assert list(state.orders) == orders[1:]
+
+
+@pytest.mark.parametrize(("stored_after", "left"), [(1, [3, 4, 5]), (0, [0, 1, 2, 3, 4, 5])])
+def test_the_gateway_state_removes_stored_orders_that_have_not_changed_for_long(stored_after: int, left: list[int]) -> None:
+    floor, state = Floor(), GatewayState()
+    _, events = floor.buy("a", 1, 1000)
+    state.stored_until = events[0].timestamp + stored_after
+    for number in range(6):
+        age = 0 if number < 3 else GatewayState.MAX_AGE_NS + 1
+        state.apply(msgspec.structs.replace(events[0], order_id=number, timestamp=events[0].timestamp + age))
+    assert list(state.orders) == left
+    assert state.order_ids["a"] == set(left)
 
 
 def test_a_trade_that_is_not_settled_names_both_clients_for_suspension() -> None:
@@ -297,7 +366,7 @@ class RecordingService(OrderService):
         self._pending, self._planned_cancels = PendingCommands(1), {}
         self._numbers = itertools.count(1000)
 
-    def next_command(self) -> tuple[int, int]:
+    def next_command(self, even_if_full: bool = False) -> tuple[int, int]:
         return next(self._numbers), 1
 
     def send(self, command: Command, on_result: OnResult) -> None:
@@ -378,3 +447,27 @@ async def test_an_amend_and_a_cancel_of_another_clients_order_are_refused() -> N
     order_service = RecordingService({})
     order_service.state.apply(resting(7, "bob"))
     assert await commands_of(order_service, [AMEND, CANCEL]) == []
+
+
+async def test_a_connection_has_one_query_of_the_database_at_a_time() -> None:
+    """A thousand requests that wait for the database would take megabytes for each connection."""
+    held: list[bool] = []
+    wire = SimpleNamespace(put_soon=lambda _: False, hold=lambda: held.append(True), release=held.pop)
+    socket: Any = SimpleNamespace(scope={"extensions": {EXTENSION: wire}})
+    order_service: Any = SimpleNamespace(classroom=False)
+    session = WebSocketSession(socket, order_service, order_service)
+    asked = asyncio.Event()
+
+    async def find(_: int) -> None:
+        asked.set()
+        await asyncio.sleep(0)
+        raise Refusal(Code.UNKNOWN_ORDER, "there is no order 7")
+
+    client: Any = SimpleNamespace(admit=lambda entering: None, known_report=lambda _: None, find=find)
+    session._client = client
+    session._on_message(b'{"id":1,"op":"get","order_id":"7"}')
+    assert held, "no request is read until the answer"
+    await asyncio.wait_for(asked.wait(), 5)
+    await asyncio.sleep(0.01)
+    assert not held
+    assert b"UNKNOWN_ORDER" in session._outgoing.take()

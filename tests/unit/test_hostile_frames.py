@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import os
 import socket
 import struct
@@ -10,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+from benchmarks.hostile import masked
 from starlette.websockets import WebSocket
 
 from microexchange import frames
@@ -20,13 +22,6 @@ OPENING = (
     "GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
-
-
-def masked(first: int, payload: bytes = b"") -> bytes:
-    """A client's frame. The mask is zero, so the payload stays as it is."""
-    length = len(payload)
-    size = bytes([0x80 | length]) if length < 126 else bytes([0x80 | 126]) + struct.pack("!H", length)
-    return bytes([first]) + size + bytes(4) + payload
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -195,3 +190,46 @@ async def test_bytes_before_the_connection_is_accepted_are_bounded() -> None:
                 await asyncio.sleep(0.01)
         assert sent < 4 * frames.MAX_EARLY_BYTES
         accepted.set()
+
+
+async def test_a_flood_of_pings_writes_nothing_to_a_closed_connection(caplog: pytest.LogCaptureFixture) -> None:
+    """Frames that were received wait for a later turn, and the transport is closed by then."""
+    async with served(app) as port:
+        _, writer = await opened(port, "/listen")
+        writer.write(masked(0x89, bytes(100)) * 5000)
+        await asyncio.sleep(0.01)
+        writer.transport.abort()
+        await asyncio.sleep(0.5)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_a_peer_that_sends_without_end_has_few_bytes_in_memory() -> None:
+    """A session that reads one message at a time has frames that wait. Their transport must not read in the meantime."""
+    waiting: list[int] = []
+    reading: list[bool] = []
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            session = WebSocket(scope, receive, send)
+            await session.accept()
+            while (await session.receive())["type"] != "websocket.disconnect":
+                connection = connection_of(session)
+                waiting.append(len(connection._unread))
+                if connection._unread:
+                    reading.append(connection.transport.is_reading())
+
+    async with served(slow) as port:
+        _, writer = await opened(port, "/")
+        sending = asyncio.create_task(_send_without_end(writer))
+        await asyncio.sleep(1)
+        sending.cancel()
+        writer.transport.abort()
+    assert 0 < max(waiting) < 1 << 20
+    assert reading
+    assert not any(reading)
+
+
+async def _send_without_end(writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(masked(0x81, b"hello") * 20_000)
+        await writer.drain()

@@ -10,15 +10,16 @@ import pytest
 
 from microexchange.numbers import CASH_SCALE, MAX_CASH
 from trading_bots.__main__ import BotSettings, House
-from trading_bots.bot import Bot
+from trading_bots.bot import Bot, News
 from trading_bots.competition.values import StochasticVolatility, Value
-from trading_bots.house import CAST, ROLES, HouseValues, Listed, borrowable_of, house_bots, process_of, value_of
+from trading_bots.house import CAST, ROLES, HouseValues, Listed, borrowable_of, house_bots, prepare_bot, process_of, value_of
 from trading_bots.simulation.client import SECOND
 from trading_bots.simulation.house import LATENCY, LISTED, open_house
 from trading_bots.simulation.house_check import Check, play_house
 from trading_bots.simulation.rounds import START
 
 MINUTES = 25
+STOCK_200 = Listed("AAPL", Decimal(200), Decimal("0.01"), Decimal(1))
 
 
 @pytest.mark.slow
@@ -186,3 +187,36 @@ def test_a_check_fails_beyond_its_limit() -> None:
     assert Check("spread", 10, 10).holds
     assert not Check("spread", 11, 10).holds
     assert not Check("depth", 9, 10, is_minimum=True).holds
+
+
+def _news(number: int, **changes: str) -> News:
+    return News(str(number), "news", "", False, {symbol: Decimal(change) for symbol, change in changes.items()})
+
+
+def test_news_changes_the_value_of_a_security_for_good() -> None:
+    values, without = (HouseValues([STOCK_200], 0, "seed") for _ in range(2))
+    for one in (values, without):
+        one.at("AAPL", 10)
+    values.take_news(_news(1, AAPL="-20.00", OTHER="5"))
+    assert values.at("AAPL", 10) - without.at("AAPL", 10) == Decimal("-20.00")
+    later = float(values.at("AAPL", 600) / without.at("AAPL", 600))
+    assert later == pytest.approx(float(values.at("AAPL", 10) / without.at("AAPL", 10)), rel=0.001)
+
+
+def test_news_that_many_bots_receive_counts_once() -> None:
+    values = HouseValues([STOCK_200], 0, "seed")
+    bots = house_bots(4, ["AAPL"])
+    for name, bot in bots.items():
+        prepare_bot(bot, values, borrowable_of(name, [STOCK_200]))
+    before = values.at("AAPL", 0)
+    for bot in bots.values():
+        bot.on_news(_news(1, AAPL="7.00"))
+    assert values.at("AAPL", 0) == before + 7
+    bots["NoiseTrader-1"].on_news(_news(2, AAPL="1.00"))
+    assert values.at("AAPL", 0) == before + 8
+
+
+def test_a_value_stays_above_zero_after_the_worst_news() -> None:
+    values = HouseValues([STOCK_200], 0, "seed")
+    values.take_news(_news(1, AAPL="-1000.00"))
+    assert values.at("AAPL", 0) == Decimal("0.01")

@@ -219,3 +219,31 @@ async def test_a_peer_that_reads_nothing_of_its_last_answer_is_disconnected(monk
             await asyncio.sleep(1.0)
             connections = [found for found in psutil.Process().net_connections("tcp") if found.laddr.port == port]
             assert [connection.status for connection in connections] == ["LISTEN"]
+
+
+async def test_an_answer_ends_with_its_connection_although_later_requests_wait() -> None:
+    started, ended = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await receive()
+            started.set()
+            assert (await receive())["type"] == "http.disconnect"
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            ended.set()
+
+    async with served(app) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
+        await asyncio.wait_for(started.wait(), 10)
+        await asyncio.sleep(0.05)
+        writer.transport.abort()
+        await asyncio.wait_for(ended.wait(), 10)
+
+
+async def test_the_garbage_collector_leaves_out_the_objects_of_the_service() -> None:
+    """Otherwise each run would visit all orders in memory, and stop the service in the meantime."""
+    orders: dict[int, list[int]] = {1: []}
+    assert any(found is orders for found in gc.get_objects())
+    async with served(app):
+        assert not any(found is orders for found in gc.get_objects())

@@ -5,16 +5,17 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
-from http import HTTPStatus
+from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
+import httpx
+import pytest
 from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.datastructures import Headers
-from websockets.http11 import Request, Response
 
 from trading_bots.bot import Bot, Order, Security
+from trading_bots.client_requests import ExchangeError, amend_request, decode_answer
 from trading_bots.live import LiveVenue
+from trading_bots.runner import KeyFile
 
 
 class Gateway:
@@ -32,6 +33,8 @@ class Gateway:
         """The messages that are sent before the answer to a resuming login."""
         self.missed: list[dict[str, Any]] = []
         """The messages that are sent after the answer to a resuming login."""
+        self.order_refusals: list[dict[str, Any]] = []
+        """The errors with which the next orders are refused."""
         self.ignores_orders = False
         """True if the gateway ignores orders."""
         self.sequence = 0
@@ -65,21 +68,20 @@ class Gateway:
             await _send(socket, message)
 
     async def enter(self, socket: ServerConnection, request: dict[str, Any]) -> None:
-        """Accept an order, and send its report and the answer."""
+        """Accept an order, and send its report and the answer. A repeated order is answered with the first one."""
         name = request["client_order_id"]
+        if self.order_refusals:
+            await _send(socket, {"id": request["id"], "ok": False, "error": self.order_refusals.pop(0)})
+            return
+        if name in self.views:
+            rejected = order_view(name, "999", "REJECTED") | {"code": "DUPLICATE_CLIENT_ORDER_ID"}
+            await _send(socket, report(self.sequence, rejected, "REJECTED"))
+            await _send(socket, {"id": request["id"], "ok": True, "order": self.views[name] | {"duplicate": True}})
+            return
         self.sequence += 1
         self.views[name] = order_view(name, str(len(self.views) + 1))
         await _send(socket, report(self.sequence, self.views[name], "NEW"))
         await _send(socket, {"id": request["id"], "ok": True, "order": self.views[name]})
-
-    def http(self, _socket: ServerConnection, request: Request) -> Response | None:
-        """Answer `GET /orders?client_order_id=`. Return None for a WebSocket, which `serve` handles."""
-        parts = urlsplit(request.path)
-        if parts.path != "/orders":
-            return None
-        (name,) = parse_qs(parts.query)["client_order_id"]
-        body = json.dumps({"orders": [self.views[name]] if name in self.views else []}).encode()
-        return Response(HTTPStatus.OK, "OK", Headers({"Content-Length": str(len(body))}), body)
 
 
 async def _send(socket: ServerConnection, message: dict[str, Any]) -> None:
@@ -123,7 +125,7 @@ async def trading() -> AsyncIterator[tuple[Gateway, RecordingBot, LiveVenue]]:
     """Run a bot that trades at a gateway."""
     gateway, bot = Gateway(), RecordingBot()
     server: Server
-    async with serve(gateway.serve, "127.0.0.1", 0, process_request=gateway.http) as server:
+    async with serve(gateway.serve, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         venue = LiveVenue(bot, "me", "key", url, url)
         venue._has_begun = True
@@ -168,17 +170,84 @@ async def test_after_a_refused_resume_the_orders_of_a_bot_have_their_current_sta
         assert ["resume_from" in login for login in gateway.logins] == [False, True, False]
 
 
-async def test_after_a_refused_resume_an_order_that_was_received_and_has_ended_is_not_sent_again() -> None:
+async def test_after_a_refused_resume_an_order_that_has_ended_gets_its_state_from_the_answer_to_the_second_one() -> None:
     async with trading() as (gateway, bot, venue):
         gateway.ignores_orders = True
         order = bot.buy("X", 5, "10.00")
         await until(lambda: gateway.entered)
         gateway.views[order.client_order_id] = order_view(order.client_order_id, "77", "FILLED", "5")
+        gateway.ignores_orders = False
         gateway.refusals.append(TOO_MANY_MISSED)
         await reconnect(gateway, venue)
-        assert (order.status, order.order_id) == ("FILLED", "77")
         await until(lambda: not venue._open_requests)
+        assert (order.status, order.order_id) == ("FILLED", "77")
+        assert gateway.entered == [order.client_order_id] * 2
+
+
+async def test_an_order_whose_outcome_is_unknown_is_sent_again_under_its_id() -> None:
+    async with trading() as (gateway, bot, _venue):
+        gateway.order_refusals.append({"code": "OUTCOME_UNKNOWN", "message": "the market has not answered"})
+        order = bot.buy("X", 5, "10.00")
+        gateway.views[order.client_order_id] = order_view(order.client_order_id, "77", "FILLED", "5")
+        await until(lambda: order.order_id)
+        assert (order.status, order.order_id) == ("FILLED", "77")
+        assert gateway.entered == [order.client_order_id] * 2
+
+
+DISK_FULL = {"code": "DISK_FULL", "message": "the disk is full"}
+
+
+async def test_a_full_disk_does_not_reject_an_order_of_which_an_earlier_attempt_may_have_arrived() -> None:
+    async with trading() as (gateway, bot, venue):
+        gateway.order_refusals += [{"code": "OUTCOME_UNKNOWN", "message": "the market has not answered"}, DISK_FULL]
+        order = bot.buy("X", 5, "10.00")
+        gateway.views[order.client_order_id] = order_view(order.client_order_id, "77", "FILLED", "5")
+        await until(lambda: order.order_id)
+        assert (order.status, order.order_id) == ("FILLED", "77")
+        assert gateway.entered == [order.client_order_id] * 3
+        assert not venue._uncertain_ids
+
+
+async def test_a_full_disk_does_not_reject_an_order_that_a_lost_connection_may_have_delivered() -> None:
+    async with trading() as (gateway, bot, venue):
+        gateway.ignores_orders = True
+        order = bot.buy("X", 5, "10.00")
+        await until(lambda: gateway.entered)
+        gateway.ignores_orders = False
+        gateway.order_refusals.append(DISK_FULL)
+        await reconnect(gateway, venue)
+        await until(lambda: order.order_id)
+        assert gateway.entered == [order.client_order_id] * 3
+
+
+async def test_a_full_disk_rejects_an_order_at_its_first_attempt() -> None:
+    async with trading() as (gateway, bot, _venue):
+        gateway.order_refusals.append(DISK_FULL)
+        order = bot.buy("X", 5, "10.00")
+        await until(lambda: order.status == "REJECTED")
         assert gateway.entered == [order.client_order_id]
+
+
+async def test_a_cancel_whose_outcome_is_unknown_is_not_sent_again() -> None:
+    async with trading() as (_gateway, bot, venue):
+        order = bot.buy("X", 5, "10.00")
+        await until(lambda: order.order_id and not venue._open_requests)
+        order.cancelling = True
+        request = {"id": f"c:{order.client_order_id}", "op": "cancel"}
+        venue._on_answer(request, {"error": {"code": "OUTCOME_UNKNOWN", "message": ""}})
+        assert not venue._open_requests
+        assert not order.cancelling, "the bot may cancel it again"
+
+
+async def test_a_bot_with_too_many_open_requests_sends_no_amendment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trading_bots.live.MAX_OPEN_REQUESTS", 3)
+    async with trading() as (_gateway, bot, venue):
+        order = bot.buy("X", 5, "10.00")
+        await until(lambda: order.order_id and not venue._open_requests)
+        venue._is_connected = False
+        for price in range(1, 10):
+            venue.send_amend(order, None, Decimal(price))
+        assert len(venue._open_requests) == 3
 
 
 async def test_after_a_refused_resume_an_order_that_was_not_received_is_sent_again() -> None:
@@ -219,3 +288,20 @@ async def test_a_report_before_and_after_the_answer_to_a_resume_counts_once() ->
         await reconnect(gateway, venue)
         await until(lambda: order.filled_quantity == 3)
         assert (bot.fills, bot.position("X"), bot.cash) == (2, 3, 970)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"a": 1}', b"[" * 2000])
+def test_a_damaged_file_of_keys_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "keys.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"\w"):
+        KeyFile(path)
+
+
+@pytest.mark.parametrize("status", [200, 404, 500])
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'"a"', b"\xff", b'{"error": 5}', b"[" * 2000])
+def test_an_answer_that_no_exchange_sends_is_an_exchange_error(status: int, content: bytes) -> None:
+    answer = httpx.Response(status, content=content, request=httpx.Request("GET", "http://x/"))
+    with pytest.raises(ExchangeError) as refused:
+        decode_answer(amend_request("1", None, None, None), answer)
+    assert refused.value.code == "HTTP"

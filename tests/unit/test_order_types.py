@@ -248,6 +248,21 @@ def test_a_waiting_order_becomes_active_when_the_last_price_reaches_its_trigger(
     assert not pit.engine.accounts["d"].orders
 
 
+@pytest.mark.parametrize("order_type", [OrderType.STOP_LIMIT, OrderType.TAKE_PROFIT_LIMIT])
+def test_a_triggered_order_with_a_date_counts_once_among_the_orders_that_expire(order_type: OrderType) -> None:
+    pit = Pit()
+    trigger, limit = (1000, 1000) if order_type is OrderType.STOP_LIMIT else (1000, 990)
+    terms: dict[str, Any] = {"time_in_force": TimeInForce.GTD, "expire_at": 10**18}
+    order, _ = pit.order("d", "buy", 1, limit, order_type=order_type, trigger_price=trigger, **terms)
+    events = pit.trade_at(1000)
+    assert ExecType.TRIGGERED in [report.exec_type for report in of(OrderReport, events) if report.order_id == order]
+    assert pit.levels("buy", "Y") == [(limit, 1, 1)]
+    assert pit.engine.expiring_orders == 1
+    assert len(pit.engine.timers) == 1
+    pit.cancel("d", order)
+    assert pit.engine.expiring_orders == 0
+
+
 def test_a_stop_limit_rests_at_its_limit_once_it_is_triggered() -> None:
     pit = Pit()
     order, _ = pit.order("d", "buy", 2, 1105, order_type=OrderType.STOP_LIMIT, trigger_price=1100)

@@ -27,7 +27,7 @@ STORED: list[tuple[sa.Table, type[Record], RowLayout]] = [
 COMPUTED = {
     "order_reports": {"report_id"},
     "settlement_reports": {"cash", "holdings"},
-    "securities": {"state", "last_price", "book_sequence"},
+    "securities": {"state", "last_price", "book_sequence", "opening_day", "opening_price"},
     "settlements": {"instruction", "status", "text", "buyer_cash", "buyer_quantity", "seller_cash", "seller_quantity"},
     "transfers": {"instruction", "status", "text", "cash_after", "shares_after", "shares"},
 }

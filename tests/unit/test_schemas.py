@@ -63,6 +63,7 @@ ORDER = {
     "code": "A_CODE",
     "text": "a text",
     "trades": [],
+    "duplicate": False,
 }
 
 

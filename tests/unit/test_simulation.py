@@ -12,12 +12,12 @@ import pytest
 
 from exchange_db.accounts import FEES, ISSUER, SPREAD
 from market_data_feed.market import MarketData
+from microexchange.durations import SeasonError
 from microexchange.enums import TradingState
 from microexchange.numbers import CASH_SCALE
 from microexchange.reports import AccountOpened
 from trading_bots import Bot, Fill, Order, Trade
 from trading_bots.competition import recording, replay
-from trading_bots.competition.durations import SeasonError
 from trading_bots.competition.loading import LoadError, bot_in_file, make_bot, shipped_bot
 from trading_bots.competition.record import Record
 from trading_bots.competition.report import report
@@ -64,6 +64,26 @@ def season(**changes: str) -> Season:
     for before, after in changes.items():
         text = text.replace(before, after)
     return parse_season(text)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "named"),
+    [
+        ("seed = 3", "seed = " + "9" * 5000, "digits"),
+        ("seed = 3", "seed = " + "[" * 2000, "recursion"),
+        ('"100.00"', '"-1"', "security X"),
+        ('"100.00"', '"100.00", tick_size = "-0.01"', "security X"),
+        ('"100.00"', '"100.00", tick_size = "1e999999999"', "security X"),
+        ('"100.00"', '"100.00", position_limit = 9999999999999999', "security X"),
+        ('"40s"', '"99999999999h"', "length"),
+        ('"40s"', '"٣s"', "length"),
+        ("[auctions]", '[account]\nshares = { "*" = "-1" }\n[auctions]', "account.shares"),
+        ("[auctions]", '[account]\ncash = "-1"\n[auctions]', "account.cash"),
+    ],
+)
+def test_a_season_that_no_exchange_can_play_is_refused_with_its_field(before: str, after: str, named: str) -> None:
+    with pytest.raises(SeasonError, match=named):
+        season(**{before: after})
 
 
 class Watcher(Bot):

@@ -13,12 +13,13 @@ from typing import Any
 import httpx
 import structlog
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from microexchange.auth import write_private
+from microexchange.numbers import NotPlainError, whole_number
 from microexchange.securities import MOST_TRADED_SYMBOLS
 from microexchange.service import ConfigurationError, run_main
-from microexchange.settings import default_data_dir
+from microexchange.settings import PlainSettings, default_data_dir
 from trading_bots.connections import AccountError
 from trading_bots.house import HOUSE_SYMBOLS, HouseValues, Listed, borrowable_of, house_bots, prepare_bot, value_of
 from trading_bots.runner import Funding, KeyFile, account, run_bots
@@ -35,7 +36,7 @@ LOW_CASH_SHARE = Decimal("0.1")
 _logger = structlog.get_logger(__name__)
 
 
-class BotSettings(BaseSettings):
+class BotSettings(PlainSettings):
     """The settings of the house bots."""
 
     model_config = SettingsConfigDict(env_prefix="MX_", extra="ignore")
@@ -65,8 +66,8 @@ def choose_symbols(setting: str, listed: Sequence[str]) -> list[str]:
     )
     if not setting:
         return [symbol for symbol in HOUSE_SYMBOLS if symbol in listed] or ranked[: len(HOUSE_SYMBOLS)]
-    if setting.isdecimal():
-        return ranked[: int(setting)]
+    with contextlib.suppress(NotPlainError):
+        return ranked[: whole_number(setting)]
     try:
         symbols = json.loads(setting)
     except ValueError:

@@ -16,6 +16,8 @@ import msgspec
 
 from microexchange.enum_terms import Trigger, order_type_of
 from microexchange.enums import OrderStatus
+from microexchange.numbers import NotPlainError, plain_decimal
+from microexchange.session_views import SessionView
 
 Number = Decimal | int | float | str
 ZERO = Decimal(0)
@@ -165,6 +167,18 @@ class Fill(msgspec.Struct, frozen=True, gc=False):
     """`maker` or `taker`."""
 
 
+class News(msgspec.Struct, frozen=True, gc=False):
+    """News of a session of rounds that the bot may read."""
+
+    news_id: str
+    headline: str
+    text: str
+    private: bool
+    """Whether only some clients may read it."""
+    value_changes: dict[str, Decimal]
+    """The changes of values that the news states, in cash for a share, by symbol."""
+
+
 class Venue(Protocol):
     """The exchange that receives a bot's requests: the live one, or a simulated one."""
 
@@ -210,6 +224,8 @@ class Bot:
     def __init__(self) -> None:
         self.client_id = ""
         self.cash = ZERO
+        self.session: SessionView | None = None
+        """The newest state of the session of rounds. None if no session was planned, and in a simulation."""
         self.securities: dict[str, Security] = {}
         """The securities that the bot follows, by symbol."""
         self._listed: dict[str, Security] = {}
@@ -250,6 +266,12 @@ class Bot:
     def on_state(self, symbol: str, state: str) -> Any:
         """Called after a change of a trading state: a halt, an auction, or continuous trading."""
 
+    def on_session(self, session: SessionView) -> Any:
+        """Called after a change of the session of rounds: of its state or of its round. `session` has the clock."""
+
+    def on_news(self, news: News) -> Any:
+        """Called after news of the session that the bot may read."""
+
     def on_stop(self) -> Any:
         """Called before the bot ends. Requests that it sends still arrive. No callback follows."""
 
@@ -287,10 +309,10 @@ class Bot:
             for name in ("display_quantity", "trigger_price"):
                 if terms.get(name) is not None:
                     step = security.lot if name == "display_quantity" else security.tick
-                    terms[name] = _decimal(terms[name]) // step * step
+                    terms[name] = as_decimal(terms[name], name) // step * step
         if price is not None:
             price = rounded_price(price, security.tick, rounding)
-        lots = _decimal(quantity) // security.lot
+        lots = as_decimal(quantity, "quantity") // security.lot
         order = Order(client_order_id, symbol, side, lots * security.lot, price, order_type, **terms)
         self._orders[client_order_id] = order
         self._require_venue().send_order(order)
@@ -309,7 +331,7 @@ class Bot:
             rounding = ROUND_FLOOR if order.side == "buy" else ROUND_CEILING
             self._require_venue().send_amend(
                 order,
-                None if quantity is None else _decimal(quantity) // security.lot * security.lot,
+                None if quantity is None else as_decimal(quantity, "quantity") // security.lot * security.lot,
                 None if price is None else rounded_price(price, security.tick, rounding),
             )
 
@@ -403,8 +425,22 @@ class Bot:
 
 def rounded_price(price: Number, tick: Decimal, rounding: str) -> Decimal:
     """Return a price in whole ticks, at least one tick."""
-    return max((_decimal(price) / tick).to_integral_value(rounding) * tick, tick)
+    return max((as_decimal(price, "price") / tick).to_integral_value(rounding) * tick, tick)
 
 
-def _decimal(number: Number) -> Decimal:
-    return number if isinstance(number, Decimal) else Decimal(str(number))
+def as_decimal(number: Number, field: str) -> Decimal:
+    """Return a number of a bot as a decimal. A float becomes the shortest decimal that it is nearest to.
+
+    Raises:
+        ValueError: It is text that is not a plain decimal, or it is not finite. The message names `field`.
+    """
+    try:
+        if isinstance(number, str):
+            value = plain_decimal(number)
+        else:
+            value = number if isinstance(number, Decimal) else Decimal(str(number))
+    except NotPlainError as error:
+        raise ValueError(f"{field}: {error}") from error
+    if not value.is_finite():
+        raise ValueError(f"{field}: {number} is not a number in range: write for example 12.50")
+    return value

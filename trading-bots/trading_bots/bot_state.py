@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from trading_bots.bot import Bot, Fill, Order, Security, Trade
+from microexchange.session_views import SessionView
+from trading_bots.bot import Bot, Fill, News, Order, Security, Trade
 
 Call = Callable[..., None]
 """Calls a callback of the bot with its arguments."""
@@ -137,6 +138,20 @@ class BotState:
     def notify_state(self, symbol: str, state: str) -> None:
         """Call the callback for a new trading state."""
         self._call(self.bot.on_state, symbol, state)
+
+    def notify_session(self, session: SessionView) -> None:
+        """Store the session, and call `on_session` if its state or its round has changed."""
+        before, self.bot.session = self.bot.session, session
+        if before is None or (before.session_id, before.round, before.state) != (
+            session.session_id,
+            session.round,
+            session.state,
+        ):
+            self._call(self.bot.on_session, session)
+
+    def notify_news(self, news: News) -> None:
+        """Call `on_news`."""
+        self._call(self.bot.on_news, news)
 
     def start(self) -> None:
         """Call `on_start`, and start the timer."""

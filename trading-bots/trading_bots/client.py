@@ -27,6 +27,7 @@ from microexchange.schemas import (
     SecurityView,
     TradeView,
 )
+from microexchange.session_views import NewsView, RoleView, SessionView, TenderView
 from trading_bots.client_requests import (
     ACCOUNT_POLL_INTERVAL_SECONDS,
     ACCOUNT_POLLS,
@@ -37,6 +38,7 @@ from trading_bots.client_requests import (
     ExchangeError,
     Page,
     Request,
+    Resends,
     amend_request,
     decode_answer,
     new_order_request,
@@ -98,6 +100,17 @@ class ExchangeClient(Account):
             raise unreachable(url) from error
         return decode_answer(request, answer)
 
+    def _enter(self, request: Request) -> OrderView:
+        """Send a new order. If it has no answer, send it again: the exchange enters it once."""
+        resends = Resends()
+        while True:
+            try:
+                order: OrderView = self._send(request)
+            except (ExchangeError, httpx.TransportError) as error:
+                time.sleep(resends.pause_after(error))
+            else:
+                return order
+
     def open_account(self, client_id: str, invitation_code: str = "") -> AccountView:
         """Open an account, and use it for all requests from now on.
 
@@ -130,15 +143,16 @@ class ExchangeClient(Account):
                 `client_order_id`. With a `trigger_price` the order is a stop order. `expire_at` may be a `datetime` with a
                 time zone.
 
+        If the order has no answer, it is sent again under its `client_order_id`: the exchange enters it once. Without one,
+        it gets a random one.
+
         Returns the order as it is after its entry: a market order may have traded already.
         """
-        order: OrderView = self._send(new_order_request("buy", symbol, quantity, price, terms))
-        return order
+        return self._enter(new_order_request("buy", symbol, quantity, price, terms))
 
     def sell(self, symbol: str, quantity: Amount, price: Amount | None = None, **terms: Any) -> OrderView:
         """Enter an order to sell. Parameters and result are those of `buy`."""
-        order: OrderView = self._send(new_order_request("sell", symbol, quantity, price, terms))
-        return order
+        return self._enter(new_order_request("sell", symbol, quantity, price, terms))
 
     def amend(
         self,
@@ -235,3 +249,28 @@ class ExchangeClient(Account):
         """Return the `limit` clients with the highest profit."""
         leaders: list[LeaderView] = self._send(Request("GET", True, "/leaderboard", list[LeaderView], {"limit": limit}))
         return leaders
+
+    def session(self) -> SessionView:
+        """Return the session of rounds: its state, its round and the clock."""
+        session: SessionView = self._send(Request("GET", True, "/session", SessionView))
+        return session
+
+    def news(self) -> list[NewsView]:
+        """Return the news that you may read, newest first."""
+        news: list[NewsView] = self._send(Request("GET", True, "/news", list[NewsView]))
+        return news
+
+    def role(self) -> RoleView:
+        """Return your role in the session, and your private values."""
+        role: RoleView = self._send(Request("GET", True, f"/role/{self._own_id()}", RoleView))
+        return role
+
+    def tenders(self) -> list[TenderView]:
+        """Return the open tenders that you may answer, newest first."""
+        tenders: list[TenderView] = self._send(Request("GET", True, "/tenders", list[TenderView]))
+        return tenders
+
+    def answer_tender(self, tender_id: str, accept: bool, price: Amount | None = None) -> None:
+        """Accept or decline a tender. Each client answers once. In an auction, give your `price`."""
+        body = {"accept": accept} if price is None else {"accept": accept, "price": str(price)}
+        self._send(Request("POST", False, f"/tenders/{tender_id}/answer", dict[str, bool], body=body))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import secrets
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -18,6 +19,8 @@ MARKET_DATA = "/market-data"
 ACCOUNT_POLLS = 250
 """Requests for the balance of a new account, until the feed has the account."""
 ACCOUNT_POLL_INTERVAL_SECONDS = 0.02
+RESEND_PAUSES_SECONDS = (0.5, 1.0, 2.0)
+"""The pauses before each time that an order without an answer is sent again."""
 Amount = Decimal | int | float | str
 
 
@@ -55,20 +58,24 @@ class Request(msgspec.Struct, frozen=True):
 
 
 def new_order_request(side: str, symbol: str, quantity: Amount, price: Amount | None, terms: Mapping[str, Any]) -> Request:
-    """Return the request that enters an order. `terms` are further fields of `POST /orders`."""
-    body = {"symbol": symbol, "side": side, "quantity": str(quantity), **_as_json(terms)}
+    """Return the request that enters an order. `terms` are further fields of `POST /orders`.
+
+    Without a `client_order_id` the order gets one, so that it can be sent again.
+    """
+    body = {"symbol": symbol, "side": side, "quantity": amount_text(quantity), **_as_json(terms)}
+    body.setdefault("client_order_id", secrets.token_hex(8))
     if "order_type" not in terms:
         order_type = "market" if price is None else "limit"
         body["order_type"] = f"stop_{order_type}" if terms.get("trigger_price") is not None else order_type
     if price is not None:
-        body["price"] = str(price)
+        body["price"] = amount_text(price)
     return Request("POST", False, "/orders", OrderView, body=body)
 
 
 def amend_request(order_id: str, quantity: Amount | None, price: Amount | None, trigger_price: Amount | None) -> Request:
     """Return the request that amends an order. A value of None leaves a field as it is."""
     amounts = {"quantity": quantity, "price": price, "trigger_price": trigger_price}
-    body = {name: str(amount) for name, amount in amounts.items() if amount is not None}
+    body = {name: amount_text(amount) for name, amount in amounts.items() if amount is not None}
     return Request("PATCH", False, f"/orders/{order_id}", OrderView, body=body)
 
 
@@ -78,11 +85,20 @@ def open_account_request(client_id: str, invitation_code: str) -> Request:
     return Request("POST", False, "/clients", AccountView, body={key: text for key, text in body.items() if text})
 
 
+def amount_text(amount: Amount) -> str:
+    """Return an amount as plain decimal text. Text stays as it is: the exchange checks it, and names the field.
+
+    >>> amount_text(1e-7), amount_text(5), amount_text("12.50")
+    ('0.0000001', '5', '12.50')
+    """
+    return amount if isinstance(amount, str) else f"{Decimal(str(amount)):f}"
+
+
 def _as_json(terms: Mapping[str, Any]) -> dict[str, Any]:
     def converted(value: Any) -> Any:
         if isinstance(value, datetime):
             return value.isoformat()
-        return str(value) if isinstance(value, (Decimal, float)) else value
+        return amount_text(value) if isinstance(value, (Decimal, float)) else value
 
     return {name: converted(value) for name, value in terms.items() if value is not None}
 
@@ -91,15 +107,61 @@ def decode_answer(request: Request, answer: httpx.Response) -> Any:
     """Return the body of an answer as `request.answer`.
 
     Raises:
-        ExchangeError: The exchange refused the request.
+        ExchangeError: The exchange refused the request, or the answer is not one of an exchange.
     """
-    if answer.is_success:
-        return msgspec.json.decode(answer.content, type=request.answer)
     try:
+        if answer.is_success:
+            return msgspec.json.decode(answer.content, type=request.answer)
         error = answer.json()["error"]
         raise ExchangeError(error["code"], error["message"], error.get("field"), error.get("retry_after"))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ExchangeError("HTTP", f"{answer.status_code} from {answer.url}") from None
+
+
+def may_have_arrived(error: Exception) -> bool:
+    """Return whether a request that ended with this error may have had an effect."""
+    if isinstance(error, ExchangeError):
+        return error.code == "OUTCOME_UNKNOWN"
+    return isinstance(error, httpx.TransportError)
+
+
+def had_no_effect(error: Exception) -> bool:
+    """Return whether a request that ended with this error had no effect, and another attempt may have one."""
+    return isinstance(error, ExchangeError) and error.code in ("UNAVAILABLE", "RATE_LIMITED", "UNREACHABLE")
+
+
+def was_refused_unchecked(error: Exception) -> bool:
+    """Return whether a request was refused before the exchange compared its `client_order_id` with earlier orders.
+
+    Such a refusal states nothing about an earlier attempt under the same id.
+    """
+    return isinstance(error, ExchangeError) and error.code in ("DISK_FULL", "HTTP")
+
+
+class Resends:
+    """The times at which an order is sent again. The exchange enters it once, and answers with the first one.
+
+    An order is sent again only if the first attempt may have arrived.
+    """
+
+    def __init__(self) -> None:
+        self._unknown: Exception | None = None
+        self._pauses: Iterator[float] = iter(RESEND_PAUSES_SECONDS)
+
+    def pause_after(self, error: Exception) -> float:
+        """Return the pause in seconds after which the order is sent again.
+
+        Raises:
+            ExchangeError, httpx.TransportError: The order is not sent again.
+        """
+        if may_have_arrived(error):
+            self._unknown = self._unknown or error
+        if self._unknown is None or not (may_have_arrived(error) or had_no_effect(error) or was_refused_unchecked(error)):
+            raise error
+        pause = next(self._pauses, None)
+        if pause is None:
+            raise self._unknown
+        return pause
 
 
 def unreachable(url: str) -> ExchangeError:

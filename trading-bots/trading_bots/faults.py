@@ -7,23 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType, TracebackType
 
+from microexchange.plain_text import plain
 from trading_bots.bot import Bot
 
 _OURS = Path(__file__).parent
 _SHIPPED = _OURS / "strategies"
 MAX_DIFFERENT_ERRORS = 20
 """The most different errors of one bot that are stored."""
-
-
-def plain(text: str) -> str:
-    """Return a text that is safe to print in a terminal: other characters become their escapes.
-
-    >>> plain("red: \\x1b[31m")
-    'red: \\\\x1b[31m'
-    """
-    return "".join(
-        character if character.isprintable() or character in "\n\t" else repr(character)[1:-1] for character in text
-    )
 
 
 def _is_ours(file: str) -> bool:

@@ -6,13 +6,13 @@ price, and every trader reverts to its initial inventory, so that prices and acc
 """
 
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 from microexchange.numbers import CASH_SCALE, MAX_CASH
-from trading_bots.bot import Bot
+from trading_bots.bot import Bot, News
 from trading_bots.competition.values import StochasticVolatility, Value, rounded
 from trading_bots.strategies import InformedTrader, MarketMaker, MeanReversion, Momentum, NoiseTrader, OrderSplitter
 from trading_bots.strategies.trader import Trader, unit_of
@@ -30,6 +30,8 @@ MAX_FACTOR = 1000.0
 """If a saved value differs from the reference price by more than this factor, it is damaged or of another listing."""
 CLOCK_TOLERANCE_SECONDS = 60
 """If the clock goes back by more than this, it was set. The values continue from the new time."""
+MAX_NEWS = 1_000
+"""The news that is recognised when it comes again."""
 MAX_CATCH_UP_SECONDS = 3600
 """The longest gap over which a value is continued second by second. After a longer gap, it continues from where it was."""
 
@@ -132,6 +134,8 @@ class EndlessValue:
         self._tick, self._second = security.tick, int(start)
         self._walk = process_of(security.symbol).walk(begin, random.Random(seed), float(security.price))
         self.value, self.activity = begin, 1.0
+        self._factor = 1.0
+        """The product of the changes by news."""
         self._price = rounded(begin, security.tick)
 
     def at(self, now: float) -> Decimal:
@@ -139,12 +143,20 @@ class EndlessValue:
         second = int(now)
         if second > self._second:
             for _ in range(min(second - self._second, MAX_CATCH_UP_SECONDS)):
-                self.value, self.activity = next(self._walk)
+                walked, self.activity = next(self._walk)
+                self.value = walked * self._factor
             self._second = second
             self._price = rounded(self.value, self._tick)
         elif second < self._second - CLOCK_TOLERANCE_SECONDS:
             self._second = second
         return self._price
+
+    def change(self, amount: Decimal) -> None:
+        """Change the value by an amount of cash, for news. It stays at one tick at least."""
+        changed = max(self.value + float(amount), float(self._tick))
+        self._factor *= changed / self.value
+        self.value = changed
+        self._price = rounded(changed, self._tick)
 
 
 class HouseValues:
@@ -159,6 +171,8 @@ class HouseValues:
             seed: The seed of the random numbers.
             begin: The values at the start. By default, the reference prices.
         """
+        self._news: deque[str] = deque(maxlen=MAX_NEWS)
+        """The ids of news that has changed values. Each bot of the house receives the same news."""
         self.by_symbol = {
             security.symbol: EndlessValue(
                 security, _plausible(begin or {}, security), start, f"{seed}/value/{security.symbol}"
@@ -175,6 +189,15 @@ class HouseValues:
         value = self.by_symbol[symbol]
         value.at(now)
         return value.activity
+
+    def take_news(self, news: News) -> None:
+        """Change the values by the changes that news states. The same news counts once."""
+        if news.news_id in self._news:
+            return
+        self._news.append(news.news_id)
+        for symbol, amount in news.value_changes.items():
+            if symbol in self.by_symbol:
+                self.by_symbol[symbol].change(amount)
 
     def now(self) -> dict[str, float]:
         """Return the last value of each security."""
@@ -195,5 +218,6 @@ def prepare_bot(bot: Bot, values: HouseValues, borrowable: Mapping[str, Decimal]
     if isinstance(bot, (NoiseTrader, OrderSplitter)):
         bot.activity = values.activity
     if isinstance(bot, Trader):
+        bot.take_news = values.take_news
         bot.initial_holdings = dict.fromkeys(borrowable, Decimal(0))
         bot.borrowable = dict(borrowable)

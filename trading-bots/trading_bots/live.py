@@ -43,12 +43,16 @@ BOOKS_TIMEOUT_SECONDS = 10.0
 STOP_TIMEOUT_SECONDS = 2.0
 """The longest time to wait for the answers to requests of `on_stop`."""
 _DUPLICATE = "DUPLICATE_CLIENT_ORDER_ID"
-"""The refusal of an order that was sent and received twice. The reports of the first one have its state."""
+"""The code of the report of an order that was received again. The reports of the first one have its state."""
 _RETRIED = ("UNAVAILABLE", "RATE_LIMITED")
 """Refusals of requests that had no effect. The request is sent again."""
+_DISK_FULL = "DISK_FULL"
+"""A refusal that states nothing about an earlier attempt under the same `client_order_id`."""
+_OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
+"""An order without an answer is sent again too: the exchange enters it once, and answers with the first one."""
 _FINAL_LOGIN_REFUSALS = ("UNAUTHENTICATED", "FORBIDDEN")
 """Refusals of a login that a second attempt does not change."""
-_MARKET_CALLBACKS = ("on_book", "on_bbo", "on_trade", "on_state")
+_MARKET_CALLBACKS = ("on_book", "on_bbo", "on_trade", "on_state", "on_session")
 """Callbacks that a bot gets only after `on_start`. Before, the state of the bot already includes them."""
 
 
@@ -102,6 +106,8 @@ class LiveVenue:
         """Requests without an answer, by id."""
         self._sent_ids: set[str] = set()
         """The ids of the open requests that were sent."""
+        self._uncertain_ids: set[str] = set()
+        """The ids of the open requests of which an earlier attempt may have arrived."""
         self._numbers = itertools.count(1)
         self._sequence: int | None = None
         """The number of the last report that was read."""
@@ -134,8 +140,8 @@ class LiveVenue:
             self._send(f"c:{order.client_order_id}", {"op": "cancel", "order_id": order.order_id})
 
     def send_amend(self, order: Order, quantity: Decimal | None, price: Decimal | None) -> None:
-        """See `Venue`. An order without an answer is not changed."""
-        if order.order_id is not None:
+        """See `Venue`. An order without an answer is not changed. If too many requests are open, nothing is sent."""
+        if order.order_id is not None and len(self._open_requests) < MAX_OPEN_REQUESTS:
             # Each amend request has its own id: a later one does not replace one that waits.
             name = f"a{next(self._numbers)}:{order.client_order_id}"
             self._send(name, {"op": "amend", "order_id": order.order_id, **amend_fields(quantity, price)})
@@ -324,7 +330,7 @@ class LiveVenue:
             self._is_resuming = False
             self._sequence = max(self._sequence or 0, message["sequence"])
             if self._has_missed:
-                await self._catch_up()
+                self._catch_up()
                 self._has_missed = False
             self._is_connected = True
             self._gateway.found()
@@ -338,23 +344,14 @@ class LiveVenue:
         else:
             raise WebSocketException(error["message"])
 
-    async def _catch_up(self) -> None:
+    def _catch_up(self) -> None:
         """Request the state of each open order, after too many reports were missed.
 
-        The settled balance has the missed trades. Raises one of `LOST` if the connection fails.
+        The settled balance has the missed trades. An order without an answer is sent again, and its answer has its state.
         """
-        headers = self._headers
-        async with self._endpoint.http() as http:
-            for name, order in list(self._bot._orders.items()):
-                if order.order_id is not None:
-                    self._send(f"g:{name}", {"op": "get", "order_id": order.order_id})
-                elif f"o:{name}" in self._sent_ids:
-                    # The order may have ended. If it were sent again, it would be entered a second time.
-                    url = httpx.URL(f"{self._gateway_url}/orders", params={"client_order_id": name})
-                    page = await get_json(http, str(url), headers)
-                    for view in [view for view in page["orders"] if view["code"] != _DUPLICATE][:1]:
-                        self._apply_order_view(view)
-        await self._make_queued_calls()
+        for name, order in list(self._bot._orders.items()):
+            if order.order_id is not None:
+                self._send(f"g:{name}", {"op": "get", "order_id": order.order_id})
 
     async def _send_queued(self, socket: ClientConnection) -> None:
         loop = asyncio.get_running_loop()
@@ -369,7 +366,7 @@ class LiveVenue:
     async def _resend(self, names: set[str]) -> None:
         """Send requests again that a lost connection may not have delivered.
 
-        An order is not sent again if a report has its id. While it is open, the exchange rejects a second order of its name.
+        An order is not sent again if a report has its id. Otherwise the exchange enters it once, however often it is sent.
         """
         await asyncio.sleep(RESEND_DELAY_SECONDS)
         while not self._is_connected:
@@ -379,10 +376,12 @@ class LiveVenue:
             if request is None:
                 continue
             if order is None or (request["op"] == "order" and order.order_id is not None):
-                # A report shows that the order arrived. Sent again, it would be a second order.
+                # A report shows that the order arrived.
                 del self._open_requests[name]
                 self._sent_ids.discard(name)
+                self._uncertain_ids.discard(name)
             else:
+                self._uncertain_ids.add(name)
                 self._send(name, request)
 
     def _on_message(self, message: Mapping[str, Any]) -> None:
@@ -396,25 +395,32 @@ class LiveVenue:
             self._on_answer(request, message)
 
     def _on_answer(self, request: dict[str, Any], message: Mapping[str, Any]) -> None:
-        order = self._bot._orders.get(_client_order_id_in(request["id"]))
-        error = message.get("error")
+        name, error = request["id"], message.get("error")
+        order = self._bot._orders.get(_client_order_id_in(name))
+        if order is not None and error is not None and self._is_sent_again(request, order, error["code"]):
+            pause = float(error.get("retry_after") or 0.5)
+            self._not_before = max(self._not_before, asyncio.get_running_loop().time() + pause)
+            self._send(name, request)
+            return
+        self._uncertain_ids.discard(name)
         if order is None:
             return
         if error is None:
             # A report has the same content, unless it was missed. A report of a later change may have arrived before.
             if order.order_id is None or request["op"] == "get":
                 self._apply_order_view(message["order"])
-        elif error["code"] in _RETRIED:
-            pause = float(error.get("retry_after") or 0.5)
-            self._not_before = max(self._not_before, asyncio.get_running_loop().time() + pause)
-            self._send(request["id"], request)
-        elif error["code"] == _DUPLICATE:
-            pass
         elif request["op"] == "order":
-            # Also after OUTCOME_UNKNOWN: the bot drops the order. If it traded, the settled balance includes the trade.
             self._state.reject_order(order, error["message"])
         elif request["op"] == "cancel":
             order.cancelling = False
+
+    def _is_sent_again(self, request: Mapping[str, Any], order: Order, code: str) -> bool:
+        if code in _RETRIED or request["op"] != "order":
+            return code in _RETRIED
+        if code == _OUTCOME_UNKNOWN:
+            self._uncertain_ids.add(request["id"])
+            return True
+        return code == _DISK_FULL and request["id"] in self._uncertain_ids
 
     def _on_report(self, report: Mapping[str, Any]) -> None:
         if report["code"] == _DUPLICATE:

@@ -6,9 +6,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 from websockets.exceptions import WebSocketException
 
-from trading_bots.bot import Levels, Trade
+from microexchange.session_views import SessionView
+from trading_bots.bot import Levels, News, Trade
 from trading_bots.bot_state import BotState, change_book
 from trading_bots.connections import Contact, Endpoint, websocket_url
 
@@ -61,6 +63,8 @@ class MarketDataConnection:
             await socket.send(
                 json.dumps({"op": "subscribe", "channel": "trades", "symbols": sorted(self._state.bot._listed)})
             )
+            for channel in ("session", "news"):
+                await socket.send(json.dumps({"op": "subscribe", "channel": channel}))
             for channel in ("status", "book"):
                 await socket.send(json.dumps({"op": "subscribe", "channel": channel, "symbols": symbols}))
             self._contact.found()
@@ -99,5 +103,10 @@ class MarketDataConnection:
             if security.state != message["state"]:
                 security.state = message["state"]
                 self._state.notify_state(security.symbol, security.state)
+        elif message_type == "session":
+            if message["session"] is not None:
+                self._state.notify_session(msgspec.convert(message["session"], SessionView))
+        elif message_type == "news":
+            self._state.notify_news(msgspec.convert(message["news"], News))
         elif message_type == "balance":
             self.settled = message

@@ -13,13 +13,14 @@ from typing import Any
 
 import httpx
 import jwt
+import msgspec
 import structlog
 
 from microexchange.auth import write_private
+from microexchange.plain_text import plain
 from trading_bots.bot import Bot
 from trading_bots.client_requests import MARKET_DATA
 from trading_bots.connections import AccountError, Contact, refusal_in
-from trading_bots.faults import plain
 from trading_bots.guard import Guard
 from trading_bots.live import LiveVenue
 
@@ -55,11 +56,15 @@ class Funding:
 
 
 class KeyFile:
-    """A file of API keys by client id. Only its owner can read it."""
+    """A file of API keys by client id. Only its owner can read it.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._keys: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+        self._keys = msgspec.json.decode(path.read_bytes(), type=dict[str, str]) if path.exists() else {}
 
     def get(self, client_id: str) -> str | None:
         """Return the key of a client. None if the file does not have it."""

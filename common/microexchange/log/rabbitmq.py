@@ -33,6 +33,10 @@ class _LinkLostError(ConnectionError):
     """The connection or its channel was closed."""
 
 
+class _BlockedError(ConnectionError):
+    """The broker takes no messages, since its disk or its memory is nearly full. The link stays open."""
+
+
 class _Connection(AsyncioConnection):  # type: ignore[misc]
     """A connection that sends the frames of a message in one system call.
 
@@ -54,6 +58,8 @@ class _Link:
         self.lost.add_done_callback(lambda future: future.exception())  # read it, so that asyncio logs no warning
         self._unconfirmed: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._published = 0
+        self.blocked_reason = ""
+        """The reason why the broker takes no messages; empty if it takes them."""
         self._connection: Any = None
         self._channel: Any = None
 
@@ -67,7 +73,6 @@ class _Link:
         link = cls()
         parameters = pika.URLParameters(url)
         parameters.heartbeat = 10
-        parameters.blocked_connection_timeout = 30
         parameters.socket_timeout = parameters.stack_timeout = 5
         opened: asyncio.Future[None] = link._loop.create_future()
         link._connection = _Connection(
@@ -77,6 +82,8 @@ class _Link:
             on_close_callback=lambda _, error: link._lose(error),
             custom_ioloop=link._loop,
         )
+        link._connection.add_on_connection_blocked_callback(lambda _, frame: link._block(frame.method.reason))
+        link._connection.add_on_connection_unblocked_callback(lambda *_: link._unblock())
         await link._until(opened)
         channel: asyncio.Future[Any] = link._loop.create_future()
         link._connection.channel(on_open_callback=lambda c: None if channel.done() else channel.set_result(c))
@@ -90,11 +97,24 @@ class _Link:
         error = _LinkLostError(_explain(cause))
         if not self.lost.done():
             self.lost.set_exception(error)
+        self._fail_unconfirmed(error)
+        self.close()
+
+    def _fail_unconfirmed(self, error: ConnectionError) -> None:
         for _, confirmed in self._unconfirmed:
             if not confirmed.done():
                 confirmed.set_exception(error)
         self._unconfirmed.clear()
-        self.close()
+
+    def _block(self, reason: object) -> None:
+        """Fail the appends under way at once. The broker stores their messages later, so the bodies may be there twice."""
+        self.blocked_reason = f"the broker takes no messages: {reason or 'no reason given'}"
+        _logger.error("the broker takes no messages", cause=str(reason))
+        self._fail_unconfirmed(_BlockedError(self.blocked_reason))
+
+    def _unblock(self) -> None:
+        self.blocked_reason = ""
+        _logger.warning("the broker takes messages again")
 
     async def _until(self, future: "asyncio.Future[Any]") -> Any:
         """Return the result of `future`.
@@ -252,10 +272,14 @@ class RabbitLog:
             try:
                 async with asyncio.timeout(self.CONNECT_SECONDS):
                     link = await self._publishing(topic)
+                if link.blocked_reason:
+                    raise LogUnavailableError(self._url, link.blocked_reason, maybe_written=maybe_written)
                 maybe_written = True
                 async with asyncio.timeout(self.CONFIRM_SECONDS):
                     await link.publish(self._exchange, self._stream(topic), bodies)
                 return
+            except _BlockedError as error:
+                raise LogUnavailableError(self._url, error, maybe_written=maybe_written) from error
             except (_LinkLostError, TimeoutError) as error:
                 cause = str(error) or "no answer in time"
                 if isinstance(error, TimeoutError) and self._publisher is not None:

@@ -5,11 +5,13 @@ from fastapi import FastAPI
 from market_data_feed.rest.accounts import account_routes
 from market_data_feed.rest.books import book_routes
 from market_data_feed.rest.exports import export_routes
+from market_data_feed.rest.grades import grade_routes
 from market_data_feed.rest.history import history_routes
 from market_data_feed.rest.leaderboard import leaderboard_routes
 from market_data_feed.rest.operations import operation_routes
 from market_data_feed.rest.routes import Routes
 from market_data_feed.rest.securities import security_routes
+from market_data_feed.rest.sessions import session_routes
 from market_data_feed.rest.statements import statement_routes
 from market_data_feed.state import FeedState
 from microexchange.access import Access
@@ -23,6 +25,8 @@ ROUTERS = (
     statement_routes,
     export_routes,
     operation_routes,
+    session_routes,
+    grade_routes,
 )
 
 

@@ -1,11 +1,12 @@
-"""Routes of a client's balance, holdings, equity and open orders."""
+"""Routes of a client's balance, holdings, positions, equity and open orders."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
 from market_data_feed.rest.routes import Routes
-from microexchange.schemas import BalanceView, EquityView, HoldingView, OrderView
+from microexchange.number_fields import Whole
+from microexchange.schemas import BalanceView, EquityView, HoldingView, OrderView, PositionView
 from microexchange.web import json_response
 
 
@@ -21,11 +22,19 @@ def account_routes(routes: Routes) -> APIRouter:
     async def get_holdings(request: Request, client_id: str) -> Response:
         return json_response(state.market.holdings_view(routes.known_client(request, client_id)))
 
+    positions = list[PositionView]
+
+    @router.get("/positions/{client_id}", **describe("Your positions and their profit", None, positions, 200, 401, 403, 404))
+    async def get_positions(request: Request, client_id: str) -> Response:
+        return json_response(state.market.positions_view(routes.known_client(request, client_id)))
+
     @router.get(
         "/equity/{client_id}",
         **describe("Your equity over time, oldest first", None, list[EquityView], 200, 401, 403, 404, 422, 503),
     )
-    async def get_equity(request: Request, client_id: str, limit: Annotated[int, Query(ge=1, le=10_000)] = 1000) -> Response:
+    async def get_equity(
+        request: Request, client_id: str, limit: Annotated[Whole, Query(ge=1, le=10_000)] = 1000
+    ) -> Response:
         return json_response(await routes.equity_curve(routes.known_client(request, client_id), limit))
 
     @router.get(

@@ -5,10 +5,11 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 
-from market_data_feed.candles import NS_PER_SECOND
 from market_data_feed.market import candle_view
 from market_data_feed.rest.routes import Routes, Since, Until, period_ns, time_to_ns
 from microexchange.ids import MAX_ID
+from microexchange.number_fields import Whole
+from microexchange.numbers import NS_PER_SECOND
 from microexchange.schemas import CandleView, TradesView, trade_view
 from microexchange.web import json_response
 
@@ -20,8 +21,8 @@ def history_routes(routes: Routes) -> APIRouter:
     @router.get("/trades/{security_id}", **describe("Trades, newest first", None, TradesView, 200, 404, 422, 503))
     async def get_trades(
         security_id: str,
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-        before: Annotated[int, Query(ge=1, le=MAX_ID, description="A trade id. Return only older trades.")] = MAX_ID,
+        limit: Annotated[Whole, Query(ge=1, le=1000)] = 100,
+        before: Annotated[Whole, Query(ge=1, le=MAX_ID, description="A trade id. Return only older trades.")] = MAX_ID,
         since: Since = None,
         until: Until = None,
     ) -> Response:
@@ -37,7 +38,7 @@ def history_routes(routes: Routes) -> APIRouter:
     async def get_candles(
         security_id: str,
         interval: Literal["1s", "1m", "5m", "1h", "1d"] = "1m",
-        limit: Annotated[int, Query(ge=1, le=1500, description="The number of intervals before the end.")] = 500,
+        limit: Annotated[Whole, Query(ge=1, le=1500, description="The number of intervals before the end.")] = 500,
         until: Until = None,
     ) -> Response:
         market = state.market

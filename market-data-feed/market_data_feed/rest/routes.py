@@ -8,6 +8,7 @@ from fastapi import FastAPI, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from market_data_feed.history import History
+from market_data_feed.round_market import EquilibriumView, FrameView, RoundMarketView
 from market_data_feed.state import FeedState
 from microexchange.access import Access
 from microexchange.ids import MAX_ID
@@ -24,12 +25,24 @@ from microexchange.schemas import (
     HoldingView,
     LeaderView,
     OrderView,
+    PositionView,
     SecurityView,
     StatementView,
     TickerView,
     TradesView,
     time_text,
     unix_ns,
+)
+from microexchange.session_plan import PlanView
+from microexchange.session_scores import GradeView, ScoreView, TeamView
+from microexchange.session_views import (
+    AssignmentsView,
+    AssignmentView,
+    NewsView,
+    RoleView,
+    SessionView,
+    TaskView,
+    TenderView,
 )
 from microexchange.web import document
 
@@ -42,11 +55,26 @@ VIEWS = (
     CandleView,
     BalanceView,
     HoldingView,
+    PositionView,
     EquityView,
     CurveView,
     LeaderView,
     OrderView,
     StatementView,
+    SessionView,
+    NewsView,
+    RoleView,
+    PlanView,
+    TenderView,
+    ScoreView,
+    EquilibriumView,
+    RoundMarketView,
+    FrameView,
+    GradeView,
+    TeamView,
+    AssignmentView,
+    TaskView,
+    AssignmentsView,
     ErrorView,
 )
 """The types of all responses."""
@@ -122,7 +150,7 @@ async def stream_file(parts: AsyncIterator[bytes], name: str, media_type: str) -
 
 
 def time_to_ns(field: str, text: str) -> int:
-    """Return a time as nanoseconds of Unix time.
+    """Return a time as nanoseconds of Unix time. A time before 1970 is 0, and one after the year 2262 is `MAX_ID`.
 
     Raises:
         Refusal: `text` is not ISO 8601 with an offset.
@@ -130,7 +158,7 @@ def time_to_ns(field: str, text: str) -> int:
     try:
         at = datetime.fromisoformat(text)
         if at.tzinfo is not None:
-            return min(unix_ns(at), MAX_ID)
+            return min(max(unix_ns(at), 0), MAX_ID)
     except ValueError:
         pass
     raise Refusal(Code.INVALID_FIELD, f"{field} must be ISO 8601 with an offset: 2030-01-31T12:00:00Z", field)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Response
 
 from market_data_feed.rest.routes import OneSymbol, Routes
 from microexchange.enums import TradingState
+from microexchange.number_fields import Whole
 from microexchange.schemas import SecurityView, TickerView
 from microexchange.web import json_response
 
@@ -17,7 +18,7 @@ def security_routes(routes: Routes) -> APIRouter:
 
     @router.get("/securities", **describe("All listed securities", None, list[SecurityView], 200, 422))
     async def get_securities(
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        limit: Annotated[Whole, Query(ge=1, le=1000)] = 100,
         after: Annotated[str, Query(description="The last symbol of the previous page.")] = "",
     ) -> Response:
         states = state.market.states

@@ -9,6 +9,7 @@ from market_data_feed.rest.routes import Routes, describe_file, stream_file
 from market_data_feed.statement import all_movements, movements
 from microexchange.databases import query_errors_as_refusals
 from microexchange.ids import MAX_ID
+from microexchange.number_fields import Whole
 from microexchange.schemas import MovementView, StatementView
 from microexchange.web import json_response
 
@@ -24,8 +25,8 @@ def statement_routes(routes: Routes) -> APIRouter:
     async def get_statement(
         request: Request,
         client_id: str,
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-        after: Annotated[int, Query(ge=0, le=MAX_ID, description="A movement id. Return only later movements.")] = 0,
+        limit: Annotated[Whole, Query(ge=1, le=1000)] = 100,
+        after: Annotated[Whole, Query(ge=0, le=MAX_ID, description="A movement id. Return only later movements.")] = 0,
     ) -> Response:
         routes.known_client(request, client_id)
         with query_errors_as_refusals("the ledger"):

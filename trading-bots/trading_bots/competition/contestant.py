@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from trading_bots.competition.loading import LoadError, contestant_bot, make_bot
+from trading_bots.competition.own_limits import EXIT_NOT_RESTRICTED, restrict_itself, set_limits
 from trading_bots.connections import Endpoint
 from trading_bots.live import LiveVenue
 
@@ -26,6 +27,8 @@ MEGABYTE = 1 << 20
 MAX_DESCRIPTORS = 128
 """Open files and sockets. The buffers of sockets are memory of the kernel, which no other limit counts."""
 EXIT_NO_BOT, EXIT_FORBIDDEN = 64, 77
+MAX_THREADS = 64
+"""Threads of a contestant."""
 _STARTS_PROCESSES = (
     "os.fork",
     "os.forkpty",
@@ -55,21 +58,22 @@ class ContestantTask(msgspec.Struct):
     """The open file for what the bot prints. The process inherits it."""
     socket: str = ""
     """The Unix socket of the proxy to the exchange; empty for connections of its own."""
+    landlock: bool = False
+    """Whether the process must restrict itself by Landlock before it loads the bot."""
 
 
 def limit_resources(task: ContestantTask) -> None:
     """Limit the resources of this process. The limits cannot be raised again."""
     # These limits are generous: `compete` checks lower ones, and can report the reason.
-    for resource_type, limit in (
-        (resource.RLIMIT_AS, (2 * task.memory_megabytes + 1024) * MEGABYTE),
-        (resource.RLIMIT_CPU, task.processor_seconds + 5),
-        (resource.RLIMIT_FSIZE, 16 * MEGABYTE),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NOFILE, MAX_DESCRIPTORS),
-    ):
-        _, hard = resource.getrlimit(resource_type)
-        limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        resource.setrlimit(resource_type, (limit, limit))
+    set_limits(
+        (
+            (resource.RLIMIT_AS, (2 * task.memory_megabytes + 1024) * MEGABYTE),
+            (resource.RLIMIT_CPU, task.processor_seconds + 5),
+            (resource.RLIMIT_FSIZE, 16 * MEGABYTE),
+            (resource.RLIMIT_CORE, 0),
+            (resource.RLIMIT_NOFILE, MAX_DESCRIPTORS),
+        )
+    )
     sys.addaudithook(end_on_new_process)
 
 
@@ -127,6 +131,12 @@ def main() -> None:
     task = msgspec.json.decode(sys.stdin.buffer.readline(), type=ContestantTask)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     limit_resources(task)
+    try:
+        if task.landlock:
+            restrict_itself([task.folder], required=True)
+    except OSError as error:
+        print(f"the bot was not loaded: {error}", file=sys.stderr)
+        sys.exit(EXIT_NOT_RESTRICTED)
     try:
         asyncio.run(play(task))
     except LoadError as error:

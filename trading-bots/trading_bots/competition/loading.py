@@ -24,13 +24,8 @@ def bot_in_file(text: str, folder: Path = Path()) -> type[Bot]:
     Raises:
         LoadError: There is no such file or class, or the file fails to load.
     """
+    path = check_file(text, folder)
     file, _, name = text.partition(":")
-    path = folder / file
-    if not path.is_file():
-        ships = ", ".join(shipped.__all__)
-        raise LoadError(
-            f"there is no file {path}: name a file, as in my_bot.py:MyBot, or a strategy of the exchange: {ships}"
-        )
     spec = importlib.util.spec_from_file_location(f"bot_in_{zlib.crc32(str(path.resolve()).encode()):x}", path)
     if spec is None or spec.loader is None:
         raise LoadError(f"{path} is not a Python file")
@@ -58,6 +53,33 @@ def bot_in_file(text: str, folder: Path = Path()) -> type[Bot]:
     if name not in classes:
         raise LoadError(f"{path} has no bot {name!r}; it has {', '.join(sorted(classes)) or 'none'}")
     return classes[name]
+
+
+def check_file(text: str, folder: Path = Path()) -> Path:
+    """Return the path of the file in `my_bot.py:MyBot`. Nothing is loaded.
+
+    Raises:
+        LoadError: There is no such file.
+    """
+    path = folder / text.partition(":")[0]
+    if not path.is_file():
+        ships = ", ".join(shipped.__all__)
+        raise LoadError(
+            f"there is no file {path}: name a file, as in my_bot.py:MyBot, or a strategy of the exchange: {ships}"
+        )
+    return path
+
+
+def check_name(text: str, folder: Path = Path()) -> None:
+    """Check that there is the file or the strategy that a text names. Nothing is loaded.
+
+    Raises:
+        LoadError: There is none.
+    """
+    if is_shipped(text):
+        shipped_bot(text)
+    else:
+        check_file(text, folder)
 
 
 def files_named(file: str, folder: Path) -> set[str]:

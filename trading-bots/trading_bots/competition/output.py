@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from trading_bots.faults import plain
+from microexchange.plain_text import plain
 
 MAX_CHARACTERS = 1_000_000
 """The most characters of one bot in one round. Further ones are dropped."""

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 import plotly.io
 
 from microexchange.numbers import CASH_SCALE
+from microexchange.plain_text import plain
 from trading_bots.competition.record import Record
 from trading_bots.competition.recording import DATA_FEED_FILE, ORDER_ENTRY_FILE, write_bodies
 from trading_bots.competition.results import RankedClient, RoundResult, idle, write_round
@@ -77,13 +78,18 @@ def report(result: RoundResult, record: Record, values: Mapping[str, Sequence[fl
     return _page(f"{result.season}, round {result.round}", facts + about, sections)
 
 
+def _escaped(text: str) -> str:
+    """Return text from outside for a page, without tags and control characters."""
+    return escape(plain(text))
+
+
 def _page(title: str, facts: str, sections: Sequence[tuple[str, str, str]]) -> str:
-    body = "".join(f"<h2>{escape(head)}</h2><p>{escape(text)}</p>{content}" for head, text, content in sections)
+    body = "".join(f"<h2>{_escaped(head)}</h2><p>{_escaped(text)}</p>{content}" for head, text, content in sections)
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{_escaped(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style>'
-        f"<script>{plotly.offline.get_plotlyjs()}</script></head><body><h1>{escape(title)}</h1>"
-        f"<p>{escape(facts)}</p>{body}</body></html>\n"
+        f"<script>{plotly.offline.get_plotlyjs()}</script></head><body><h1>{_escaped(title)}</h1>"
+        f"<p>{_escaped(facts)}</p>{body}</body></html>\n"
     )
 
 
@@ -154,7 +160,7 @@ def _about_market(result: RoundResult, symbol: str) -> str:
 
 
 def _table(headings: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
-    head = "".join(f"<th>{escape(text)}</th>" for text in headings)
+    head = "".join(f"<th>{_escaped(text)}</th>" for text in headings)
     lines = (
         f'<tr class="{row_class}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" for row_class, cells in rows
     )
@@ -175,7 +181,7 @@ def _ranking(result: RoundResult) -> str:
             "house" if client.house else "",
             (
                 str(client.rank),
-                escape(client.client_id),
+                _escaped(client.client_id),
                 f"{float(client.score):,.2f}",
                 f"{float(client.equity):,.2f}",
                 *map(_money, (client.profit, client.from_spread, client.from_fees, client.from_inventory)),
@@ -201,14 +207,14 @@ def _quality(result: RoundResult) -> str:
         (
             "",
             (
-                escape(symbol),
+                _escaped(symbol),
                 "",
                 *map(shown, (quality.spread_bps, quality.depth, quality.volatility)),
                 f"{quality.trades:,}",
-                quality.volume,
-                quality.high or "–",
-                quality.low or "–",
-                quality.last,
+                escape(quality.volume),
+                escape(quality.high or "–"),
+                escape(quality.low or "–"),
+                escape(quality.last),
             ),
         )
         for symbol, quality in result.securities.items()
@@ -218,13 +224,13 @@ def _quality(result: RoundResult) -> str:
 
 def _fault(client: RankedClient) -> str:
     words = (client.ended, client.note, "" if client.house else idle(client))
-    paragraphs = "".join(f"<p>{escape(text)}</p>" for text in words if text)
-    errors = f"<pre>{escape(chr(10).join(client.errors))}</pre>" if client.errors else ""
-    return f"<h3>{escape(client.client_id)}</h3>{paragraphs}{errors}"
+    paragraphs = "".join(f"<p>{_escaped(text)}</p>" for text in words if text)
+    errors = f"<pre>{_escaped(chr(10).join(client.errors))}</pre>" if client.errors else ""
+    return f"<h3>{_escaped(client.client_id)}</h3>{paragraphs}{errors}"
 
 
 def _paragraph(text: str) -> str:
-    return f"<p>{escape(text)}</p>"
+    return f"<p>{_escaped(text)}</p>"
 
 
 def tournament_page(
@@ -257,7 +263,7 @@ def tournament_page(
         (
             "Ranking",
             "By mean score. The interval is the 95 % confidence interval of the mean.",
-            _table(headings, [("", [escape(cell) for cell in row]) for row in rows]) + "".join(map(_paragraph, paragraphs)),
+            _table(headings, [("", list(map(_escaped, row))) for row in rows]) + "".join(map(_paragraph, paragraphs)),
         ),
         ("Mean scores", "", _figure("scores", [bars], "score")),
         (

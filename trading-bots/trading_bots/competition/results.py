@@ -5,7 +5,7 @@ import io
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -13,6 +13,10 @@ from microexchange.numbers import cash_to_text
 from microexchange.schemas import time_text
 from trading_bots.competition.record import FillRow, Record, Tape
 from trading_bots.competition.season import Scoring, Season
+
+MAX_CLIENTS = 10_000
+"""The most clients, and the most securities, of a result that is decoded. A bot may have written it."""
+_FEW, _MANY = msgspec.Meta(max_length=200), msgspec.Meta(max_length=MAX_CLIENTS)
 
 
 class RankedClient(msgspec.Struct, frozen=True):
@@ -40,9 +44,9 @@ class RankedClient(msgspec.Struct, frozen=True):
     """The part of its orders that traded, in part or whole."""
     ended: str = ""
     """Why it ended before the round did. Empty if it did not."""
-    errors: list[str] = []
+    errors: Annotated[list[str], _FEW] = []
     """The different errors of the bot, each with its count."""
-    reject_codes: dict[str, int] = {}
+    reject_codes: Annotated[dict[str, int], _FEW] = {}
     """Its rejected orders by code."""
     note: str = ""
     """A further message for its author."""
@@ -77,9 +81,9 @@ class RoundResult(msgspec.Struct, frozen=True):
     """The fingerprint of all commands and their times. Empty for a live round."""
     orders: int
     trades: int
-    ranking: list[RankedClient]
-    securities: dict[str, MarketQuality]
-    confinement: dict[str, str] = {}
+    ranking: Annotated[list[RankedClient], _MANY]
+    securities: Annotated[dict[str, MarketQuality], _MANY]
+    confinement: Annotated[dict[str, str], _MANY] = {}
     """The confinement of each contestant's process in a live round, by client id."""
 
 

@@ -1,16 +1,31 @@
 """A season: all settings of a competition, from a TOML file."""
 
+import math
 import re
 import tomllib
 from collections import Counter
+from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 
-from microexchange.numbers import NotExactError, cash_to_units, to_steps
-from trading_bots.competition.durations import SeasonError, nanoseconds
+from matching_engine.engine import Engine
+from microexchange.commands import ListSecurity
+from microexchange.durations import SeasonError, nanoseconds
+from microexchange.enums import TradingState
+from microexchange.numbers import (
+    CASH_SCALE,
+    MAX_CASH,
+    MAX_LOTS,
+    NotExactError,
+    NotPlainError,
+    cash_to_units,
+    plain_decimal,
+    to_steps,
+)
+from microexchange.reports import CommandRejected
 from trading_bots.competition.values import Constant, Value
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,47}$")]
@@ -130,10 +145,11 @@ def steps(text: str, step: str, field: str) -> int:
     """Return an amount in steps: a price in ticks, or a quantity in lots.
 
     Raises:
-        SeasonError: The amount is not a multiple of the step.
+        SeasonError: The amount is not a plain decimal, or not a multiple of the step.
     """
+    amount = _decimal(text, field)
     try:
-        return to_steps(Decimal(text), Decimal(step))
+        return to_steps(amount, Decimal(step))
     except (NotExactError, ArithmeticError) as error:
         raise SeasonError(f"{field}: {text!r} is not a multiple of {step}") from error
 
@@ -144,10 +160,57 @@ def cash(text: str, field: str) -> int:
     Raises:
         SeasonError: The text is not an amount of cash.
     """
+    amount = _decimal(text, field)
     try:
-        return cash_to_units(Decimal(text))
-    except (NotExactError, ArithmeticError) as error:
+        return cash_to_units(amount)
+    except NotExactError as error:
         raise SeasonError(f"{field}: {text!r} is not an amount of cash with at most 8 decimals") from error
+
+
+def _decimal(text: str, field: str) -> Decimal:
+    """Return an amount in text.
+
+    Raises:
+        SeasonError: It is not a plain decimal.
+    """
+    try:
+        return plain_decimal(text)
+    except NotPlainError as error:
+        raise SeasonError(f"{field}: {error}") from error
+
+
+def _check_finite(value: Any, field: str) -> None:
+    """Check that TOML's numbers `nan` and `inf` are nowhere in a value.
+
+    Raises:
+        SeasonError: One of them is. The message names the field.
+    """
+    parts: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, dict):
+        parts = value.items()
+    elif isinstance(value, list):
+        parts = enumerate(value)
+    for name, part in parts:
+        _check_finite(part, f"{field}.{name}" if field else name)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SeasonError(f"{field}: {value} is not a number in range: write for example 12.50")
+
+
+def listing_terms(terms: SecurityTerms, state: TradingState) -> dict[str, Any]:
+    """Return the fields of `ListSecurity` for a security of a season."""
+    return {
+        "symbol": terms.symbol,
+        "name": terms.name or terms.symbol,
+        "tick_size": terms.tick_size,
+        "lot_size": terms.lot_size,
+        "reference_price": steps(terms.price, terms.tick_size, f"security {terms.symbol}: price"),
+        "maker_fee_bps": terms.maker_fee_bps,
+        "taker_fee_bps": terms.taker_fee_bps,
+        "band_bps": terms.band_bps,
+        "position_limit": terms.position_limit,
+        "short_limit": terms.short_limit,
+        "state": state,
+    }
 
 
 def read_season(path: Path) -> Season:
@@ -167,8 +230,12 @@ def parse_season(text: str, name: str = "season.toml") -> Season:
         SeasonError: The season is not valid. The message names the field.
     """
     try:
-        season = msgspec.convert(tomllib.loads(text), Season)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        content = tomllib.loads(text)
+        _check_finite(content, "")
+        season = msgspec.convert(content, Season)
+    except SeasonError as error:
+        raise SeasonError(f"{name}: {error}") from None
+    except (ValueError, RecursionError) as error:  # also for a number or a nesting that Python does not read
         raise SeasonError(f"{name}: {str(error).replace('`', '')}") from error
     try:
         _check(season)
@@ -191,11 +258,18 @@ def _check(season: Season) -> None:
     if len(set(symbols)) < len(symbols):
         raise SeasonError("security: two securities have the same symbol")
     for security in season.security:
-        steps(security.price, security.tick_size, f"security {security.symbol}: price")
+        for field in ("tick_size", "lot_size"):
+            _decimal(getattr(security, field), f"security {security.symbol}: {field}")
+        # The engine states which terms can be listed.
+        command = ListSecurity(1, 0, **listing_terms(security, TradingState.CONTINUOUS))
+        for report in Engine().apply(command).reports:
+            if isinstance(report, CommandRejected):
+                raise SeasonError(f"security {security.symbol}: {report.text}")
         security.value.check(f"security {security.symbol}: value")
     shares_of(season)
     for field in ("cash", "credit"):
-        cash(getattr(season.account, field), f"account.{field}")
+        if not 0 <= cash(getattr(season.account, field), f"account.{field}") <= MAX_CASH:
+            raise SeasonError(f"account.{field}: it must be between 0 and {MAX_CASH // CASH_SCALE}")
     names = [contestant.name for contestant in season.contestant]
     if len(set(names)) < len(names):
         raise SeasonError("contestant: two contestants have the same name")
@@ -205,6 +279,11 @@ def _check(season: Season) -> None:
         nanoseconds(contestant.latency, f"contestant {contestant.name}: latency")
     for house in season.house:
         nanoseconds(house.latency, f"house {house.bot}: latency")
+
+
+def files_of_others(season: Season, contestant: Contestant) -> list[str]:
+    """Return the files of the bots of all other contestants. Two contestants may have the same file."""
+    return [other.file for other in season.contestant if other.file and other is not contestant]
 
 
 def house_of(season: Season) -> list[tuple[str, House]]:
@@ -230,6 +309,8 @@ def shares_of(season: Season) -> dict[str, int]:
     for security in season.security:
         text = given.get(security.symbol, given.get("*", "0"))
         lots = steps(text, security.lot_size, f"account.shares.{security.symbol}")
+        if not 0 <= lots <= MAX_LOTS:
+            raise SeasonError(f"account.shares.{security.symbol}: {text} must be between 0 and {MAX_LOTS} lots")
         if lots:
             shares[security.symbol] = lots
     return shares

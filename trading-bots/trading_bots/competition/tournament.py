@@ -7,16 +7,20 @@ import signal
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from multiprocessing import get_context
 from pathlib import Path
+from queue import SimpleQueue
 
 import msgspec
 
+from trading_bots.competition.confinement import Confinement
 from trading_bots.competition.loading import is_shipped
 from trading_bots.competition.results import RankedClient, RoundResult
 from trading_bots.competition.season import Contestant, Season
+from trading_bots.simulation.confined import Worker, worker_for
 from trading_bots.simulation.rounds import play
 from trading_bots.simulation.watchdog import CALLBACK_TIMEOUT_SECONDS, StuckError
 
@@ -100,6 +104,7 @@ def results(
     workers: int | None = None,
     on_round_end: Callable[[], None] = lambda: None,
     timeout_seconds: float = CALLBACK_TIMEOUT_SECONDS,
+    confinement: Confinement | None = None,
 ) -> list[Played]:
     """Play rounds 1 to `rounds`, on all processors. Return them in order.
 
@@ -110,25 +115,74 @@ def results(
         workers: The number of processes. By default, the number of processors.
         on_round_end: Called after each round.
         timeout_seconds: The longest real time of one call into a bot. 0 for no limit.
+        confinement: How the processes are confined. By default, they are not.
 
     Raises:
         StuckError: A bot did not return in time, or a process ended.
+        WorkerError: A confined process has failed.
     """
     count = min(workers or os.cpu_count() or 1, rounds)
+    if confinement is not None:
+        return _play_confined(season, folder, rounds, count, on_round_end, timeout_seconds, confinement)
     if count == 1:
         return list(_play_in_this_process(season, folder, rounds, on_round_end, timeout_seconds))
     with ProcessPoolExecutor(count, get_context("spawn"), _restore_interrupts) as pool:
         futures = [pool.submit(play_round, season, number, folder, timeout_seconds) for number in range(1, rounds + 1)]
         try:
-            for future in as_completed(futures):
-                future.result()
-                on_round_end()
+            return _results_of(futures, on_round_end)
         except BrokenProcessPool as error:
             raise StuckError("a process that played a round has ended. Its output above states why") from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-        return [future.result() for future in futures]
+
+
+def _results_of(futures: Sequence[Future[Played]], on_round_end: Callable[[], None]) -> list[Played]:
+    for future in as_completed(futures):
+        future.result()
+        on_round_end()
+    return [future.result() for future in futures]
+
+
+def _play_confined(
+    season: Season,
+    folder: Path,
+    rounds: int,
+    count: int,
+    on_round_end: Callable[[], None],
+    timeout_seconds: float,
+    confinement: Confinement,
+) -> list[Played]:
+    """Play the rounds in `count` confined workers. A thread waits for each of them."""
+    idle: SimpleQueue[Worker] = SimpleQueue()
+
+    def play_one(number: int) -> Played:
+        worker = idle.get()
+        output: defaultdict[str, list[str]] = defaultdict(list)
+        try:
+            finished = worker.play(
+                season,
+                number,
+                folder,
+                timeout_seconds=timeout_seconds,
+                on_line=lambda writer, line: output[writer].append(line),
+            )
+        finally:
+            idle.put(worker)
+        return Played(finished.result, dict(output))
+
+    with ExitStack() as stack, ThreadPoolExecutor(count) as pool:
+        workers = [stack.enter_context(worker_for(confinement, season, folder, count)) for _ in range(count)]
+        for worker in workers:
+            idle.put(worker)
+        futures = [pool.submit(play_one, number) for number in range(1, rounds + 1)]
+        try:
+            return _results_of(futures, on_round_end)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in workers:
+                worker.kill()
+            raise
 
 
 def _restore_interrupts() -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
-from trading_bots.competition.durations import nanoseconds
+from microexchange.durations import nanoseconds
 
 Positive = Annotated[float, msgspec.Meta(ge=0)]
 MINUTE = 60.0

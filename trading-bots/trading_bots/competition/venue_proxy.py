@@ -25,6 +25,8 @@ ANSWER_SECONDS = 30.0
 _CHUNK_BYTES = 64 << 10
 _SWITCHING = re.compile(rb"HTTP/1\.1 101 ")
 _REQUEST = re.compile(rb"GET (/[A-Za-z0-9/_.:@+~-]*)(\?[A-Za-z0-9=&,._%+-]*)? HTTP/1\.1")
+_FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*")
+"""A header field (RFC 9110, section 5). Other fields would reach the exchange as they are."""
 _FORWARDED = (b"upgrade", b"accept", b"accept-encoding", b"user-agent")
 """Headers of the contestant that reach the exchange, with all that begin with `sec-websocket-`."""
 _MARKET_DATA = ("/securities/", "/trades/", "/candles/")
@@ -48,7 +50,7 @@ class VenueProxy:
     async def listening(self, path: Path) -> AsyncIterator[None]:
         """Serve the Unix socket `path` while the context is open."""
         server = await asyncio.start_unix_server(self._serve, path, limit=MAX_HEAD_BYTES)
-        os.chmod(path, 0o666)  # noqa: S103 - the folder of the socket keeps other users out
+        os.chmod(path, 0o666)  # noqa: S103 - the folder of the socket keeps other users out  # nosec B103
         try:
             yield
         finally:
@@ -102,7 +104,7 @@ class VenueProxy:
         """Return where a request goes and the head that is sent, or None if a contestant may not make it."""
         first, *lines = head[:-4].split(b"\r\n")
         match = _REQUEST.fullmatch(first)
-        if match is None:
+        if match is None or not all(map(_FIELD.fullmatch, lines)):
             return None
         path = match[1].decode()
         named = {name.strip().lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}

@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+from microexchange.durations import nanoseconds
 from microexchange.enums import TradingState
 from trading_bots.bot import Bot
-from trading_bots.competition.durations import nanoseconds
 from trading_bots.competition.loading import contestant_bot, files_named, make_bot, shipped_bot
 from trading_bots.competition.output import captured
 from trading_bots.competition.record import Record
 from trading_bots.competition.results import RoundResult, result_of, round_seed
-from trading_bots.competition.season import Season, SecurityTerms, cash, house_of, shares_of, steps
+from trading_bots.competition.season import Season, cash, house_of, listing_terms, shares_of
 from trading_bots.competition.values import Path as ValuePath
 from trading_bots.simulation.client import SECOND, Client
 from trading_bots.simulation.exchange import SimulatedExchange
@@ -45,23 +44,6 @@ class Round:
 def sample_pause(length: int) -> int:
     """Return the time between two samples of a round of that length, both in nanoseconds."""
     return max(length // MAX_SAMPLES, SECOND)
-
-
-def listing(terms: SecurityTerms, state: TradingState) -> dict[str, Any]:
-    """Return the fields of `ListSecurity` for a security of a season."""
-    return {
-        "symbol": terms.symbol,
-        "name": terms.name or terms.symbol,
-        "tick_size": terms.tick_size,
-        "lot_size": terms.lot_size,
-        "reference_price": steps(terms.price, terms.tick_size, "price"),
-        "maker_fee_bps": terms.maker_fee_bps,
-        "taker_fee_bps": terms.taker_fee_bps,
-        "band_bps": terms.band_bps,
-        "position_limit": terms.position_limit,
-        "short_limit": terms.short_limit,
-        "state": state,
-    }
 
 
 def values_of(season: Season, number: int, start: float) -> dict[str, ValuePath]:
@@ -190,7 +172,7 @@ def _open(
     """List the securities and open the accounts. Return the clients by name, and the names of the house bots."""
     state = TradingState.PRE_OPEN if nanoseconds(season.auctions.opening, "opening") else TradingState.CONTINUOUS
     for terms in season.security:
-        exchange.list_security(**listing(terms, state))
+        exchange.list_security(**listing_terms(terms, state))
     shares = shares_of(season)
     money, credit = cash(season.account.cash, "cash"), cash(season.account.credit, "credit")
     clients: dict[str, Client] = {}

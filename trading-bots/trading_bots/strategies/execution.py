@@ -7,7 +7,7 @@ iceberg" (2007).
 
 from decimal import Decimal
 
-from trading_bots.bot import Bot, Fill, Trade
+from trading_bots.bot import Bot, Fill, Trade, as_decimal
 
 
 class Execution(Bot):
@@ -15,7 +15,7 @@ class Execution(Bot):
 
     def __init__(self, symbol: str = "", side: str = "buy", quantity: int = 100) -> None:
         super().__init__()
-        self.symbol, self.side, self.quantity = symbol, side, Decimal(quantity)
+        self.symbol, self.side, self.quantity = symbol, side, as_decimal(quantity, "quantity")
         self.filled = Decimal(0)
         self.notional = Decimal(0)
         self.began = 0.0
@@ -64,7 +64,7 @@ class Vwap(Execution):
 
     def __init__(self, symbol: str = "", side: str = "buy", quantity: int = 100, part: float = 0.2) -> None:
         super().__init__(symbol, side, quantity)
-        self.part = Decimal(str(part))
+        self.part = as_decimal(part, "part")
         self.volume = Decimal(0)
 
     def on_trade(self, trade: Trade) -> None:

@@ -13,6 +13,7 @@ non-linear market impact", 2015). In a season, the organiser sets the values. El
 from collections.abc import Callable
 from decimal import Decimal
 
+from trading_bots.bot import as_decimal
 from trading_bots.strategies.trader import Trader
 
 
@@ -36,7 +37,7 @@ class InformedTrader(Trader):
             limit: The largest inventory in units. It applies with a `depth`.
         """
         super().__init__(seed)
-        self.edge, self.size, self.pause = Decimal(edge), size, pause
+        self.edge, self.size, self.pause = as_decimal(edge, "edge"), size, pause
         self.depth, self.limit = depth, limit
         self.first_prices: dict[str, Decimal] = {}
 

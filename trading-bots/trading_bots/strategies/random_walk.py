@@ -7,7 +7,7 @@ optimal in such a market.
 
 from decimal import Decimal
 
-from trading_bots.bot import Bot
+from trading_bots.bot import Bot, as_decimal
 
 
 class RandomWalk(Bot):
@@ -23,7 +23,7 @@ class RandomWalk(Bot):
             tolerance: The relative deviation from it at which the trader trades.
         """
         super().__init__()
-        self.part, self.tolerance = Decimal(part), Decimal(tolerance)
+        self.part, self.tolerance = as_decimal(part, "part"), as_decimal(tolerance, "tolerance")
 
     def on_timer(self) -> None:
         """Trade the securities that have drifted too far."""

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 from decimal import Decimal
 
-from trading_bots.bot import ZERO, Bot
+from trading_bots.bot import ZERO, Bot, News
 
 UNIT_VALUE = Decimal(200)
 """The approximate cash value of one unit: one share of a stock at 200, four of a stock at 50."""
@@ -26,6 +26,9 @@ class Trader(Bot):
     activity: Callable[[str, float], float] | None = None
     """Returns the activity of a market at a time, relative to a mean of 1. The organiser of the market sets it."""
 
+    take_news: Callable[[News], None] | None = None
+    """Takes the news that the bot receives. The organiser of the market sets it."""
+
     def __init__(self, seed: int) -> None:
         super().__init__()
         self.dice = random.Random(seed)
@@ -34,6 +37,11 @@ class Trader(Bot):
         self.borrowable: dict[str, Decimal] = {}
         """The shares that it may be short, by security. The organiser of the market sets them."""
         self._units: dict[str, Decimal] = {}
+
+    def on_news(self, news: News) -> None:
+        """Pass the news on, so that the values of the house change."""
+        if self.take_news is not None:
+            self.take_news(news)
 
     def unit(self, symbol: str) -> Decimal:
         """Return the quantity of a security that was worth about `UNIT_VALUE` at the first call."""

@@ -15,7 +15,7 @@ export function listen(subscription, callback) {
     listeners.set(id, new Set());
     subscriptions.set(id, subscription);
     send("subscribe", subscription);
-  } else if (["book", "bbo", "ticker", "candles", "balances", "leaderboard", "status", "auction"].includes(subscription.channel)) {
+  } else if (["book", "bbo", "ticker", "candles", "balances", "positions", "leaderboard", "status", "auction", "session"].includes(subscription.channel)) {
     send("subscribe", subscription); // the feed answers with the state, which the new listener needs
   }
   listeners.get(id).add(callback);
@@ -35,15 +35,20 @@ export function resubscribe(subscription) { send("subscribe", subscription); }
 
 /** Log in, for the private channels. `credentials` is {key} or, in a classroom, {client_id}. */
 export function logIn(credentials) {
+  const had = login;
   login = credentials;
-  if (connected && login) socket.send(JSON.stringify({ op: "login", ...login }));
+  if (!connected) return;
+  // The feed keeps the first client of a connection. The next connection has the new client.
+  if (had) socket.close();
+  else if (login) socket.send(JSON.stringify({ op: "login", ...login }));
 }
 
 /** Call `callback` now and at each change, with whether the feed is connected. */
 export function onState(callback) { stateListeners.add(callback); callback(connected); }
 
 function send(op, { channel, symbol, interval }) {
-  if (!connected) return;
+  // The socket of a client that has logged out is closing. The next connection subscribes again.
+  if (!connected || socket.readyState !== WebSocket.OPEN) return;
   socket.send(JSON.stringify({ op, channel, ...(symbol ? { symbols: [symbol] } : {}), ...(interval ? { interval } : {}) }));
 }
 
@@ -58,7 +63,7 @@ function onMessage(message) {
     case "candles": dispatch(name(message), message); break;
     case "ticker": dispatch(name({ channel: "ticker", symbol: message.ticker.symbol }), message.ticker); dispatch(name({ channel: "ticker" }), message.ticker); break;
     case "status": case "auction": dispatch(name(message), message); dispatch(name({ channel: message.channel }), message); break;
-    case "orders": case "balances": case "leaderboard": dispatch(name({ channel: message.channel }), message); break;
+    case "orders": case "balances": case "positions": case "leaderboard": case "session": case "news": case "tenders": dispatch(name({ channel: message.channel }), message); break;
   }
 }
 
@@ -88,11 +93,13 @@ export class Book {
     this.symbol = symbol;
     this.bids = new Map();
     this.asks = new Map();
+    this.sorted = {}; // the sides, until the next change
     this.sequence = null;
     this.stop = listen({ channel: "book", symbol }, (message) => { this.apply(message); changed(); });
   }
 
   apply(message) {
+    this.sorted = {};
     if (message.type === "snapshot") {
       this.bids = new Map(message.book.bids.map(([price, ...rest]) => [price, rest]));
       this.asks = new Map(message.book.asks.map(([price, ...rest]) => [price, rest]));
@@ -113,9 +120,12 @@ export class Book {
     this.sequence = message.sequence;
   }
 
+  /** Return the best price of "bids" or "asks"; undefined if the side is empty. */
+  best(name) { return this.side(name)[0]?.[0]; }
+
   /** Return the levels of "bids" or "asks" as [price, quantity, orders], best first. */
   side(name) {
     const direction = name === "bids" ? -1 : 1;
-    return [...this[name]].map(([price, rest]) => [price, ...rest]).sort((a, b) => direction * (Number(a[0]) - Number(b[0])));
+    return this.sorted[name] ??= [...this[name]].map(([price, rest]) => [price, ...rest]).sort((a, b) => direction * (Number(a[0]) - Number(b[0])));
   }
 }

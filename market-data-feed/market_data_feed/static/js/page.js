@@ -1,4 +1,4 @@
-// Functions that all views use: elements, numbers, drawing once per frame, plots.
+// Functions that all views use: elements, drawing once per frame, messages, tables, requests.
 
 /** Return an element with properties (`class`, `onclick`, `aria-…`, …) and children. Strings become text, never HTML. */
 export function el(tag, properties = {}, ...children) {
@@ -11,39 +11,6 @@ export function el(tag, properties = {}, ...children) {
   }
   made.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
   return made;
-}
-
-/** Return a decimal text with grouped thousands. The decimal places do not change. */
-export function grouped(text) {
-  if (text === null || text === undefined || text === "") return "–";
-  const [whole, places] = String(text).split(".");
-  const sign = whole.startsWith("-") ? "−" : "";
-  const digits = whole.replace("-", "").replace(/\B(?=(\d{3})+$)/g, " ");
-  return sign + digits + (places === undefined ? "" : `.${places}`);
-}
-
-/** Return cash with two decimal places. */
-export function money(text) {
-  return text === null || text === undefined ? "–" : grouped(Number(text).toFixed(2));
-}
-
-/** Return the class that colours a number by its sign. */
-export function sign(value) {
-  const number = Number(value);
-  return number > 0 ? "buy" : number < 0 ? "sell" : "";
-}
-
-export function signed(text) {
-  return (Number(text) > 0 ? "+" : "") + money(text);
-}
-
-export function percent(text) {
-  if (text === null || text === undefined) return "–";
-  return Number(text) === 0 ? "0.00 %" : `${Number(text) > 0 ? "+" : ""}${grouped(text)} %`;
-}
-
-export function clock(timestamp) {
-  return new Date(timestamp).toLocaleTimeString([], { hour12: false });
 }
 
 const waiting = new Set();
@@ -69,15 +36,18 @@ export function throttle(milliseconds, action) {
   };
 }
 
+/** Show a message in the line below the navigation, which covers nothing. The newest message replaces the others. */
 export function toast(text, bad = false) {
-  const shown = el("div", { class: bad ? "toast bad" : "toast" }, text);
-  document.getElementById("toasts").append(shown);
-  setTimeout(() => shown.remove(), bad ? 8000 : 4000);
+  const shown = el("div", { class: bad ? "toast bad" : "toast", title: text }, text);
+  document.getElementById("toasts").replaceChildren(shown);
+  setTimeout(() => shown.remove(), bad ? 15000 : 6000);
 }
 
-/** Replace the rows of a table's body. Without rows, the table shows the text `empty`. */
+/** Show these rows in a table's body. Without rows, the table shows the text `empty`. A row that was shown before keeps the focus. */
 export function fill(body, rows, columns, empty) {
-  body.replaceChildren(...(rows.length ? rows : [el("tr", {}, el("td", { colSpan: columns, class: "empty" }, empty))]));
+  const wanted = rows.length ? rows : [el("tr", {}, el("td", { colSpan: columns, class: "empty" }, empty))], kept = new Set(wanted);
+  [...body.children].forEach((row) => { if (!kept.has(row)) row.remove(); });
+  wanted.forEach((row, index) => { if (body.children[index] !== row) body.insertBefore(row, body.children[index] ?? null); });
 }
 
 export function table(columns, options = {}) {
@@ -88,54 +58,35 @@ export function table(columns, options = {}) {
   return { element: wrapped, body };
 }
 
-let plotly;
-
-/** Return Plotly. The first plot loads it. */
-function loadPlotly() {
-  plotly ??= new Promise((resolve, reject) => {
-    document.head.append(el("script", { src: "/dashboard/plotly.js", onload: () => resolve(window.Plotly), onerror: reject }));
-  });
-  return plotly;
-}
-
-export function colours() {
-  const style = getComputedStyle(document.documentElement);
-  return Object.fromEntries(["ink", "soft", "line", "card", "buy", "sell", "accent"].map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
-}
-
-/** Draw traces into `place` in the colours of the theme. */
-export async function plot(place, traces, layout = {}) {
-  const Plotly = await loadPlotly();
-  if (!place.isConnected) return;
-  const c = colours();
-  const axis = { gridcolor: c.line, zerolinecolor: c.line, linecolor: c.line, automargin: true };
-  await Plotly.react(place, traces, {
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: c.soft, size: 12 }, uirevision: "keep", separators: ".\u202f",
-    margin: { l: 8, r: 8, t: 8, b: 8 }, showlegend: false, hovermode: "x unified", hoverlabel: { bgcolor: c.card, bordercolor: c.line, font: { color: c.ink } },
-    ...layout, font: { color: c.soft, size: 12, ...layout.font }, xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis }, ...(layout.yaxis2 ? { yaxis2: { ...axis, ...layout.yaxis2 } } : {}),
-  }, { responsive: true, displayModeBar: false });
-}
-
-/** Return a line through points of time. A line of one or two points has markers. */
-export function line(points, colour, name, width = 2) {
-  return { x: points.map(([x]) => x), y: points.map(([, y]) => y), name, type: "scatter", mode: points.length < 3 ? "lines+markers" : "lines", line: { color: colour, width } };
-}
-
-/** Return the range of an axis of time. It ends with the last of `times` and covers at least so many seconds. */
-export function timeRange(seconds, times) {
-  if (!times.length) return undefined;
-  const last = new Date(times.at(-1)).getTime(), first = Math.min(new Date(times[0]).getTime(), last - seconds * 1000);
-  return [new Date(first), new Date(last + seconds * 40)];
-}
-
-/** Return the JSON of a response. A refusal throws an Error with its message and `code`. */
-export async function ask(url, options = {}) {
-  const answer = await fetch(url, options);
-  const body = await answer.json().catch(() => null);
+/** Return the JSON of a response, or its "blob". A refusal throws an Error with its message and `code`. */
+export async function ask(url, options = {}, type = "json") {
+  // A classroom takes bodies with this type only.
+  const headers = options.body ? { "Content-Type": "application/json", ...options.headers } : options.headers;
+  const answer = await fetch(url, { ...options, headers });
+  const body = await answer[answer.ok ? type : "json"]().catch(() => null);
   if (!answer.ok) {
     const error = new Error(body?.error?.message ?? `${answer.status} ${answer.statusText}`);
     error.code = body?.error?.code;
+    error.field = body?.error?.field;
     throw error;
   }
   return body;
+}
+
+/** Do `work` while its button is disabled, so that a double click does it once. An error goes to `onError`. */
+export async function whileDisabled(button, work, onError = (error) => toast(error.message, true)) {
+  const hadFocus = document.activeElement === button;
+  button.disabled = true;
+  try { await work(); } catch (error) { onError(error); } finally { button.disabled = false; }
+  // A button loses the focus when it is disabled.
+  if (hadFocus && document.activeElement === document.body) button.focus();
+}
+
+/** Return a label with its input. */
+export function field(text, input) { return el("label", {}, text, input); }
+
+/** Return a figure with its name: the element of the value, and the box with both. */
+export function figure(name, box = "div", properties = {}) {
+  const value = el("div", { class: "value" }, "–");
+  return [value, el(box, { ...properties, class: `figure ${properties.class ?? ""}` }, el("div", { class: "soft" }, name), value)];
 }

@@ -21,6 +21,13 @@ export async function load() {
   }
 }
 
+/** The symbols that the user has marked with a star. This browser stores them. */
+export const favourites = new Set(JSON.parse(localStorage.getItem("favourites") ?? "[]"));
+export function toggleFavourite(symbol) {
+  if (!favourites.delete(symbol)) favourites.add(symbol);
+  localStorage.setItem("favourites", JSON.stringify([...favourites]));
+}
+
 /** Return all securities: first those that house bots trade, then by symbol. */
 export function byActivity() { return [...securities.values()].sort((a, b) => a.quiet - b.quiet || a.symbol.localeCompare(b.symbol)); }
 
@@ -49,14 +56,21 @@ export function spreadOf(symbol, bid, ask) {
   return (Number(ask) - Number(bid)).toFixed(placesOf(symbol));
 }
 
+const stateListeners = new Set();
+let stopStates = null;
+
+function onStatus(message) {
+  const security = securities.get(message.symbol);
+  if (!security || security.state === message.state) return;
+  security.state = message.state;
+  stateListeners.forEach((callback) => callback(message.symbol));
+}
+
 /** Call `callback` with the symbol when a trading state changes. Return a function that stops it. */
 export function onStates(callback) {
-  return listen({ channel: "status" }, (message) => {
-    const security = securities.get(message.symbol);
-    if (!security || security.state === message.state) return;
-    security.state = message.state;
-    callback(message.symbol);
-  });
+  stateListeners.add(callback);
+  stopStates ??= listen({ channel: "status" }, onStatus);
+  return () => stateListeners.delete(callback);
 }
 
 export function choose(symbol) {

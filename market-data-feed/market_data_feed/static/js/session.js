@@ -1,13 +1,15 @@
 // The session of the client: API key, requests, and the WebSocket of orders.
 import { ask } from "./page.js";
+import { config } from "./config.js";
 import * as feed from "./feed.js";
 
-const config = await ask("/dashboard/config.json");
 export const classroom = config.classroom;
+/** The fields of each order type, and the terms of each time in force. */
+export const { order_types: orderTypes, times_in_force: timesInForce } = config;
 /** The address of orders and market data. It is the page's own. */
 export const gateway = location.origin;
 
-export const session = { client: localStorage.getItem("client") ?? "", key: localStorage.getItem("key") ?? "" };
+export const session = { client: localStorage.getItem("client") ?? "", key: localStorage.getItem("key") ?? "", nickname: localStorage.getItem("nickname") ?? "" };
 const sessionListeners = new Set();
 
 /** Call `callback` when the client logs in or out. Return a function that stops it. */
@@ -22,9 +24,9 @@ const credentials = () => (session.key ? { key: session.key } : session.client ?
 
 export const loggedIn = () => Boolean(session.client);
 
-function saveSession(client, key) {
-  Object.assign(session, { client, key });
-  for (const [name, value] of Object.entries({ client, key })) {
+function saveSession(client, key, nickname = "") {
+  Object.assign(session, { client, key, nickname });
+  for (const [name, value] of Object.entries(session)) {
     if (value) localStorage.setItem(name, value);
     else localStorage.removeItem(name);
   }
@@ -39,6 +41,12 @@ export async function register(client, invitation) {
   const body = { client_id: client, ...(invitation ? { invitation_code: invitation } : {}) };
   const account = await ask(`${gateway}/clients`, { method: "POST", body: JSON.stringify(body) });
   saveSession(account.client_id, account.api_key);
+}
+
+/** Take a seat in a classroom, and log in with its key. */
+export async function join(pin, nickname, team) {
+  const seat = await ask(`${gateway}/join`, { method: "POST", body: JSON.stringify({ pin, nickname, team }) });
+  saveSession(seat.client_id, seat.api_key, seat.nickname);
 }
 
 /** Log in with an existing key. The key has the name of its client. */

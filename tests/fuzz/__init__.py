@@ -1,0 +1,1 @@
+"""Fuzzing of every parser: docs/testing.md describes it."""

@@ -1,0 +1,1 @@
+"""Long runs of a whole exchange: its memory, disk, lag and latency over time."""
