@@ -481,6 +481,8 @@ ALLOWED = [
     b"GET /holdings/alice HTTP/1.1",
     b"GET /orders/alice HTTP/1.1",
     b"GET /orders?client_order_id=a-1 HTTP/1.1",
+    b"GET /news HTTP/1.1",
+    b"GET /tenders HTTP/1.1",
 ]
 REFUSED = [
     b"GET /balance/bob HTTP/1.1",

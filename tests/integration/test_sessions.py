@@ -13,7 +13,7 @@ import pytest
 from microexchange.session_commands import SessionState
 from microexchange.session_views import SessionView
 from tests.integration.running import Running, eventually
-from trading_bots import Bot, ExchangeClient, News
+from trading_bots import Bot, ExchangeClient, News, Tender
 from trading_bots.live import LiveVenue
 
 pytestmark = pytest.mark.slow
@@ -246,6 +246,56 @@ async def test_a_bot_receives_the_rounds_and_the_news_that_are_for_it(class_room
     await task
     assert bot.states == [SessionState.RUNNING, SessionState.ENDED]
     assert bot.headlines == ["for ann"]
+
+
+class _Acceptor(Bot):
+    """A bot that accepts each tender, and records what it receives."""
+
+    symbols = ("AAPL",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.headlines: list[str] = []
+        self.tenders: list[Tender] = []
+        self.has_begun = asyncio.Event()
+
+    def on_start(self) -> None:
+        self.has_begun.set()
+
+    def on_news(self, news: News) -> None:
+        self.headlines.append(news.headline)
+
+    def on_tender(self, tender: Tender) -> None:
+        self.tenders.append(tender)
+        self.answer_tender(tender, price="3.509" if tender.auction else None)
+
+
+async def test_a_bot_answers_tenders_and_misses_no_news_while_the_feed_restarts(class_room: Running) -> None:
+    running = class_room
+    rounds = [{"seconds": 120, "cash": "100", "shares": {"AAPL": "0"}}]
+    await asyncio.to_thread(post, running, "/admin/session", rounds=rounds)
+    await asyncio.to_thread(post, running, "/admin/session/start")
+    await asyncio.to_thread(state_is, running, "running")
+    await asyncio.to_thread(post, running, "/admin/news", headline="old")
+    tender = {"symbol": "AAPL", "side": "buy", "quantity": "3", "client_id": "ann"}
+    await asyncio.to_thread(post, running, "/admin/tenders", price="2", **tender)
+    bot, stop = _Acceptor(), asyncio.Event()
+    key = running.ann["Authorization"].removeprefix("Bearer ")  # type: ignore[attr-defined]
+    task = asyncio.create_task(LiveVenue(bot, "ann", key, running.gateway, running.feed).run(stop))
+    await asyncio.wait_for(bot.has_begun.wait(), 30)
+    await asyncio.to_thread(eventually, lambda: bot.position("AAPL") == 3, 30, "the open tender is settled")
+    restart = asyncio.create_task(asyncio.to_thread(running.kill, "market_data_feed"))
+    await asyncio.to_thread(post, running, "/admin/news", headline="missed")
+    await asyncio.to_thread(post, running, "/admin/tenders", price="3", seconds=20, auction=True, **tender)
+    await restart
+    await asyncio.to_thread(eventually, lambda: len(bot.tenders) == 2, 60, "the auction")
+    await asyncio.to_thread(eventually, lambda: bot.position("AAPL") == 6, 60, "the auction is settled")
+    stop.set()
+    await task
+    assert bot.headlines == ["missed"]
+    assert [tender.price for tender in bot.tenders] == [2, 3]
+    assert bot.cash == Decimal("83.50"), "3 at 2.00, and 3 at 3.50, the tick below the answer"
+    await asyncio.to_thread(post, running, "/admin/session/end")
 
 
 def test_a_client_of_the_sdk_reads_the_session_and_answers_a_tender(class_room: Running) -> None:

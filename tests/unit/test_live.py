@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import httpx
 import pytest
 from websockets.asyncio.server import Server, ServerConnection, serve
 
-from trading_bots.bot import Bot, Order, Security
+from trading_bots import tender_answers
+from trading_bots.bot import Bot, Order, Security, Tender
 from trading_bots.client_requests import ExchangeError, amend_request, decode_answer
+from trading_bots.connections import Endpoint
 from trading_bots.live import LiveVenue
 from trading_bots.runner import KeyFile
 
@@ -288,6 +291,50 @@ async def test_a_report_before_and_after_the_answer_to_a_resume_counts_once() ->
         await reconnect(gateway, venue)
         await until(lambda: order.filled_quantity == 3)
         assert (bot.fills, bot.position("X"), bot.cash) == (2, 3, 970)
+
+
+TENDER = Tender("7", "X", "buy", Decimal(3), Decimal(2), False, datetime(2026, 1, 1, tzinfo=UTC), False)
+LOST_ANSWER = httpx.ReadError("the connection ended")
+
+
+def refused(status: int, message: str) -> httpx.Response:
+    return httpx.Response(status, json={"error": {"code": "C", "message": message}})
+
+
+@pytest.mark.parametrize(
+    ("answers", "refusal"),
+    [
+        ([httpx.Response(200, json={"ok": True})], ""),
+        ([refused(409, "the tender has expired")], "the tender has expired"),
+        ([refused(503, "busy"), httpx.Response(200, json={"ok": True})], ""),
+        ([LOST_ANSWER, httpx.Response(200, json={"ok": True})], ""),
+        ([LOST_ANSWER, refused(409, "the client has answered already")], ""),
+        ([refused(504, "unknown"), refused(409, "the client has answered already")], ""),
+        ([httpx.ConnectError("refused"), refused(409, "the tender has expired")], "the tender has expired"),
+        ([refused(429, "too many requests")] * 4, "too many requests"),
+    ],
+)
+async def test_an_answer_to_a_tender_is_sent_until_the_gateway_has_it(
+    answers: list[httpx.Response | Exception], refusal: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tender_answers, "RESEND_PAUSES_SECONDS", (0.0, 0.0, 0.0))
+    left, bodies = list(answers), []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        bodies.append((request.url.path, json.loads(request.content)))
+        outcome = left.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    class TestEndpoint(Endpoint):
+        def http(self) -> httpx.AsyncClient:
+            return httpx.AsyncClient(transport=httpx.MockTransport(answer))
+
+    found = await tender_answers.send_tender_answer(TestEndpoint(), "http://gateway", {}, TENDER, True, Decimal("2.50"))
+    assert found == refusal
+    assert not left
+    assert set(map(str, bodies)) == {str(("/tenders/7/answer", {"accept": True, "price": "2.50"}))}
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"a": 1}', b"[" * 2000])

@@ -8,9 +8,20 @@
 """
 
 from trading_bots.async_client import AsyncExchangeClient
-from trading_bots.bot import Bot, Fill, News, Order, Trade
+from trading_bots.bot import Bot, Fill, News, Order, Tender, Trade
 from trading_bots.client import ExchangeClient
 from trading_bots.client_requests import ExchangeError
 from trading_bots.runner import run
 
-__all__ = ["AsyncExchangeClient", "Bot", "ExchangeClient", "ExchangeError", "Fill", "News", "Order", "Trade", "run"]
+__all__ = [
+    "AsyncExchangeClient",
+    "Bot",
+    "ExchangeClient",
+    "ExchangeError",
+    "Fill",
+    "News",
+    "Order",
+    "Tender",
+    "Trade",
+    "run",
+]

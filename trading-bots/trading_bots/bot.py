@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any, NamedTuple, Protocol
 
@@ -179,6 +180,23 @@ class News(msgspec.Struct, frozen=True, gc=False):
     """The changes of values that the news states, in cash for a share, by symbol."""
 
 
+class Tender(msgspec.Struct, frozen=True, gc=False):
+    """An offer of the exchange to trade with the bot, in a session of rounds."""
+
+    tender_id: str
+    symbol: str
+    side: str
+    """The side of the bot."""
+    quantity: Decimal
+    price: Decimal
+    """The price. If the tender is an auction, it is the limit of the answers."""
+    private: bool
+    """Whether only some clients may answer it."""
+    expires_at: datetime
+    auction: bool
+    """Whether the bot answers with a price, and only the best answer trades."""
+
+
 class Venue(Protocol):
     """The exchange that receives a bot's requests: the live one, or a simulated one."""
 
@@ -192,6 +210,10 @@ class Venue(Protocol):
 
     def send_amend(self, order: Order, quantity: Decimal | None, price: Decimal | None) -> None:
         """Send a request to change an order. None leaves a value as it is."""
+        ...
+
+    def send_tender_answer(self, tender: Tender, accept: bool, price: Decimal | None) -> None:
+        """Send the answer to a tender. `price` is None unless the tender is an auction."""
         ...
 
     def start_timer(self, seconds: float, function: Callable[[], Any]) -> None:
@@ -272,6 +294,9 @@ class Bot:
     def on_news(self, news: News) -> Any:
         """Called after news of the session that the bot may read."""
 
+    def on_tender(self, tender: Tender) -> Any:
+        """Called after an offer of the exchange that the bot may answer with `answer_tender`."""
+
     def on_stop(self) -> Any:
         """Called before the bot ends. Requests that it sends still arrive. No callback follows."""
 
@@ -346,6 +371,19 @@ class Bot:
         for order in list(self.open_orders):
             if symbol is None or order.symbol == symbol:
                 self.cancel(order)
+
+    def answer_tender(self, tender: Tender, accept: bool = True, price: Number | None = None) -> None:
+        """Accept or decline a tender. Cash and position change when the trade is settled.
+
+        Args:
+            tender: The tender. A bot can answer it once, before it expires. A refusal is printed.
+            accept: False to decline.
+            price: The price of an answer to an auction, rounded to the tick, away from the market.
+        """
+        if price is not None:
+            rounding = ROUND_FLOOR if tender.side == "buy" else ROUND_CEILING
+            price = rounded_price(price, self._listed[tender.symbol].tick, rounding)
+        self._require_venue().send_tender_answer(tender, accept, price)
 
     def every(self, seconds: float, function: Callable[[], Any]) -> None:
         """Call `function` every `seconds` seconds, until the bot ends. The first call is after `seconds`.

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from microexchange.session_views import SessionView
-from trading_bots.bot import Bot, Fill, News, Order, Security, Trade
+from trading_bots.bot import Bot, Fill, News, Order, Security, Tender, Trade
 
 Call = Callable[..., None]
 """Calls a callback of the bot with its arguments."""
@@ -152,6 +152,10 @@ class BotState:
     def notify_news(self, news: News) -> None:
         """Call `on_news`."""
         self._call(self.bot.on_news, news)
+
+    def notify_tender(self, tender: Tender) -> None:
+        """Call `on_tender`."""
+        self._call(self.bot.on_tender, tender)
 
     def start(self) -> None:
         """Call `on_start`, and start the timer."""

@@ -18,7 +18,7 @@ import structlog
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import WebSocketException
 
-from trading_bots.bot import Bot, Order, Security
+from trading_bots.bot import Bot, Order, Security, Tender
 from trading_bots.bot_state import (
     MAX_OPEN_REQUESTS,
     TOO_MANY_REQUESTS,
@@ -28,9 +28,10 @@ from trading_bots.bot_state import (
     order_fields,
     order_from_json,
 )
-from trading_bots.connections import LOST, AccountError, Contact, Endpoint, get_json, websocket_url
+from trading_bots.connections import LOST, AccountError, Contact, Endpoint, get_json, key_headers, websocket_url
 from trading_bots.faults import ErrorLog, Print
 from trading_bots.live_market import MarketDataConnection
+from trading_bots.tender_answers import send_tender_answer
 
 _logger = structlog.get_logger(__name__)
 
@@ -88,7 +89,7 @@ class LiveVenue:
         """
         self._endpoint = endpoint or Endpoint()
         self._bot = bot
-        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._headers = key_headers(key)
         self._gateway_url = gateway_url
         self._feed_url = feed_url
         self._print = print_message
@@ -117,6 +118,8 @@ class LiveVenue:
         """Whether the gateway no longer had the missed reports. Then the state of each open order is requested."""
         self._last_fill_at = 0.0
         self._timers: set[asyncio.Task[None]] = set()
+        self._tender_answers: set[asyncio.Task[None]] = set()
+        """Answers to tenders that the gateway has not received yet. The end of the bot waits for them."""
         self._is_connected = False
         """Whether requests can be sent."""
         self._has_begun = False
@@ -130,7 +133,9 @@ class LiveVenue:
     def send_order(self, order: Order) -> None:
         """See `Venue`. If too many requests are open, the order is rejected."""
         if len(self._open_requests) >= MAX_OPEN_REQUESTS:
-            asyncio.get_running_loop().call_later(0.01, self._start_task, self._refuse(order, TOO_MANY_REQUESTS))
+            asyncio.get_running_loop().call_later(
+                0.01, self._start_task, self._refuse(order, TOO_MANY_REQUESTS), self._timers
+            )
             return
         self._send(f"o:{order.client_order_id}", {"op": "order", **order_fields(order)})
 
@@ -146,6 +151,15 @@ class LiveVenue:
             name = f"a{next(self._numbers)}:{order.client_order_id}"
             self._send(name, {"op": "amend", "order_id": order.order_id, **amend_fields(quantity, price)})
 
+    def send_tender_answer(self, tender: Tender, accept: bool, price: Decimal | None) -> None:
+        """See `Venue`. A refusal is printed."""
+        self._start_task(self._answer_tender(tender, accept, price), self._tender_answers)
+
+    async def _answer_tender(self, tender: Tender, accept: bool, price: Decimal | None) -> None:
+        refusal = await send_tender_answer(self._endpoint, self._gateway_url, self._headers, tender, accept, price)
+        if refusal:
+            self._print(f"The answer to tender {tender.tender_id} was refused: {refusal}")
+
     def start_timer(self, seconds: float, function: Callable[[], Any]) -> None:
         """See `Venue`."""
 
@@ -154,7 +168,7 @@ class LiveVenue:
                 await asyncio.sleep(seconds)
                 await self._call(function)
 
-        self._start_task(tick())
+        self._start_task(tick(), self._timers)
 
     def now(self) -> float:
         """See `Venue`."""
@@ -169,10 +183,10 @@ class LiveVenue:
         self._state.reject_order(order, reason)
         await self._make_queued_calls()
 
-    def _start_task(self, work: Any) -> None:
+    def _start_task(self, work: Any, tasks: set[asyncio.Task[None]]) -> None:
         task = asyncio.get_running_loop().create_task(work)
-        self._timers.add(task)
-        task.add_done_callback(self._timers.discard)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
     def _queue_call(self, callback: Callable[..., Any], *arguments: Any) -> None:
         """Queue a call of a callback. `_make_queued_calls` makes it."""
@@ -220,7 +234,7 @@ class LiveVenue:
         await self._stop()
         for task in tasks:
             task.cancel()
-        for result in await asyncio.gather(*tasks, *self._timers, return_exceptions=True):
+        for result in await asyncio.gather(*tasks, *self._timers, *self._tender_answers, return_exceptions=True):
             if isinstance(result, Exception):
                 raise result
 

@@ -10,9 +10,9 @@ import msgspec
 from websockets.exceptions import WebSocketException
 
 from microexchange.session_views import SessionView
-from trading_bots.bot import Levels, News, Trade
+from trading_bots.bot import Levels, News, Tender, Trade
 from trading_bots.bot_state import BotState, change_book
-from trading_bots.connections import Contact, Endpoint, websocket_url
+from trading_bots.connections import Contact, Endpoint, get_json, key_headers, websocket_url
 
 
 class MarketDataConnection:
@@ -44,6 +44,9 @@ class MarketDataConnection:
         """Securities whose books have not arrived yet."""
         self.books_complete = asyncio.Event()
         """Set when all books have arrived."""
+        self._notified: set[tuple[str, str]] = set()
+        """The types and ids of the news and tenders that the bot has received."""
+        self._has_connected = False
         self.settled: Mapping[str, Any] | None = None
         """The newest settled balance and holdings from the feed. The reader sets it to None."""
 
@@ -63,14 +66,46 @@ class MarketDataConnection:
             await socket.send(
                 json.dumps({"op": "subscribe", "channel": "trades", "symbols": sorted(self._state.bot._listed)})
             )
-            for channel in ("session", "news"):
+            # `session` comes last: its first message shows that the feed has received the other two subscriptions.
+            for channel in ("news", "tenders", "session"):
                 await socket.send(json.dumps({"op": "subscribe", "channel": channel}))
             for channel in ("status", "book"):
                 await socket.send(json.dumps({"op": "subscribe", "channel": channel, "symbols": symbols}))
             self._contact.found()
+            has_caught_up = False
             async for text in socket:
-                self._on_market(json.loads(text))
+                message = json.loads(text)
+                self._on_market(message)
+                if not has_caught_up and message.get("type") == "session":
+                    has_caught_up = True
+                    await self._catch_up()
                 await self._after_message()
+
+    async def _catch_up(self) -> None:
+        """Read the news and tenders that the bot has missed. A bot that starts gets open tenders, and no old news."""
+        headers = key_headers(self._key)
+        async with self._endpoint.http() as http:
+            news, tenders = [await get_json(http, f"{self._url}/{path}", headers) for path in ("news", "tenders")]
+        if not self._has_connected:
+            self._has_connected = True
+            self._notified.update(("news", fields["news_id"]) for fields in news)
+        for fields in reversed(news):
+            self._on_news(fields)
+        for fields in reversed(tenders):
+            self._on_tender(fields)
+
+    def _is_new(self, message_type: str, message_id: str) -> bool:
+        known = len(self._notified)
+        self._notified.add((message_type, message_id))
+        return len(self._notified) > known
+
+    def _on_news(self, fields: Mapping[str, Any]) -> None:
+        if self._is_new("news", fields["news_id"]):
+            self._state.notify_news(msgspec.convert(fields, News))
+
+    def _on_tender(self, fields: Mapping[str, Any]) -> None:
+        if self._is_new("tender", fields["tender_id"]):
+            self._state.notify_tender(msgspec.convert(fields, Tender))
 
     def _on_market(self, message: Mapping[str, Any]) -> None:
         message_type, securities = message.get("type"), self._state.bot.securities
@@ -107,6 +142,8 @@ class MarketDataConnection:
             if message["session"] is not None:
                 self._state.notify_session(msgspec.convert(message["session"], SessionView))
         elif message_type == "news":
-            self._state.notify_news(msgspec.convert(message["news"], News))
+            self._on_news(message["news"])
+        elif message_type == "tender":
+            self._on_tender(message["tender"])
         elif message_type == "balance":
             self.settled = message

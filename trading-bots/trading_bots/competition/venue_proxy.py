@@ -29,6 +29,7 @@ _FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*")
 """A header field (RFC 9110, section 5). Other fields would reach the exchange as they are."""
 _FORWARDED = (b"upgrade", b"accept", b"accept-encoding", b"user-agent")
 """Headers of the contestant that reach the exchange, with all that begin with `sec-websocket-`."""
+_LISTS = ("/securities", "/news", "/tenders")
 _MARKET_DATA = ("/securities/", "/trades/", "/candles/")
 _REFUSED = (
     b"HTTP/1.1 403 Forbidden\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n"
@@ -127,7 +128,7 @@ class VenueProxy:
         if path == "/orders":
             return self._gateway
         own = {f"/{resource}/{self._client_id}" for resource in ("balance", "holdings", "orders")}
-        is_allowed = path in own or path == "/securities" or path.startswith(_MARKET_DATA)
+        is_allowed = path in own or path in _LISTS or path.startswith(_MARKET_DATA)
         return self._feed if is_allowed else None
 
 

@@ -11,7 +11,7 @@ from microexchange.enums import Side, TimeInForce
 from microexchange.refusals import Refusal
 from microexchange.reports import CommandRejected
 from order_entry_gateway.requests import AmendRequest, EntryType, OrderRequest, new_order, replace_order
-from trading_bots.bot import Bot, Order, Security
+from trading_bots.bot import Bot, Order, Security, Tender
 from trading_bots.bot_state import MAX_OPEN_REQUESTS, TOO_MANY_REQUESTS, BotState
 from trading_bots.faults import ErrorLog, comes_from
 from trading_bots.simulation.watchdog import Stuck
@@ -137,6 +137,14 @@ class Client:
         """See `Venue`. An order without an answer is not changed."""
         if order.order_id is not None:
             self._send(self._amend, order, quantity, price)
+
+    def send_tender_answer(self, tender: Tender, accept: bool, price: Decimal | None) -> None:
+        """See `Venue`. A simulation has no tenders.
+
+        Raises:
+            RuntimeError: Always.
+        """
+        raise RuntimeError(f"tender {tender.tender_id}: a simulation has no tenders")
 
     def start_timer(self, seconds: float, function: Callable[[], Any]) -> None:
         """See `Venue`."""
