@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, WebSocketRoute, expect
 
 from tests.browser.test_dashboard import CheckedPage, browser, open_page
 from tests.integration.running import Running, eventually
@@ -192,6 +192,31 @@ def test_news_appears_on_an_open_trade_page_and_on_the_wall(browser: Browser, ru
     for watched in (pupil, projector):
         assert watched.errors == []
         watched.page.context.close()
+
+
+def test_news_between_the_connection_of_a_page_and_its_subscription_appears(browser: Browser, running: Running) -> None:
+    plan(running, {"seconds": 300})
+    control(running, "start", "running")
+    watched = open_page(browser)
+    held: list[str | bytes] = []
+    servers: list[WebSocketRoute] = []
+
+    def hold(route: WebSocketRoute) -> None:
+        servers.append(route.connect_to_server())
+        route.on_message(lambda message: held.append(message))
+
+    watched.page.route_web_socket("**/ws", hold)
+    watched.page.goto(f"{running.gateway}/#wall")
+    expect(watched.page.locator(".wall")).to_be_visible()
+    while not held:
+        watched.page.wait_for_timeout(20)
+    watched.page.wait_for_load_state("networkidle")
+    post(running, "/admin/news", headline="in between")
+    for message in held:
+        servers[0].send(message)
+    expect(watched.page.get_by_role("status", name="News")).to_contain_text("in between")
+    assert watched.errors == []
+    watched.page.context.close()
 
 
 def test_private_news_appears_only_at_its_client(browser: Browser, running: Running) -> None:

@@ -2,26 +2,32 @@
 
 const listeners = new Map(); // "channel symbol interval" -> Set of functions
 const subscriptions = new Map(); // the same key -> the subscription
+const confirmed = new Map(); // the same key -> Set of functions
 const stateListeners = new Set();
 let socket = null, pause = 500, login = null;
 export let connected = false;
 
 const name = ({ channel, symbol = "", interval = "" }) => `${channel} ${symbol} ${interval}`;
 
-/** Call `callback` with the messages of a subscription ({channel, symbol?, interval?}). Return a function that ends it. */
-export function listen(subscription, callback) {
+/**
+ * Call `callback` with the messages of a subscription ({channel, symbol?, interval?}). Return a function that ends it.
+ * `load` is called each time the feed has begun to send them. What it then requests has everything that was sent before.
+ */
+export function listen(subscription, callback, load) {
   const id = name(subscription);
+  if (load) confirmed.set(id, (confirmed.get(id) ?? new Set()).add(load));
   if (!listeners.has(id)) {
     listeners.set(id, new Set());
     subscriptions.set(id, subscription);
     send("subscribe", subscription);
-  } else if (["book", "bbo", "ticker", "candles", "balances", "positions", "leaderboard", "status", "auction", "session"].includes(subscription.channel)) {
-    send("subscribe", subscription); // the feed answers with the state, which the new listener needs
+  } else if (load || ["book", "bbo", "ticker", "candles", "balances", "positions", "leaderboard", "status", "auction", "session"].includes(subscription.channel)) {
+    send("subscribe", subscription); // the feed answers, which the new listener needs
   }
   listeners.get(id).add(callback);
   return () => {
     const left = listeners.get(id);
     left?.delete(callback);
+    confirmed.get(id)?.delete(load);
     if (left && !left.size) {
       listeners.delete(id);
       subscriptions.delete(id);
@@ -30,7 +36,7 @@ export function listen(subscription, callback) {
   };
 }
 
-/** Subscribe again to a state whose changes have a gap. The feed sends a new snapshot. */
+/** Subscribe again. The feed sends a new snapshot of a state, and listeners load again. */
 export function resubscribe(subscription) { send("subscribe", subscription); }
 
 /** Log in, for the private channels. `credentials` is {key} or, in a classroom, {client_id}. */
@@ -55,6 +61,9 @@ function send(op, { channel, symbol, interval }) {
 function dispatch(id, message) { listeners.get(id)?.forEach((callback) => callback(message)); }
 
 function onMessage(message) {
+  if (message.op === "subscribed") {
+    for (const symbol of message.symbols.length ? message.symbols : [""]) confirmed.get(name({ channel: message.channel, symbol }))?.forEach((load) => load());
+  }
   if (message.op) return; // an answer to a request
   switch (message.channel) {
     case "book": dispatch(name({ channel: "book", symbol: message.book?.symbol ?? message.symbol }), message); break;

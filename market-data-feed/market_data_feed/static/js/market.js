@@ -80,26 +80,31 @@ export function market(main) {
     if (auction) auctionLine.textContent = auction.price === null ? "No indicative price yet" : `Indicative price ${number(auction.price)}, quantity ${number(auction.quantity)}, imbalance ${number(auction.imbalance)}`;
   };
 
+  /** Load the trades before the subscription. */
+  const loadTape = () => {
+    const mine = symbol;
+    ask(`/trades/${symbol}?limit=${MAX_TRADES}`).then((page) => {
+      if (mine !== symbol) return;
+      const newest = Number(page.trades[0]?.trade_id ?? 0);
+      trades = [...trades.filter((trade) => Number(trade.trade_id) > newest), ...page.trades].slice(0, MAX_TRADES);
+      onNextFrame(drawTape);
+    }).catch((error) => toast(error.message, true));
+  };
+
   const follow = () => {
     symbolEnds.forEach((end) => end());
     symbolEnds = [];
     symbol = current;
     if (!symbol) return;
-    const security = securities.get(symbol), mine = symbol;
+    const security = securities.get(symbol);
     title.replaceChildren(symbol, " ", el("small", { class: "soft" }, security.name));
     document.title = `${symbol} · microexchange`;
     trades = []; auction = null;
     drawTape(); drawTicker(); drawState(); drawAuction(); onNextFrame(picker.draw);
     chart.follow(symbol);
     ladder.follow(symbol);
-    symbolEnds.push(listen({ channel: "trades", symbol }, (trade) => { trades = [trade, ...trades].slice(0, MAX_TRADES); onNextFrame(drawTape); }));
+    symbolEnds.push(listen({ channel: "trades", symbol }, (trade) => { trades = [trade, ...trades].slice(0, MAX_TRADES); onNextFrame(drawTape); }, loadTape));
     symbolEnds.push(listen({ channel: "auction", symbol }, (message) => { auction = message.auction; onNextFrame(drawAuction); }));
-    ask(`/trades/${symbol}?limit=${MAX_TRADES}`).then((page) => {
-      if (mine !== symbol) return;
-      const known = new Set(trades.map((trade) => trade.trade_id));
-      trades = [...trades, ...page.trades.filter((trade) => !known.has(trade.trade_id))].slice(0, MAX_TRADES);
-      onNextFrame(drawTape);
-    }).catch((error) => toast(error.message, true));
   };
 
   ends.push(onStates((changed) => { if (changed === symbol) { onNextFrame(drawState); onNextFrame(drawFacts); } }), () => { picker.end(); chart.end(); ladder.end(); });

@@ -1,6 +1,6 @@
 // The session of rounds: its state and clock, the news, and the tenders that wait for an answer. All views share them.
 import { ask } from "./page.js";
-import { listen, onState } from "./feed.js";
+import { listen, resubscribe } from "./feed.js";
 import { headers, loggedIn, onSession as onLogin } from "./session.js";
 
 const MAX_NEWS = 1000;
@@ -55,10 +55,17 @@ function merged(id, ...lists) {
 
 let loads = 0;
 
-/** Load what was published before the subscription. `keeps` is false for another client or another session. */
-async function load(keeps) {
+/** Drop everything of another client or another session. */
+function clear() {
+  loads += 1;
+  news = []; tenders = [];
+  notify("news");
+  notify("tenders");
+}
+
+/** Load what was published before the subscription. */
+async function load() {
   const mine = ++loads;
-  if (!keeps) { news = []; tenders = []; }
   const known = loggedIn(), options = known ? { headers: headers() } : {};
   const [foundNews, foundTenders] = await Promise.all([ask("/news", options), known ? ask("/tenders", options) : []]);
   if (mine !== loads) return;
@@ -68,14 +75,14 @@ async function load(keeps) {
   notify("news");
   notify("tenders");
 }
-const reload = (keeps) => { load(keeps).catch(() => { /* the feed sends what comes next, and the next connection loads again */ }); };
+const reload = () => { load().catch(() => { /* the feed sends what comes next, and the next connection loads again */ }); };
 
 function onSessionMessage(message) {
   const isNew = session !== undefined && session?.session_id !== message.session?.session_id;
   ({ session } = message);
   if (session) offset = Date.parse(session.server_time) - Date.now();
   if (!["running", "paused"].includes(session?.state)) tenders = [];
-  if (isNew) reload(false);
+  if (isNew) { clear(); reload(); }
   notify("session");
   notify("tenders");
 }
@@ -83,15 +90,15 @@ function onSessionMessage(message) {
 /** Begin to follow the session. Call this once, before the feed starts. */
 export function followSession() {
   listen({ channel: "session" }, onSessionMessage);
-  listen({ channel: "news" }, ({ news: item }) => {
-    news = merged("news_id", news, [item]).slice(0, MAX_NEWS);
-    notify("news", item);
-  });
   listen({ channel: "tenders" }, ({ tender }) => {
     if (!loggedIn()) return;
     tenders = merged("tender_id", tenders, [tender]);
     notify("tenders");
   });
-  onState((connected) => { if (connected) reload(true); });
-  onLogin(() => reload(false));
+  // The feed confirms the subscription to news after the one to tenders. So both are loaded then.
+  listen({ channel: "news" }, ({ news: item }) => {
+    news = merged("news_id", news, [item]).slice(0, MAX_NEWS);
+    notify("news", item);
+  }, reload);
+  onLogin(() => { clear(); resubscribe({ channel: "news" }); });
 }
