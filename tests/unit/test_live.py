@@ -13,6 +13,8 @@ import httpx
 import pytest
 from websockets.asyncio.server import Server, ServerConnection, serve
 
+from microexchange.refusals import Code
+from microexchange.web import HTTP_STATUS
 from trading_bots import tender_answers
 from trading_bots.bot import Bot, Order, Security, Tender
 from trading_bots.client_requests import ExchangeError, amend_request, decode_answer
@@ -297,21 +299,21 @@ TENDER = Tender("7", "X", "buy", Decimal(3), Decimal(2), False, datetime(2026, 1
 LOST_ANSWER = httpx.ReadError("the connection ended")
 
 
-def refused(status: int, message: str) -> httpx.Response:
-    return httpx.Response(status, json={"error": {"code": "C", "message": message}})
+def refused(code: Code, message: str) -> httpx.Response:
+    return httpx.Response(HTTP_STATUS[code], json={"error": {"code": code, "message": message}})
 
 
 @pytest.mark.parametrize(
     ("answers", "refusal"),
     [
         ([httpx.Response(200, json={"ok": True})], ""),
-        ([refused(409, "the tender has expired")], "the tender has expired"),
-        ([refused(503, "busy"), httpx.Response(200, json={"ok": True})], ""),
+        ([refused(Code.TENDER_CLOSED, "the tender has expired")], "the tender has expired"),
+        ([refused(Code.UNAVAILABLE, "busy"), httpx.Response(200, json={"ok": True})], ""),
         ([LOST_ANSWER, httpx.Response(200, json={"ok": True})], ""),
-        ([LOST_ANSWER, refused(409, "the client has answered already")], ""),
-        ([refused(504, "unknown"), refused(409, "the client has answered already")], ""),
-        ([httpx.ConnectError("refused"), refused(409, "the tender has expired")], "the tender has expired"),
-        ([refused(429, "too many requests")] * 4, "too many requests"),
+        ([LOST_ANSWER, refused(Code.TENDER_CLOSED, "the client has answered already")], ""),
+        ([refused(Code.OUTCOME_UNKNOWN, "unknown"), refused(Code.TENDER_CLOSED, "the client has answered already")], ""),
+        ([httpx.ConnectError("refused"), refused(Code.TENDER_CLOSED, "the tender has expired")], "the tender has expired"),
+        ([refused(Code.RATE_LIMITED, "too many requests")] * 4, "too many requests"),
     ],
 )
 async def test_an_answer_to_a_tender_is_sent_until_the_gateway_has_it(

@@ -40,7 +40,9 @@ from trading_bots.client_requests import (
     Request,
     Resends,
     amend_request,
+    answer_tender_request,
     decode_answer,
+    key_headers,
     new_order_request,
     open_account_request,
     unreachable,
@@ -92,10 +94,11 @@ class ExchangeClient(Account):
         self._http.close()
 
     def _send(self, request: Request) -> Any:
-        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         url = self._urls[request.to_feed] + request.path
         try:
-            answer = self._http.request(request.method, url, params=request.query, json=request.body, headers=headers)
+            answer = self._http.request(
+                request.method, url, params=request.query, json=request.body, headers=key_headers(self.key)
+            )
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise unreachable(url) from error
         return decode_answer(request, answer)
@@ -272,5 +275,4 @@ class ExchangeClient(Account):
 
     def answer_tender(self, tender_id: str, accept: bool, price: Amount | None = None) -> None:
         """Accept or decline a tender. Each client answers once. In an auction, give your `price`."""
-        body = {"accept": accept} if price is None else {"accept": accept, "price": str(price)}
-        self._send(Request("POST", False, f"/tenders/{tender_id}/answer", dict[str, bool], body=body))
+        self._send(answer_tender_request(tender_id, accept, price))

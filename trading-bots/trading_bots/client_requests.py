@@ -79,6 +79,17 @@ def amend_request(order_id: str, quantity: Amount | None, price: Amount | None, 
     return Request("PATCH", False, f"/orders/{order_id}", OrderView, body=body)
 
 
+def answer_tender_request(tender_id: str, accept: bool, price: Amount | None) -> Request:
+    """Return the request that answers a tender. `price` is None unless the tender is an auction."""
+    body = {"accept": accept} if price is None else {"accept": accept, "price": amount_text(price)}
+    return Request("POST", False, f"/tenders/{tender_id}/answer", dict[str, bool], body=body)
+
+
+def key_headers(key: str) -> dict[str, str]:
+    """Return the headers that log a client in. They are empty without a key."""
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
 def open_account_request(client_id: str, invitation_code: str) -> Request:
     """Return the request that opens an account."""
     body = {"client_id": client_id, "invitation_code": invitation_code}

@@ -56,11 +56,6 @@ class Endpoint:
         return connect(url, additional_headers=headers, max_size=None)
 
 
-def key_headers(key: str) -> dict[str, str]:
-    """Return the headers that log a client in. With a proxy that logs the bot in, `key` is empty."""
-    return {"Authorization": f"Bearer {key}"} if key else {}
-
-
 async def get_json(http: httpx.AsyncClient, url: str, headers: Mapping[str, str]) -> Any:
     """Return the JSON at an address.
 

@@ -28,7 +28,8 @@ from trading_bots.bot_state import (
     order_fields,
     order_from_json,
 )
-from trading_bots.connections import LOST, AccountError, Contact, Endpoint, get_json, key_headers, websocket_url
+from trading_bots.client_requests import key_headers
+from trading_bots.connections import LOST, AccountError, Contact, Endpoint, get_json, websocket_url
 from trading_bots.faults import ErrorLog, Print
 from trading_bots.live_market import MarketDataConnection
 from trading_bots.tender_answers import send_tender_answer

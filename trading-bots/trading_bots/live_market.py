@@ -12,7 +12,8 @@ from websockets.exceptions import WebSocketException
 from microexchange.session_views import SessionView
 from trading_bots.bot import Levels, News, Tender, Trade
 from trading_bots.bot_state import BotState, change_book
-from trading_bots.connections import Contact, Endpoint, get_json, key_headers, websocket_url
+from trading_bots.client_requests import key_headers
+from trading_bots.connections import Contact, Endpoint, get_json, websocket_url
 
 
 class MarketDataConnection:
@@ -66,18 +67,16 @@ class MarketDataConnection:
             await socket.send(
                 json.dumps({"op": "subscribe", "channel": "trades", "symbols": sorted(self._state.bot._listed)})
             )
-            # `session` comes last: its first message shows that the feed has received the other two subscriptions.
-            for channel in ("news", "tenders", "session"):
+            for channel in ("session", "tenders", "news"):
                 await socket.send(json.dumps({"op": "subscribe", "channel": channel}))
             for channel in ("status", "book"):
                 await socket.send(json.dumps({"op": "subscribe", "channel": channel, "symbols": symbols}))
             self._contact.found()
-            has_caught_up = False
             async for text in socket:
                 message = json.loads(text)
                 self._on_market(message)
-                if not has_caught_up and message.get("type") == "session":
-                    has_caught_up = True
+                if message.get("op") == "subscribed" and message["channel"] == "news":
+                    # The feed has the subscription to tenders too. So nothing is published in between.
                     await self._catch_up()
                 await self._after_message()
 

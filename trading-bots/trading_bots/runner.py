@@ -19,7 +19,7 @@ import structlog
 from microexchange.auth import write_private
 from microexchange.plain_text import plain
 from trading_bots.bot import Bot
-from trading_bots.client_requests import MARKET_DATA
+from trading_bots.client_requests import MARKET_DATA, key_headers
 from trading_bots.connections import AccountError, Contact, refusal_in
 from trading_bots.guard import Guard
 from trading_bots.live import LiveVenue
@@ -101,7 +101,7 @@ async def account(
         AccountError: The exchange refuses to open the account.
         httpx.HTTPError: There is no usable answer. A later attempt may succeed.
     """
-    headers = {"Authorization": f"Bearer {admin_token}"} if admin_token else {}
+    headers = key_headers(admin_token)
     for number in range(1, 1000):
         name = client_id if number == 1 else f"{client_id}-{number}"
         key = keys.get(name)

@@ -1,18 +1,22 @@
-"""The request with which a live bot answers a tender."""
+"""The answer of a live bot to a tender, sent until the gateway has it."""
 
 import asyncio
 from decimal import Decimal
-from typing import Any
 
 import httpx
 
 from trading_bots.bot import Tender
-from trading_bots.client_requests import RESEND_PAUSES_SECONDS
-from trading_bots.connections import LOST, Endpoint, refusal_in
-
-_UNKNOWN, _CLOSED = 504, 409
-_RETRIED = (429, 503, _UNKNOWN)
-"""The status of a refusal after which the answer is sent again."""
+from trading_bots.client_requests import (
+    RESEND_PAUSES_SECONDS,
+    ExchangeError,
+    answer_tender_request,
+    decode_answer,
+    had_no_effect,
+    may_have_arrived,
+    unreachable,
+    was_refused_unchecked,
+)
+from trading_bots.connections import Endpoint
 
 
 async def send_tender_answer(
@@ -22,20 +26,23 @@ async def send_tender_answer(
 
     The gateway takes one answer. So a repeated answer is refused as closed if an earlier attempt has arrived.
     """
-    body: dict[str, Any] = {"accept": accept}
-    if price is not None:
-        body["price"] = f"{price:f}"
-    may_have_arrived, failure = False, ""
+    request = answer_tender_request(tender.tender_id, accept, price)
+    is_unknown, failure = False, ""
     async with endpoint.http() as http:
         for pause in (*RESEND_PAUSES_SECONDS, 0.0):
             try:
-                answer = await http.post(f"{url}/tenders/{tender.tender_id}/answer", json=body, headers=headers)
-            except LOST as error:
-                may_have_arrived, failure = may_have_arrived or not isinstance(error, httpx.ConnectError), str(error)
+                answer = await http.request(request.method, url + request.path, json=request.body, headers=headers)
+                decode_answer(request, answer)
+            except (httpx.ConnectError, httpx.ConnectTimeout):
+                failure = unreachable(url).message
+            except httpx.TransportError as error:
+                is_unknown, failure = True, str(error)
+            except ExchangeError as error:
+                failure = error.message
+                is_unknown = is_unknown or may_have_arrived(error)
+                if not (may_have_arrived(error) or had_no_effect(error) or was_refused_unchecked(error)):
+                    return "" if is_unknown and error.code == "TENDER_CLOSED" else failure
             else:
-                failure = "" if answer.is_success else refusal_in(answer)
-                may_have_arrived = may_have_arrived or answer.status_code == _UNKNOWN
-                if answer.status_code not in _RETRIED:
-                    return "" if may_have_arrived and answer.status_code == _CLOSED else failure
+                return ""
             await asyncio.sleep(pause)
     return failure
